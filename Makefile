@@ -1,0 +1,54 @@
+# Two commands do everything on a Debian machine with Rust, as root:
+#
+#   make demo    a cluster, the operator on it, the examples, and what they say; `make demo-down` removes it
+#   make test    format, lints, unit tests, chart tests, and the tests on a real cluster
+#
+# PROVIDER chooses the cluster: `local` needs no Docker (the default), `kind` needs Docker and kind.
+
+PROVIDER ?= local
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/seccomp-operator
+# Builds outlive a checkout: a second clone is as quick as a second run.
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export PROVIDER
+
+.PHONY: help demo demo-down test check unit chart e2e generate deny
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+demo:
+	e2e/demo up
+
+demo-down:
+	e2e/demo down
+
+test: check unit chart e2e
+
+# One selection of packages and features for all of them, so that nothing is built twice.
+CARGO_SELECTION := --locked --workspace --features e2e/cluster
+
+check:
+	e2e/prerequisites check
+	cargo fmt --all --check
+	cargo clippy $(CARGO_SELECTION) --all-targets -- --deny warnings
+	shellcheck --external-sources .ci/run kind/cluster e2e/demo e2e/prerequisites e2e/test e2e/images/build e2e/images/operator e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
+
+unit:
+	e2e/prerequisites check
+	cargo test $(CARGO_SELECTION) --lib --bins --test 'engine_*' --test 'cli_*'
+
+chart:
+	e2e/prerequisites tools
+	HELM=$$(e2e/cluster/install path tools)/helm cargo test $(CARGO_SELECTION) --test chart
+
+e2e:
+	e2e/test
+
+# The custom resource definitions, from the types; in two places, since Helm reads no file outside a chart.
+generate:
+	cargo run --locked --quiet --package seccomp-operator --bin seccomp-operator -- crds --out crds
+	cp crds/*.yaml charts/seccomp-operator/files/crds/
+
+# Licences, sources and unwanted crates; needs cargo-deny 0.20 (cargo install cargo-deny).
+deny:
+	cargo deny --locked check bans licenses sources

@@ -1,0 +1,147 @@
+# shellcheck shell=bash
+#
+# The files that the node's programs are configured by. Paths in them are the
+# node's; see node/init for how they come to be there.
+
+# kubeconfig CERTIFICATE: an identity's kubeconfig, whole in one file.
+kubeconfig() {
+	local pki=$NODE_FS/var/lib/kubernetes/pki
+	cat <<-YAML
+		apiVersion: v1
+		kind: Config
+		current-context: $CLUSTER_NAME
+		clusters:
+		- name: $CLUSTER_NAME
+		  cluster:
+		    server: https://$(node_ip):$API_PORT
+		    certificate-authority-data: $(base64 -w0 "$pki/ca.crt")
+		contexts:
+		- name: $CLUSTER_NAME
+		  context: {cluster: $CLUSTER_NAME, user: $1}
+		users:
+		- name: $1
+		  user:
+		    client-certificate-data: $(base64 -w0 "$pki/$1.crt")
+		    client-key-data: $(base64 -w0 "$pki/$1.key")
+	YAML
+}
+
+write_configuration() {
+	local dir=$NODE_FS/var/lib/kubernetes identity
+	mkdir -p "$dir"/{kubeconfig,cni} "$NODE_FS"/var/{lib/{kubelet,etcd,cni,containerd},log} "$LOGS" "$NODE_FS/tmp"
+	chmod 700 "$NODE_FS/var/lib/etcd"
+	chmod 1777 "$NODE_FS/tmp"
+	(
+		umask 077
+		for identity in kubelet controller-manager scheduler kube-proxy; do
+			kubeconfig "$identity" >"$dir/kubeconfig/$identity"
+		done
+		kubeconfig admin >"$KUBECONFIG_FILE"
+	)
+	printf 'NODE=%q\nNODE_IP=%q\nSERVICE_CIDR=%q\nAPI_PORT=%q\n' \
+		"$NODE" "$(node_ip)" "$SERVICE_CIDR" "$API_PORT" >"$dir/cluster.env"
+	containerd_config >"$dir/containerd.toml"
+	cni_config >"$dir/cni/10-bridge.conflist"
+	kubelet_config >"$dir/kubelet.yaml"
+	kube_proxy_config >"$dir/kube-proxy.yaml"
+}
+
+containerd_config() {
+	cat <<-TOML
+		version = 2
+		root = "/var/lib/containerd"
+		state = "/run/containerd"
+		disabled_plugins = [
+		  "io.containerd.snapshotter.v1.aufs",
+		  "io.containerd.snapshotter.v1.btrfs",
+		  "io.containerd.snapshotter.v1.devmapper",
+		  "io.containerd.snapshotter.v1.zfs",
+		]
+
+		[plugins."io.containerd.internal.v1.opt"]
+		  path = "/var/lib/containerd/opt"
+
+		[plugins."io.containerd.grpc.v1.cri"]
+		  sandbox_image = "$PAUSE_IMAGE"
+		  # Without CAP_SYS_RESOURCE no process may lower its score.
+		  restrict_oom_score_adj = true
+		  disable_apparmor = true
+		  tolerate_missing_hugetlb_controller = true
+
+		  [plugins."io.containerd.grpc.v1.cri".cni]
+		    bin_dir = "$(cni_bin)"
+		    conf_dir = "/var/lib/kubernetes/cni"
+
+		  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+		    runtime_type = "io.containerd.runc.v2"
+	TOML
+}
+
+# Debian's place and everyone else's.
+cni_bin() {
+	if [[ -e /usr/lib/cni/bridge ]]; then echo /usr/lib/cni; else echo /opt/cni/bin; fi
+}
+
+cni_config() {
+	cat <<-JSON
+		{
+		  "cniVersion": "0.4.0",
+		  "name": "pods",
+		  "plugins": [
+		    {
+		      "type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
+		      "ipam": {
+		        "type": "host-local", "dataDir": "/var/lib/cni/networks",
+		        "ranges": [[{"subnet": "$POD_CIDR"}]], "routes": [{"dst": "0.0.0.0/0"}]
+		      }
+		    },
+		    {"type": "portmap", "capabilities": {"portMappings": true}}
+		  ]
+		}
+	JSON
+}
+
+kubelet_config() {
+	cat <<-YAML
+		apiVersion: kubelet.config.k8s.io/v1beta1
+		kind: KubeletConfiguration
+		authentication:
+		  anonymous: {enabled: false}
+		  webhook: {enabled: true}
+		  x509: {clientCAFile: /var/lib/kubernetes/pki/ca.crt}
+		authorization: {mode: Webhook}
+		tlsCertFile: /var/lib/kubernetes/pki/kubelet-server.crt
+		tlsPrivateKeyFile: /var/lib/kubernetes/pki/kubelet-server.key
+		cgroupDriver: cgroupfs
+		cgroupRoot: /$CGROUP
+		enforceNodeAllocatable: []
+		failSwapOn: false
+		oomScoreAdj: 0
+		# There is no DNS server; without an address every pod would get a warning.
+		clusterDNS: [10.96.0.10]
+		clusterDomain: cluster.local
+		resolvConf: ""
+		# Look every second, so that the node is ready as soon as it can be, but report as seldom as usual.
+		nodeStatusUpdateFrequency: 1s
+		nodeStatusReportFrequency: 5m
+		volumePluginDir: /var/lib/kubelet/volume-plugins
+		serializeImagePulls: false
+		# Images come from 'cluster load' only: a removed one would not come back.
+		imageGCHighThresholdPercent: 100
+		evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%}
+	YAML
+}
+
+kube_proxy_config() {
+	cat <<-YAML
+		apiVersion: kubeproxy.config.k8s.io/v1alpha1
+		kind: KubeProxyConfiguration
+		clientConnection: {kubeconfig: /var/lib/kubernetes/kubeconfig/kube-proxy}
+		mode: iptables
+		clusterCIDR: $POD_CIDR
+		hostnameOverride: $NODE
+		oomScoreAdj: 0
+		# These are the machine's, not the namespace's.
+		conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
+	YAML
+}

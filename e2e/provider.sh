@@ -1,0 +1,32 @@
+# shellcheck shell=bash
+#
+# A cluster with the images on it, from either provider, for those who source
+# this: e2e/demo and e2e/test.
+
+readonly TOOLS_IMAGE=seccomp-operator.local/tools:e2e
+
+# use_provider NAME: the cluster of that name of $PROVIDER, not yet started.
+use_provider() {
+	export CLUSTER=$1
+	case ${PROVIDER:-local} in
+	local) PROVIDER_CLUSTER=$HERE/cluster/cluster ;;
+	kind) PROVIDER_CLUSTER=$HERE/../kind/cluster ;;
+	*) die "PROVIDER is '$PROVIDER', but must be local or kind" ;;
+	esac
+	export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE_DIR/target}
+	"$HERE/prerequisites"
+	TOOLS=$("$HERE/cluster/install" path tools)
+	export KUBECTL=$TOOLS/kubectl HELM=$TOOLS/helm
+}
+
+# Starts the cluster, makes the images and puts them there. Sets KUBECONFIG and OPERATOR_IMAGE.
+bring_up() {
+	local images=$CACHE_DIR/images
+	mkdir -p "$images"
+	"$PROVIDER_CLUSTER" up
+	KUBECONFIG=$("$PROVIDER_CLUSTER" kubeconfig)
+	export KUBECONFIG
+	OPERATOR_IMAGE=$("$HERE/images/operator" "$images/operator.tar")
+	"$HERE/images/build" "$images" tools
+	"$PROVIDER_CLUSTER" load "$images/operator.tar" "$images/tools.tar"
+}

@@ -1,0 +1,178 @@
+//! A cluster with the operator on it, as a user would have put it there.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kube::api::DynamicObject;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use seccomp_operator::api::{SeccompProfile, SeccompProfileStatus};
+
+use crate::command::{Output, helm, kubectl, required, until};
+
+/// The release, and the namespace that it is in.
+pub const RELEASE: &str = "seccomp-operator";
+/// See [`RELEASE`].
+pub const NAMESPACE: &str = "seccomp-operator";
+
+/// The cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    /// For what kubectl says too little of.
+    pub client: Client,
+    /// The image with bash and coreutils.
+    pub tools_image: String,
+    /// The operator's image.
+    pub operator_image: String,
+}
+
+impl Cluster {
+    /// The cluster, whatever is on it.
+    pub async fn connect() -> anyhow::Result<Self> {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let kubeconfig = Kubeconfig::read_from(Path::new(&required("E2E_KUBECONFIG")?))?;
+        let config =
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(Self {
+            client: Client::try_from(config)?,
+            tools_image: required("E2E_TOOLS_IMAGE")?,
+            operator_image: required("E2E_OPERATOR_IMAGE")?,
+        })
+    }
+
+    /// The cluster with the operator installed by Helm and working: what most tests begin with.
+    pub async fn with_operator() -> anyhow::Result<Self> {
+        let cluster = Self::connect().await?;
+        cluster.install(NAMESPACE, &[]).await?;
+        Ok(cluster)
+    }
+
+    /// Installs the operator, or makes sure that it is as this chart and these images would have it. `more` are more
+    /// arguments for helm.
+    pub async fn install(&self, namespace: &str, more: &[&str]) -> anyhow::Result<()> {
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/seccomp-operator");
+        let (repository, tag) = self
+            .operator_image
+            .rsplit_once(':')
+            .context("the operator's image needs a tag")?;
+        let (repository, tag) = (
+            format!("image.repository={repository}"),
+            format!("image.tag={tag}"),
+        );
+        let args = [
+            "upgrade",
+            "--install",
+            RELEASE,
+            chart,
+            "--namespace",
+            namespace,
+            "--create-namespace",
+            "--wait",
+            "--timeout",
+            "3m",
+            "--set",
+            &repository,
+            "--set-string",
+            &tag,
+            // The definitions may have stayed from a release of another namespace.
+            "--take-ownership",
+        ];
+        helm(&[&args, more].concat())
+            .await?
+            .ok()
+            .context("the operator could not be installed")?;
+        Ok(())
+    }
+
+    /// `kubectl apply -f -`.
+    pub async fn try_apply(&self, manifest: &str) -> anyhow::Result<Output> {
+        kubectl(&["apply", "-f", "-"], manifest).await
+    }
+
+    /// `kubectl apply -f -` of something that has to be taken; what kubectl printed, warnings and all.
+    pub async fn apply(&self, manifest: &str) -> anyhow::Result<String> {
+        let output = self.try_apply(manifest).await?;
+        let stderr = output.stderr.clone();
+        Ok(output.ok().with_context(|| manifest.to_owned())? + &stderr)
+    }
+
+    /// `kubectl apply` of a SeccompProfile with this document.
+    pub async fn apply_profile(&self, name: &str, document: &str) -> anyhow::Result<String> {
+        self.apply(&profile(name, document)).await
+    }
+
+    /// `kubectl wait --for=condition=Ready`, as a user would do it.
+    pub async fn wait_ready(&self, profile: &str) -> anyhow::Result<String> {
+        let name = format!("seccompprofile/{profile}");
+        kubectl(
+            &["wait", "--for=condition=Ready", &name, "--timeout=30s"],
+            "",
+        )
+        .await?
+        .ok()
+    }
+
+    /// A profile's status.
+    pub async fn status(&self, profile: &str) -> anyhow::Result<SeccompProfileStatus> {
+        let api: Api<SeccompProfile> = Api::all(self.client.clone());
+        api.get(profile)
+            .await?
+            .status
+            .context("the profile has no status yet")
+    }
+
+    /// A namespace for one test, with these labels. One that an earlier run left is removed first.
+    pub async fn namespace(&self, name: &str, labels: &[(&str, &str)]) -> anyhow::Result<String> {
+        self.delete("namespace", name).await?;
+        let labels: serde_json::Map<_, _> = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).into()))
+            .collect();
+        let object = serde_json::json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels } });
+        self.apply(&object.to_string()).await?;
+        until(
+            "the namespace's service account",
+            Duration::from_secs(30),
+            || async {
+                kubectl(
+                    &["get", "serviceaccount", "default", "--namespace", name],
+                    "",
+                )
+                .await?
+                .ok()
+            },
+        )
+        .await?;
+        Ok(name.to_owned())
+    }
+
+    /// Deletes an object of the cluster and waits until it is gone.
+    pub async fn delete(&self, kind: &str, name: &str) -> anyhow::Result<()> {
+        let args = [
+            "delete",
+            kind,
+            name,
+            "--ignore-not-found",
+            "--wait",
+            "--timeout=90s",
+        ];
+        kubectl(&args, "").await?.ok().map(drop)
+    }
+
+    /// Reads any object by `kubectl get -o json`.
+    pub async fn get(&self, args: &[&str]) -> anyhow::Result<DynamicObject> {
+        let json = kubectl(&[&["get", "-o", "json"], args].concat(), "")
+            .await?
+            .ok()?;
+        Ok(serde_json::from_str(&json)?)
+    }
+}
+
+/// The manifest of a SeccompProfile with this document.
+#[must_use]
+pub fn profile(name: &str, document: &str) -> String {
+    format!(
+        r#"{{"apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile", "metadata": {{"name": "{name}"}}, "spec": {{"profile": {document}}}}}"#
+    )
+}

@@ -1,0 +1,99 @@
+//! Runs the real kubectl and helm as a person would.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+/// The value of an environment variable that the tests cannot do without.
+pub fn required(name: &str) -> anyhow::Result<String> {
+    std::env::var(name).with_context(|| {
+        format!("{name} is not set: run these tests by `make test`, or see e2e/src/lib.rs")
+    })
+}
+
+/// What a command printed.
+#[derive(Debug)]
+pub struct Output {
+    /// Whether it exited with 0.
+    pub success: bool,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Output {
+    /// The standard output of a command that has to succeed.
+    pub fn ok(self) -> anyhow::Result<String> {
+        if !self.success {
+            bail!("the command failed: {}{}", self.stdout, self.stderr);
+        }
+        Ok(self.stdout)
+    }
+}
+
+/// Runs kubectl, with `input` on its standard input.
+pub async fn kubectl(args: &[&str], input: &str) -> anyhow::Result<Output> {
+    run(
+        &std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".into()),
+        args,
+        input,
+    )
+    .await
+}
+
+/// Runs helm.
+pub async fn helm(args: &[&str]) -> anyhow::Result<Output> {
+    run(
+        &std::env::var("HELM").unwrap_or_else(|_| "helm".into()),
+        args,
+        "",
+    )
+    .await
+}
+
+async fn run(program: &str, args: &[&str], input: &str) -> anyhow::Result<Output> {
+    let mut child = Command::new(program)
+        .args(args)
+        .env("KUBECONFIG", required("E2E_KUBECONFIG")?)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot run {program}"))?;
+    let mut stdin = child.stdin.take().context("no standard input")?;
+    stdin.write_all(input.as_bytes()).await?;
+    drop(stdin);
+    let output = child.wait_with_output().await?;
+    Ok(Output {
+        success: output.status.success(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// Asks again and again until `check` gives something, for at most `patience`; the last answer says what was missing.
+pub async fn until<T, F>(
+    what: &str,
+    patience: Duration,
+    mut check: impl FnMut() -> F,
+) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let started = Instant::now();
+    loop {
+        let error = match check().await {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        if started.elapsed() > patience {
+            return Err(error.context(format!("waited {} s for {what}", patience.as_secs())));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}

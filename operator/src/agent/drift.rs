@@ -1,0 +1,170 @@
+//! Notices that somebody else changed the profiles folder, within milliseconds (inotify).
+//!
+//! It says which names were touched, not by whom: the agent's own writes show up as well, and comparing a file with what it
+//! should hold is the store's work anyway.
+
+use std::collections::BTreeSet;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Everything that can make a file other than it was.
+const FLAGS: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::CLOSE_WRITE)
+    .union(WatchFlags::MODIFY)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVE)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::ONLYDIR);
+
+/// What was touched.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Touched {
+    /// These file names.
+    Files(BTreeSet<String>),
+    /// The folder itself, or more than the kernel could tell of: everything has to be looked at.
+    Everything,
+}
+
+/// A watch of one folder at a time.
+#[derive(Debug)]
+pub struct Drift {
+    inotify: AsyncFd<OwnedFd>,
+    watching: bool,
+}
+
+impl Drift {
+    /// Not watching anything yet. Must be called inside a tokio runtime.
+    pub fn new() -> std::io::Result<Self> {
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        // Deprecated because a type could give another descriptor each time it is asked. An `OwnedFd` does not, and the
+        // replacement is unsafe.
+        #[allow(deprecated)]
+        let inotify = AsyncFd::with_interest(inotify, Interest::READABLE)?;
+        Ok(Self {
+            inotify,
+            watching: false,
+        })
+    }
+
+    /// Whether a folder is watched. One that was removed is not any more.
+    #[must_use]
+    pub fn is_watching(&self) -> bool {
+        self.watching
+    }
+
+    /// Watches this folder from now on.
+    pub fn watch(&mut self, folder: impl AsFd) -> rustix::io::Result<()> {
+        // By its descriptor: a path could lead elsewhere by now.
+        let path = format!("/proc/self/fd/{}", folder.as_fd().as_raw_fd());
+        inotify::add_watch(self.inotify.get_ref(), path, FLAGS)?;
+        self.watching = true;
+        Ok(())
+    }
+
+    /// Waits until something is touched, and takes all that was touched until now.
+    pub async fn touched(&mut self) -> std::io::Result<Touched> {
+        loop {
+            let mut ready = self.inotify.readable().await?;
+            let mut names = BTreeSet::new();
+            let mut everything = false;
+            let mut buffer = [MaybeUninit::uninit(); 16 << 10];
+            let mut reader = Reader::new(self.inotify.get_ref(), &mut buffer);
+            loop {
+                let event = match reader.next() {
+                    Ok(event) => event,
+                    Err(Errno::AGAIN) => break,
+                    Err(Errno::INTR) => continue,
+                    Err(errno) => return Err(errno.into()),
+                };
+                let of_the_folder = ReadFlags::QUEUE_OVERFLOW
+                    | ReadFlags::DELETE_SELF
+                    | ReadFlags::MOVE_SELF
+                    | ReadFlags::UNMOUNT;
+                if event
+                    .events()
+                    .intersects(ReadFlags::IGNORED | ReadFlags::MOVE_SELF)
+                {
+                    self.watching = false;
+                }
+                everything |= event
+                    .events()
+                    .intersects(of_the_folder | ReadFlags::IGNORED);
+                names.extend(
+                    event
+                        .file_name()
+                        .and_then(|name| Some(name.to_str().ok()?.to_owned())),
+                );
+            }
+            ready.clear_ready();
+            if everything {
+                return Ok(Touched::Everything);
+            }
+            if !names.is_empty() {
+                return Ok(Touched::Files(names));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    async fn touched(drift: &mut Drift) -> Touched {
+        timeout(Duration::from_secs(5), drift.touched())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    fn watched() -> (tempfile::TempDir, Drift) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut drift = Drift::new().unwrap();
+        drift.watch(File::open(folder.path()).unwrap()).unwrap();
+        (folder, drift)
+    }
+
+    #[tokio::test]
+    async fn files_that_are_written_removed_or_replaced_are_named() {
+        let (folder, mut drift) = watched();
+        let path = |name: &str| folder.path().join(name);
+        let named = |name: &str| Touched::Files(BTreeSet::from([name.to_owned()]));
+        fs::write(path("a"), "1").unwrap();
+        assert_eq!(touched(&mut drift).await, named("a"));
+        fs::remove_file(path("a")).unwrap();
+        assert_eq!(touched(&mut drift).await, named("a"));
+        let elsewhere = tempfile::NamedTempFile::new_in(folder.path().parent().unwrap()).unwrap();
+        fs::rename(elsewhere.path(), path("b")).unwrap();
+        assert_eq!(touched(&mut drift).await, named("b"));
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_removed_is_noticed_and_not_watched_any_more() {
+        let (folder, mut drift) = watched();
+        folder.close().unwrap();
+        assert_eq!(touched(&mut drift).await, Touched::Everything);
+        assert!(!drift.is_watching());
+    }
+
+    #[tokio::test]
+    async fn a_burst_beyond_the_buffer_is_taken_whole() {
+        let (folder, mut drift) = watched();
+        for n in 0..2000 {
+            fs::write(folder.path().join(format!("a-rather-long-name-{n}")), "1").unwrap();
+        }
+        let Touched::Files(names) = touched(&mut drift).await else {
+            panic!("everything")
+        };
+        assert_eq!(names.len(), 2000);
+    }
+}

@@ -1,0 +1,308 @@
+//! The node side: one agent per node keeps the node's profile files as the SeccompProfiles say.
+//!
+//! `state` decides, `store` writes files, `publish` tells the cluster; this file ties them together. The agent writes nothing
+//! but its files and its own SeccompNode.
+
+mod drift;
+mod ledger;
+mod node;
+mod publish;
+mod state;
+mod store;
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use futures::future::OptionFuture;
+use futures::{FutureExt as _, StreamExt as _};
+use kube::Api;
+use kube::runtime::watcher;
+use tokio::sync::watch as channel;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tracing::{info, warn};
+
+use crate::api::{ProfileName, SeccompProfile, StoredProfile};
+use crate::kubernetes::{Backoff, Change, Watched, client, resource_version, watch_as};
+use crate::logging::chain;
+use crate::profile::{self, Target};
+use crate::{health, shutdown};
+use drift::{Drift, Touched};
+use state::{Seen, State};
+use store::{Done, Edit, Store, StoreError};
+
+/// Everything is compared with the disk this often, whether or not anything was seen to change.
+const RESYNC: Duration = Duration::from_mins(5);
+/// What failed is tried again after the first of these, then ever more slowly, up to the second.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The pause after a change of the folder was looked into: whoever changes it over and over must not keep the agent from its
+/// other work.
+const DRIFT_PAUSE: Duration = Duration::from_millis(20);
+/// So many profiles are asked for at once: each can have a megabyte.
+const PAGE: u32 = 20;
+/// At most so many changes are taken from the watch before the disk is brought level with them.
+const BATCH: usize = 512;
+
+/// Keeps this node's profile files as the SeccompProfiles say.
+#[derive(Args, Debug)]
+pub struct AgentArgs {
+    /// This node's name
+    #[arg(long, env = "NODE_NAME")]
+    node_name: String,
+    /// Where kubelet's seccomp folder (<kubelet root>/seccomp) is mounted
+    #[arg(long, env = "SECCOMP_ROOT", default_value = "/var/lib/kubelet/seccomp")]
+    seccomp_root: PathBuf,
+    /// The folder below it that the profiles go to
+    #[arg(long, env = "PROFILES_DIR", default_value = "profiles", value_parser = crate::args::profiles_dir)]
+    profiles_dir: String,
+    /// Port for /livez and /readyz
+    #[arg(long, env = "HEALTH_PORT", default_value_t = 8082)]
+    health_port: u16,
+}
+
+/// Runs until it is told to stop.
+pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
+    let client = client()
+        .await
+        .context("cannot find out how to reach the API server")?;
+    let store = Store::new(&args.seccomp_root, args.profiles_dir.as_ref());
+    info!(node = args.node_name, root = %args.seccomp_root.display(), "the agent starts");
+
+    let level = Arc::new(AtomicBool::new(false));
+    let ready = {
+        let level = level.clone();
+        Arc::new(move || {
+            if level.load(Ordering::Relaxed) {
+                Ok(())
+            } else {
+                Err("the node is not level with the SeccompProfiles yet".to_owned())
+            }
+        })
+    };
+    let (reports, published) = channel::channel(None);
+    let agent = Agent {
+        drift: Drift::new()
+            .inspect_err(|error| warn!(%error, "the profiles folder cannot be watched; changes to it are only found every {RESYNC:?}"))
+            .ok(),
+        state: State::default(),
+        store: Some(store),
+        level,
+        target: node::target()?,
+        reports,
+    };
+    tokio::select! {
+        ended = agent.run(Api::all(client.clone())) => ended,
+        ended = health::serve(args.health_port, ready) => ended,
+        () = publish::publish(client, args.node_name, published) => anyhow::bail!("the publisher ended"),
+        () = shutdown::requested() => {
+            info!("the agent stops; the files stay");
+            Ok(())
+        }
+    }
+}
+
+struct Agent {
+    /// None where the kernel has no inotify instance to spare.
+    drift: Option<Drift>,
+    state: State,
+    /// Lent to a blocking task while it works.
+    store: Option<Store>,
+    level: Arc<AtomicBool>,
+    target: Target,
+    reports: channel::Sender<Option<state::Report>>,
+}
+
+impl Agent {
+    async fn run(mut self, api: Api<StoredProfile>) -> anyhow::Result<()> {
+        let mut changes = pin!(watch_as(
+            api,
+            watcher::Config::default().page_size(PAGE),
+            StoredProfile::read
+        ));
+        let mut resync = interval(RESYNC);
+        resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        let mut retry_at: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                change = changes.next() => {
+                    self.observe(change.context("the watch of SeccompProfiles ended")?);
+                    for _ in 1..BATCH {
+                        let Some(Some(change)) = changes.next().now_or_never() else { break };
+                        self.observe(change);
+                    }
+                }
+                Some(touched) = OptionFuture::from(self.drift.as_mut().map(Drift::touched)) => {
+                    match touched.context("the watch of the profiles folder failed")? {
+                        Touched::Everything => self.state.resync(),
+                        Touched::Files(names) => names.iter().filter_map(|name| name.strip_suffix(".json")).for_each(|name| self.state.touched(name)),
+                    }
+                    sleep(DRIFT_PAUSE).await;
+                }
+                _ = resync.tick() => self.state.resync(),
+                () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => {
+                    retry_at = None;
+                    self.state.retry();
+                }
+            }
+            self.settle().await?;
+            if !self.state.has_failures() {
+                backoff.succeed();
+                retry_at = None;
+            } else if retry_at.is_none() {
+                retry_at = Some(Instant::now() + backoff.fail());
+            }
+        }
+    }
+
+    fn observe(&mut self, change: Change<SeccompProfile>) {
+        match change {
+            Change::ListBegins => self.state.list_begins(),
+            Change::ListEnds => self.state.list_ends(),
+            Change::Exists(profile) => {
+                if let Some((name, seen)) = identify(&profile) {
+                    self.state
+                        .exists(&name, seen, || render(&profile, &self.target));
+                }
+            }
+            Change::Deleted(profile) => {
+                if let Some((name, _)) = identify(&profile) {
+                    self.state.deleted(&name);
+                }
+            }
+        }
+    }
+
+    /// Brings the disk level with the state, and says so.
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        let Some(store) = &self.store else {
+            anyhow::bail!("the file store was lost")
+        };
+        let edits = self.state.edits(&store.owned());
+        if !edits.is_empty() {
+            let Some(mut store) = self.store.take() else {
+                anyhow::bail!("the file store was lost")
+            };
+            // A disk that hangs must not hang the health checks.
+            let (store, edits, outcomes) = tokio::task::spawn_blocking(move || {
+                let outcomes = store.apply(&edits);
+                (store, edits, outcomes)
+            })
+            .await
+            .context("the file store failed")?;
+            self.store = Some(store);
+            for (edit, outcome) in edits.iter().zip(&outcomes) {
+                log(edit, outcome);
+            }
+            if let Some(Err(gone @ StoreError::Gone)) = outcomes.first() {
+                // A new start mounts the folder that has the name now.
+                return Err(gone.clone().into());
+            }
+            for profile in self.state.record(&edits, &outcomes) {
+                warn!(
+                    profile = profile.as_str(),
+                    "somebody else changed the profile's file; it was put right"
+                );
+            }
+        }
+        if let (Some(drift), Some(store)) = (&mut self.drift, &mut self.store)
+            && !drift.is_watching()
+            && let Ok(folder) = store.open()
+            && let Err(error) = drift.watch(folder)
+        {
+            warn!(%error, "the profiles folder cannot be watched; changes to it are only found every {RESYNC:?}");
+            self.drift = None;
+        }
+        self.level.store(self.state.is_level(), Ordering::Relaxed);
+        let report = self.state.report();
+        self.reports.send_if_modified(|last| {
+            let changed = *last != report;
+            *last = report;
+            changed
+        });
+        Ok(())
+    }
+}
+
+fn log(edit: &Edit, outcome: &Result<Done, StoreError>) {
+    let profile = edit.name().as_str();
+    match outcome {
+        Ok(Done::Unchanged) => {}
+        Ok(Done::Written) => info!(profile, "the profile's file was written"),
+        Ok(Done::Adopted) => info!(
+            profile,
+            "a file with the profile's content was there and is the operator's from now on"
+        ),
+        Ok(Done::Removed) => info!(profile, "the profile's file was removed"),
+        Err(error) => warn!(
+            profile,
+            error = chain(error),
+            "the profile's file is not as it should be"
+        ),
+    }
+}
+
+/// The name, and what tells one form of the object from another. A name that cannot be a file is not this agent's business:
+/// admission refuses it, and the controller says so in the profile's status.
+fn identify(profile: &Watched<SeccompProfile>) -> Option<(ProfileName, Seen)> {
+    let metadata = match profile {
+        Ok(profile) => &profile.metadata,
+        Err(unreadable) => &unreadable.metadata,
+    };
+    let name = ProfileName::parse(metadata.name.as_deref()?).ok()?;
+    let generation = metadata.generation.unwrap_or_default();
+    let status = profile
+        .as_ref()
+        .ok()
+        .and_then(|profile| profile.status.as_ref());
+    let revision = status
+        .filter(|status| status.observed_generation == Some(generation))
+        .and_then(|status| status.revision.as_deref())
+        .map_or(0, resource_version);
+    let version = metadata
+        .resource_version
+        .as_deref()
+        .map_or(0, resource_version);
+    Some((
+        name,
+        Seen {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            generation,
+            version,
+            revision,
+        },
+    ))
+}
+
+/// The bytes of the profile's file on this node, or why there are none.
+fn render(profile: &Watched<SeccompProfile>, target: &Target) -> Result<Vec<u8>, String> {
+    match profile {
+        Ok(profile) => match profile.spec.compile() {
+            Ok(document) => {
+                let bytes = document.resolve(target).to_canonical_json();
+                // The last guard before a file that a runtime might take for "no filter at all".
+                let again = serde_json::from_slice(&bytes)
+                    .map_err(|error| error.to_string())
+                    .and_then(|value| {
+                        profile::parse(&value, "the file").map_err(|problems| problems.to_string())
+                    })
+                    .map(|document| document.resolve(target));
+                match again {
+                    Ok(again) if again.to_canonical_json() == bytes => Ok(bytes),
+                    Ok(_) => Err("the rendered file does not mean what the profile means; this is a defect of the operator".into()),
+                    Err(problems) => Err(format!("the rendered file cannot be read back; this is a defect of the operator: {problems}")),
+                }
+            }
+            Err(problems) => Err(problems.to_string()),
+        },
+        Err(unreadable) => Err(format!(
+            "{} cannot be read by this version of the agent: {}",
+            unreadable.metadata.name.as_deref().unwrap_or_default(),
+            unreadable.error
+        )),
+    }
+}

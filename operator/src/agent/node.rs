@@ -1,0 +1,61 @@
+//! The node that this agent runs on: what profiles are rendered for, and what the SeccompNode says of it.
+
+use anyhow::Context as _;
+
+use crate::api::NodeInfo;
+use crate::profile::{Arch, CapabilitySet, KernelVersion, Target};
+
+/// What profiles are rendered for here.
+pub fn target() -> anyhow::Result<Target> {
+    let node = info();
+    let arch = Arch::from_node(&node.architecture).with_context(|| {
+        format!(
+            "profiles cannot be rendered for architecture {:?}",
+            node.architecture
+        )
+    })?;
+    let kernel = KernelVersion::from_release(&node.kernel_version).with_context(|| {
+        format!(
+            "the kernel's release {:?} cannot be read",
+            node.kernel_version
+        )
+    })?;
+    Ok(Target {
+        arch,
+        kernel,
+        capabilities: CapabilitySet::RUNTIME_DEFAULT,
+    })
+}
+
+/// What the SeccompNode says of the node.
+pub fn info() -> NodeInfo {
+    // Rust's words for architectures on the left, Go's (and so Kubernetes') on the right, where they differ.
+    let architecture = match (std::env::consts::ARCH, cfg!(target_endian = "little")) {
+        ("x86_64", _) => "amd64",
+        ("x86", _) => "386",
+        ("aarch64", _) => "arm64",
+        ("loongarch64", _) => "loong64",
+        ("powerpc64", true) => "ppc64le",
+        ("powerpc64", false) => "ppc64",
+        (other, _) => other,
+    };
+    NodeInfo {
+        architecture: architecture.into(),
+        kernel_version: rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned(),
+        container_runtime: None,
+        agent_version: env!("CARGO_PKG_VERSION").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_can_be_rendered_for_this_machine() {
+        assert!(target().is_ok());
+    }
+}

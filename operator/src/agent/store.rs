@@ -1,0 +1,721 @@
+//! The node's file store: profiles as files, written whole or not at all, and a ledger of which are ours.
+//!
+//! Every access is relative to the descriptor of one folder and follows no symbolic link. A file is written to a temporary
+//! name in the same folder, synced, read back and renamed into place; then the folder is synced. Whatever happens between
+//! two steps, a reader sees the old file whole or the new file whole. A file that the ledger does not name is somebody
+//! else's: it is never overwritten and never removed.
+//!
+//! It knows bytes and names, and nothing of Kubernetes or of what a profile means.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use tracing::warn;
+
+use super::ledger::Ledger;
+use crate::api::ProfileName;
+use crate::logging::chain;
+
+/// Temporary files begin so; what is left of them after a crash is removed at the next start.
+const TEMPORARY: &str = ".seccomp-operator.tmp.";
+/// The ledger's file, beside the profiles.
+const LEDGER: &str = ".seccomp-operator.ledger.json";
+/// No ledger is larger than this; what is, is not one.
+const LEDGER_MAX: u64 = 16 << 20;
+
+/// One thing to do to the store.
+#[derive(Clone, Debug)]
+pub enum Edit {
+    /// The profile's file should hold these bytes.
+    Write(ProfileName, Arc<[u8]>),
+    /// The profile's file should not be there.
+    Remove(ProfileName),
+}
+
+impl Edit {
+    /// The profile that it is about.
+    #[must_use]
+    pub fn name(&self) -> &ProfileName {
+        match self {
+            Self::Write(name, _) | Self::Remove(name) => name,
+        }
+    }
+}
+
+/// What came of an [`Edit`] that succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// The file was as it should be.
+    Unchanged,
+    /// A file with exactly these bytes was there, and is ours from now on.
+    Adopted,
+    /// The file was written.
+    Written,
+    /// The file was removed.
+    Removed,
+}
+
+/// Why an [`Edit`] did not succeed. The file is as it was before.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file that is not ours has the name.
+    #[error(
+        "a {0} that the operator did not put there is in the way; remove it or rename the profile"
+    )]
+    Conflict(&'static str),
+    /// The file system said no.
+    #[error("{step}: {text}", text = std::io::Error::from(*errno))]
+    Io {
+        /// What was being done.
+        step: &'static str,
+        /// What the kernel answered.
+        errno: Errno,
+    },
+    /// The folder that is mounted here was removed, and one of its name may have been made anew; it is not to be seen from here.
+    #[error("kubelet's seccomp folder was removed under its mount")]
+    Gone,
+    /// What was read back is not what was written.
+    #[error(
+        "the file that was written reads back different; the disk or the file system is faulty"
+    )]
+    Unfaithful,
+}
+
+/// Names the step that a system call belongs to.
+fn at<T>(step: &'static str) -> impl FnOnce(Errno) -> Result<T, StoreError> {
+    move |errno| Err(StoreError::Io { step, errno })
+}
+
+fn io(step: &'static str) -> impl FnOnce(std::io::Error) -> StoreError {
+    move |error| StoreError::Io {
+        step,
+        errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
+    }
+}
+
+/// The folder of profiles on this node.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    subdir: PathBuf,
+    /// None until the folder could be opened for the first time.
+    ledger: Option<Ledger>,
+    /// The ledger on disk names files that are not ours any more.
+    stale: bool,
+    /// The folder has changes that were not synced.
+    unsynced: bool,
+}
+
+impl Store {
+    /// The store in `root/subdir`, which is made when it is needed and is not there. `root` is kubelet's seccomp folder and is
+    /// trusted; below it nothing is followed.
+    #[must_use]
+    pub fn new(root: &Path, subdir: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            subdir: subdir.to_owned(),
+            ledger: None,
+            stale: false,
+            unsynced: false,
+        }
+    }
+
+    /// The profiles whose files are ours, as far as is known.
+    #[must_use]
+    pub fn owned(&self) -> Cow<'_, BTreeSet<ProfileName>> {
+        self.ledger
+            .as_ref()
+            .map_or_else(Cow::default, |ledger| Cow::Borrowed(ledger.names()))
+    }
+
+    /// Opens the folder and, the first time, reads the ledger and clears away what a crash may have left.
+    ///
+    /// The folder is opened anew for each batch, so that one that was removed and made again is found.
+    pub fn open(&mut self) -> Result<OwnedFd, StoreError> {
+        let folder = self.folder()?;
+        if self.ledger.is_none() {
+            self.ledger = Some(match entry(&folder, LEDGER, LEDGER_MAX)? {
+                Entry::File(Some(bytes)) => Ledger::parse(&bytes),
+                _ => Ledger::default(),
+            });
+            // Temporary files take space and do no harm.
+            if let Err(error) = remove_temporaries(&folder) {
+                warn!(
+                    error = chain(&error),
+                    "temporary files could not be cleared away"
+                );
+            }
+        }
+        // Without the ledger our files would be nobody's after a restart.
+        let lost = matches!(entry(&folder, LEDGER, 0)?, Entry::Absent);
+        self.stale |= lost
+            && self
+                .ledger
+                .as_ref()
+                .is_some_and(|ledger| !ledger.names().is_empty());
+        Ok(folder)
+    }
+
+    /// Carries out the edits in order and says what came of each. The ledger is written once before all and once after, the
+    /// folder is synced once: a burst of edits costs little more than one.
+    pub fn apply(&mut self, edits: &[Edit]) -> Vec<Result<Done, StoreError>> {
+        let folder = match self.open() {
+            Ok(folder) => folder,
+            Err(error) => return edits.iter().map(|_| Err(error.clone())).collect(),
+        };
+        // First say what will be ours, then write it: a crash in between leaves a name in the ledger and no file, which is
+        // harmless. The other way round would leave a file that nobody dares to touch.
+        let claims: Vec<_> = edits.iter().map(|edit| self.claim(&folder, edit)).collect();
+        let wanted = edits
+            .iter()
+            .zip(&claims)
+            .filter(|(_, claim)| matches!(claim, Ok(Claim::New | Claim::Adopt)));
+        let entered = self.enter(&folder, wanted.map(|(edit, _)| edit.name().clone()));
+        let mut outcomes: Vec<_> = edits
+            .iter()
+            .zip(claims)
+            .map(|(edit, claim)| match (edit, claim?) {
+                (Edit::Remove(name), _) => self.remove(&folder, name),
+                (Edit::Write(name, content), Claim::Ours) => {
+                    write(&folder, name, content, RenameFlags::empty())
+                }
+                (Edit::Write(..), Claim::Adopt) => entered.clone().map(|()| Done::Adopted),
+                (Edit::Write(name, content), Claim::New) => entered
+                    .clone()
+                    .and_then(|()| write(&folder, name, content, RenameFlags::NOREPLACE)),
+            })
+            .collect();
+        let changed =
+            |outcome: &Result<Done, _>| matches!(outcome, Ok(Done::Written | Done::Removed));
+        self.unsynced |= outcomes.iter().any(changed);
+        if self.unsynced {
+            match rustix::fs::fsync(&folder) {
+                Ok(()) => self.unsynced = false,
+                // Nothing of this batch is known to outlive a power cut, nor what an earlier one left unsynced.
+                Err(errno) => {
+                    for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
+                        *outcome = Err(StoreError::Io {
+                            step: "sync the profiles folder",
+                            errno,
+                        });
+                    }
+                }
+            }
+        }
+        self.leave(&folder, edits, &outcomes);
+        outcomes
+    }
+
+    fn folder(&self) -> Result<OwnedFd, StoreError> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        let mut folder = rustix::fs::openat(CWD, &self.root, flags, Mode::empty())
+            .or_else(at("open the seccomp folder"))?;
+        if rustix::fs::fstat(&folder)
+            .or_else(at("look at the seccomp folder"))?
+            .st_nlink
+            == 0
+        {
+            return Err(StoreError::Gone);
+        }
+        for part in &self.subdir {
+            match rustix::fs::mkdirat(&folder, part, Mode::from_raw_mode(0o755)) {
+                Ok(()) => rustix::fs::fsync(&folder).or_else(at("sync the seccomp folder"))?,
+                Err(Errno::EXIST) => {}
+                Err(errno) => return at("make the profiles folder")(errno),
+            }
+            folder = rustix::fs::openat(&folder, part, flags | OFlags::NOFOLLOW, Mode::empty())
+                .or_else(at("open the profiles folder"))?;
+        }
+        Ok(folder)
+    }
+
+    fn is_ours(&self, name: &ProfileName) -> bool {
+        self.ledger
+            .as_ref()
+            .is_some_and(|ledger| ledger.contains(name))
+    }
+
+    /// Whose the file of an edit is.
+    fn claim(&self, folder: &OwnedFd, edit: &Edit) -> Result<Claim, StoreError> {
+        let Edit::Write(name, content) = edit else {
+            return Ok(Claim::Ours);
+        };
+        if self.is_ours(name) {
+            return Ok(Claim::Ours);
+        }
+        match entry(folder, &name.file_name(), content.len() as u64)? {
+            Entry::Absent => Ok(Claim::New),
+            Entry::File(Some(bytes)) if *bytes == **content => Ok(Claim::Adopt),
+            Entry::File(_) => Err(StoreError::Conflict("file")),
+            Entry::Other(kind) => Err(StoreError::Conflict(kind)),
+        }
+    }
+
+    /// Puts names into the ledger, all at once or none.
+    fn enter(
+        &mut self,
+        folder: &OwnedFd,
+        names: impl Iterator<Item = ProfileName>,
+    ) -> Result<(), StoreError> {
+        let mut ledger = self.ledger.clone().unwrap_or_default();
+        if ledger.extend(names) {
+            write_ledger(folder, &ledger)?;
+            self.stale = false;
+            self.ledger = Some(ledger);
+        }
+        Ok(())
+    }
+
+    /// Takes names out of the ledger that turned out not to be ours or whose file is gone. Should the disk not take the shorter
+    /// ledger, it is offered again with every later batch: a name must not stay in it until somebody else uses it.
+    fn leave(&mut self, folder: &OwnedFd, edits: &[Edit], outcomes: &[Result<Done, StoreError>]) {
+        let gone = edits
+            .iter()
+            .zip(outcomes)
+            .filter_map(|(edit, outcome)| match outcome {
+                Ok(Done::Removed) | Err(StoreError::Conflict(_)) => Some(edit.name()),
+                Ok(Done::Unchanged) if matches!(edit, Edit::Remove(_)) => Some(edit.name()),
+                _ => None,
+            });
+        let Some(ledger) = &mut self.ledger else {
+            return;
+        };
+        self.stale |= ledger.drop_all(gone);
+        if self.stale {
+            match write_ledger(folder, ledger) {
+                Ok(()) => self.stale = false,
+                Err(error) => {
+                    warn!(
+                        error = chain(&error),
+                        "the ledger could not be shortened; it will be tried again"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Removes our file of that name. What is not ours is left alone without a word: nobody asked for it to be ours.
+    fn remove(&self, folder: &OwnedFd, name: &ProfileName) -> Result<Done, StoreError> {
+        if !self.is_ours(name) {
+            return Ok(Done::Unchanged);
+        }
+        match rustix::fs::unlinkat(folder, name.file_name(), AtFlags::empty()) {
+            Ok(()) => Ok(Done::Removed),
+            Err(Errno::NOENT) => Ok(Done::Unchanged),
+            Err(errno) => at("remove the file")(errno),
+        }
+    }
+}
+
+/// Whose a file is that should be written.
+enum Claim {
+    /// The ledger names it.
+    Ours,
+    /// Nothing is there.
+    New,
+    /// The bytes that should be there are there.
+    Adopt,
+}
+
+/// What is at a name.
+enum Entry {
+    Absent,
+    /// A regular file; its bytes, unless it has more than were asked for.
+    File(Option<Vec<u8>>),
+    /// Something else, in a word.
+    Other(&'static str),
+}
+
+/// Looks at a name without following it. Reads at most `expected` bytes and one more: a longer file is known to differ.
+fn entry(folder: &OwnedFd, name: &str, expected: u64) -> Result<Entry, StoreError> {
+    let kind = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+        Err(Errno::NOENT) => return Ok(Entry::Absent),
+        Err(errno) => return at("look at the file")(errno),
+    };
+    match kind {
+        FileType::RegularFile => {}
+        FileType::Symlink => return Ok(Entry::Other("symbolic link")),
+        FileType::Directory => return Ok(Entry::Other("directory")),
+        _ => return Ok(Entry::Other("special file")),
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(Entry::Absent),
+        Err(Errno::LOOP) => return Ok(Entry::Other("symbolic link")),
+        Err(errno) => return at("open the file")(errno),
+    };
+    let mut bytes = Vec::new();
+    file.take(expected.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(io("read the file"))?;
+    Ok(Entry::File(
+        (bytes.len() as u64 <= expected).then_some(bytes),
+    ))
+}
+
+/// Puts `content` at the profile's name, unless it is there already.
+fn write(
+    folder: &OwnedFd,
+    name: &ProfileName,
+    content: &[u8],
+    flags: RenameFlags,
+) -> Result<Done, StoreError> {
+    let file_name = name.file_name();
+    if let Entry::File(Some(bytes)) = entry(folder, &file_name, content.len() as u64)?
+        && bytes == content
+    {
+        return Ok(Done::Unchanged);
+    }
+    publish(folder, &file_name, content, flags)?;
+    Ok(Done::Written)
+}
+
+fn write_ledger(folder: &OwnedFd, ledger: &Ledger) -> Result<(), StoreError> {
+    publish(folder, LEDGER, &ledger.to_bytes(), RenameFlags::empty())?;
+    rustix::fs::fsync(folder).or_else(at("sync the profiles folder"))
+}
+
+/// Temporary file, sync, read back, rename. The temporary file does not outlive a failure.
+fn publish(
+    folder: &OwnedFd,
+    name: &str,
+    content: &[u8],
+    flags: RenameFlags,
+) -> Result<(), StoreError> {
+    // No other process should be here; a name that nobody can foresee costs nothing.
+    let temporary = format!("{TEMPORARY}{:016x}", RandomState::new().hash_one(name));
+    let published = fill(folder, &temporary, content).and_then(|()| {
+        match put_in_place(folder, &temporary, name, flags) {
+            Ok(()) => Ok(()),
+            // Somebody put a file there since we looked.
+            Err(Errno::EXIST) => Err(StoreError::Conflict("file")),
+            Err(errno) => at("put the file in place")(errno),
+        }
+    });
+    if published.is_err() {
+        // Best effort: what is left is removed at the next start.
+        let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
+    }
+    published
+}
+
+/// Renames. Some file systems (NFS, ZFS before 2.2) know no flags; a link refuses to replace just as well.
+fn put_in_place(
+    folder: &OwnedFd,
+    temporary: &str,
+    name: &str,
+    flags: RenameFlags,
+) -> rustix::io::Result<()> {
+    match rustix::fs::renameat_with(folder, temporary, folder, name, flags) {
+        Err(Errno::INVAL | Errno::NOSYS) if flags == RenameFlags::NOREPLACE => {
+            rustix::fs::linkat(folder, temporary, folder, name, AtFlags::empty())?;
+            rustix::fs::unlinkat(folder, temporary, AtFlags::empty())
+        }
+        renamed => renamed,
+    }
+}
+
+fn fill(folder: &OwnedFd, temporary: &str, content: &[u8]) -> Result<(), StoreError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(0o644);
+    let file =
+        rustix::fs::openat(folder, temporary, flags, mode).or_else(at("make a temporary file"))?;
+    // The umask had its say above.
+    rustix::fs::fchmod(&file, mode).or_else(at("set the file's mode"))?;
+    let mut file = File::from(file);
+    file.write_all(content).map_err(io("write the file"))?;
+    file.sync_all().map_err(io("sync the file"))?;
+    file.rewind().map_err(io("read the file back"))?;
+    let mut written = Vec::with_capacity(content.len() + 1);
+    file.read_to_end(&mut written)
+        .map_err(io("read the file back"))?;
+    if written == content {
+        Ok(())
+    } else {
+        Err(StoreError::Unfaithful)
+    }
+}
+
+fn remove_temporaries(folder: &OwnedFd) -> Result<(), StoreError> {
+    let step = "clear away temporary files";
+    for found in Dir::read_from(folder).or_else(at(step))? {
+        let found = found.or_else(at(step))?;
+        if found
+            .file_name()
+            .to_bytes()
+            .starts_with(TEMPORARY.as_bytes())
+        {
+            rustix::fs::unlinkat(folder, found.file_name(), AtFlags::empty()).or_else(at(step))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    struct Node {
+        root: tempfile::TempDir,
+        store: Store,
+    }
+
+    impl Node {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let mut store = Store::new(root.path(), Path::new("profiles"));
+            store.open().unwrap();
+            Self { root, store }
+        }
+
+        fn path(&self, file: &str) -> PathBuf {
+            self.root.path().join("profiles").join(file)
+        }
+
+        fn write(&mut self, name: &str, content: &str) -> Result<Done, StoreError> {
+            self.store
+                .apply(&[Edit::Write(named(name), content.as_bytes().into())])
+                .remove(0)
+        }
+
+        fn remove(&mut self, name: &str) -> Result<Done, StoreError> {
+            self.store.apply(&[Edit::Remove(named(name))]).remove(0)
+        }
+
+        /// As after a restart of the agent.
+        fn reopen(&mut self) {
+            self.store = Store::new(self.root.path(), Path::new("profiles"));
+            self.store.open().unwrap();
+        }
+
+        fn files(&self) -> Vec<String> {
+            let mut names: Vec<_> = fs::read_dir(self.path(""))
+                .unwrap()
+                .map(|f| f.unwrap().file_name().into_string().unwrap())
+                .filter(|n| n != LEDGER)
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    fn named(name: &str) -> ProfileName {
+        ProfileName::parse(name).unwrap()
+    }
+
+    #[test]
+    fn a_profile_is_written_updated_and_removed() {
+        let mut node = Node::new();
+        assert_eq!(node.write("a", "1").unwrap(), Done::Written);
+        assert_eq!(node.write("a", "1").unwrap(), Done::Unchanged);
+        assert_eq!(node.write("a", "two").unwrap(), Done::Written);
+        assert_eq!(fs::read_to_string(node.path("a.json")).unwrap(), "two");
+        assert_eq!(
+            fs::metadata(node.path("a.json"))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o644
+        );
+        assert_eq!(node.remove("a").unwrap(), Done::Removed);
+        assert!(node.files().is_empty());
+        assert!(node.store.owned().is_empty());
+    }
+
+    #[test]
+    fn ownership_outlives_a_restart() {
+        let mut node = Node::new();
+        node.write("a", "1").unwrap();
+        node.reopen();
+        assert_eq!(
+            node.store
+                .owned()
+                .iter()
+                .map(ProfileName::as_str)
+                .collect::<Vec<_>>(),
+            ["a"]
+        );
+        assert_eq!(node.remove("a").unwrap(), Done::Removed);
+        node.reopen();
+        assert!(node.store.owned().is_empty());
+    }
+
+    #[test]
+    fn a_foreign_file_is_neither_overwritten_nor_removed() {
+        let mut node = Node::new();
+        fs::write(node.path("a.json"), "theirs").unwrap();
+        assert!(matches!(
+            node.write("a", "ours"),
+            Err(StoreError::Conflict("file"))
+        ));
+        assert_eq!(node.remove("a").unwrap(), Done::Unchanged);
+        assert_eq!(fs::read_to_string(node.path("a.json")).unwrap(), "theirs");
+        assert!(node.store.owned().is_empty());
+        fs::remove_file(node.path("a.json")).unwrap();
+        assert_eq!(node.write("a", "ours").unwrap(), Done::Written);
+    }
+
+    #[test]
+    fn a_foreign_file_with_the_same_bytes_is_adopted() {
+        let mut node = Node::new();
+        fs::write(node.path("a.json"), "same").unwrap();
+        assert_eq!(node.write("a", "same").unwrap(), Done::Adopted);
+        assert_eq!(node.remove("a").unwrap(), Done::Removed);
+    }
+
+    #[test]
+    fn links_directories_and_pipes_in_the_way_are_conflicts_and_are_not_followed() {
+        let mut node = Node::new();
+        let outside = node.root.path().join("outside");
+        fs::write(&outside, "theirs").unwrap();
+        symlink(&outside, node.path("link.json")).unwrap();
+        fs::create_dir(node.path("dir.json")).unwrap();
+        rustix::fs::mknodat(
+            CWD,
+            node.path("pipe.json"),
+            FileType::Fifo,
+            Mode::from_raw_mode(0o644),
+            0,
+        )
+        .unwrap();
+        for (name, kind) in [
+            ("link", "symbolic link"),
+            ("dir", "directory"),
+            ("pipe", "special file"),
+        ] {
+            let error = node.write(name, "theirs").unwrap_err();
+            assert!(
+                matches!(error, StoreError::Conflict(k) if k == kind),
+                "{name}: {error}"
+            );
+        }
+        assert_eq!(fs::read_to_string(outside).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn our_own_file_that_became_a_link_is_replaced_and_the_target_is_not_touched() {
+        let mut node = Node::new();
+        node.write("a", "1").unwrap();
+        let outside = node.root.path().join("outside");
+        fs::write(&outside, "theirs").unwrap();
+        fs::remove_file(node.path("a.json")).unwrap();
+        symlink(&outside, node.path("a.json")).unwrap();
+        assert_eq!(node.write("a", "1").unwrap(), Done::Written);
+        assert_eq!(fs::read_to_string(outside).unwrap(), "theirs");
+        assert!(fs::symlink_metadata(node.path("a.json")).unwrap().is_file());
+    }
+
+    #[test]
+    fn a_profiles_folder_that_is_a_link_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        symlink(elsewhere.path(), root.path().join("profiles")).unwrap();
+        assert!(
+            Store::new(root.path(), Path::new("profiles"))
+                .open()
+                .is_err()
+        );
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn drift_of_our_own_file_is_repaired() {
+        let mut node = Node::new();
+        node.write("a", "right").unwrap();
+        fs::write(node.path("a.json"), "wrong").unwrap();
+        assert_eq!(node.write("a", "right").unwrap(), Done::Written);
+        fs::remove_file(node.path("a.json")).unwrap();
+        assert_eq!(node.write("a", "right").unwrap(), Done::Written);
+        assert_eq!(fs::read_to_string(node.path("a.json")).unwrap(), "right");
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_is_made_again() {
+        let mut node = Node::new();
+        node.write("a", "1").unwrap();
+        fs::remove_dir_all(node.path("")).unwrap();
+        assert_eq!(node.write("a", "1").unwrap(), Done::Written);
+        assert_eq!(node.files(), ["a.json"]);
+    }
+
+    #[test]
+    fn what_a_crash_left_is_cleared_away_at_the_next_start() {
+        let mut node = Node::new();
+        fs::write(node.path(&format!("{TEMPORARY}0123")), "half").unwrap();
+        node.reopen();
+        assert!(node.files().is_empty());
+    }
+
+    #[test]
+    fn a_broken_ledger_loses_nothing_our_files_are_adopted_again() {
+        let mut node = Node::new();
+        node.write("a", "1").unwrap();
+        fs::write(node.path(LEDGER), "{ half").unwrap();
+        node.reopen();
+        assert!(node.store.owned().is_empty());
+        assert_eq!(node.write("a", "1").unwrap(), Done::Adopted);
+    }
+
+    #[test]
+    fn a_ledger_that_somebody_removes_is_written_again() {
+        let mut node = Node::new();
+        node.write("a", "1").unwrap();
+        fs::remove_file(node.path(LEDGER)).unwrap();
+        node.write("a", "1").unwrap();
+        node.reopen();
+        assert_eq!(node.remove("a").unwrap(), Done::Removed);
+    }
+
+    #[test]
+    fn a_seccomp_folder_that_was_removed_under_its_mount_is_told_from_one_that_is_empty() {
+        let node = Node::new();
+        let root = fs::File::open(node.root.path()).unwrap();
+        fs::remove_dir_all(node.root.path()).unwrap();
+        let held = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&root));
+        let mut store = Store::new(Path::new(&held), Path::new("profiles"));
+        assert!(matches!(store.open(), Err(StoreError::Gone)));
+    }
+
+    #[test]
+    fn one_edit_that_fails_does_not_stop_the_others() {
+        let mut node = Node::new();
+        fs::write(node.path("b.json"), "theirs").unwrap();
+        let edits = ["a", "b", "c"].map(|name| Edit::Write(named(name), b"ours".as_slice().into()));
+        let outcomes = node.store.apply(&edits);
+        assert!(matches!(
+            outcomes[..],
+            [
+                Ok(Done::Written),
+                Err(StoreError::Conflict(_)),
+                Ok(Done::Written)
+            ]
+        ));
+        assert_eq!(node.files(), ["a.json", "b.json", "c.json"]);
+    }
+
+    #[test]
+    fn an_error_says_what_was_being_done_and_what_the_kernel_answered() {
+        let error = StoreError::Io {
+            step: "write the file",
+            errno: Errno::NOSPC,
+        };
+        assert_eq!(
+            error.to_string(),
+            "write the file: No space left on device (os error 28)"
+        );
+    }
+}

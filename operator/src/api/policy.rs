@@ -1,0 +1,162 @@
+//! `SeccompPolicy`: which pods that state no seccomp profile get which.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ProfileName, schema::Selector};
+use crate::profile::Problem;
+
+/// Gives a seccomp profile to pods that state none. Of the policies that select a pod, the one with the highest priority
+/// wins; among equals, the first by name.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "seccomp-operator.io",
+    version = "v1alpha1",
+    kind = "SeccompPolicy",
+    plural = "seccomppolicies",
+    shortname = "scpol",
+    category = "security",
+    derive = "PartialEq",
+    doc = "Gives a seccomp profile to pods that state none.",
+    printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.profile.type"),
+    printcolumn(name = "Profile", type_ = "string", json_path = ".spec.profile.name"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SeccompPolicySpec {
+    /// Of several policies that select a pod, the highest priority wins; among equals, the first by name.
+    #[serde(default)]
+    pub priority: i32,
+    /// The namespaces whose pods it speaks of, by their labels; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<Selector>,
+    /// The pods it speaks of, by their labels; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_selector: Option<Selector>,
+    /// What such a pod gets.
+    pub profile: PolicyProfile,
+    /// Whether it changes pods, or only says what it would do.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Whether it also replaces an explicit `Unconfined`.
+    #[serde(default)]
+    pub override_unconfined: bool,
+}
+
+/// The profile that a policy gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PolicyProfile {
+    /// As in a pod's `securityContext.seccompProfile`.
+    #[serde(rename = "type")]
+    pub type_: ProfileType,
+    /// The SeccompProfile's name, when type is Localhost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub name: Option<String>,
+}
+
+/// The type of a profile, as in a pod's `securityContext.seccompProfile`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ProfileType {
+    /// What the container runtime applies by itself.
+    #[default]
+    RuntimeDefault,
+    /// A SeccompProfile, by name.
+    Localhost,
+    /// No filter at all.
+    Unconfined,
+}
+
+/// Whether a policy changes pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// Pods are changed.
+    #[default]
+    Enforce,
+    /// Pods are left as they are; an admission warning says what would change.
+    Observe,
+}
+
+impl SeccompPolicySpec {
+    /// What the schema cannot say of a policy. All problems, each with its path, reason and remedy.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (field, selector) in [
+            ("namespaceSelector", &self.namespace_selector),
+            ("podSelector", &self.pod_selector),
+        ] {
+            if let Some(Err(error)) = selector.as_ref().map(Selector::check) {
+                problems.push(Problem {
+                    path: format!("spec.{field}.{}", error.path),
+                    reason: error.reason.into(),
+                    remedy: error.remedy.into(),
+                });
+            }
+        }
+        let name = match (self.profile.type_, &self.profile.name) {
+            (ProfileType::Localhost, None) => Some((
+                "must be set when type is Localhost".into(),
+                "name a SeccompProfile",
+            )),
+            (ProfileType::Localhost, Some(name)) if ProfileName::parse(name).is_err() => Some((
+                format!("{name:?} cannot be the name of a SeccompProfile"),
+                "give the name as `kubectl get seccompprofiles` shows it, without a path or .json",
+            )),
+            (ProfileType::RuntimeDefault | ProfileType::Unconfined, Some(_)) => Some((
+                "is only for type Localhost".into(),
+                "remove it, or set type to Localhost",
+            )),
+            _ => None,
+        };
+        problems.extend(name.map(|(reason, remedy): (String, &str)| Problem {
+            path: "spec.profile.name".into(),
+            reason,
+            remedy: remedy.into(),
+        }));
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(json: serde_json::Value) -> SeccompPolicySpec {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_policy_needs_no_more_than_a_type() {
+        let policy = spec(serde_json::json!({"profile": {"type": "RuntimeDefault"}}));
+        assert!(policy.problems().is_empty());
+        assert_eq!(policy.mode, Mode::Enforce);
+    }
+
+    #[test]
+    fn name_and_type_must_go_together() {
+        for (profile, part) in [
+            (serde_json::json!({"type": "Localhost"}), "must be set"),
+            (
+                serde_json::json!({"type": "RuntimeDefault", "name": "x"}),
+                "only for type Localhost",
+            ),
+            (
+                serde_json::json!({"type": "Localhost", "name": "profiles/x.json"}),
+                "cannot be the name",
+            ),
+        ] {
+            let problems = spec(serde_json::json!({"profile": profile})).problems();
+            assert_eq!(problems.len(), 1);
+            assert_eq!(problems[0].path, "spec.profile.name");
+            assert!(problems[0].to_string().contains(part), "{}", problems[0]);
+        }
+    }
+}

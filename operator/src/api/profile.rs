@@ -1,0 +1,333 @@
+//! `SeccompProfile`: a seccomp profile that every node should have as a file.
+
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use kube::core::ObjectMeta;
+use kube::core::error_boundary::InvalidObject;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::schema;
+use crate::profile::{self, Document, Problem, Problems};
+
+/// The conditions of a [`SeccompProfile`].
+pub mod condition {
+    /// The profile means something: it can be rendered for a node.
+    pub const ACCEPTED: &str = "Accepted";
+    /// This generation is on every node that it should be on.
+    pub const READY: &str = "Ready";
+}
+
+/// A seccomp profile that the operator keeps as a file on every node, for pods to use as
+/// `securityContext.seccompProfile: {type: Localhost, localhostProfile: <status.localhostProfile>}`.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "seccomp-operator.io",
+    version = "v1alpha1",
+    kind = "SeccompProfile",
+    status = "SeccompProfileStatus",
+    shortname = "scp",
+    category = "security",
+    derive = "PartialEq",
+    doc = "A seccomp profile that the operator keeps as a file on every node.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.nodes.summary"),
+    printcolumn(
+        name = "Default action",
+        type_ = "string",
+        json_path = ".status.defaultAction"
+    ),
+    printcolumn(
+        name = "Path",
+        type_ = "string",
+        json_path = ".status.localhostProfile"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SeccompProfileSpec {
+    /// A whole profile document in the form of the OCI runtime-spec (`linux.seccomp`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::document")]
+    pub profile: Option<Value>,
+}
+
+/// A SeccompProfile as it comes from the wire: only its metadata are read with it.
+///
+/// A document can be anything, also nested deeper than a JSON reader goes. Read as a whole, one such object would make a list
+/// of all of them unreadable; so what is not metadata is skipped first and read for itself.
+#[derive(kube::Resource, Clone, Debug, Deserialize)]
+#[resource(inherit = SeccompProfile)]
+pub struct StoredProfile {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Option<Box<RawValue>>,
+    #[serde(default)]
+    status: Option<Box<RawValue>>,
+}
+
+impl StoredProfile {
+    /// The profile, or why its spec cannot be read. A status that cannot be read is taken for none: it will be written anew.
+    pub fn read(self) -> Result<SeccompProfile, InvalidObject> {
+        let spec = self.spec.as_deref().map_or("{}", RawValue::get);
+        match serde_json::from_str(spec) {
+            Ok(spec) => Ok(SeccompProfile {
+                metadata: self.metadata,
+                spec,
+                status: self
+                    .status
+                    .and_then(|status| serde_json::from_str(status.get()).ok()),
+            }),
+            Err(error) => Err(InvalidObject {
+                error: error.to_string(),
+                metadata: self.metadata,
+            }),
+        }
+    }
+}
+
+impl SeccompProfileSpec {
+    /// What the spec means, or all that is wrong with it.
+    ///
+    /// A document in Docker's own format is refused: containerd drops the fields that Kubernetes' format does not have without
+    /// a word, and what is left allows far more than its author meant.
+    pub fn compile(&self) -> Result<Document, Problems> {
+        let problem = |path: &str, reason: String, remedy: &str| {
+            Problems::from(Problem {
+                path: path.into(),
+                reason,
+                remedy: remedy.into(),
+            })
+        };
+        let Some(document) = &self.profile else {
+            return Err(problem(
+                "spec.profile",
+                "is missing".into(),
+                "put a seccomp profile there, as an object",
+            ));
+        };
+        let size = document.to_string().len();
+        if size > profile::MAX_BYTES {
+            let reason = format!(
+                "has {size} bytes, and container runtimes take at most {}",
+                profile::MAX_BYTES
+            );
+            return Err(problem(
+                "spec.profile",
+                reason,
+                "put several names into one rule",
+            ));
+        }
+        let document = profile::parse(document, "spec.profile")?;
+        if let [first, ..] = document.docker_only_fields() {
+            let reason = "belongs to Docker's format; container runtimes on Kubernetes ignore it, which changes what the profile does";
+            let remedy = "write it as `kubectl seccomp convert` does";
+            return Err(problem(first, reason.into(), remedy));
+        }
+        Ok(document)
+    }
+}
+
+/// What is known of a profile in the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeccompProfileStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The resource version at which the controller first saw that generation. A node whose SeccompNode says that it is
+    /// level with this version has dealt with the generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub revision: Option<String>,
+    /// What to write as `localhostProfile` in a pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub localhost_profile: Option<String>,
+    /// What the profile does with a system call that no rule of it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub default_action: Option<String>,
+    /// How many nodes should have this generation, and how many do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<NodeCounts>,
+    /// The first failures, by node name; `nodes.failed` counts them all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub failures: Vec<Failure>,
+    /// What is known of this object's state, one entry per aspect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+impl SeccompProfileStatus {
+    /// Whether the condition `Ready` holds.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let ready = |condition: &Condition| {
+            condition.type_ == condition::READY && condition.status == "True"
+        };
+        self.conditions.iter().any(ready)
+    }
+}
+
+/// How many nodes should have a profile, and how many do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeCounts {
+    /// Nodes that should have the profile.
+    #[schemars(range(min = 0))]
+    pub desired: i32,
+    /// Nodes that have this generation of it.
+    #[schemars(range(min = 0))]
+    pub ready: i32,
+    /// Nodes that could not take it.
+    #[schemars(range(min = 0))]
+    pub failed: i32,
+    /// `ready/desired`, for people.
+    #[schemars(length(max = 32))]
+    pub summary: String,
+}
+
+/// Why a node does not have a profile.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub struct Failure {
+    /// The node's name.
+    #[schemars(length(max = 253))]
+    pub node: String,
+    /// One word for programs.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// A sentence for people.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}
+
+/// A profile's name, known to fit a file name.
+///
+/// A node's file is `<name>.json`, and file names end at 255 bytes on Linux (`NAME_MAX`); the rest is kept for what a
+/// later version may add. The characters are those of a DNS subdomain, as the API server has it for every custom resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProfileName(String);
+
+/// Why a name cannot be a profile's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("metadata.name: {0}")]
+pub struct NameError(String);
+
+impl ProfileName {
+    /// The longest name, in bytes.
+    pub const MAX: usize = 200;
+
+    /// Takes a name that fits.
+    pub fn parse(name: &str) -> Result<Self, NameError> {
+        if name.is_empty() {
+            return Err(NameError("must not be empty (generateName is not supported: pods refer to a profile by its name)".into()));
+        }
+        if name.len() > Self::MAX {
+            return Err(NameError(format!(
+                "has {} characters, but the file name made of it takes at most {}; choose a shorter name",
+                name.len(),
+                Self::MAX
+            )));
+        }
+        let label = |l: &str| {
+            l.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+                && l.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+                && l.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if !name.split('.').all(label) {
+            return Err(NameError(format!(
+                "{name:?} is not a DNS subdomain; use lower-case letters, digits, '-' and '.', and begin and end with a letter or digit"
+            )));
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The file's name inside the profiles folder.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        format!("{}.json", self.0)
+    }
+
+    /// What a pod writes as `localhostProfile`; `profiles_dir` is the folder below kubelet's seccomp folder.
+    #[must_use]
+    pub fn localhost_profile(&self, profiles_dir: &str) -> String {
+        format!("{profiles_dir}/{}.json", self.0)
+    }
+}
+
+impl fmt::Display for ProfileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_cannot_be_files_are_refused_with_the_reason() {
+        for (name, part) in [
+            ("", "must not be empty"),
+            ("..", "not a DNS subdomain"),
+            (".hidden", "not a DNS subdomain"),
+            ("a/b", "not a DNS subdomain"),
+            ("No_Chmod", "not a DNS subdomain"),
+            ("a..b", "not a DNS subdomain"),
+            (&"x".repeat(201), "201 characters"),
+        ] {
+            let error = ProfileName::parse(name).unwrap_err().to_string();
+            assert!(
+                error.starts_with("metadata.name: ") && error.contains(part),
+                "{name}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_with_an_unreadable_profile_is_read_all_the_same() {
+        let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
+        let list = format!(
+            r#"{{"kind": "SeccompProfileList", "apiVersion": "seccomp-operator.io/v1alpha1", "metadata": {{"resourceVersion": "1"}}, "items": [
+                {{"metadata": {{"name": "deep"}}, "spec": {{"profile": {{"x": {deep}}}}}}},
+                {{"metadata": {{"name": "wrong"}}, "spec": 7, "status": 7}},
+                {{"metadata": {{"name": "good"}}, "spec": {{"profile": {{"defaultAction": "SCMP_ACT_LOG"}}}}}}]}}"#
+        );
+        let list: kube::core::ObjectList<StoredProfile> = serde_json::from_str(&list).unwrap();
+        let read: Vec<_> = list.items.into_iter().map(StoredProfile::read).collect();
+        let deepest = read[0].as_ref().unwrap_err();
+        assert!(deepest.error.contains("recursion limit"));
+        assert_eq!(deepest.metadata.name.as_deref(), Some("deep"));
+        assert!(read[1].is_err());
+        assert!(read[2].as_ref().unwrap().spec.compile().is_ok());
+        let event = format!(
+            r#"{{"type": "ADDED", "object": {{"metadata": {{"name": "deep"}}, "spec": {{"profile": {deep}}}}}}}"#
+        );
+        assert!(serde_json::from_str::<kube::api::WatchEvent<StoredProfile>>(&event).is_ok());
+    }
+
+    #[test]
+    fn a_name_gives_the_file_and_what_a_pod_writes() {
+        let name = ProfileName::parse("no-chmod").unwrap();
+        assert_eq!(name.file_name(), "no-chmod.json");
+        assert_eq!(name.localhost_profile("profiles"), "profiles/no-chmod.json");
+    }
+}

@@ -1,0 +1,207 @@
+//! Schemas that several kinds share, with the bounds that the API server needs and Kubernetes' own types lack.
+
+use std::collections::BTreeMap;
+
+use kube::core::{Expression, SelectorExt as _};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// A label selector, as everywhere in Kubernetes. An empty one selects everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Selector {
+    /// Labels that must all be there with these values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "labels")]
+    pub match_labels: BTreeMap<String, String>,
+    /// Conditions on labels that must all hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub match_expressions: Vec<Requirement>,
+}
+
+/// One condition on one label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Requirement {
+    /// The label's key.
+    #[schemars(length(min = 1, max = 317))]
+    pub key: String,
+    /// How the label's value relates to `values`.
+    pub operator: RequirementOperator,
+    /// The values for `In` and `NotIn`; empty for the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(max = 63)))]
+    pub values: Vec<String>,
+}
+
+/// How a label's value relates to the values of a [`Requirement`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RequirementOperator {
+    /// The label is there, with one of the values.
+    In,
+    /// The label is not there, or has none of the values.
+    NotIn,
+    /// The label is there.
+    Exists,
+    /// The label is not there.
+    DoesNotExist,
+}
+
+/// What makes a selector unusable. `path` is relative to the selector.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {reason}; {remedy}")]
+pub struct SelectorError {
+    /// For example `matchExpressions[2].values`.
+    pub path: String,
+    /// What is wrong.
+    pub reason: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+impl Selector {
+    /// Whether the labels satisfy this selector. A selector that [`check`](Self::check) refuses matches nothing it should not:
+    /// `In` without values matches nothing.
+    #[must_use]
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.match_labels
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
+            && self
+                .match_expressions
+                .iter()
+                .all(|requirement| requirement.expression().matches(labels))
+    }
+
+    /// What the schema cannot say: values where the operator wants them, and none where it does not.
+    pub fn check(&self) -> Result<(), SelectorError> {
+        for (index, requirement) in self.match_expressions.iter().enumerate() {
+            let (reason, remedy) = match (requirement.operator, requirement.values.is_empty()) {
+                (RequirementOperator::In | RequirementOperator::NotIn, true) => (
+                    "must not be empty when operator is In or NotIn",
+                    "add a value, or use Exists or DoesNotExist",
+                ),
+                (RequirementOperator::Exists | RequirementOperator::DoesNotExist, false) => (
+                    "must be empty when operator is Exists or DoesNotExist",
+                    "remove the values, or use In or NotIn",
+                ),
+                _ => continue,
+            };
+            return Err(SelectorError {
+                path: format!("matchExpressions[{index}].values"),
+                reason,
+                remedy,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Requirement {
+    fn expression(&self) -> Expression {
+        let values = || self.values.iter().cloned().collect();
+        match self.operator {
+            RequirementOperator::In => Expression::In(self.key.clone(), values()),
+            RequirementOperator::NotIn => Expression::NotIn(self.key.clone(), values()),
+            RequirementOperator::Exists => Expression::Exists(self.key.clone()),
+            RequirementOperator::DoesNotExist => Expression::DoesNotExist(self.key.clone()),
+        }
+    }
+}
+
+fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "maxProperties": 64,
+        "additionalProperties": { "type": "string", "maxLength": 63 },
+        "description": "Labels that must all be there with these values.",
+    })
+}
+
+/// A profile document in whatever form people have it. Its schema is the engine's work: the API server would answer with less.
+pub(super) fn document(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true,
+        "description": "A whole seccomp profile document: an OCI runtime-spec `linux.seccomp` object. At most 1 MiB.",
+    })
+}
+
+/// `Vec<Condition>`, as in every Kubernetes API, with bounds.
+pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "maxItems": 16,
+        "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"],
+        "description": "What is known of this object's state, one entry per aspect.",
+        "items": {
+            "type": "object",
+            "required": ["type", "status", "lastTransitionTime", "reason", "message"],
+            "properties": {
+                "type": { "type": "string", "maxLength": 316 },
+                "status": { "type": "string", "enum": ["True", "False", "Unknown"] },
+                "reason": { "type": "string", "maxLength": 1024 },
+                "message": { "type": "string", "maxLength": 32768 },
+                "lastTransitionTime": { "type": "string", "format": "date-time" },
+                "observedGeneration": { "type": "integer", "format": "int64", "minimum": 0 },
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labelled(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
+    }
+
+    fn selector(json: serde_json::Value) -> Selector {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn an_empty_selector_selects_everything() {
+        assert!(Selector::default().matches(&labelled(&[])));
+        assert!(Selector::default().matches(&labelled(&[("a", "b")])));
+    }
+
+    #[test]
+    fn labels_and_expressions_must_all_hold() {
+        let s = selector(serde_json::json!({
+            "matchLabels": {"app": "web"},
+            "matchExpressions": [
+                {"key": "tier", "operator": "In", "values": ["front", "edge"]},
+                {"key": "legacy", "operator": "DoesNotExist"},
+            ],
+        }));
+        assert!(s.matches(&labelled(&[("app", "web"), ("tier", "edge")])));
+        assert!(!s.matches(&labelled(&[("app", "web"), ("tier", "back")])));
+        assert!(!s.matches(&labelled(&[
+            ("app", "web"),
+            ("tier", "edge"),
+            ("legacy", "")
+        ])));
+        assert!(!s.matches(&labelled(&[("tier", "edge")])));
+    }
+
+    #[test]
+    fn not_in_matches_when_the_label_is_absent() {
+        let s = selector(
+            serde_json::json!({"matchExpressions": [{"key": "x", "operator": "NotIn", "values": ["y"]}]}),
+        );
+        assert!(s.matches(&labelled(&[])));
+        assert!(!s.matches(&labelled(&[("x", "y")])));
+    }
+
+    #[test]
+    fn operators_and_values_must_go_together() {
+        let s = selector(serde_json::json!({"matchExpressions": [{"key": "x", "operator": "In"}]}));
+        assert_eq!(s.check().unwrap_err().path, "matchExpressions[0].values");
+        let s = selector(
+            serde_json::json!({"matchExpressions": [{"key": "x", "operator": "Exists", "values": ["y"]}]}),
+        );
+        assert!(s.check().is_err());
+    }
+}

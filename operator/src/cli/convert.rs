@@ -1,0 +1,89 @@
+//! `kubectl seccomp convert`: a document in any form as the one that a container runtime reads.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::document;
+use super::target::{self, TargetArgs};
+use super::{Failure, Findings};
+
+/// What to convert, and for which node.
+#[derive(Args, Debug)]
+pub struct ConvertArgs {
+    /// The document: a file, or `-` for standard input, which is also read if there is none.
+    file: Option<PathBuf>,
+    /// How to write it.
+    #[arg(short, long, value_enum, default_value_t = Output::Json)]
+    output: Output,
+    /// With `-o manifest`: the name of the object.
+    #[arg(long, required_if_eq("output", "manifest"))]
+    name: Option<String>,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// The forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Runtime-spec JSON, as in the kubelet's seccomp directory.
+    Json,
+    /// A SeccompProfile manifest (YAML) with the document.
+    Manifest,
+}
+
+/// Shown below the options.
+pub const EXAMPLES: &str = "\
+Reads Docker's and Podman's format (archMap, includes, excludes, minKernel, errno names) and the OCI runtime-spec's, as
+such, in a SeccompProfile (also the Security Profiles Operator's) or in a container's config.json; JSON or YAML. Writes
+what a container runtime reads, always the same bytes for the same rules: conditions on architecture, kernel and
+capabilities are decided, all that a runtime would fill in is written out. containerd reads a Docker document as it is
+without these fields, and then allows far more.
+
+Examples:
+  # Docker's default profile, for a file on amd64 nodes with Linux 6.1
+  kubectl seccomp convert --arch amd64 --kernel 6.1 default.json >profiles/docker-default.json
+
+  # The same for a container with one more capability, as a SeccompProfile
+  kubectl seccomp convert --cap default,SYS_ADMIN -o manifest --name docker-admin default.json | kubectl apply -f -
+
+  # The profile of a running container, on its node
+  kubectl seccomp convert /run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json
+
+Exit status: 0 done; 1 the document is wrong, and how is said; 2 wrong use, or the file cannot be read.";
+
+/// Converts and prints.
+pub fn run(args: &ConvertArgs) -> Result<Findings, Failure> {
+    let target = args.target.target()?;
+    let named = match document::read_one(args.file.as_ref())? {
+        Ok(named) => named,
+        Err(faulty) => return Ok(faulty.into()),
+    };
+    let profile = target::resolve(&named, &target);
+    let mut bytes = profile.to_canonical_json();
+    if args.output == Output::Manifest {
+        let name = args.name.as_deref().unwrap_or_default();
+        bytes = manifest(name, &bytes).map_err(Failure::Other)?;
+    }
+    std::io::stdout()
+        .write_all(&bytes)
+        .map_err(|e| Failure::Other(e.into()))?;
+    Ok(Findings::None)
+}
+
+fn manifest(name: &str, document: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let document: Value = serde_json::from_slice(document)?;
+    let object = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1",
+        "kind": "SeccompProfile",
+        "metadata": {"name": name},
+        "spec": {"profile": document},
+    });
+    let mut yaml = serde_saphyr::to_string(&object)?;
+    if !yaml.ends_with('\n') {
+        yaml.push('\n');
+    }
+    Ok(yaml.into_bytes())
+}

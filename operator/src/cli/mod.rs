@@ -1,0 +1,125 @@
+//! `kubectl seccomp`: the kubectl plugin and offline tool.
+//!
+//! Each subcommand has a module. This one reads the command line and turns what a subcommand found into an exit code:
+//! 0 nothing to complain of, 1 findings, 2 wrong use or no way to do it.
+
+mod completion;
+mod convert;
+mod diff;
+mod document;
+mod explain;
+mod lines;
+mod machine;
+mod probe;
+mod target;
+mod text;
+mod trace;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Seccomp profiles: make them of what programs call, convert and understand them, and see what a filter really stops.
+#[derive(Parser, Debug)]
+#[command(
+    name = "kubectl-seccomp",
+    bin_name = "kubectl seccomp",
+    version,
+    max_term_width = 120
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Find out which syscalls the filter in force really stops, without executing any.
+    #[command(after_help = probe::EXAMPLES)]
+    Probe(probe::ProbeArgs),
+    /// Count the syscalls in the output of strace, and make an allowlist of them.
+    #[command(after_help = trace::STRACE_EXAMPLES)]
+    FromStrace(trace::StraceArgs),
+    /// Count the syscalls that seccomp stopped or logged, from kernel, journal and audit logs, and make an allowlist.
+    #[command(after_help = trace::AUDIT_EXAMPLES)]
+    FromAudit(trace::AuditArgs),
+    /// Write a document in any form as the one that a container runtime reads.
+    #[command(after_help = convert::EXAMPLES)]
+    Convert(convert::ConvertArgs),
+    /// Say what a profile really does to each syscall.
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::ExplainArgs),
+    /// Compare two profiles by what they do.
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::DiffArgs),
+    /// Find the calls of a trace that a profile would stop.
+    #[command(after_help = trace::check::EXAMPLES)]
+    Check(trace::check::CheckArgs),
+    /// Print a script that makes a shell complete this tool's commands and options.
+    #[command(after_help = completion::EXAMPLES)]
+    Completion(completion::CompletionArgs),
+}
+
+/// What a subcommand found.
+#[derive(Debug, PartialEq, Eq)]
+enum Findings {
+    /// Nothing to complain of.
+    None,
+    /// This, in lines.
+    Some(String),
+}
+
+/// Why a subcommand could not do its work.
+#[derive(Debug)]
+enum Failure {
+    /// It was asked for something that makes no sense.
+    Use(String),
+    /// Something else stood in the way.
+    Other(anyhow::Error),
+}
+
+/// Runs the tool with this process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match completion::asked(std::env::args_os()) {
+        Some(words) => completion::complete(&words, &mut Cli::command()),
+        None => run(&Cli::parse()),
+    };
+    match result {
+        Ok(Findings::None) => ExitCode::SUCCESS,
+        Ok(Findings::Some(findings)) => {
+            eprint!("{findings}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Use(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(2)
+        }
+        // A reader that has seen enough (`| head`) is no failure.
+        Err(Failure::Other(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(Failure::Other(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<Findings, Failure> {
+    match &cli.command {
+        Command::Probe(args) => probe::run(args),
+        Command::FromStrace(args) => trace::from_strace(args),
+        Command::FromAudit(args) => trace::from_audit(args),
+        Command::Convert(args) => convert::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Diff(args) => diff::run(args),
+        Command::Check(args) => trace::check::run(args),
+        Command::Completion(args) => completion::script(args, Cli::command()),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,260 @@
+//! `kubectl seccomp probe`: which syscalls the seccomp filter in force really stops, found out without executing any.
+
+mod kernel;
+mod names;
+mod plan;
+mod report;
+mod status;
+mod sweep;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use clap::{Args, ValueEnum};
+
+use kernel::Call;
+use names::Abi;
+use plan::{Probe, Trial};
+pub use plan::{UNFILTERED, parse_number};
+use report::{AbiState, Decision, NamedCall, Native, OtherAbi, Report, Rows, UnknownNumber};
+use status::Status;
+use sweep::{Method, SweepError};
+
+use super::text::Style;
+use super::{Failure, Findings};
+
+/// What to probe, and how to say it.
+#[derive(Args, Debug)]
+pub struct ProbeArgs {
+    /// How to write the result.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// Also probe this call: a syscall of this architecture and up to five arguments (`socket:38,5`).
+    #[arg(long = "call", value_name = "NAME[:ARG,...]", value_parser = plan::custom)]
+    calls: Vec<Probe>,
+    /// Exit with 1 unless each of these is stopped, whatever its arguments: syscall names, or calls as in the output
+    /// (`unshare(CLONE_NEWUSER)`).
+    #[arg(long, value_name = "CALL", value_delimiter = ' ', num_args = 1)]
+    must_stop: Vec<String>,
+    /// Exit with 1 unless each of these is permitted, whatever its arguments.
+    #[arg(long, value_name = "CALL", value_delimiter = ' ', num_args = 1)]
+    must_permit: Vec<String>,
+}
+
+/// The forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Text for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Shown below the options.
+pub const EXAMPLES: &str = "\
+Every syscall is called and none is executed: a filter of this program's own, stacked on the one in force, catches the
+calls that the latter lets through. So EPERM from the filter is told from EPERM for want of a capability, calls that end
+or fork a process can be probed like any other, and nothing in the container changes. It needs no privilege and no file
+of the container but, if it is there, /proc/self/status. Under a filter that logs what it stops, the probed calls are logged.
+
+Examples:
+  # In a running container that has a shell: the filter of that very container
+  kubectl exec -i mypod -- sh -c 'cat >/tmp/ks && chmod +x /tmp/ks && /tmp/ks probe' <kubectl-seccomp
+
+  # From an image of the tool: the profile of the pod, which a container's own may differ from
+  kubectl debug -it mypod --image=IMAGE -- kubectl-seccomp probe
+
+  # In CI: fail unless the profile closes these
+  kubectl seccomp probe --must-stop 'unshare(CLONE_NEWUSER) bpf socket(AF_ALG)' --must-permit 'openat'
+
+  # The names of the stopped syscalls, for a script
+  kubectl seccomp probe -o json | jq -r '.native.stopped[].name'
+
+Exit status: 0 done; 1 --must-stop or --must-permit is not met; 2 wrong use, or no probe can be made.";
+
+/// Probes and prints.
+pub fn run(args: &ProbeArgs) -> Result<Findings, Failure> {
+    for wanted in args.must_stop.iter().chain(&args.must_permit) {
+        if !is_known(wanted, &args.calls) {
+            return Err(Failure::Use(format!(
+                "`{wanted}` is neither a syscall of {} nor a call that is probed",
+                Abi::NATIVE.as_str()
+            )));
+        }
+    }
+    let report = probe(&args.calls)?;
+    let text = match args.output {
+        Output::Text => report.to_text(Style::of_stdout()),
+        Output::Json => {
+            serde_json::to_string_pretty(&report).map_err(|e| Failure::Other(e.into()))? + "\n"
+        }
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|e| Failure::Other(e.into()))?;
+    let unmet = unmet(&report, args);
+    if unmet.is_empty() {
+        Ok(Findings::None)
+    } else {
+        Ok(Findings::Some(unmet))
+    }
+}
+
+fn is_known(wanted: &str, calls: &[Probe]) -> bool {
+    plan::filtered(Abi::NATIVE).any(|s| s.name == wanted)
+        || plan::second_round(|_| false, |_| false, calls)
+            .iter()
+            .any(|p| matches!(&p.trial, Trial::Named { label, .. } if label == wanted))
+}
+
+/// One line for each expectation that is not met.
+fn unmet(report: &Report, args: &ProbeArgs) -> String {
+    let call = |wanted: &str| report.calls.iter().find(|c| c.call == wanted);
+    let mut lines = String::new();
+    for wanted in &args.must_stop {
+        if !call(wanted).map_or_else(|| report.native.stops(wanted), |c| c.decision.stops()) {
+            let _ = writeln!(lines, "{wanted}: not stopped");
+        }
+    }
+    for wanted in &args.must_permit {
+        if !call(wanted).map_or_else(
+            || report.native.permits(wanted),
+            |c| c.decision == Decision::Permitted,
+        ) {
+            let _ = writeln!(lines, "{wanted}: not permitted");
+        }
+    }
+    lines
+}
+
+fn probe(extra: &[Probe]) -> Result<Report, Failure> {
+    // Without /proc, less is known and nothing else changes.
+    let status = Status::parse(&read("/proc/self/status").unwrap_or_default());
+    let (
+        method,
+        Decided {
+            mut rows,
+            traps_told,
+        },
+    ) = first_sweep(&status)?;
+    let decision = |nr: u32| {
+        rows.iter()
+            .find(|(p, _)| p.abi == Abi::NATIVE && p.nr == nr)
+            .map_or(Decision::Silent, |(_, d)| *d)
+    };
+    let alive = |nr| {
+        matches!(
+            decision(nr),
+            Decision::Permitted | Decision::Errno(_) | Decision::Untold
+        )
+    };
+    let open = |abi| {
+        let decisions: Vec<_> = rows
+            .iter()
+            .filter(|(p, _)| p.abi == abi)
+            .map(|(_, d)| *d)
+            .collect();
+        AbiState::of(&decisions) == AbiState::Filtered
+    };
+    let second = decide(
+        &plan::trials(),
+        plan::second_round(alive, open, extra),
+        method,
+    )?;
+    rows.extend(second.rows);
+    Ok(report(
+        status,
+        method,
+        &rows,
+        traps_told && second.traps_told,
+    ))
+}
+
+fn read(path: &str) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+/// The first round, by the better method that works here.
+fn first_sweep(status: &Status) -> Result<(Method, Decided), Failure> {
+    let refused = match decide(&plan::trials(), plan::first_round(), Method::Listener) {
+        Ok(decided) => return Ok((Method::Listener, decided)),
+        Err(error @ (SweepError::ForeignListener | SweepError::Executed)) => {
+            return Err(error.into());
+        }
+        Err(error) => error,
+    };
+    // A tracer would be asked, and could have the calls executed.
+    if status.tracer != Some(0) {
+        return Err(refused.into());
+    }
+    match decide(
+        &plan::trials_of_all(),
+        plan::first_round(),
+        Method::AbsentTracer,
+    ) {
+        Ok(decided) => Ok((Method::AbsentTracer, decided)),
+        Err(error @ SweepError::Executed) => Err(error.into()),
+        Err(_) => Err(refused.into()),
+    }
+}
+
+/// Probes with what became of them.
+struct Decided {
+    rows: Vec<(Probe, Decision)>,
+    traps_told: bool,
+}
+
+fn decide(trials: &[Call], probes: Vec<Probe>, method: Method) -> Result<Decided, SweepError> {
+    let calls: Vec<_> = probes.iter().map(Probe::call).collect();
+    let sweep = sweep::sweep(trials, &calls, method)?;
+    let rows = probes
+        .into_iter()
+        .zip(sweep.outcomes.into_iter().map(Decision::from))
+        .collect();
+    Ok(Decided {
+        rows,
+        traps_told: sweep.traps_told,
+    })
+}
+
+impl From<SweepError> for Failure {
+    fn from(error: SweepError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+fn report(status: Status, method: Method, rows: &Rows, traps_told: bool) -> Report {
+    let native = Native::gather(rows);
+    let with = |wanted: fn(&Trial) -> bool| rows.iter().filter(move |(p, _)| wanted(&p.trial));
+    Report {
+        kernel: read("/proc/sys/kernel/osrelease")
+            .map_or_else(|| "unknown".into(), |r| r.trim().into()),
+        architecture: Abi::NATIVE.as_str(),
+        status,
+        method: match method {
+            Method::Listener => "listener",
+            Method::AbsentTracer => "absentTracer",
+        },
+        calls: with(|t| matches!(t, Trial::Named { .. }))
+            .filter_map(|(p, d)| match &p.trial {
+                Trial::Named { label, .. } => Some(NamedCall {
+                    call: label.clone(),
+                    decision: *d,
+                }),
+                _ => None,
+            })
+            .collect(),
+        unknown_numbers: with(|t| matches!(t, Trial::UnknownNumber))
+            .map(|(p, d)| UnknownNumber {
+                number: p.nr,
+                decision: *d,
+            })
+            .collect(),
+        other_abis: Abi::FOREIGN
+            .iter()
+            .map(|abi| OtherAbi::gather(*abi, rows, &native))
+            .collect(),
+        native,
+        limits: report::limits(method, traps_told),
+    }
+}

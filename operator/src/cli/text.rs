@@ -1,0 +1,137 @@
+//! How the tool writes for people: width, emphasis, the names of errno values.
+
+use std::io::IsTerminal;
+
+/// Whether emphasis is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    emphasis: bool,
+}
+
+impl Style {
+    /// Emphasis if standard output is a terminal and `NO_COLOR` (<https://no-color.org>) does not forbid it.
+    pub fn of_stdout() -> Self {
+        let forbidden = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        Self {
+            emphasis: std::io::stdout().is_terminal() && !forbidden,
+        }
+    }
+
+    /// A heading.
+    pub fn bold(self, text: &str) -> String {
+        if !self.emphasis {
+            return text.into();
+        }
+        let start = text.len() - text.trim_start_matches('\n').len();
+        let end = text.trim_end_matches('\n').len().max(start);
+        format!(
+            "{}\x1b[1m{}\x1b[0m{}",
+            &text[..start],
+            &text[start..end],
+            &text[end..]
+        )
+    }
+}
+
+/// Text that somebody else chose, harmless to a terminal.
+pub fn visible(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let plain = escaped.is_none().then_some(c);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+const WIDTH: usize = 100;
+
+/// Words in lines of at most 100 characters; the first line starts with `head`, the others are indented to match it
+/// (or by four, if the head is long).
+pub fn wrap(head: &str, words: &str) -> String {
+    let indent = if head.chars().count() <= 16 {
+        head.chars().count()
+    } else {
+        4
+    };
+    let mut out = head.to_string();
+    let mut used = head.chars().count();
+    let mut first = true;
+    for word in words.split_whitespace() {
+        let length = word.chars().count();
+        if !first && used + 1 + length > WIDTH {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent));
+            used = indent;
+        } else if !first {
+            out.push(' ');
+            used += 1;
+        }
+        out += word;
+        used += length;
+        first = false;
+    }
+    out.push('\n');
+    out
+}
+
+/// The name of an errno that filters give, or its number.
+pub fn errno_name(errno: i32) -> String {
+    let name = match errno {
+        libc::EPERM => "EPERM",
+        libc::ENOENT => "ENOENT",
+        libc::EINTR => "EINTR",
+        libc::EIO => "EIO",
+        libc::EBADF => "EBADF",
+        libc::EAGAIN => "EAGAIN",
+        libc::ENOMEM => "ENOMEM",
+        libc::EACCES => "EACCES",
+        libc::EFAULT => "EFAULT",
+        libc::EBUSY => "EBUSY",
+        libc::EEXIST => "EEXIST",
+        libc::ENODEV => "ENODEV",
+        libc::EINVAL => "EINVAL",
+        libc::ENOTTY => "ENOTTY",
+        libc::ENOSPC => "ENOSPC",
+        libc::EROFS => "EROFS",
+        libc::EPIPE => "EPIPE",
+        libc::ENOSYS => "ENOSYS",
+        libc::EPROTO => "EPROTO",
+        libc::EOPNOTSUPP => "EOPNOTSUPP",
+        libc::EAFNOSUPPORT => "EAFNOSUPPORT",
+        libc::ETIMEDOUT => "ETIMEDOUT",
+        libc::ECANCELED => "ECANCELED",
+        _ => return format!("errno {errno}"),
+    };
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_are_wrapped_under_their_head() {
+        let text = wrap("  EPERM: ", &["name"; 40].join(" "));
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines.iter().all(|l| l.len() <= WIDTH), "{text}");
+        assert!(
+            lines[0].starts_with("  EPERM: name") && lines[1].starts_with("         name"),
+            "{text}"
+        );
+        assert_eq!(text.matches("name").count(), 40);
+    }
+
+    #[test]
+    fn what_would_move_the_cursor_is_written_out() {
+        assert_eq!(visible("a\x1b[2Jb\n\u{e9}"), "a\\u{1b}[2Jb\\n\u{e9}");
+    }
+
+    #[test]
+    fn emphasis_leaves_line_ends_alone() {
+        let loud = Style { emphasis: true };
+        assert_eq!(loud.bold("\nHead\n"), "\n\x1b[1mHead\x1b[0m\n");
+        assert_eq!(Style { emphasis: false }.bold("\nHead\n"), "\nHead\n");
+        assert_eq!(loud.bold("\n"), "\n\x1b[1m\x1b[0m");
+    }
+}

@@ -1,0 +1,762 @@
+//! What the cluster's profiles, nodes and agents look like, and what each profile's status should therefore say: a pure state.
+//!
+//! A node is level with a profile when its agent has dealt with every change up to the resource version at which the profile's
+//! current generation was first seen (its *revision*). So a node's report stays small however many profiles are well, and one
+//! report can make many profiles ready. The work per change is proportional to the profiles it touches, times the nodes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{Failure, NodeCounts, ProfileName, SeccompNode, SeccompProfileStatus, condition};
+use crate::kubernetes::{Listing, resource_version};
+
+/// How many failures a profile's status names, and how many nodes a message does.
+const MOST_FAILURES: usize = 10;
+const MOST_NAMES: usize = 3;
+
+/// A profile as the watch saw it.
+#[derive(Clone, Debug, Default)]
+pub struct SeenProfile {
+    /// The object's uid.
+    pub uid: String,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// Its resource version, as a number.
+    pub version: u64,
+    /// Its status, as it is now.
+    pub status: SeccompProfileStatus,
+}
+
+/// What a spec means: its default action, or a sentence that says what is wrong with it.
+pub type Verdict = Result<String, String>;
+
+#[derive(Debug)]
+struct Profile {
+    seen: SeenProfile,
+    revision: u64,
+    verdict: Verdict,
+}
+
+/// What a node's agent said.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Report {
+    level: u64,
+    failures: BTreeMap<String, (String, String)>,
+}
+
+/// A profile's status that should be written.
+#[derive(Debug, PartialEq)]
+pub struct Wanted {
+    /// The resource version of the object that it is for.
+    pub version: u64,
+    /// All of the status.
+    pub status: SeccompProfileStatus,
+}
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub struct Index {
+    profiles_dir: String,
+    profiles: BTreeMap<String, Profile>,
+    by_revision: BTreeSet<(u64, String)>,
+    /// Linux nodes, with their uids.
+    nodes: BTreeMap<String, String>,
+    /// Agent pods, with their nodes.
+    agents: HashMap<String, String>,
+    /// How many agent pods each node has; never 0.
+    running: HashMap<String, usize>,
+    reports: BTreeMap<String, Report>,
+    /// The uids of the nodes that own each SeccompNode.
+    owners: BTreeMap<String, Vec<String>>,
+    /// Profiles whose status may have to change.
+    dirty: BTreeSet<String>,
+    listings: [Listing; 4],
+}
+
+/// The kinds that an index is fed with.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// SeccompProfiles.
+    Profile,
+    /// Nodes.
+    Node,
+    /// The agents' pods.
+    Agent,
+    /// SeccompNodes.
+    Report,
+}
+
+impl Index {
+    /// An empty index. `profiles_dir` is the folder below kubelet's seccomp folder.
+    #[must_use]
+    pub fn new(profiles_dir: &str) -> Self {
+        Self {
+            profiles_dir: profiles_dir.into(),
+            ..Self::default()
+        }
+    }
+
+    /// A full list of a kind begins.
+    pub fn list_begins(&mut self, kind: Kind) {
+        self.listings[kind as usize].begins();
+    }
+
+    /// A full list of a kind has ended.
+    pub fn list_ends(&mut self, kind: Kind) {
+        let listing = &mut self.listings[kind as usize];
+        let gone = match kind {
+            Kind::Profile => listing.ends(self.profiles.keys().map(String::as_str)),
+            Kind::Node => listing.ends(self.nodes.keys().map(String::as_str)),
+            Kind::Agent => listing.ends(self.agents.keys().map(String::as_str)),
+            Kind::Report => listing.ends(self.reports.keys().map(String::as_str)),
+        };
+        for name in gone {
+            self.gone(kind, &name);
+        }
+    }
+
+    /// An object is gone.
+    pub fn gone(&mut self, kind: Kind, name: &str) {
+        match kind {
+            Kind::Profile => {
+                if let Some(profile) = self.profiles.remove(name) {
+                    self.by_revision
+                        .remove(&(profile.revision, name.to_owned()));
+                }
+                self.dirty.remove(name);
+            }
+            Kind::Node => {
+                if self.nodes.remove(name).is_some() {
+                    self.all_dirty();
+                }
+            }
+            Kind::Agent => {
+                if let Some(node) = self.agents.remove(name) {
+                    self.agent_left(&node);
+                    self.all_dirty();
+                }
+            }
+            Kind::Report => {
+                self.owners.remove(name);
+                if self.reports.remove(name).is_some() {
+                    self.all_dirty();
+                }
+            }
+        }
+    }
+
+    /// A profile exists in this form. `judge` is called only when its spec is new.
+    pub fn profile(&mut self, name: &str, seen: SeenProfile, judge: impl FnOnce() -> Verdict) {
+        self.listings[Kind::Profile as usize].saw(name);
+        let known = self.profiles.remove(name);
+        if let Some(known) = &known {
+            self.by_revision.remove(&(known.revision, name.to_owned()));
+        }
+        // A status that speaks of another generation, or was written for another object of this name, says nothing here.
+        let same = known
+            .as_ref()
+            .is_none_or(|known| known.seen.uid == seen.uid);
+        let current = seen.status.observed_generation == Some(seen.generation);
+        let told = seen
+            .status
+            .revision
+            .as_deref()
+            .and_then(|text| text.parse().ok());
+        let told = told.filter(|_| same && current);
+        let known = known.filter(|known| same && known.seen.generation == seen.generation);
+        let (revision, verdict) = match known {
+            Some(known) => (told.unwrap_or(known.revision), known.verdict),
+            None => (told.unwrap_or(seen.version), judge()),
+        };
+        self.by_revision.insert((revision, name.to_owned()));
+        self.profiles.insert(
+            name.to_owned(),
+            Profile {
+                seen,
+                revision,
+                verdict,
+            },
+        );
+        self.dirty.insert(name.to_owned());
+    }
+
+    /// A node exists. One that does not run Linux is not for us.
+    pub fn node(&mut self, name: &str, uid: &str, linux: bool) {
+        self.listings[Kind::Node as usize].saw(name);
+        if !linux {
+            self.gone(Kind::Node, name);
+        } else if self.nodes.insert(name.to_owned(), uid.to_owned()).is_none() {
+            self.all_dirty();
+        }
+    }
+
+    /// An agent's pod exists; `node` is where it runs, once that is known.
+    pub fn agent(&mut self, pod: &str, node: Option<&str>) {
+        self.listings[Kind::Agent as usize].saw(pod);
+        let Some(node) = node else { return };
+        match self.agents.insert(pod.to_owned(), node.to_owned()) {
+            Some(old) if old == node => return,
+            Some(old) => self.agent_left(&old),
+            None => {}
+        }
+        *self.running.entry(node.to_owned()).or_default() += 1;
+        self.all_dirty();
+    }
+
+    fn agent_left(&mut self, node: &str) {
+        if let Some(count) = self.running.get_mut(node) {
+            *count -= 1;
+            if *count == 0 {
+                self.running.remove(node);
+            }
+        }
+    }
+
+    /// A node's agent says this.
+    pub fn report(&mut self, name: &str, report: &SeccompNode) {
+        self.listings[Kind::Report as usize].saw(name);
+        let owners = report
+            .metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .filter(|owner| owner.kind == "Node");
+        self.owners.insert(
+            name.to_owned(),
+            owners.map(|owner| owner.uid.clone()).collect(),
+        );
+        let new = Report {
+            level: resource_version(&report.spec.applied_resource_version),
+            failures: report
+                .spec
+                .failures
+                .iter()
+                .map(|failure| {
+                    (
+                        failure.profile.clone(),
+                        (failure.reason.clone(), failure.message.clone()),
+                    )
+                })
+                .collect(),
+        };
+        let Some(old) = self.reports.insert(name.to_owned(), new) else {
+            return self.all_dirty();
+        };
+        let new = &self.reports[name];
+        if old == *new {
+            return;
+        }
+        let (low, high) = (old.level.min(new.level), old.level.max(new.level));
+        let moved = self
+            .by_revision
+            .range((low.saturating_add(1), String::new())..(high.saturating_add(1), String::new()))
+            .map(|(_, name)| name.clone());
+        let differing = old
+            .failures
+            .iter()
+            .filter(|(name, failure)| new.failures.get(*name) != Some(failure));
+        let differing = differing.chain(
+            new.failures
+                .iter()
+                .filter(|(name, failure)| old.failures.get(*name) != Some(failure)),
+        );
+        let touched: Vec<_> = moved
+            .chain(differing.map(|(name, _)| name.clone()))
+            .collect();
+        self.dirty.extend(
+            touched
+                .into_iter()
+                .filter(|name| self.profiles.contains_key(name)),
+        );
+    }
+
+    /// All statuses may have to change: after something that concerns every profile, and when this process begins to lead.
+    pub fn all_dirty(&mut self) {
+        self.dirty.extend(self.profiles.keys().cloned());
+    }
+
+    /// Profiles whose status may have to change, each once; at most so many, the rest stays for the next call.
+    pub fn take_dirty(&mut self, most: usize) -> BTreeSet<String> {
+        let rest = self.dirty.iter().nth(most).cloned();
+        let rest = rest
+            .map(|first| self.dirty.split_off(&first))
+            .unwrap_or_default();
+        std::mem::replace(&mut self.dirty, rest)
+    }
+
+    /// A profile's status should be looked at again.
+    pub fn mark_dirty(&mut self, name: &str) {
+        if self.profiles.contains_key(name) {
+            self.dirty.insert(name.to_owned());
+        }
+    }
+
+    /// The nodes that have a SeccompNode.
+    #[must_use]
+    pub fn reporting(&self) -> Vec<String> {
+        self.owners.keys().cloned().collect()
+    }
+
+    /// The nodes that exist and do not own their SeccompNode.
+    #[must_use]
+    pub fn unowned(&self) -> Vec<String> {
+        let of_other = |(name, owners): &(&String, &Vec<String>)| {
+            self.nodes
+                .get(*name)
+                .is_some_and(|uid| !owners.contains(uid))
+        };
+        self.owners
+            .iter()
+            .filter(of_other)
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// The status that a profile should have, if it has another. `now` dates conditions that flip.
+    #[must_use]
+    pub fn wanted(&self, name: &str, now: Timestamp) -> Option<Wanted> {
+        let profile = self.profiles.get(name)?;
+        let status = self.status(name, profile, now);
+        (status != profile.seen.status).then_some(Wanted {
+            version: profile.seen.version,
+            status,
+        })
+    }
+
+    fn status(&self, name: &str, profile: &Profile, now: Timestamp) -> SeccompProfileStatus {
+        let generation = profile.seen.generation;
+        let file = ProfileName::parse(name);
+        let verdict = match &file {
+            Ok(_) => profile.verdict.clone(),
+            Err(error) => Err(error.to_string()),
+        };
+        let tally = self.tally(name, profile.revision);
+        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let accepted = match &verdict {
+            Ok(_) => (true, "Valid", "the profile is valid".to_owned()),
+            Err(sentence) => (false, "Invalid", sentence.clone()),
+        };
+        let ready = match &verdict {
+            Ok(_) => tally.ready(generation),
+            Err(_) => {
+                let message = format!(
+                    "generation {generation} is not valid; nodes keep the last generation that was"
+                );
+                (false, "NotAccepted", message)
+            }
+        };
+        let conditions = [(condition::ACCEPTED, accepted), (condition::READY, ready)];
+        let old = &profile.seen.status.conditions;
+        SeccompProfileStatus {
+            observed_generation: Some(generation),
+            revision: Some(profile.revision.to_string()),
+            localhost_profile: file
+                .ok()
+                .map(|file| file.localhost_profile(&self.profiles_dir)),
+            default_action: verdict.ok(),
+            nodes: Some(NodeCounts {
+                desired: count(tally.desired),
+                ready: count(tally.ready),
+                failed: count(tally.failed.len()),
+                summary: format!("{}/{}", tally.ready, tally.desired),
+            }),
+            conditions: conditions
+                .into_iter()
+                .map(|(type_, (holds, reason, message))| {
+                    dated(type_, holds, reason, message, generation, old, now)
+                })
+                .collect(),
+            failures: tally.failed.into_iter().take(MOST_FAILURES).collect(),
+        }
+    }
+
+    /// Where the profile stands on each node that should have it.
+    fn tally(&self, profile: &str, revision: u64) -> Tally {
+        let mut tally = Tally::default();
+        for node in self.nodes.keys() {
+            let report = self.reports.get(node);
+            if report.is_none() && !self.running.contains_key(node) {
+                continue;
+            }
+            tally.desired += 1;
+            match report {
+                Some(report) if report.level >= revision => match report.failures.get(profile) {
+                    Some((reason, message)) => {
+                        tally.failed.push(Failure {
+                            node: node.clone(),
+                            reason: reason.clone(),
+                            message: message.clone(),
+                        });
+                    }
+                    None => tally.ready += 1,
+                },
+                _ => tally.waiting.push(if self.running.contains_key(node) {
+                    node.clone()
+                } else {
+                    format!("{node} (no agent runs there)")
+                }),
+            }
+        }
+        tally
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    desired: usize,
+    ready: usize,
+    failed: Vec<Failure>,
+    waiting: Vec<String>,
+}
+
+impl Tally {
+    fn ready(&self, generation: i64) -> (bool, &'static str, String) {
+        let Self { desired, ready, .. } = self;
+        if self.desired == 0 {
+            (false, "NoNodes", "no node runs the agent yet".into())
+        } else if let Some(first) = self.failed.first() {
+            let failed = self.failed.len();
+            (
+                false,
+                "Failed",
+                format!(
+                    "{failed} of {desired} nodes failed; {}: {}",
+                    first.node, first.message
+                ),
+            )
+        } else if self.waiting.is_empty() {
+            (
+                true,
+                "OnAllNodes",
+                format!("generation {generation} is on all {desired} nodes"),
+            )
+        } else {
+            let names = self
+                .waiting
+                .iter()
+                .take(MOST_NAMES)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(", ");
+            let more = self.waiting.len().saturating_sub(MOST_NAMES);
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            let message = format!(
+                "generation {generation} is on {ready} of {desired} nodes; waiting for {names}{more}"
+            );
+            (false, "Progressing", message)
+        }
+    }
+}
+
+/// A condition whose date is that of its last flip.
+fn dated(
+    type_: &str,
+    holds: bool,
+    reason: &str,
+    message: String,
+    generation: i64,
+    old: &[Condition],
+    now: Timestamp,
+) -> Condition {
+    let status = if holds { "True" } else { "False" };
+    let old = old
+        .iter()
+        .find(|old| old.type_ == type_ && old.status == status);
+    Condition {
+        type_: type_.into(),
+        status: status.into(),
+        reason: reason.into(),
+        message,
+        observed_generation: Some(generation),
+        last_transition_time: old.map_or(Time(now), |old| old.last_transition_time.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{NodeFailure, SeccompNodeReport};
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_800_000_000).unwrap()
+    }
+
+    fn seen(generation: i64, version: u64) -> SeenProfile {
+        SeenProfile {
+            uid: "u".into(),
+            generation,
+            version,
+            status: SeccompProfileStatus::default(),
+        }
+    }
+
+    #[allow(clippy::unnecessary_wraps)] // it stands in for a function that can fail
+    fn valid() -> Verdict {
+        Ok("SCMP_ACT_ALLOW".into())
+    }
+
+    fn report(level: u64, failures: &[(&str, &str)]) -> SeccompNode {
+        let failures = failures
+            .iter()
+            .map(|(profile, message)| NodeFailure {
+                profile: (*profile).into(),
+                reason: "WriteFailed".into(),
+                message: (*message).into(),
+            })
+            .collect();
+        SeccompNode::new(
+            "n",
+            SeccompNodeReport {
+                applied_resource_version: level.to_string(),
+                failures,
+                ..Default::default()
+            },
+        )
+    }
+
+    /// Two nodes with an agent each, and a profile `a` whose generation 1 appeared at version 10.
+    fn cluster() -> Index {
+        let mut index = Index::new("profiles");
+        for node in ["n1", "n2"] {
+            index.node(node, &format!("uid-{node}"), true);
+            index.agent(&format!("agent-{node}"), Some(node));
+        }
+        index.profile("a", seen(1, 10), valid);
+        index
+    }
+
+    fn status(index: &Index) -> SeccompProfileStatus {
+        index.status("a", &index.profiles["a"], now())
+    }
+
+    fn ready(index: &Index) -> (String, String, String) {
+        let condition = status(index)
+            .conditions
+            .into_iter()
+            .find(|c| c.type_ == condition::READY)
+            .unwrap();
+        (condition.status, condition.reason, condition.message)
+    }
+
+    #[test]
+    fn a_profile_is_ready_when_every_node_is_level_with_its_generation() {
+        let mut index = cluster();
+        assert_eq!(ready(&index).1, "Progressing");
+        index.report("n1", &report(10, &[]));
+        assert_eq!(status(&index).nodes.unwrap().summary, "1/2");
+        assert!(ready(&index).2.contains("waiting for n2"));
+        index.report("n2", &report(12, &[]));
+        assert_eq!(ready(&index).0, "True");
+        assert_eq!(status(&index).localhost_profile.unwrap(), "profiles/a.json");
+        assert_eq!(status(&index).nodes.unwrap().summary, "2/2");
+    }
+
+    #[test]
+    fn a_new_generation_is_not_ready_until_nodes_say_so() {
+        let mut index = cluster();
+        index.report("n1", &report(10, &[]));
+        index.report("n2", &report(10, &[]));
+        index.profile("a", seen(2, 20), valid);
+        assert_eq!(status(&index).observed_generation, Some(2));
+        assert_eq!(ready(&index).0, "False");
+        index.report("n1", &report(20, &[]));
+        index.report("n2", &report(20, &[]));
+        assert_eq!(ready(&index).0, "True");
+    }
+
+    #[test]
+    fn a_later_version_of_the_same_generation_does_not_move_the_revision() {
+        let mut index = cluster();
+        index.report("n1", &report(10, &[]));
+        index.report("n2", &report(10, &[]));
+        index.profile("a", seen(1, 99), || panic!("judged again"));
+        assert_eq!(ready(&index).0, "True");
+    }
+
+    #[test]
+    fn a_controller_that_starts_later_trusts_the_revision_in_the_status() {
+        let mut index = Index::new("profiles");
+        index.node("n1", "u", true);
+        index.report("n1", &report(10, &[]));
+        let mut late = seen(1, 99);
+        late.status = SeccompProfileStatus {
+            observed_generation: Some(1),
+            revision: Some("10".into()),
+            ..SeccompProfileStatus::default()
+        };
+        index.profile("a", late.clone(), valid);
+        assert_eq!(ready(&index).0, "True");
+        // But not when it speaks of another generation.
+        late.generation = 2;
+        index.profile("a", late, valid);
+        assert_eq!(ready(&index).0, "False");
+    }
+
+    #[test]
+    fn a_profile_made_again_under_the_same_name_does_not_inherit_the_status() {
+        let mut index = cluster();
+        index.report("n1", &report(10, &[]));
+        index.report("n2", &report(10, &[]));
+        let mut again = SeenProfile {
+            uid: "other".into(),
+            ..seen(1, 50)
+        };
+        again.status = status(&index);
+        index.profile("a", again, valid);
+        assert_eq!(ready(&index).0, "False");
+    }
+
+    #[test]
+    fn a_level_beyond_all_bounds_is_taken_as_it_is() {
+        let mut index = cluster();
+        index.report("n1", &report(u64::MAX, &[]));
+        index.report("n1", &report(1, &[]));
+        index.report("n1", &report(u64::MAX, &[]));
+        assert_eq!(status(&index).nodes.unwrap().ready, 1);
+    }
+
+    #[test]
+    fn a_failure_is_counted_and_named_with_its_reason() {
+        let mut index = cluster();
+        index.report("n1", &report(10, &[("a", "No space left on device")]));
+        index.report("n2", &report(10, &[("other", "x")]));
+        let (holds, reason, message) = ready(&index);
+        assert_eq!((holds.as_str(), reason.as_str()), ("False", "Failed"));
+        assert!(message.contains("1 of 2") && message.contains("n1: No space left on device"));
+        assert_eq!(status(&index).failures.len(), 1);
+    }
+
+    #[test]
+    fn an_invalid_profile_is_not_accepted_and_says_why() {
+        let mut index = cluster();
+        index.profile("a", seen(2, 20), || {
+            Err("spec.profile: no defaultAction".into())
+        });
+        let status = status(&index);
+        assert_eq!(status.conditions[0].status, "False");
+        assert_eq!(
+            status.conditions[0].message,
+            "spec.profile: no defaultAction"
+        );
+        assert_eq!(status.conditions[1].reason, "NotAccepted");
+        assert_eq!(status.default_action, None);
+    }
+
+    #[test]
+    fn without_nodes_nothing_is_ready() {
+        let mut index = Index::new("profiles");
+        index.profile("a", seen(1, 10), valid);
+        assert_eq!(ready(&index).1, "NoNodes");
+        index.node("windows", "w", false);
+        index.node("no-agent", "x", true);
+        assert_eq!(ready(&index).1, "NoNodes");
+    }
+
+    #[test]
+    fn a_node_that_leaves_stops_counting() {
+        let mut index = cluster();
+        index.report("n1", &report(10, &[]));
+        index.gone(Kind::Node, "n2");
+        assert_eq!(ready(&index).0, "True");
+    }
+
+    #[test]
+    fn a_node_whose_agent_is_gone_is_waited_for_and_named() {
+        let mut index = cluster();
+        index.report("n1", &report(10, &[]));
+        index.report("n2", &report(5, &[]));
+        index.gone(Kind::Agent, "agent-n2");
+        assert!(ready(&index).2.contains("n2 (no agent runs there)"));
+    }
+
+    #[test]
+    fn a_condition_keeps_its_date_until_it_flips() {
+        let mut index = cluster();
+        let first = status(&index);
+        let mut with_status = seen(1, 11);
+        with_status.status = first.clone();
+        index.profile("a", with_status, valid);
+        let later = Timestamp::from_second(1_900_000_000).unwrap();
+        assert!(index.wanted("a", later).is_none());
+        index.report("n1", &report(10, &[]));
+        index.report("n2", &report(10, &[]));
+        let wanted = index.wanted("a", later).unwrap();
+        assert_eq!(wanted.status.conditions[0].last_transition_time.0, now());
+        assert_eq!(wanted.status.conditions[1].last_transition_time.0, later);
+    }
+
+    #[test]
+    fn a_report_touches_only_the_profiles_between_its_old_and_new_level() {
+        let mut index = cluster();
+        for (name, version) in [("b", 20), ("c", 30)] {
+            index.profile(
+                name,
+                SeenProfile {
+                    uid: name.into(),
+                    ..seen(1, version)
+                },
+                valid,
+            );
+        }
+        index.report("n1", &report(10, &[]));
+        index.take_dirty(usize::MAX);
+        index.report("n1", &report(20, &[]));
+        assert_eq!(
+            index.take_dirty(usize::MAX),
+            BTreeSet::from(["b".to_owned()])
+        );
+        index.report("n1", &report(20, &[("c", "x")]));
+        assert_eq!(
+            index.take_dirty(usize::MAX),
+            BTreeSet::from(["c".to_owned()])
+        );
+        index.report("n1", &report(20, &[("c", "x")]));
+        assert!(index.take_dirty(usize::MAX).is_empty());
+    }
+
+    #[test]
+    fn dirty_profiles_are_taken_in_portions() {
+        let mut index = cluster();
+        for (name, version) in [("b", 20), ("c", 30)] {
+            index.profile(name, seen(1, version), valid);
+        }
+        assert_eq!(index.take_dirty(2).len(), 2);
+        assert_eq!(index.take_dirty(2), BTreeSet::from(["c".to_owned()]));
+        assert!(index.take_dirty(2).is_empty());
+    }
+
+    #[test]
+    fn a_node_counts_while_any_of_its_agent_pods_is_there() {
+        let mut index = cluster();
+        index.agent("agent-n2-new", Some("n2"));
+        index.gone(Kind::Agent, "agent-n2");
+        assert_eq!(status(&index).nodes.unwrap().desired, 2);
+        index.gone(Kind::Agent, "agent-n2-new");
+        assert_eq!(status(&index).nodes.unwrap().desired, 1);
+    }
+
+    #[test]
+    fn what_is_missing_from_a_full_list_is_gone() {
+        let mut index = cluster();
+        index.list_begins(Kind::Profile);
+        index.list_ends(Kind::Profile);
+        assert!(index.wanted("a", now()).is_none());
+        index.list_begins(Kind::Node);
+        index.node("n1", "uid-n1", true);
+        index.list_ends(Kind::Node);
+        assert_eq!(index.nodes.len(), 1);
+    }
+
+    #[test]
+    fn a_report_without_its_node_as_owner_is_found() {
+        let mut index = cluster();
+        index.report("n1", &report(10, &[]));
+        assert_eq!(index.unowned(), ["n1"]);
+    }
+}

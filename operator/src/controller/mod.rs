@@ -1,0 +1,240 @@
+//! The cluster side: keeps the status of profiles, serves admission, and looks after the webhooks' certificates.
+//!
+//! Every replica watches and serves; only the leader writes. `feed` brings what the watches see into `index` (what each
+//! profile's status should say) and into the webhook's view; `status`, `nodes`, `certificates` and `default_policy` do what
+//! follows from it. This file ties them together.
+
+mod certificates;
+mod default_policy;
+mod feed;
+pub mod index;
+mod nodes;
+mod status;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use tokio::sync::{Notify, watch};
+use tracing::info;
+
+use crate::api::SeccompPolicySpec;
+use crate::kubernetes::client;
+use crate::kubernetes::leader::{self, Role};
+use crate::webhook::certificate::Serving;
+use crate::webhook::server::{self, Admission};
+use crate::webhook::view::View;
+use crate::{health, shutdown};
+use index::Index;
+
+/// Everything this process writes to the cluster, but for its Lease, carries this field manager.
+const MANAGER: &str = "seccomp-operator";
+/// After a stop was asked for, so long new connections are still taken: the API server needs a moment to learn that this
+/// replica is going.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Keeps the status of profiles, serves admission, and looks after the webhooks' certificates.
+#[derive(Args, Debug)]
+pub struct ControllerArgs {
+    /// The namespace that the operator runs in
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: String,
+    /// This replica's name in the leader election
+    #[arg(long, env = "POD_NAME")]
+    identity: String,
+    /// The Lease that decides which replica leads
+    #[arg(
+        long,
+        env = "LEASE_NAME",
+        default_value = "seccomp-operator-controller"
+    )]
+    lease_name: String,
+    /// Port for the webhooks
+    #[arg(long, env = "WEBHOOK_PORT", default_value_t = 9443)]
+    webhook_port: u16,
+    /// The Service that the API server reaches the webhooks by
+    #[arg(
+        long,
+        env = "WEBHOOK_SERVICE",
+        default_value = "seccomp-operator-webhook"
+    )]
+    webhook_service: String,
+    /// The Secret that holds the webhooks' certificate authority; made when it is not there
+    #[arg(
+        long,
+        env = "WEBHOOK_SECRET",
+        default_value = "seccomp-operator-webhook-ca"
+    )]
+    webhook_secret: String,
+    /// The MutatingWebhookConfiguration to keep supplied with the certificate authority
+    #[arg(
+        long,
+        env = "MUTATING_WEBHOOK_CONFIGURATION",
+        default_value = "seccomp-operator"
+    )]
+    mutating_webhook_configuration: String,
+    /// The ValidatingWebhookConfiguration to keep supplied with the certificate authority
+    #[arg(
+        long,
+        env = "VALIDATING_WEBHOOK_CONFIGURATION",
+        default_value = "seccomp-operator"
+    )]
+    validating_webhook_configuration: String,
+    /// Labels by which to find the agents' pods
+    #[arg(
+        long,
+        env = "AGENT_SELECTOR",
+        default_value = "app.kubernetes.io/name=seccomp-operator,app.kubernetes.io/component=agent"
+    )]
+    agent_selector: String,
+    /// Namespaces whose pods are left alone, separated by commas
+    #[arg(
+        long,
+        env = "EXCLUDED_NAMESPACES",
+        value_delimiter = ',',
+        default_value = "kube-system"
+    )]
+    excluded_namespaces: Vec<String>,
+    /// The spec, in JSON, of a SeccompPolicy `default` to keep in the cluster
+    #[arg(long, env = "DEFAULT_POLICY", value_parser = default_policy::parse)]
+    default_policy: Option<SeccompPolicySpec>,
+    /// The folder below kubelet's seccomp folder that the agents use
+    #[arg(long, env = "PROFILES_DIR", default_value = "profiles", value_parser = crate::args::profiles_dir)]
+    profiles_dir: String,
+    /// Port for /livez and /readyz
+    #[arg(long, env = "HEALTH_PORT", default_value_t = 8081)]
+    health_port: u16,
+}
+
+/// What the tasks of this process share.
+struct Shared {
+    index: Mutex<Index>,
+    admission: Arc<Admission>,
+    serving: Arc<Serving>,
+    /// Told when the index has something to write.
+    changed: Notify,
+    ready: Readiness,
+}
+
+/// What has to be so before this replica takes reviews.
+#[derive(Debug, Default)]
+struct Readiness {
+    stopping: AtomicBool,
+    /// Of `feed`: each watch has told all there is.
+    feeds: [AtomicBool; 6],
+    /// Of `certificates`: the webhook configurations trust what this replica serves.
+    trusted: [AtomicBool; 2],
+    /// Of `default_policy`: it is as it should be.
+    default_policy: AtomicBool,
+}
+
+impl Readiness {
+    fn check(&self, serving: &Serving) -> Result<(), String> {
+        let all = |flags: &[AtomicBool]| flags.iter().all(|flag| flag.load(Ordering::Relaxed));
+        let reason = if self.stopping.load(Ordering::Relaxed) {
+            "stopping"
+        } else if !all(&self.feeds) {
+            "the watches have not told all there is yet"
+        } else if !serving.is_loaded() {
+            "there is no certificate yet"
+        } else if !all(&self.trusted) {
+            "the webhook configurations do not trust the certificate yet"
+        } else if !self.default_policy.load(Ordering::Relaxed) {
+            "the default policy is not there yet"
+        } else {
+            return Ok(());
+        };
+        Err(reason.to_owned())
+    }
+}
+
+/// Runs until it is told to stop, or until it can no longer do its work.
+pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
+    let client = client()
+        .await
+        .context("cannot find out how to reach the API server")?;
+    let excluded = args
+        .excluded_namespaces
+        .iter()
+        .cloned()
+        .chain([args.namespace.clone()]);
+    let shared = Arc::new(Shared {
+        index: Mutex::new(Index::new(&args.profiles_dir)),
+        admission: Arc::new(Admission {
+            view: RwLock::new(View::new(&args.profiles_dir, excluded)),
+            namespace_added: Notify::new(),
+        }),
+        serving: Arc::new(Serving::default()),
+        changed: Notify::new(),
+        ready: Readiness::default(),
+    });
+    let (elected, role) = watch::channel(Role::default());
+    let (stopping, stopped) = watch::channel(false);
+    let (drained, closed) = watch::channel(false);
+    let stop = |mut stopped: watch::Receiver<bool>| async move {
+        drop(stopped.wait_for(|stopped| *stopped).await);
+    };
+    let listener = health::listen(args.webhook_port)
+        .await
+        .with_context(|| format!("cannot listen on port {} for webhooks", args.webhook_port))?;
+    info!(
+        namespace = args.namespace,
+        identity = args.identity,
+        "the controller starts"
+    );
+
+    let readiness = {
+        let shared = shared.clone();
+        Arc::new(move || shared.ready.check(&shared.serving))
+    };
+    let election = async {
+        let leases: Api<Lease> = Api::namespaced(client.clone(), &args.namespace);
+        leader::lead(
+            leases,
+            &args.lease_name,
+            &args.identity,
+            &elected,
+            stop(stopped.clone()),
+        )
+        .await?;
+        anyhow::Ok(())
+    };
+    let webhooks = server::serve(
+        listener,
+        shared.serving.clone(),
+        server::router(shared.admission.clone()),
+        stop(closed.clone()),
+    );
+    // What ends only together with the process.
+    let forever = async {
+        tokio::select! {
+            ended = feed::run(&client, &args.namespace, &args.agent_selector, &shared) => ended,
+            ended = status::run(&client, &shared, role.clone()) => ended,
+            ended = nodes::run(&client, &shared, role.clone()) => ended,
+            ended = certificates::run(&client, &args, &shared, role.clone()) => ended,
+            ended = default_policy::run(&client, args.default_policy.as_ref(), &shared, role.clone()) => ended,
+            ended = health::serve(args.health_port, readiness) => ended,
+        }
+    };
+    let until_stopped = async {
+        shutdown::requested().await;
+        info!("the controller stops");
+        shared.ready.stopping.store(true, Ordering::Relaxed);
+        // The lease goes at once, so that the next leader (with other settings, in an upgrade) need not wait for the rest.
+        stopping.send_replace(true);
+        tokio::time::sleep(DRAIN).await;
+        drained.send_replace(true);
+        std::future::pending::<anyhow::Result<()>>().await
+    };
+    // Both end when a stop is asked for; should one of them fail, this process is of no use any more.
+    let served = async { tokio::try_join!(election, webhooks).map(|_| ()) };
+    tokio::select! {
+        ended = served => ended,
+        ended = forever => ended,
+        ended = until_stopped => ended,
+    }
+}

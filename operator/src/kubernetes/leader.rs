@@ -1,0 +1,292 @@
+//! Leader election on a Lease, by the rules of Kubernetes' own clients.
+//!
+//! A holder is taken for gone when its record has not changed for the lease's duration *by this process' monotonic clock*:
+//! the times in the record are another machine's and are never compared. A leader that cannot renew stops leading before
+//! anybody else may start, and [`lead`] ends with an error: the process must end too, rather than live on as a ghost.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, ResourceExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tracing::{info, warn};
+
+use crate::logging::chain;
+
+/// How long a record that nobody renews keeps others out.
+const DURATION: Duration = Duration::from_secs(15);
+/// How long a leader may fail to renew before it gives up; less than [`DURATION`], by more than clocks can drift in that time.
+const RENEW_WITHIN: Duration = Duration::from_secs(10);
+/// How often to renew, and how often to look whether the lease is free.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// This process led, and could not renew its lease in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the lease {lease:?} could not be renewed within {} s", RENEW_WITHIN.as_secs())]
+pub struct LostLease {
+    lease: String,
+}
+
+/// What to do about the lease as it is.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Create,
+    Renew,
+    TakeOver,
+    Wait,
+}
+
+/// `unchanged_for`: how long this process has seen the same record.
+fn decide(lease: Option<&Lease>, identity: &str, unchanged_for: Duration) -> Step {
+    let Some(spec) = lease.map(|lease| lease.spec.clone().unwrap_or_default()) else {
+        return Step::Create;
+    };
+    let duration = spec
+        .lease_duration_seconds
+        .and_then(|s| u64::try_from(s).ok())
+        .map_or(DURATION, Duration::from_secs);
+    match spec.holder_identity.as_deref().unwrap_or_default() {
+        "" => Step::TakeOver,
+        holder if holder == identity => Step::Renew,
+        _ if unchanged_for >= duration => Step::TakeOver,
+        _ => Step::Wait,
+    }
+}
+
+/// This process' part in the election.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// The lease has not been looked at yet.
+    #[default]
+    Undecided,
+    /// Another process leads, or none.
+    Follows,
+    /// This process leads.
+    Leads,
+}
+
+/// Takes part in the election until `shutdown`, telling `role` what came of it. A leader hands the lease over at shutdown,
+/// so that the next one need not wait for it to run out.
+pub async fn lead(
+    api: Api<Lease>,
+    name: &str,
+    identity: &str,
+    role: &watch::Sender<Role>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), LostLease> {
+    let mut election = Election {
+        api,
+        name,
+        identity,
+        record: None,
+        renewed: None,
+        next: Instant::now(),
+    };
+    tokio::pin!(shutdown);
+    loop {
+        let led = *role.borrow() == Role::Leads;
+        tokio::select! {
+            () = &mut shutdown => {
+                if led {
+                    role.send_replace(Role::Follows);
+                    election.release().await;
+                }
+                return Ok(());
+            }
+            leads = election.round() => match (led, leads) {
+                (true, false) => {
+                    role.send_replace(Role::Follows);
+                    return Err(LostLease { lease: name.to_owned() });
+                }
+                (false, true) => {
+                    info!(lease = name, identity, "this process leads now");
+                    role.send_replace(Role::Leads);
+                }
+                (false, false) => {
+                    role.send_if_modified(|role| std::mem::replace(role, Role::Follows) != Role::Follows);
+                }
+                (true, true) => {}
+            },
+        }
+    }
+}
+
+/// What a look at the lease told.
+enum Look {
+    /// This process holds it, newly or again.
+    Held,
+    /// Another process does.
+    Other,
+    /// Somebody wrote it between our look and our write; the next look will tell.
+    Raced,
+}
+
+struct Election<'a> {
+    api: Api<Lease>,
+    name: &'a str,
+    identity: &'a str,
+    /// The record's resource version, and since when it has been that.
+    record: Option<(String, Instant)>,
+    /// When this process last wrote the record, if it leads.
+    renewed: Option<Instant>,
+    /// When to look next.
+    next: Instant,
+}
+
+impl Election<'_> {
+    /// A pause, a look at the lease, and what follows from it. Whether this process leads after it: known no later than
+    /// [`RENEW_WITHIN`] after it last renewed.
+    async fn round(&mut self) -> bool {
+        sleep_until(self.next).await;
+        let began = Instant::now();
+        let deadline = self.renewed.unwrap_or(began) + RENEW_WITHIN;
+        match timeout_at(deadline, self.look()).await {
+            Ok(Ok(Look::Held)) => self.renewed = Some(began),
+            Ok(Ok(Look::Other)) => self.renewed = None,
+            Ok(Ok(Look::Raced)) => {}
+            Ok(Err(error)) => warn!(
+                lease = self.name,
+                error = chain(&error),
+                "the lease could not be read or written"
+            ),
+            Err(_) => warn!(
+                lease = self.name,
+                "the API server did not answer about the lease"
+            ),
+        }
+        self.next = began + EVERY;
+        if let Some(renewed) = self.renewed {
+            self.next = self.next.min(renewed + RENEW_WITHIN);
+            if renewed.elapsed() >= RENEW_WITHIN {
+                self.renewed = None;
+            }
+        }
+        self.renewed.is_some()
+    }
+
+    async fn look(&mut self) -> kube::Result<Look> {
+        let lease = self.api.get_opt(self.name).await?;
+        let version = lease
+            .as_ref()
+            .and_then(ResourceExt::resource_version)
+            .unwrap_or_default();
+        let since = match &self.record {
+            Some((known, since)) if *known == version => *since,
+            _ => Instant::now(),
+        };
+        self.record = Some((version, since));
+        let wanted = self.lease(lease.as_ref());
+        let params = PostParams::default();
+        let written = match decide(lease.as_ref(), self.identity, since.elapsed()) {
+            Step::Wait => return Ok(Look::Other),
+            Step::Create => self.api.create(&params, &wanted).await,
+            Step::Renew | Step::TakeOver => self.api.replace(self.name, &params, &wanted).await,
+        };
+        match written {
+            Ok(_) => Ok(Look::Held),
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => {
+                Ok(Look::Raced)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The record with this process as its holder; `old` gives the resource version that must still be there.
+    fn lease(&self, old: Option<&Lease>) -> Lease {
+        let now = MicroTime(Timestamp::now());
+        let spec = old.and_then(|lease| lease.spec.clone()).unwrap_or_default();
+        let held = spec.holder_identity.as_deref() == Some(self.identity);
+        Lease {
+            metadata: ObjectMeta {
+                name: Some(self.name.to_owned()),
+                resource_version: old.and_then(ResourceExt::resource_version),
+                ..old.map(|lease| lease.metadata.clone()).unwrap_or_default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(self.identity.to_owned()),
+                lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+                acquire_time: if held {
+                    spec.acquire_time
+                } else {
+                    Some(now.clone())
+                },
+                renew_time: Some(now),
+                lease_transitions: Some(
+                    spec.lease_transitions.unwrap_or_default() + i32::from(!held && old.is_some()),
+                ),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+
+    async fn release(&self) {
+        let release = async {
+            let Some(mut lease) = self.api.get_opt(self.name).await? else {
+                return Ok(());
+            };
+            let spec = lease.spec.get_or_insert_default();
+            if spec.holder_identity.as_deref() == Some(self.identity) {
+                spec.holder_identity = Some(String::new());
+                spec.lease_duration_seconds = Some(1);
+                self.api
+                    .replace(self.name, &PostParams::default(), &lease)
+                    .await?;
+            }
+            Ok::<_, kube::Error>(())
+        };
+        match timeout(Duration::from_secs(3), release).await {
+            Ok(Ok(())) => info!(lease = self.name, "the lease was handed over"),
+            _ => warn!(
+                lease = self.name,
+                "the lease could not be handed over; it will run out by itself"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(holder: &str, seconds: i32) -> Lease {
+        Lease {
+            spec: Some(LeaseSpec {
+                holder_identity: Some(holder.into()),
+                lease_duration_seconds: Some(seconds),
+                ..LeaseSpec::default()
+            }),
+            ..Lease::default()
+        }
+    }
+
+    #[test]
+    fn a_lease_is_created_renewed_taken_over_or_left_alone() {
+        let short = Duration::from_secs(3);
+        assert_eq!(decide(None, "me", short), Step::Create);
+        assert_eq!(
+            decide(Some(&lease("me", 15)), "me", Duration::from_secs(99)),
+            Step::Renew
+        );
+        assert_eq!(
+            decide(Some(&lease("", 1)), "me", Duration::ZERO),
+            Step::TakeOver
+        );
+        assert_eq!(decide(Some(&lease("you", 15)), "me", short), Step::Wait);
+        assert_eq!(
+            decide(Some(&lease("you", 15)), "me", Duration::from_secs(15)),
+            Step::TakeOver
+        );
+    }
+
+    #[test]
+    fn a_record_without_a_spec_is_free() {
+        assert_eq!(
+            decide(Some(&Lease::default()), "me", Duration::ZERO),
+            Step::TakeOver
+        );
+    }
+}

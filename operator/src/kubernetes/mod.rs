@@ -1,0 +1,29 @@
+//! How this project talks to the API server: watches that never end, writes that never hang, and a leader.
+//!
+//! Nothing here knows what the objects mean.
+
+mod backoff;
+pub mod leader;
+mod watch;
+mod write;
+
+pub use backoff::Backoff;
+pub use watch::{Change, Listing, Watched, watch, watch_as};
+pub use write::{WriteError, apply, apply_status, bounded};
+
+use kube::{Client, Config};
+
+/// Resource versions are numbers on every API server there is (and by promise since Kubernetes 1.35); one that is not
+/// counts as the oldest.
+#[must_use]
+pub fn resource_version(text: &str) -> u64 {
+    text.parse().unwrap_or(0)
+}
+
+/// A client for the cluster that this process runs in, or for the current kubeconfig context.
+pub async fn client() -> anyhow::Result<Client> {
+    // One TLS provider for the whole process; a second call loses the race and is harmless.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let config = Config::infer().await?;
+    Ok(Client::try_from(config)?)
+}

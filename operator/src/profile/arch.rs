@@ -1,0 +1,154 @@
+//! The architectures that container runtimes know (runc's list of 18), each an ABI through which a process can make
+//! system calls.
+
+use std::fmt;
+
+/// One architecture of a seccomp filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+#[allow(missing_docs)] // the field's own names
+pub enum Arch {
+    X86,
+    X86_64,
+    X32,
+    Arm,
+    Aarch64,
+    Loongarch64,
+    Mips,
+    Mips64,
+    Mips64N32,
+    Mipsel,
+    Mipsel64,
+    Mipsel64N32,
+    Ppc,
+    Ppc64,
+    Ppc64Le,
+    Riscv64,
+    S390,
+    S390X,
+}
+
+/// Runtime-spec name without `SCMP_ARCH_`, libseccomp's own name (that of Docker's `arches`), `GOARCH` (that of the node
+/// label `kubernetes.io/arch`), kernel `AUDIT_ARCH_*`, and whether arguments are 64 bits wide.
+const FACTS: [(&str, &str, &str, u32, bool); 18] = [
+    ("X86", "x86", "386", 0x4000_0003, false),
+    ("X86_64", "amd64", "amd64", 0xc000_003e, true),
+    ("X32", "x32", "", 0xc000_003e, false),
+    ("ARM", "arm", "arm", 0x4000_0028, false),
+    ("AARCH64", "arm64", "arm64", 0xc000_00b7, true),
+    ("LOONGARCH64", "loongarch64", "loong64", 0xc000_0102, true),
+    ("MIPS", "mips", "mips", 0x0000_0008, false),
+    ("MIPS64", "mips64", "mips64", 0x8000_0008, true),
+    ("MIPS64N32", "mips64n32", "mips64p32", 0xa000_0008, false),
+    ("MIPSEL", "mipsel", "mipsle", 0x4000_0008, false),
+    ("MIPSEL64", "mipsel64", "mips64le", 0xc000_0008, true),
+    (
+        "MIPSEL64N32",
+        "mipsel64n32",
+        "mips64p32le",
+        0xe000_0008,
+        false,
+    ),
+    ("PPC", "ppc", "ppc", 0x0000_0014, false),
+    ("PPC64", "ppc64", "ppc64", 0x8000_0015, true),
+    ("PPC64LE", "ppc64le", "ppc64le", 0xc000_0015, true),
+    ("RISCV64", "riscv64", "riscv64", 0xc000_00f3, true),
+    ("S390", "s390", "s390", 0x0000_0016, false),
+    ("S390X", "s390x", "s390x", 0x8000_0016, true),
+];
+
+const PREFIX: &str = "SCMP_ARCH_";
+
+impl Arch {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::X86,
+        Self::X86_64,
+        Self::X32,
+        Self::Arm,
+        Self::Aarch64,
+        Self::Loongarch64,
+        Self::Mips,
+        Self::Mips64,
+        Self::Mips64N32,
+        Self::Mipsel,
+        Self::Mipsel64,
+        Self::Mipsel64N32,
+        Self::Ppc,
+        Self::Ppc64,
+        Self::Ppc64Le,
+        Self::Riscv64,
+        Self::S390,
+        Self::S390X,
+    ];
+
+    const fn facts(self) -> (&'static str, &'static str, &'static str, u32, bool) {
+        FACTS[self as usize]
+    }
+
+    /// The architecture of that runtime-spec name, e.g. `SCMP_ARCH_X86_64`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let name = name.strip_prefix(PREFIX)?;
+        Self::ALL.into_iter().find(|arch| arch.facts().0 == name)
+    }
+
+    /// The architecture of that libseccomp name, e.g. `arm64`: the words of Docker's `arches`.
+    #[must_use]
+    pub fn from_native_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|arch| arch.facts().1 == name)
+    }
+
+    /// The architecture of a node, from its label `kubernetes.io/arch` or `status.nodeInfo.architecture`.
+    #[must_use]
+    pub fn from_node(goarch: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|arch| !goarch.is_empty() && arch.facts().2 == goarch)
+    }
+
+    /// libseccomp's own name, e.g. `arm64`.
+    #[must_use]
+    pub const fn native_name(self) -> &'static str {
+        self.facts().1
+    }
+
+    /// The kernel's `AUDIT_ARCH_*`, as a filter and the audit log see it. X32 has that of `X86_64`: it is told apart by
+    /// bit 30 of the call's number.
+    #[must_use]
+    pub const fn audit_arch(self) -> u32 {
+        self.facts().3
+    }
+
+    /// Whether arguments are 64 bits wide for libseccomp. X32 and the two N32 pass 64-bit registers, and libseccomp
+    /// compares only the lower half all the same.
+    #[must_use]
+    pub const fn is_64_bit(self) -> bool {
+        self.facts().4
+    }
+}
+
+/// The runtime-spec name.
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}", self.facts().0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_leads_back_to_its_architecture() {
+        for arch in Arch::ALL {
+            assert_eq!(Arch::ALL[arch as usize], arch);
+            assert_eq!(Arch::named(&arch.to_string()), Some(arch));
+            assert_eq!(Arch::from_native_name(arch.native_name()), Some(arch));
+        }
+        assert_eq!(Arch::from_node("amd64"), Some(Arch::X86_64));
+        assert_eq!(Arch::from_node("loong64"), Some(Arch::Loongarch64));
+        assert_eq!(Arch::from_node(""), None);
+        assert_eq!(Arch::named("X86_64"), None);
+    }
+}

@@ -1,0 +1,132 @@
+//! Changes to what a profile means: calls to allow, to log and to deny.
+
+use super::action::Action;
+use super::arch::Arch;
+use super::condition::Condition;
+use super::decision::{Decision, TooComplex};
+use super::errno::{Errno, ErrnoName};
+use super::meaning::Meaning;
+use super::region::Region;
+use super::syscall::Syscall;
+
+/// `spec.allow`, `spec.log` and `spec.deny`, applied in this order, so that the later ones win.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    pub(super) allow: Vec<Change>,
+    pub(super) log: Vec<Change>,
+    pub(super) deny: Vec<Change>,
+}
+
+/// Calls that have all of these conditions: here, two conditions on one argument are a range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) calls: Vec<Syscall>,
+    pub(super) conditions: Vec<Condition>,
+    /// What a denied call returns.
+    pub(super) errno: Option<ChangeErrno>,
+}
+
+/// An error by number, or by a name whose number depends on the architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChangeErrno {
+    Number(Errno),
+    Name(ErrnoName),
+}
+
+impl ChangeErrno {
+    fn on(self, arch: Arch) -> Errno {
+        match self {
+            Self::Number(errno) => errno,
+            Self::Name(name) => name.on(arch),
+        }
+    }
+}
+
+impl Changes {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// A call that they compare with a number of more than 32 bits.
+    pub(super) fn compares_wide(&self) -> Option<Syscall> {
+        let all = self.allow.iter().chain(&self.log).chain(&self.deny);
+        let is_wide = |condition: &Condition| condition.value >> 32 != 0;
+        let mut wide = all.filter(|change| change.conditions.iter().any(is_wide));
+        wide.find_map(|change| change.calls.first().copied())
+    }
+}
+
+impl Meaning {
+    /// Changes it, for a node of architecture `arch`.
+    pub fn change(&mut self, changes: &Changes, arch: Arch) -> Result<(), TooComplex> {
+        for change in &changes.allow {
+            self.take(change, |_| Action::Allow)?;
+        }
+        for change in &changes.log {
+            self.take(change, |_| Action::Log)?;
+        }
+        for change in &changes.deny {
+            let errno = change.errno.map(|errno| errno.on(arch));
+            let default = self.default;
+            self.take(change, |old| denied(old, default, errno))?;
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        change: &Change,
+        action: impl Fn(Action) -> Action,
+    ) -> Result<(), TooComplex> {
+        let regions = Region::of(&change.conditions);
+        for call in &change.calls {
+            let default = || Decision::always(self.default);
+            let decision = self.calls.entry(*call).or_insert_with(default);
+            decision.change(&regions, &action)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a denied call gets. Denying never makes anything less strict, and needs no rule of its own where the default
+/// refuses calls. (A default of `ENOSYS` says "not known to this profile", which is not what is meant.)
+fn denied(old: Action, default: Action, errno: Option<Errno>) -> Action {
+    match (old, errno) {
+        (Action::KillProcess | Action::KillThread | Action::Trap, _) | (Action::Errno(_), None) => {
+            old
+        }
+        (_, Some(errno)) => Action::Errno(errno),
+        (_, None) if default.refuses() && default != Action::Errno(Errno::ENOSYS) => default,
+        (_, None) => Action::Errno(Errno::EPERM),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denying_is_the_defaults_refusal_and_never_looser() {
+        let (eperm, enosys) = (Action::Errno(Errno::EPERM), Action::Errno(Errno::ENOSYS));
+        let eacces = Errno::new(13);
+        for (old, default, errno, new) in [
+            (Action::Allow, Action::Allow, None, eperm),
+            (
+                Action::Allow,
+                Action::KillProcess,
+                None,
+                Action::KillProcess,
+            ),
+            (Action::Allow, enosys, None, eperm),
+            (Action::Log, eperm, Some(Errno::ENOSYS), enosys),
+            (Action::Notify, Action::Trap, None, Action::Trap),
+            (enosys, eperm, None, enosys),
+            (enosys, eperm, eacces, Action::Errno(eacces.unwrap())),
+            (Action::KillThread, eperm, eacces, Action::KillThread),
+        ] {
+            assert_eq!(denied(old, default, errno), new, "{old} under {default}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A condition on one argument of a call.
+
+use std::fmt;
+
+/// Which of the six arguments, 0 to 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ArgIndex(u8);
+
+impl ArgIndex {
+    /// All six.
+    pub const ALL: [Self; 6] = [Self(0), Self(1), Self(2), Self(3), Self(4), Self(5)];
+
+    /// `None` over 5.
+    #[must_use]
+    pub fn new(index: u64) -> Option<Self> {
+        u8::try_from(index)
+            .ok()
+            .filter(|index| *index < 6)
+            .map(Self)
+    }
+
+    /// 0 to 5.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+/// How an argument is compared, unsigned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operator {
+    /// `arg != value`
+    NotEqual,
+    /// `arg < value`
+    Less,
+    /// `arg <= value`
+    LessOrEqual,
+    /// `arg == value`
+    Equal,
+    /// `arg >= value`
+    GreaterOrEqual,
+    /// `arg > value`
+    Greater,
+    /// `arg & mask == value`
+    MaskedEqual {
+        /// The bits that are looked at: the runtime-spec's `value`. The condition's value is its `valueTwo`.
+        mask: u64,
+    },
+}
+
+impl Operator {
+    pub(super) const NAMES: [&'static str; 7] = [
+        "SCMP_CMP_EQ",
+        "SCMP_CMP_GE",
+        "SCMP_CMP_GT",
+        "SCMP_CMP_LE",
+        "SCMP_CMP_LT",
+        "SCMP_CMP_MASKED_EQ",
+        "SCMP_CMP_NE",
+    ];
+
+    /// The word of the runtime-spec.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotEqual => "SCMP_CMP_NE",
+            Self::Less => "SCMP_CMP_LT",
+            Self::LessOrEqual => "SCMP_CMP_LE",
+            Self::Equal => "SCMP_CMP_EQ",
+            Self::GreaterOrEqual => "SCMP_CMP_GE",
+            Self::Greater => "SCMP_CMP_GT",
+            Self::MaskedEqual { .. } => "SCMP_CMP_MASKED_EQ",
+        }
+    }
+}
+
+/// One comparison of one argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Condition {
+    /// The argument that is compared.
+    pub arg: ArgIndex,
+    /// How.
+    pub operator: Operator,
+    /// With what.
+    pub value: u64,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (arg, value) = (self.arg.get(), self.value);
+        match self.operator {
+            Operator::NotEqual => write!(f, "arg{arg} != {value}"),
+            Operator::Less => write!(f, "arg{arg} < {value}"),
+            Operator::LessOrEqual => write!(f, "arg{arg} <= {value}"),
+            Operator::Equal => write!(f, "arg{arg} == {value}"),
+            Operator::GreaterOrEqual => write!(f, "arg{arg} >= {value}"),
+            Operator::Greater => write!(f, "arg{arg} > {value}"),
+            Operator::MaskedEqual { mask } => write!(f, "arg{arg} & {mask:#x} == {value:#x}"),
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! What a profile means, call by call, and the rules that say it so that libseccomp understands them.
+
+use std::collections::BTreeMap;
+
+use super::action::Action;
+use super::arch::Arch;
+use super::condition::Condition;
+use super::decision::{Decision, TooComplex};
+use super::errno::Errno;
+use super::model::{Clauses, Flaw, Model};
+use super::oci::{ArchSet, Flags, Listener, Profile, Rule};
+use super::problem::{Collector, Path, Problem, Problems};
+use super::read::MAX_CONDITIONAL;
+use super::syscall::Syscall;
+
+/// A profile as decisions instead of rules: what can be changed, combined and compared.
+#[derive(Debug, Clone)]
+pub struct Meaning {
+    pub(super) default: Action,
+    pub(super) architectures: ArchSet,
+    pub(super) flags: Flags,
+    pub(super) listener: Option<Listener>,
+    /// All calls that the profile names, also those for which it says what the default says.
+    pub(super) calls: BTreeMap<Syscall, Decision>,
+}
+
+/// The order of rules: first those without conditions, because libseccomp drops what comes after them for a call; then
+/// those with many before those with few, which libseccomp combines better.
+type Key = (usize, Vec<Condition>, Action);
+
+impl Profile {
+    /// What it does, in canonical form: see [`Meaning::profile`].
+    pub fn canonical(&self, at: &str) -> Result<Self, Problems> {
+        let complex = |error| too_complex(at, error);
+        let (written, after) = self.meaning().map_err(complex)?.profile_and_model(at)?;
+        let before = self.model().map_err(complex)?;
+        match before.difference(&after) {
+            Some((arch, number, _)) if before.flaws().is_empty() => {
+                Err(too_wide(at, arch, &name(arch, number)))
+            }
+            _ => Ok(written),
+        }
+    }
+
+    /// What it means.
+    pub fn meaning(&self) -> Result<Meaning, TooComplex> {
+        let mut calls = BTreeMap::<_, Clauses>::new();
+        for rule in &self.rules {
+            for call in &rule.syscalls {
+                let clauses = calls.entry(*call).or_default();
+                if rule.action != self.default_action {
+                    for conditions in rule.alternatives() {
+                        clauses.add(conditions, true, rule.action);
+                    }
+                }
+            }
+        }
+        let decide = |(call, clauses): (Syscall, Clauses)| {
+            let (decision, _) = clauses.decision(true, self.default_action)?;
+            Ok((call, decision))
+        };
+        Ok(Meaning {
+            default: self.default_action,
+            architectures: self.architectures,
+            flags: self.flags,
+            listener: self.listener.clone(),
+            calls: calls.into_iter().map(decide).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Meaning {
+    /// The profile in its canonical form: rules sorted, at most one of them for a call and its arguments where their actions
+    /// differ, and only such as libseccomp combines to this meaning. An error if there are none; `at` is what it is about.
+    pub fn profile(&self, at: &str) -> Result<Profile, Problems> {
+        let (profile, _) = self.profile_and_model(at)?;
+        Ok(profile)
+    }
+
+    fn profile_and_model(&self, at: &str) -> Result<(Profile, Model), Problems> {
+        let mut profile = self.written().map_err(|error| too_complex(at, error))?;
+        let mut model = profile.model().map_err(|error| too_complex(at, error))?;
+        let is_void = |flaw: &Flaw| matches!(flaw, Flaw::NumberNotLoaded { .. });
+        if model.flaws().iter().any(is_void) {
+            profile.rules.insert(0, self.first_call());
+            model = profile.model().map_err(|error| too_complex(at, error))?;
+        }
+        let mut problems = Collector::default();
+        for flaw in model.flaws() {
+            problems.add(&Path::Root(at), || flaw.explained());
+        }
+        problems.finish((profile, model))
+    }
+
+    fn written(&self) -> Result<Profile, TooComplex> {
+        let mut conditional = 0;
+        let mut rules = BTreeMap::<Key, Vec<Syscall>>::new();
+        for (call, decision) in &self.calls {
+            // That a call is named tells runc that the profile knows it, also where the default is meant.
+            let of_call = match decision.constant() {
+                Some(action) => vec![(Vec::new(), action)],
+                None => decision.rules(self.default)?,
+            };
+            for (conditions, action) in of_call {
+                conditional += conditions.len();
+                let order = match conditions.len() {
+                    0 => 0,
+                    many => 7 - many,
+                };
+                rules
+                    .entry((order, conditions, action))
+                    .or_default()
+                    .push(*call);
+            }
+        }
+        if conditional > MAX_CONDITIONAL {
+            return Err(TooComplex);
+        }
+        Ok(Profile {
+            default_action: self.default,
+            architectures: self.architectures,
+            flags: self.flags,
+            listener: self.listener.clone(),
+            rules: rules
+                .into_iter()
+                .map(|((_, conditions, action), syscalls)| Rule {
+                    syscalls,
+                    conditions,
+                    action,
+                })
+                .collect(),
+        })
+    }
+
+    /// A rule without conditions for calls that are in every architecture's table and in no kernel, which makes libseccomp
+    /// load the number of a call (see [`Flaw::NumberNotLoaded`]). It says what the kernel says.
+    fn first_call(&self) -> Rule {
+        let calls = UNIMPLEMENTED.into_iter().filter_map(Syscall::named);
+        let action = Action::Errno(Errno::ENOSYS);
+        Rule {
+            syscalls: calls
+                .filter(|call| !self.calls.contains_key(call))
+                .collect(),
+            conditions: Vec::new(),
+            action: if action == self.default {
+                Action::Errno(Errno::EPERM)
+            } else {
+                action
+            },
+        }
+    }
+}
+
+/// `afs_syscall` was never there; `nfsservctl` was removed in Linux 3.1. Each architecture has one of them at least.
+const UNIMPLEMENTED: [&str; 2] = ["afs_syscall", "nfsservctl"];
+
+/// Libseccomp compares the lower halves of numbers where arguments have 32 bits, which is not what they say.
+pub(super) fn too_wide(at: &str, arch: Arch, call: &str) -> Problems {
+    Problem {
+        path: at.to_owned(),
+        reason: format!("compares {call} with numbers of more than 32 bits, and {arch} sees their lower halves only"),
+        remedy: format!("use numbers of 32 bits, or leave {arch} out of architectures"),
+    }
+    .into()
+}
+
+pub(super) fn too_complex(at: &str, error: TooComplex) -> Problems {
+    Problem {
+        path: at.to_owned(),
+        reason: error.to_string(),
+        remedy: "use fewer conditions, and such as exclude each other".to_owned(),
+    }
+    .into()
+}
+
+fn name(arch: Arch, number: u32) -> String {
+    Syscall::numbered(arch, number).map_or_else(|| number.to_string(), |call| call.to_string())
+}
+
+impl Flaw {
+    /// What is wrong, and what to do.
+    pub(super) fn explained(&self) -> (String, String) {
+        let arch = self.arch();
+        let call = match self {
+            Self::Refused { call, .. } => call.to_string(),
+            flaw => flaw
+                .number()
+                .map_or_else(String::new, |number| name(arch, number)),
+        };
+        match self {
+            Self::Overlap { .. } | Self::Refused { .. } => (
+                format!("gives {call} two actions for the same arguments on {arch}"),
+                format!(
+                    "let the conditions exclude each other; where sockets and IPC go through socketcall and ipc, \
+                     also with one rule for those, or leave {arch} out of architectures"
+                ),
+            ),
+            Self::Merge { .. } => (
+                format!("has conditions on {call} that libseccomp does not combine reliably on {arch}"),
+                "use conditions on one argument, or SCMP_CMP_EQ and SCMP_CMP_MASKED_EQ with values of 32 bits".to_owned(),
+            ),
+            Self::NumberNotLoaded { .. } => (
+                format!("is void on {arch}: libseccomp does not load the number of a call if the first one with a rule is not one of that architecture"),
+                format!("add a rule without arguments for a call that {arch} has"),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::{CapabilitySet, KernelVersion, Target, parse};
+    use super::*;
+
+    fn profile(document: &Value) -> Profile {
+        parse(document, "").unwrap().resolve(&Target {
+            arch: Arch::X86_64,
+            kernel: KernelVersion {
+                major: 6,
+                minor: 12,
+            },
+            capabilities: CapabilitySet::RUNTIME_DEFAULT,
+        })
+    }
+
+    /// The rules of the canonical form of a document that denies by default, one a line.
+    fn written(syscalls: &Value, architectures: &[&str]) -> String {
+        let document = json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": architectures, "syscalls": syscalls});
+        let profile = profile(&document).canonical("spec").unwrap();
+        let lines = profile.rules.iter().map(|rule| {
+            let conditions: Vec<_> = rule.conditions.iter().map(ToString::to_string).collect();
+            format!(
+                "{} {:?} {}",
+                rule.action,
+                rule.syscalls,
+                conditions.join(", ")
+            )
+            .trim_end()
+            .to_owned()
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn rules_are_sorted_joined_and_what_is_void_is_gone() {
+        let allow = |names: Value, args: Value| json!({"names": names, "action": "SCMP_ACT_ALLOW", "args": args});
+        let arg = |op: &str, value: u64| json!({"index": 0, "op": format!("SCMP_CMP_{op}"), "value": value});
+        let syscalls = json!([
+            allow(json!(["write"]), json!([arg("EQ", 1)])),
+            allow(json!(["write", "read"]), json!([])),
+            {"names": ["read"], "action": "SCMP_ACT_LOG"},
+            {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+            {"names": ["ptrace"], "action": "SCMP_ACT_ERRNO"},
+            allow(json!(["socket"]), json!([arg("GT", 40)])),
+            allow(json!(["socket"]), json!([arg("LE", 37)])),
+            allow(json!(["socket"]), json!([arg("EQ", 39)])),
+            allow(json!(["personality"]), json!([arg("NE", 8)])),
+        ]);
+        assert_eq!(
+            written(&syscalls, &[]),
+            "SCMP_ACT_ERRNO(EPERM) [ptrace]\n\
+             SCMP_ACT_ERRNO(ENOSYS) [clone3]\n\
+             SCMP_ACT_ALLOW [read, write]\n\
+             SCMP_ACT_ALLOW [personality] arg0 != 8\n\
+             SCMP_ACT_ALLOW [socket] arg0 < 38\n\
+             SCMP_ACT_ALLOW [socket] arg0 == 39\n\
+             SCMP_ACT_ALLOW [socket] arg0 >= 41"
+        );
+    }
+
+    #[test]
+    fn a_range_between_two_bounds_becomes_masks() {
+        // As runtimes read it, two conditions on one argument are two rules.
+        let between = json!([{"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": [
+            {"index": 1, "op": "SCMP_CMP_GE", "value": 16},
+            {"index": 1, "op": "SCMP_CMP_LT", "value": 8},
+        ]}]);
+        assert_eq!(
+            written(&between, &[]),
+            "SCMP_ACT_ALLOW [ioctl] arg1 < 8\nSCMP_ACT_ALLOW [ioctl] arg1 >= 16"
+        );
+    }
+
+    #[test]
+    fn what_makes_libseccomp_forget_the_number_of_calls_is_mended() {
+        let document = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": ["SCMP_ARCH_X32"],
+            "syscalls": [
+                {"names": ["socketcall"], "action": "SCMP_ACT_ERRNO"},
+                {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 38}]},
+            ],
+        });
+        let profile = profile(&document);
+        let flaws = profile.model().unwrap().flaws().to_vec();
+        assert_eq!(
+            flaws,
+            [
+                Flaw::NumberNotLoaded { arch: Arch::X86_64 },
+                Flaw::NumberNotLoaded { arch: Arch::X32 }
+            ]
+        );
+        let written = profile.canonical("").unwrap();
+        assert_eq!(written.model().unwrap().flaws(), []);
+        assert_eq!(
+            written.rules()[0].syscalls(),
+            UNIMPLEMENTED.map(|name| Syscall::named(name).unwrap())
+        );
+        for arch in Arch::ALL {
+            assert!(
+                UNIMPLEMENTED
+                    .iter()
+                    .any(|name| Syscall::named(name).unwrap().number(arch).is_some()),
+                "{arch}"
+            );
+        }
+    }
+
+    #[test]
+    fn two_actions_for_one_way_into_the_kernel_are_refused() {
+        // Both rules for `socket` become rules for `socketcall(1)` on i386.
+        let syscalls = |first: &str| {
+            json!([
+                {"names": [first], "action": "SCMP_ACT_ALLOW"},
+                {"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "op": "SCMP_CMP_NE", "value": 38}]},
+                {"names": ["socket"], "action": "SCMP_ACT_LOG", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 38}]},
+            ])
+        };
+        let document = |first| json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86"], "syscalls": syscalls(first)});
+        let canonical = |first| profile(&document(first)).canonical("spec");
+        let said = canonical("read").unwrap_err().to_string();
+        assert!(
+            said.starts_with(
+                "spec: gives socketcall two actions for the same arguments on SCMP_ARCH_X86; "
+            ),
+            "{said}"
+        );
+        assert!(canonical("socketcall").is_ok());
+    }
+}

@@ -1,0 +1,53 @@
+//! The profile engine: reads, understands, changes and writes seccomp profiles.
+//!
+//! Pure: no I/O, no Kubernetes, no clock; a function of its arguments, with bounded work for any input. The way
+//! through it is [`parse`] (a document in OCI or Docker format, as an author wrote it) to [`Document`], with
+//! [`Document::resolve`] (for one kind of node) to [`Profile`], with [`Profile::canonical`] (rules that libseccomp
+//! combines as meant) and [`Profile::to_canonical_json`] to the bytes that a container runtime reads.
+//!
+//! What a profile does is asked of its [`Model`]; what it means, and can be changed, is its [`Meaning`]. A user's wish (a
+//! whole document, or changes to a built-in or another profile) is a [`Spec`], and [`compose`] goes the whole way.
+
+mod action;
+mod algebra;
+mod arch;
+mod builtin;
+mod capability;
+mod change;
+mod compose;
+mod condition;
+mod decision;
+mod document;
+mod emit;
+mod errno;
+mod groups;
+mod meaning;
+mod model;
+mod near;
+mod oci;
+mod problem;
+mod read;
+mod region;
+mod resolve;
+mod syscall;
+
+pub use action::Action;
+pub use algebra::Excess;
+pub use arch::Arch;
+pub use builtin::{AUDIT, BUILTINS, DOCKER_DEFAULT, RUNTIME_DEFAULT, builtin};
+pub use capability::{Capability, CapabilitySet};
+pub use change::Changes;
+pub use compose::{Fields, Lookup, MAX_DEPTH, Spec, check, compose};
+pub use condition::{ArgIndex, Condition, Operator};
+pub use decision::{Decision, TooComplex};
+pub use document::Document;
+pub use errno::Errno;
+pub use groups::{group, groups};
+pub use meaning::Meaning;
+pub use model::{Flaw, Model};
+pub use oci::{ArchSet, Flag, Flags, Listener, Profile, Rule};
+pub use problem::{Problem, Problems};
+pub use read::{MAX_BYTES, parse, parse_slice};
+pub use region::Args;
+pub use resolve::{KernelVersion, Target};
+pub use syscall::{KERNEL as SYSCALLS_OF_KERNEL, Syscall};

@@ -1,0 +1,86 @@
+//! Calls that some architectures also, or only, make through another one: `socketcall` for sockets and `ipc` for System V
+//! IPC, with the call's own number as first argument.
+
+use super::super::arch::Arch;
+use super::Syscall;
+
+/// In the order of their numbers, from 1 (kernel `include/uapi/linux/net.h`).
+const SOCKETCALL: [&str; 20] = [
+    "socket",
+    "bind",
+    "connect",
+    "listen",
+    "accept",
+    "getsockname",
+    "getpeername",
+    "socketpair",
+    "send",
+    "recv",
+    "sendto",
+    "recvfrom",
+    "shutdown",
+    "setsockopt",
+    "getsockopt",
+    "sendmsg",
+    "recvmsg",
+    "accept4",
+    "recvmmsg",
+    "sendmmsg",
+];
+
+/// With their numbers (kernel `include/uapi/linux/ipc.h`).
+const IPC: [(&str, u64); 12] = [
+    ("semop", 1),
+    ("semget", 2),
+    ("semctl", 3),
+    ("semtimedop", 4),
+    ("msgsnd", 11),
+    ("msgrcv", 12),
+    ("msgget", 13),
+    ("msgctl", 14),
+    ("shmat", 21),
+    ("shmdt", 22),
+    ("shmget", 23),
+    ("shmctl", 24),
+];
+
+impl Arch {
+    /// Whether it has such calls. These are the architectures on which libseccomp turns a rule for a socket or IPC call
+    /// into one for `socketcall` or `ipc` as well.
+    pub(in crate::profile) fn multiplexes(self) -> bool {
+        matches!(
+            self,
+            Self::X86
+                | Self::Mips
+                | Self::Mipsel
+                | Self::Ppc
+                | Self::Ppc64
+                | Self::Ppc64Le
+                | Self::S390
+                | Self::S390X
+        )
+    }
+}
+
+impl Syscall {
+    /// The call that `self` can be made through on `arch`, and the first argument that it has then. Its other arguments
+    /// are in memory, where a filter cannot see them.
+    #[must_use]
+    pub fn multiplexed(self, arch: Arch) -> Option<(Self, u64)> {
+        if !arch.multiplexes() {
+            return None;
+        }
+        let name = self.name();
+        let socket = SOCKETCALL
+            .iter()
+            .zip(1..)
+            .find(|(known, _)| **known == name);
+        let ipc = IPC.iter().find(|(known, _)| *known == name);
+        let (through, number) = match (socket, ipc) {
+            (Some((_, number)), _) => ("socketcall", number),
+            (None, Some((_, number))) => ("ipc", *number),
+            (None, None) => return None,
+        };
+        Some((Self::named(through)?, number))
+    }
+}

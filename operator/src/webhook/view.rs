@@ -1,0 +1,214 @@
+//! What admission knows of the cluster, all of it in memory, fed by the watches.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::api::{Mode, ProfileName, ProfileType, SeccompPolicySpec};
+use crate::kubernetes::Listing;
+
+/// A namespace with this label set to `disabled` is left alone.
+pub const OPT_OUT_LABEL: &str = "seccomp-operator.io/inject";
+/// The label with a namespace's own name. Kubernetes sets it since 1.21; here it is always there.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// A policy with its name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// The object's name.
+    pub name: String,
+    /// What it says.
+    pub spec: SeccompPolicySpec,
+}
+
+/// The kinds that a view is fed with.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// SeccompPolicies.
+    Policy,
+    /// Namespaces.
+    Namespace,
+    /// SeccompProfiles.
+    Profile,
+}
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub struct View {
+    profiles_dir: String,
+    excluded: BTreeSet<String>,
+    /// In the order in which they are asked: highest priority first, then by name.
+    policies: Vec<Policy>,
+    namespaces: HashMap<String, BTreeMap<String, String>>,
+    /// Whether all nodes have each profile.
+    profiles: BTreeMap<String, bool>,
+    listings: [Listing; 3],
+}
+
+impl View {
+    /// An empty view. Pods in `excluded` namespaces are left alone; `profiles_dir` is the folder below kubelet's seccomp folder.
+    #[must_use]
+    pub fn new(profiles_dir: &str, excluded: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            profiles_dir: profiles_dir.into(),
+            excluded: excluded.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// A full list of a kind begins.
+    pub fn list_begins(&mut self, kind: Kind) {
+        self.listings[kind as usize].begins();
+    }
+
+    /// A full list of a kind has ended.
+    pub fn list_ends(&mut self, kind: Kind) {
+        let listing = &mut self.listings[kind as usize];
+        let gone = match kind {
+            Kind::Policy => listing.ends(self.policies.iter().map(|policy| policy.name.as_str())),
+            Kind::Namespace => listing.ends(self.namespaces.keys().map(String::as_str)),
+            Kind::Profile => listing.ends(self.profiles.keys().map(String::as_str)),
+        };
+        for name in gone {
+            self.gone(kind, &name);
+        }
+    }
+
+    /// An object is gone.
+    pub fn gone(&mut self, kind: Kind, name: &str) {
+        match kind {
+            Kind::Policy => self.policies.retain(|policy| policy.name != name),
+            Kind::Namespace => drop(self.namespaces.remove(name)),
+            Kind::Profile => drop(self.profiles.remove(name)),
+        }
+    }
+
+    /// A policy exists in this form. One whose spec is not valid selects nothing: admission refused it, or will when it changes.
+    pub fn policy(&mut self, name: &str, spec: SeccompPolicySpec) {
+        self.listings[Kind::Policy as usize].saw(name);
+        self.gone(Kind::Policy, name);
+        if spec.problems().is_empty() {
+            self.policies.push(Policy {
+                name: name.to_owned(),
+                spec,
+            });
+            self.policies.sort_by(|a, b| {
+                b.spec
+                    .priority
+                    .cmp(&a.spec.priority)
+                    .then_with(|| a.name.cmp(&b.name))
+            });
+        }
+    }
+
+    /// A namespace exists with these labels.
+    pub fn namespace(&mut self, name: &str, mut labels: BTreeMap<String, String>) {
+        self.listings[Kind::Namespace as usize].saw(name);
+        labels.insert(NAME_LABEL.into(), name.into());
+        self.namespaces.insert(name.to_owned(), labels);
+    }
+
+    /// A profile exists; `ready` when all nodes have it.
+    pub fn profile(&mut self, name: &str, ready: bool) {
+        self.listings[Kind::Profile as usize].saw(name);
+        self.profiles.insert(name.to_owned(), ready);
+    }
+
+    /// Whether there is a policy of this name that can be used.
+    #[must_use]
+    pub fn has_policy(&self, name: &str) -> bool {
+        self.policies.iter().any(|policy| policy.name == name)
+    }
+
+    /// Whether the watch has told of this namespace yet.
+    #[must_use]
+    pub fn knows_namespace(&self, name: &str) -> bool {
+        self.namespaces.contains_key(name)
+    }
+
+    /// Whether pods in this namespace are left alone.
+    #[must_use]
+    pub fn is_excluded(&self, namespace: &str) -> bool {
+        let opted_out = |labels: &BTreeMap<String, String>| {
+            labels
+                .get(OPT_OUT_LABEL)
+                .is_some_and(|value| value == "disabled")
+        };
+        self.excluded.contains(namespace) || self.namespaces.get(namespace).is_some_and(opted_out)
+    }
+
+    /// The policies that select a pod, in the order of their precedence, up to the first that is enforced.
+    pub fn policies_for<'a>(
+        &'a self,
+        namespace: &'a str,
+        labels: &'a BTreeMap<String, String>,
+    ) -> impl Iterator<Item = &'a Policy> + 'a {
+        let only_name = BTreeMap::from([(NAME_LABEL.to_owned(), namespace.to_owned())]);
+        let selects = move |policy: &&Policy| {
+            let of = self.namespaces.get(namespace).unwrap_or(&only_name);
+            policy
+                .spec
+                .namespace_selector
+                .as_ref()
+                .is_none_or(|selector| selector.matches(of))
+                && policy
+                    .spec
+                    .pod_selector
+                    .as_ref()
+                    .is_none_or(|selector| selector.matches(labels))
+        };
+        let mut enforced = false;
+        self.policies
+            .iter()
+            .filter(selects)
+            .take_while(move |policy| {
+                let before = enforced;
+                enforced |= policy.spec.mode == Mode::Enforce;
+                !before
+            })
+    }
+
+    /// What a policy writes into a pod's `seccompProfile`.
+    #[must_use]
+    pub fn profile_of(&self, policy: &Policy) -> super::mutate::SeccompProfile {
+        let path = policy
+            .spec
+            .profile
+            .name
+            .as_deref()
+            .map(|name| format!("{}/{name}.json", self.profiles_dir));
+        super::mutate::SeccompProfile {
+            type_: format!("{:?}", policy.spec.profile.type_),
+            localhost_profile: path.filter(|_| policy.spec.profile.type_ == ProfileType::Localhost),
+        }
+    }
+
+    /// A sentence, if a pod with this `localhostProfile` would not start, or not everywhere.
+    #[must_use]
+    pub fn concern(&self, localhost_profile: &str) -> Option<String> {
+        let file = localhost_profile
+            .strip_prefix(&self.profiles_dir)?
+            .strip_prefix('/')?;
+        let Some(name) = file
+            .strip_suffix(".json")
+            .filter(|name| ProfileName::parse(name).is_ok())
+        else {
+            return Some(format!(
+                "localhostProfile {localhost_profile:?} is not the path of any SeccompProfile (profiles/<name>.json)"
+            ));
+        };
+        self.concern_by_name(name)
+    }
+
+    /// A sentence, if pods that use this SeccompProfile would not start, or not everywhere.
+    #[must_use]
+    pub fn concern_by_name(&self, name: &str) -> Option<String> {
+        match self.profiles.get(name) {
+            Some(true) => None,
+            Some(false) => Some(format!(
+                "SeccompProfile {name:?} is not ready on all nodes; a pod that uses it starts once its node has it"
+            )),
+            None => Some(format!(
+                "there is no SeccompProfile {name:?}; a pod that uses it cannot start until there is (CreateContainerError)"
+            )),
+        }
+    }
+}
