@@ -5,9 +5,9 @@
 
 readonly TOOLS_IMAGE=seccomp-operator.local/tools:e2e
 
-# use_provider NAME: the cluster of that name of $PROVIDER, not yet started.
+# use_provider NAME: the cluster of that name of $PROVIDER, not yet started. $CLUSTER, if set, is another name.
 use_provider() {
-	export CLUSTER=$1
+	export CLUSTER=${CLUSTER:-$1}
 	case ${PROVIDER:-local} in
 	local) PROVIDER_CLUSTER=$HERE/cluster/cluster ;;
 	kind) PROVIDER_CLUSTER=$HERE/../kind/cluster ;;
@@ -26,7 +26,7 @@ bring_up() {
 	"$PROVIDER_CLUSTER" up
 	KUBECONFIG=$("$PROVIDER_CLUSTER" kubeconfig)
 	export KUBECONFIG
-	OPERATOR_IMAGE=$("$HERE/images/operator" "$images/operator.tar")
+	OPERATOR_IMAGE=$("$HERE/images/operator" "$images/operator-$CLUSTER.tar")
 	"$HERE/images/build" "$images" tools
-	"$PROVIDER_CLUSTER" load "$images/operator.tar" "$images/tools.tar"
+	"$PROVIDER_CLUSTER" load "$images/operator-$CLUSTER.tar" "$images/tools.tar"
 }

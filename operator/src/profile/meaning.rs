@@ -284,6 +284,21 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_that_two_overlapping_regions_have_is_written_once() {
+        let arg = |index: u8, op: &str, value: u64| json!({"index": index, "op": format!("SCMP_CMP_{op}"), "value": value});
+        let syscalls = json!([
+            {"names": ["chown32"], "action": "SCMP_ACT_ALLOW", "args": [arg(0, "NE", 16), arg(1, "EQ", 9), arg(0, "GE", 1)]},
+            {"names": ["chown32"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38, "args": [
+                arg(1, "LT", 1),
+                {"index": 1, "op": "SCMP_CMP_MASKED_EQ", "value": 38, "valueTwo": 32},
+                arg(1, "GE", 16),
+            ]},
+        ]);
+        let written = written(&syscalls, &["SCMP_ARCH_X86"]);
+        assert!(!written.contains("[chown32, chown32]"), "{written}");
+    }
+
+    #[test]
     fn what_makes_libseccomp_forget_the_number_of_calls_is_mended() {
         let document = json!({
             "defaultAction": "SCMP_ACT_ALLOW",

@@ -371,7 +371,9 @@ impl Region {
             }
             lists.append(&mut of_region);
         }
+        // Regions may overlap, and so may the blocks that they fall into.
         lists.sort_unstable();
+        lists.dedup();
         Some(lists)
     }
 
