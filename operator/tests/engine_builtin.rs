@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use seccomp_operator::profile::{
-    Arch, BUILTINS, Capability, CapabilitySet, DOCKER_DEFAULT, Decision, KernelVersion, Model,
-    Profile, RUNTIME_DEFAULT, Syscall, Target, builtin, parse,
+    Action, Arch, BUILTINS, Capability, CapabilitySet, DOCKER_DEFAULT, Decision, KernelVersion,
+    Model, Profile, RUNTIME_DEFAULT, RUNTIME_DEFAULT_IS, Syscall, Target, builtin, parse,
 };
 use serde_json::Value;
 
@@ -67,7 +67,7 @@ fn same(ours: &Profile, theirs: &Profile) -> usize {
 }
 
 #[test]
-fn runtime_default_is_what_containerd_gave_to_runc() {
+fn runtime_default_of_2_1_is_what_containerd_2_1_gave_to_runc() {
     for name in [
         "runtime-default/default.json",
         "runtime-default/sysadmin.json",
@@ -82,9 +82,85 @@ fn runtime_default_is_what_containerd_gave_to_runc() {
                 .collect(),
             ..AMD64
         };
+        assert!(seen["containerd"].as_str().unwrap().starts_with("2.1."));
         let theirs = parse(&seen["seccomp"], "").unwrap().resolve(&target);
-        let ours = builtin(RUNTIME_DEFAULT).unwrap().resolve(&target);
+        let ours = builtin("runtime-default/containerd-2.1").unwrap();
+        let ours = ours.resolve(&target);
+        let written = ours.canonical("").unwrap();
+        assert_eq!(ours.architectures(), theirs.architectures());
+        same(&written, &theirs);
         println!("{name}: {} decisions compared", same(&ours, &theirs));
+    }
+}
+
+/// What containerd's history says of its lines, for every architecture.
+#[test]
+fn the_lines_of_containerd_differ_as_documented() {
+    let permits = |line: &str, arch, call: &str, first: u64| {
+        let profile = builtin(line).unwrap().resolve(&Target { arch, ..AMD64 });
+        let number = Syscall::named(call).unwrap().number(arch)?;
+        let action = profile.model().unwrap();
+        let action = action.decide(arch, number, &[first, 0, 0, 0, 0, 0]);
+        Some(action.is_permitted())
+    };
+    for arch in Arch::ALL {
+        for (line, io_uring, linux_6_13, af_alg) in [
+            ("runtime-default/containerd-1.7", true, false, false),
+            ("runtime-default/containerd-2.0", false, false, false),
+            ("runtime-default/containerd-2.1", false, false, true),
+            ("runtime-default/containerd-2.2", false, true, false),
+            ("runtime-default/containerd-2.3", false, true, false),
+        ] {
+            for (call, first, permitted) in [
+                ("io_uring_setup", 0, io_uring),
+                ("io_uring_enter", 0, io_uring),
+                ("io_uring_register", 0, io_uring),
+                ("mseal", 0, linux_6_13),
+                ("statmount", 0, linux_6_13),
+                ("setxattrat", 0, linux_6_13),
+                ("lsm_get_self_attr", 0, linux_6_13),
+                ("socket", 37, true),
+                ("socket", 38, af_alg),
+                ("socket", 39, true),
+                ("socket", 40, false),
+                ("socket", 41, true),
+                ("openat", 0, true),
+                ("unshare", 0, false),
+                ("keyctl", 0, false),
+                ("clone3", 0, false),
+            ] {
+                if let Some(real) = permits(line, arch, call, first) {
+                    assert_eq!(real, permitted, "{line} {arch} {call} {first}");
+                }
+            }
+        }
+        let resolved = |name| builtin(name).unwrap().resolve(&Target { arch, ..AMD64 });
+        assert_eq!(resolved(RUNTIME_DEFAULT), resolved(RUNTIME_DEFAULT_IS));
+    }
+}
+
+#[test]
+fn audit_lets_everything_through_on_every_architecture_that_comes_with_the_native_one() {
+    for arch in Arch::ALL {
+        let profile = builtin("audit").unwrap().resolve(&Target { arch, ..AMD64 });
+        let model = profile.model().unwrap();
+        for caller in profile.architectures().iter() {
+            for call in Syscall::all().filter_map(|call| call.number(caller)) {
+                assert_eq!(model.decide_under_runc(caller, call, &[0; 6]), Action::Log);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_name_with_a_slash_is_no_name_of_a_kubernetes_object() {
+    for name in BUILTINS {
+        let is_line = name.starts_with("runtime-default/");
+        assert_eq!(
+            seccomp_operator::api::ProfileName::parse(name).is_err(),
+            is_line,
+            "{name}"
+        );
     }
 }
 

@@ -140,7 +140,10 @@ mod tests {
 
     #[test]
     fn an_excess_is_shown_with_the_call_and_its_arguments() {
-        let (docker, containerd) = (built_in("docker-default"), built_in("runtime-default"));
+        let (docker, containerd) = (
+            built_in("docker-default"),
+            built_in("runtime-default/containerd-2.1"),
+        );
         let call = Syscall::named("socket").unwrap();
         assert_eq!(
             containerd.excess_over(&docker),

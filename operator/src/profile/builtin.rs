@@ -1,7 +1,13 @@
 //! Profiles that come with the engine, to build others on.
 //!
 //! Each is written as a document with conditions on capabilities, kernel and architecture, and is resolved for a node as
-//! any other document is. `tests/engine_builtin.rs` compares them with what runtimes really apply.
+//! any other document is. `tests/engine_builtin.rs` compares them with what runtimes really apply; `docs/built-ins.md` tells
+//! users what each is.
+//!
+//! A name without a slash may be that of a SeccompProfile as well (`audit` is one that people use). As a base it always is
+//! the built-in; names with a slash cannot be those of Kubernetes objects.
+
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
@@ -9,28 +15,96 @@ use super::document::Document;
 use super::problem::Problems;
 use super::read::parse;
 
-/// What containerd applies as `RuntimeDefault`: that of the line 2.1, compared with what 2.1.9 gave to runc on amd64. For
-/// other architectures, and for capabilities other than `CAP_SYS_ADMIN`, it follows Docker's, from which containerd's comes.
-/// It lets `AF_ALG` sockets (38) through, as 2.1 does, and neither `AF_VSOCK` (40) nor `io_uring`.
+/// What containerd applies as `RuntimeDefault`: that of the newest line that is known, [`RUNTIME_DEFAULT_IS`].
 pub const RUNTIME_DEFAULT: &str = "runtime-default";
+/// The built-in that [`RUNTIME_DEFAULT`] is another name for.
+pub const RUNTIME_DEFAULT_IS: &str = "runtime-default/containerd-2.3";
 /// What Docker applies by default (moby's `default.json`).
 pub const DOCKER_DEFAULT: &str = "docker-default";
 /// Everything is let through and recorded in the audit log.
 pub const AUDIT: &str = "audit";
 
 /// The names of all of them.
-pub const BUILTINS: [&str; 3] = [RUNTIME_DEFAULT, DOCKER_DEFAULT, AUDIT];
+pub const BUILTINS: [&str; 8] = [
+    RUNTIME_DEFAULT,
+    "runtime-default/containerd-2.3",
+    "runtime-default/containerd-2.2",
+    "runtime-default/containerd-2.1",
+    "runtime-default/containerd-2.0",
+    "runtime-default/containerd-1.7",
+    DOCKER_DEFAULT,
+    AUDIT,
+];
+
+/// What one line of containerd applies.
+///
+/// 2.1 was compared with what 2.1.9 hands to runc on amd64, with and without `CAP_SYS_ADMIN`; for other architectures and
+/// capabilities it follows Docker's, from which containerd's comes. The others are 2.1 with what containerd's history
+/// says of them.
+#[derive(Clone, Copy)]
+struct Line {
+    name: &'static str,
+    /// Calls up to Linux 6.13, from 2.2.0 on (containerd#11839), those of `lsm` for everybody.
+    linux_6_13: bool,
+    /// Taken away in 2.0 and left in 1.7 (containerd#9320).
+    io_uring: bool,
+    /// Whether sockets of `AF_ALG` are let through (containerd#13327 for CVE-2026-31431: not from 1.7.32, 2.0.9, 2.2.4
+    /// and 2.3.1 on).
+    af_alg: bool,
+}
+
+const LINES: [Line; 5] = [
+    Line {
+        name: "runtime-default/containerd-2.3",
+        linux_6_13: true,
+        io_uring: false,
+        af_alg: false,
+    },
+    Line {
+        name: "runtime-default/containerd-2.2",
+        linux_6_13: true,
+        io_uring: false,
+        af_alg: false,
+    },
+    Line {
+        name: "runtime-default/containerd-2.1",
+        linux_6_13: false,
+        io_uring: false,
+        af_alg: true,
+    },
+    Line {
+        name: "runtime-default/containerd-2.0",
+        linux_6_13: false,
+        io_uring: false,
+        af_alg: false,
+    },
+    Line {
+        name: "runtime-default/containerd-1.7",
+        linux_6_13: false,
+        io_uring: true,
+        af_alg: false,
+    },
+];
+
+/// Read once: a base is asked for whenever a profile that stands on it is composed.
+static DOCUMENTS: LazyLock<Vec<(&'static str, Document)>> = LazyLock::new(|| {
+    let lines = LINES.iter().map(|line| (line.name, runtime_default(*line)));
+    let others = [(DOCKER_DEFAULT, docker_default()), (AUDIT, audit())];
+    let all = lines.chain(others);
+    all.filter_map(|(name, document)| Some((name, document.ok()?))) // tests read all of them
+        .collect()
+});
 
 /// The built-in of that name.
 #[must_use]
-pub fn builtin(name: &str) -> Option<Document> {
-    let document = match name {
-        RUNTIME_DEFAULT => runtime_default(),
-        DOCKER_DEFAULT => docker_default(),
-        AUDIT => audit(),
-        _ => return None,
+pub fn builtin(name: &str) -> Option<&'static Document> {
+    let name = if name == RUNTIME_DEFAULT {
+        RUNTIME_DEFAULT_IS
+    } else {
+        name
     };
-    document.ok() // tests read all of them
+    let (_, document) = DOCUMENTS.iter().find(|(known, _)| *known == name)?;
+    Some(document)
 }
 
 /// Allowed to everybody, by both.
@@ -69,8 +143,11 @@ const COMMON: &str = "_llseek _newselect accept accept4 access adjtimex alarm bi
     timerfd_gettime64 timerfd_settime timerfd_settime64 times tkill truncate truncate64 ugetrlimit umask uname \
     unlink unlinkat utime utimensat utimensat_time64 utimes vfork vmsplice wait4 waitid waitpid write writev";
 
-/// Newer than containerd 2.1.
-const DOCKER_ONLY: &str = "getxattrat listmount listxattrat mseal removexattrat riscv_hwprobe setxattrat statmount uretprobe";
+/// Linux 6.8 to 6.13.
+const LINUX_6_13: &str = "getxattrat listmount listxattrat mseal removexattrat riscv_hwprobe setxattrat statmount uretprobe";
+
+/// Of Linux 6.8; Docker lets them through with `CAP_SYS_ADMIN` only.
+const LSM: &str = "lsm_get_self_attr lsm_list_modules lsm_set_self_attr";
 
 /// Calls that are allowed with a capability.
 const BY_CAPABILITY: [(&str, &str); 14] = [
@@ -121,23 +198,37 @@ const BY_ARCHITECTURE: [(&[&str], &str); 6] = [
 
 /// `CLONE_NEWNS`, `NEWCGROUP`, `NEWUTS`, `NEWIPC`, `NEWUSER`, `NEWPID` and `NEWNET`.
 const NEW_NAMESPACES: u64 = 0x7e02_0000;
+const AF_ALG: u64 = 38;
+const AF_VSOCK: u64 = 40;
 /// What `personality` may be set to: Linux, 32-bit addresses, `UNAME26`, both, and the question what it is.
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
-fn runtime_default() -> Result<Document, Problems> {
+fn runtime_default(line: Line) -> Result<Document, Problems> {
     let mut rules = common_rules();
-    rules.push(allow_where("socket", 0, "NE", 40));
+    if line.linux_6_13 {
+        rules.push(allow(LINUX_6_13));
+        rules.push(allow(LSM));
+    }
+    if line.io_uring {
+        rules.push(allow("io_uring_enter io_uring_register io_uring_setup"));
+    }
+    if line.af_alg {
+        rules.push(allow_where("socket", 0, "NE", AF_VSOCK));
+    } else {
+        rules.extend(sockets_but_alg_and_vsock());
+    }
     document(&rules)
 }
 
 fn docker_default() -> Result<Document, Problems> {
     let mut rules = common_rules();
-    rules.push(allow(DOCKER_ONLY));
-    rules.push(allow_where("socket", 0, "LT", 38));
-    rules.push(allow_where("socket", 0, "EQ", 39));
-    rules.push(allow_where("socket", 0, "GT", 40));
-    let lsm = allow("lsm_get_self_attr lsm_list_modules lsm_set_self_attr");
-    rules.push(with(lsm, "includes", json!({"caps": ["CAP_SYS_ADMIN"]})));
+    rules.push(allow(LINUX_6_13));
+    rules.extend(sockets_but_alg_and_vsock());
+    rules.push(with(
+        allow(LSM),
+        "includes",
+        json!({"caps": ["CAP_SYS_ADMIN"]}),
+    ));
     document(&rules)
 }
 
@@ -146,6 +237,15 @@ fn audit() -> Result<Document, Problems> {
         &json!({"defaultAction": "SCMP_ACT_LOG", "archMap": architectures()}),
         "",
     )
+}
+
+/// Two `SCMP_CMP_NE` on one argument would mean either, and let everything through.
+fn sockets_but_alg_and_vsock() -> [Value; 3] {
+    [
+        allow_where("socket", 0, "LT", AF_ALG),
+        allow_where("socket", 0, "EQ", AF_ALG + 1),
+        allow_where("socket", 0, "GT", AF_VSOCK),
+    ]
 }
 
 fn document(rules: &[Value]) -> Result<Document, Problems> {

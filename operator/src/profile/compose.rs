@@ -96,9 +96,17 @@ pub fn compose(
     target: &Target,
     at: &str,
 ) -> Result<Profile, Problems> {
-    let (document, changes) = chain(spec, lookup, at)?;
+    let chain = Chain::follow(spec, lookup, at)?;
+    let Some(document) = chain.document() else {
+        // Following a chain ends at a document or says why not.
+        return Err(problem(
+            at.to_owned(),
+            "stands on nothing".into(),
+            "name a built-in in base".into(),
+        ));
+    };
     let profile = document.resolve(target);
-    if changes.is_empty() {
+    if chain.changes().all(Changes::is_empty) {
         return profile.canonical(at);
     }
     let mut meaning = profile.meaning().map_err(|error| too_complex(at, error))?;
@@ -106,7 +114,7 @@ pub fn compose(
         .architectures()
         .iter()
         .find(|arch| !arch.is_64_bit());
-    for changes in changes.iter().rev() {
+    for changes in chain.changes() {
         if let (Some(arch), Some(call)) = (narrow, changes.compares_wide()) {
             return Err(too_wide(at, arch, call.name()));
         }
@@ -146,52 +154,84 @@ pub fn check(
     })
 }
 
-/// The document at the bottom, and the changes to it, the spec's own first.
-fn chain(spec: &Spec, lookup: &Lookup<'_>, at: &str) -> Result<(Document, Vec<Changes>), Problems> {
-    let mut names: Vec<String> = Vec::new();
-    let mut changes = Vec::new();
-    let mut current = Arc::new(spec.clone());
-    loop {
-        let (base, more) = match current.as_ref() {
-            Spec::Document(document) => return Ok((document.clone(), changes)),
-            Spec::Derived { base, changes } => (base.clone(), changes.clone()),
-        };
-        changes.push(more);
-        if let Some(document) = builtin(&base) {
-            return Ok((document, changes));
-        }
+/// A spec and what it stands on.
+struct Chain<'a> {
+    own: &'a Spec,
+    /// The profiles below, from the top.
+    found: Vec<Arc<Spec>>,
+    /// What is at the bottom, if that is no profile.
+    builtin: Option<&'static Document>,
+}
+
+impl<'a> Chain<'a> {
+    fn follow(own: &'a Spec, lookup: &Lookup<'_>, at: &str) -> Result<Self, Problems> {
         let path = || format!("{at}.base");
-        if let Some(first) = names.iter().position(|name| *name == base) {
-            let circle = names[first..].join(" -> ");
-            let reason = format!("leads in a circle: {circle} -> {base}");
-            return Err(problem(
-                path(),
-                reason,
-                "let one of them stand on a built-in or have a profile".into(),
-            ));
+        let mut chain = Self {
+            own,
+            found: Vec::new(),
+            builtin: None,
+        };
+        let mut names: Vec<String> = Vec::new();
+        while let Some(base) = chain.lowest().base() {
+            if let Some(document) = builtin(base) {
+                chain.builtin = Some(document);
+                break;
+            }
+            if let Some(first) = names.iter().position(|name| name == base) {
+                let circle = names[first..].join(" -> ");
+                let reason = format!("leads in a circle: {circle} -> {base}");
+                return Err(problem(
+                    path(),
+                    reason,
+                    "let one of them stand on a built-in or have a profile".into(),
+                ));
+            }
+            if names.len() >= MAX_DEPTH {
+                let reason = format!("is more than {MAX_DEPTH} profiles deep");
+                return Err(problem(
+                    path(),
+                    reason,
+                    "put the changes of some of them into one".into(),
+                ));
+            }
+            let found = lookup(base).ok_or_else(|| {
+                let reason = match names.last() {
+                    None => format!("{base:?} is neither a built-in nor a SeccompProfile"),
+                    Some(by) => format!(
+                        "{base:?}, the base of {by:?}, is neither a built-in nor a SeccompProfile"
+                    ),
+                };
+                let remedy = match nearest(base, BUILTINS.into_iter()) {
+                    Some(name) => format!("write {name:?}"),
+                    None => format!("create it, or write one of {}", BUILTINS.join(", ")),
+                };
+                problem(path(), reason, remedy)
+            })?;
+            names.push(base.to_owned());
+            chain.found.push(found);
         }
-        if names.len() >= MAX_DEPTH {
-            let reason = format!("is more than {MAX_DEPTH} profiles deep");
-            return Err(problem(
-                path(),
-                reason,
-                "put the changes of some of them into one".into(),
-            ));
+        Ok(chain)
+    }
+
+    fn lowest(&self) -> &Spec {
+        self.found.last().map_or(self.own, Arc::as_ref)
+    }
+
+    /// What everything else changes.
+    fn document(&self) -> Option<&Document> {
+        match self.lowest() {
+            Spec::Document(document) => Some(document),
+            Spec::Derived { .. } => self.builtin,
         }
-        current = lookup(&base).ok_or_else(|| {
-            let reason = match names.last() {
-                None => format!("{base:?} is neither a built-in nor a SeccompProfile"),
-                Some(by) => format!(
-                    "{base:?}, the base of {by:?}, is neither a built-in nor a SeccompProfile"
-                ),
-            };
-            let remedy = match nearest(&base, BUILTINS.into_iter()) {
-                Some(name) => format!("write {name:?}"),
-                None => format!("create it, or write one of {}", BUILTINS.join(", ")),
-            };
-            problem(path(), reason, remedy)
-        })?;
-        names.push(base);
+    }
+
+    /// The changes to it, the lowest first.
+    fn changes(&self) -> impl Iterator<Item = &Changes> {
+        let all = self.found.iter().rev().map(Arc::as_ref).chain([self.own]);
+        all.filter_map(|spec| match spec {
+            Spec::Document(_) => None,
+            Spec::Derived { changes, .. } => Some(changes),
+        })
     }
 }
 

@@ -34,7 +34,7 @@ mod syscall;
 pub use action::Action;
 pub use algebra::Excess;
 pub use arch::Arch;
-pub use builtin::{AUDIT, BUILTINS, DOCKER_DEFAULT, RUNTIME_DEFAULT, builtin};
+pub use builtin::{AUDIT, BUILTINS, DOCKER_DEFAULT, RUNTIME_DEFAULT, RUNTIME_DEFAULT_IS, builtin};
 pub use capability::{Capability, CapabilitySet};
 pub use change::Changes;
 pub use compose::{Fields, Lookup, MAX_DEPTH, Spec, check, compose};
