@@ -7,6 +7,7 @@ mod drift;
 mod ledger;
 mod node;
 mod publish;
+mod render;
 mod state;
 mod store;
 
@@ -29,7 +30,7 @@ use tracing::{info, warn};
 use crate::api::{ProfileName, SeccompProfile, StoredProfile};
 use crate::kubernetes::{Backoff, Change, Watched, client, resource_version, watch_as};
 use crate::logging::chain;
-use crate::profile::{self, Target};
+use crate::profile::{Library, Target};
 use crate::{health, shutdown};
 use drift::{Drift, Touched};
 use state::{Seen, State};
@@ -89,6 +90,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
             .inspect_err(|error| warn!(%error, "the profiles folder cannot be watched; changes to it are only found every {RESYNC:?}"))
             .ok(),
         state: State::default(),
+        library: Library::default(),
         store: Some(store),
         level,
         target: node::target()?,
@@ -109,6 +111,7 @@ struct Agent {
     /// None where the kernel has no inotify instance to spare.
     drift: Option<Drift>,
     state: State,
+    library: Library,
     /// Lent to a blocking task while it works.
     store: Option<Store>,
     level: Arc<AtomicBool>,
@@ -162,23 +165,46 @@ impl Agent {
     fn observe(&mut self, change: Change<SeccompProfile>) {
         match change {
             Change::ListBegins => self.state.list_begins(),
-            Change::ListEnds => self.state.list_ends(),
+            Change::ListEnds => {
+                for gone in self.state.list_ends() {
+                    self.forget(&gone);
+                }
+            }
             Change::Exists(profile) => {
-                if let Some((name, seen)) = identify(&profile) {
-                    self.state
-                        .exists(&name, seen, || render(&profile, &self.target));
+                if let Some((name, seen)) = identify(&profile)
+                    && self.state.exists(&name, seen)
+                {
+                    self.library.define(name.as_str(), render::define(&profile));
+                    self.state.stale(self.library.dependants(name.as_str()));
                 }
             }
             Change::Deleted(profile) => {
                 if let Some((name, _)) = identify(&profile) {
                     self.state.deleted(&name);
+                    self.forget(&name);
                 }
             }
         }
     }
 
+    /// There is no such profile any more; those that stand on it have to say so.
+    fn forget(&mut self, name: &ProfileName) {
+        self.library.remove(name.as_str());
+        self.state.stale(self.library.dependants(name.as_str()));
+    }
+
+    /// Works out what the files of changed profiles should hold. A few at a time: others want the thread meanwhile.
+    async fn render(&mut self) {
+        while let Some(name) = self.state.next_stale() {
+            let content = render::render(&self.library, name.as_str(), &self.target);
+            self.state.rendered(&name, content);
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Brings the disk level with the state, and says so.
     async fn settle(&mut self) -> anyhow::Result<()> {
+        self.render().await;
         let Some(store) = &self.store else {
             anyhow::bail!("the file store was lost")
         };
@@ -276,33 +302,4 @@ fn identify(profile: &Watched<SeccompProfile>) -> Option<(ProfileName, Seen)> {
             revision,
         },
     ))
-}
-
-/// The bytes of the profile's file on this node, or why there are none.
-fn render(profile: &Watched<SeccompProfile>, target: &Target) -> Result<Vec<u8>, String> {
-    match profile {
-        Ok(profile) => match profile.spec.compile() {
-            Ok(document) => {
-                let bytes = document.resolve(target).to_canonical_json();
-                // The last guard before a file that a runtime might take for "no filter at all".
-                let again = serde_json::from_slice(&bytes)
-                    .map_err(|error| error.to_string())
-                    .and_then(|value| {
-                        profile::parse(&value, "the file").map_err(|problems| problems.to_string())
-                    })
-                    .map(|document| document.resolve(target));
-                match again {
-                    Ok(again) if again.to_canonical_json() == bytes => Ok(bytes),
-                    Ok(_) => Err("the rendered file does not mean what the profile means; this is a defect of the operator".into()),
-                    Err(problems) => Err(format!("the rendered file cannot be read back; this is a defect of the operator: {problems}")),
-                }
-            }
-            Err(problems) => Err(problems.to_string()),
-        },
-        Err(unreadable) => Err(format!(
-            "{} cannot be read by this version of the agent: {}",
-            unreadable.metadata.name.as_deref().unwrap_or_default(),
-            unreadable.error
-        )),
-    }
 }

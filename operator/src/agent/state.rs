@@ -55,6 +55,8 @@ pub struct State {
     listed: bool,
     /// Removals that did not succeed.
     unremoved: BTreeMap<ProfileName, NodeFailure>,
+    /// Profiles that mean something else now, perhaps, and have to be rendered.
+    stale: BTreeSet<ProfileName>,
     /// Names whose file has to be looked at.
     due: BTreeSet<ProfileName>,
     /// The newest resource version since the last full list began.
@@ -72,66 +74,85 @@ impl State {
         self.newest = 0;
     }
 
-    /// A full list has ended: profiles that were not in it are gone.
-    pub fn list_ends(&mut self) {
-        for gone in self
-            .listing
-            .ends(self.wanted.keys().map(ProfileName::as_str))
-        {
-            if let Ok(name) = ProfileName::parse(&gone) {
-                self.deleted(&name);
-            }
+    /// A full list has ended: profiles that were not in it are gone, and named.
+    pub fn list_ends(&mut self) -> Vec<ProfileName> {
+        let known = self.wanted.keys().map(ProfileName::as_str);
+        let gone = self.listing.ends(known);
+        let gone: Vec<_> = gone
+            .iter()
+            .filter_map(|name| ProfileName::parse(name).ok())
+            .collect();
+        for name in &gone {
+            self.deleted(name);
         }
         self.level_due |= !self.listed;
         self.listed = true;
+        gone
     }
 
-    /// A profile exists in this form. `render` is called only when the form is new, and gives the file's bytes or a sentence
-    /// that says why there are none.
-    pub fn exists(
-        &mut self,
-        name: &ProfileName,
-        seen: Seen,
-        render: impl FnOnce() -> Result<Vec<u8>, String>,
-    ) {
+    /// A profile exists in this form. Says whether its spec is new, and then it is stale.
+    pub fn exists(&mut self, name: &ProfileName, seen: Seen) -> bool {
         self.newest = self.newest.max(seen.version);
         self.listing.saw(name.as_str());
         // The controller waits for this node to be level with a version that it has not reported yet. Normally it has; but
         // a controller that was away when the profile changed can only name a later version.
         self.level_due |= seen.revision > self.level;
-        let known = self.wanted.get(name).filter(|known| known.uid == seen.uid);
-        if known.is_some_and(|known| known.generation == seen.generation) {
-            return;
+        let known = self.wanted.get(name);
+        if known.is_some_and(|known| known.uid == seen.uid && known.generation == seen.generation) {
+            return false;
         }
-        let (content, invalid) = match render() {
-            Ok(bytes) => (Some(bytes.into()), None),
-            // The last good file is worth more than none: a pod that restarts now would otherwise not start.
-            Err(sentence) => (
-                self.wanted
-                    .get(name)
-                    .and_then(|known| known.content.clone()),
-                Some(sentence),
-            ),
+        let wanted = Wanted {
+            uid: seen.uid,
+            generation: seen.generation,
+            content: known.and_then(|known| known.content.clone()),
+            invalid: None,
+            failed: None,
+            settled: false,
         };
-        self.wanted.insert(
-            name.clone(),
-            Wanted {
-                uid: seen.uid,
-                generation: seen.generation,
-                content,
-                invalid,
-                failed: None,
-                settled: false,
-            },
-        );
+        self.wanted.insert(name.clone(), wanted);
         self.unremoved.remove(name);
-        self.due.insert(name.clone());
+        self.stale.insert(name.clone());
         self.level_due = true;
+        true
+    }
+
+    /// What these profiles stand on has changed.
+    pub fn stale<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        let names = names
+            .into_iter()
+            .filter_map(|name| ProfileName::parse(name).ok());
+        self.stale
+            .extend(names.filter(|name| self.wanted.contains_key(name)));
+    }
+
+    /// A profile that has to be rendered; each is named once.
+    pub fn next_stale(&mut self) -> Option<ProfileName> {
+        self.stale.pop_first()
+    }
+
+    /// What a profile's file should hold, or a sentence that says why nothing.
+    pub fn rendered(&mut self, name: &ProfileName, content: Result<Vec<u8>, String>) {
+        let Some(wanted) = self.wanted.get_mut(name) else {
+            return;
+        };
+        match content {
+            Ok(bytes) => {
+                if wanted.content.as_deref() != Some(bytes.as_slice()) {
+                    wanted.content = Some(bytes.into());
+                    wanted.settled = false;
+                }
+                wanted.invalid = None;
+            }
+            // The last good file is worth more than none: a pod that restarts now would otherwise not start.
+            Err(sentence) => wanted.invalid = Some(sentence),
+        }
+        self.due.insert(name.clone());
     }
 
     /// A profile is gone.
     pub fn deleted(&mut self, name: &ProfileName) {
         if self.wanted.remove(name).is_some() {
+            self.stale.remove(name);
             self.due.insert(name.clone());
         }
     }
@@ -230,10 +251,10 @@ impl State {
     /// Whether the node has dealt with every profile there is.
     #[must_use]
     pub fn is_level(&self) -> bool {
-        self.listed && !self.listing.is_open() && self.due.is_empty()
+        self.listed && !self.listing.is_open() && self.stale.is_empty() && self.due.is_empty()
     }
 
-    /// What to say now; nothing before the first full list. Call it when no edit is due.
+    /// What to say now; nothing before the first full list. Call it when nothing is stale and no edit is due.
     pub fn report(&mut self) -> Option<Report> {
         if !self.listed {
             return None;
@@ -286,9 +307,18 @@ mod tests {
         }
     }
 
-    fn ok(content: &str) -> impl FnOnce() -> Result<Vec<u8>, String> {
-        let content = content.as_bytes().to_vec();
-        || Ok(content)
+    #[allow(clippy::unnecessary_wraps)] // it stands in for a function that can fail
+    fn ok(content: &str) -> Result<Vec<u8>, String> {
+        Ok(content.as_bytes().to_vec())
+    }
+
+    /// The profile exists, and means `content` if it is rendered at all.
+    fn exists(state: &mut State, name: &str, seen: Seen, content: Result<Vec<u8>, String>) {
+        if state.exists(&named(name), seen) {
+            assert_eq!(state.next_stale(), Some(named(name)));
+            state.rendered(&named(name), content);
+        }
+        assert_eq!(state.next_stale(), None);
     }
 
     /// Carries out what is due as a store would that never fails.
@@ -319,7 +349,7 @@ mod tests {
         let mut owned = BTreeSet::new();
         state.list_begins();
         for (name, version) in profiles {
-            state.exists(&named(name), seen(1, *version), ok("1"));
+            exists(&mut state, name, seen(1, *version), ok("1"));
         }
         state.list_ends();
         settle(&mut state, &mut owned);
@@ -332,7 +362,7 @@ mod tests {
         let mut state = State::default();
         let mut owned = BTreeSet::from([named("orphan"), named("kept")]);
         state.list_begins();
-        state.exists(&named("kept"), seen(1, 5), ok("k"));
+        exists(&mut state, "kept", seen(1, 5), ok("k"));
         assert_eq!(settle(&mut state, &mut owned), ["write kept k"]);
         assert!(!state.is_level());
         state.list_ends();
@@ -348,7 +378,7 @@ mod tests {
             revision: 10,
             ..seen(1, 11)
         };
-        state.exists(&named("a"), status_write, || panic!("rendered again"));
+        assert!(!state.exists(&named("a"), status_write));
         assert!(state.edits(&owned).is_empty());
         assert_eq!(state.report(), before);
     }
@@ -357,7 +387,7 @@ mod tests {
     fn a_new_generation_is_written_and_moves_the_level() {
         let (mut state, mut owned) = started(&[("a", 10)]);
         assert_eq!(state.report().unwrap().level, 10);
-        state.exists(&named("a"), seen(2, 12), ok("2"));
+        exists(&mut state, "a", seen(2, 12), ok("2"));
         assert_eq!(settle(&mut state, &mut owned), ["write a 2"]);
         assert_eq!(state.report().unwrap().level, 12);
     }
@@ -365,8 +395,9 @@ mod tests {
     #[test]
     fn a_profile_made_again_under_the_same_name_is_another_one() {
         let (mut state, mut owned) = started(&[("a", 10)]);
-        state.exists(
-            &named("a"),
+        exists(
+            &mut state,
+            "a",
             Seen {
                 uid: "other".into(),
                 ..seen(1, 12)
@@ -379,8 +410,9 @@ mod tests {
     #[test]
     fn a_controller_that_asks_for_a_later_version_gets_an_answer() {
         let (mut state, _) = started(&[("a", 10)]);
-        state.exists(
-            &named("a"),
+        exists(
+            &mut state,
+            "a",
             Seen {
                 revision: 15,
                 ..seen(1, 16)
@@ -394,7 +426,7 @@ mod tests {
     fn a_profile_missing_from_a_new_list_is_removed() {
         let (mut state, mut owned) = started(&[("a", 10), ("b", 11)]);
         state.list_begins();
-        state.exists(&named("b"), seen(1, 11), ok("1"));
+        exists(&mut state, "b", seen(1, 11), ok("1"));
         state.list_ends();
         assert_eq!(settle(&mut state, &mut owned), ["remove a"]);
     }
@@ -403,11 +435,11 @@ mod tests {
     fn the_level_stays_while_a_list_is_under_way() {
         let (mut state, mut owned) = started(&[("a", 10), ("z", 11)]);
         state.list_begins();
-        state.exists(&named("a"), seen(2, 50), ok("2"));
+        exists(&mut state, "a", seen(2, 50), ok("2"));
         settle(&mut state, &mut owned);
         assert_eq!(state.report().unwrap().level, 11);
         assert!(!state.is_level());
-        state.exists(&named("z"), seen(2, 45), ok("2"));
+        exists(&mut state, "z", seen(2, 45), ok("2"));
         state.list_ends();
         settle(&mut state, &mut owned);
         assert_eq!(state.report().unwrap().level, 50);
@@ -416,7 +448,7 @@ mod tests {
     #[test]
     fn an_invalid_generation_keeps_the_last_good_file_and_says_why() {
         let (mut state, mut owned) = started(&[("a", 10)]);
-        state.exists(&named("a"), seen(2, 12), || Err("spec.profile: no".into()));
+        exists(&mut state, "a", seen(2, 12), Err("spec.profile: no".into()));
         assert_eq!(settle(&mut state, &mut owned), ["write a 1"]);
         let report = state.report().unwrap();
         assert_eq!(report.level, 12);
@@ -428,7 +460,7 @@ mod tests {
     fn an_invalid_first_generation_writes_nothing() {
         let mut state = State::default();
         state.list_begins();
-        state.exists(&named("a"), seen(1, 1), || Err("no".into()));
+        exists(&mut state, "a", seen(1, 1), Err("no".into()));
         state.list_ends();
         assert!(state.edits(&BTreeSet::new()).is_empty());
         assert_eq!(state.report().unwrap().failures.len(), 1);
@@ -445,7 +477,7 @@ mod tests {
         state.touched("a");
         let edits = state.edits(&owned);
         assert_eq!(state.record(&edits, &[Ok(Done::Written)]), [&named("a")]);
-        state.exists(&named("a"), seen(2, 12), ok("2"));
+        exists(&mut state, "a", seen(2, 12), ok("2"));
         let edits = state.edits(&owned);
         assert!(state.record(&edits, &[Ok(Done::Written)]).is_empty());
     }
@@ -453,7 +485,7 @@ mod tests {
     #[test]
     fn a_failed_write_is_reported_and_tried_again_until_it_succeeds() {
         let (mut state, mut owned) = started(&[("a", 10)]);
-        state.exists(&named("a"), seen(2, 12), ok("2"));
+        exists(&mut state, "a", seen(2, 12), ok("2"));
         let edits = state.edits(&owned);
         state.record(
             &edits,
@@ -489,6 +521,34 @@ mod tests {
         );
         assert_eq!(state.report().unwrap().failures[0].reason, "RemoveFailed");
         assert_eq!(settle(&mut state, &mut owned), ["remove a"]);
+        assert!(state.report().unwrap().failures.is_empty());
+    }
+
+    #[test]
+    fn a_profile_whose_base_changes_is_rendered_again_and_its_file_follows() {
+        let (mut state, mut owned) = started(&[("a", 10), ("b", 11)]);
+        state.stale(["a", "unknown"]);
+        assert!(!state.is_level());
+        assert_eq!(state.next_stale(), Some(named("a")));
+        assert_eq!(state.next_stale(), None);
+        state.rendered(&named("a"), ok("2"));
+        assert_eq!(settle(&mut state, &mut owned), ["write a 2"]);
+        assert!(state.is_level());
+    }
+
+    #[test]
+    fn a_profile_whose_base_goes_keeps_its_file_and_says_why_until_it_comes_back() {
+        let (mut state, mut owned) = started(&[("a", 10)]);
+        state.stale(["a"]);
+        let name = state.next_stale().unwrap();
+        state.rendered(&name, Err("spec.base: gone".into()));
+        assert_eq!(settle(&mut state, &mut owned), ["write a 1"]);
+        assert_eq!(
+            state.report().unwrap().failures[0].message,
+            "spec.base: gone"
+        );
+        state.rendered(&name, ok("1"));
+        settle(&mut state, &mut owned);
         assert!(state.report().unwrap().failures.is_empty());
     }
 }

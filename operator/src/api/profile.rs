@@ -12,7 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::schema;
-use crate::profile::{self, Document, Problem, Problems};
+use crate::profile::{CapabilitySet, Definition, Fields, MAX_BYTES, Problem, Problems, Spec};
 
 /// The conditions of a [`SeccompProfile`].
 pub mod condition {
@@ -53,10 +53,34 @@ pub mod condition {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SeccompProfileSpec {
-    /// A whole profile document in the form of the OCI runtime-spec (`linux.seccomp`).
+    /// A whole profile document, as people have it: in the form of the OCI runtime-spec (`linux.seccomp`), or in Docker's and
+    /// Podman's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::document")]
     pub profile: Option<Value>,
+    /// Instead of `profile`: what `allow`, `log` and `deny` change. A built-in (`runtime-default`, `docker-default`, `audit`), or
+    /// the name of another SeccompProfile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub base: Option<String>,
+    /// System calls to allow on top of `base`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::allow")]
+    pub allow: Vec<Value>,
+    /// System calls to allow and have the kernel record. Stronger than `allow`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::log")]
+    pub log: Vec<Value>,
+    /// System calls to deny. Stronger than `allow` and `log`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::deny")]
+    pub deny: Vec<Value>,
+    /// The capabilities of the containers that will use the profile, as in a pod's `securityContext`: what conditions on capabilities
+    /// in a document, or in a built-in, are decided by. Without it those of the base, and without a base that says so the 14 that
+    /// container runtimes give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(max = 64)))]
+    pub capabilities: Option<Vec<String>>,
 }
 
 /// A SeccompProfile as it comes from the wire: only its metadata are read with it.
@@ -94,44 +118,36 @@ impl StoredProfile {
 }
 
 impl SeccompProfileSpec {
-    /// What the spec means, or all that is wrong with it.
-    ///
-    /// A document in Docker's own format is refused: containerd drops the fields that Kubernetes' format does not have without
-    /// a word, and what is left allows far more than its author meant.
-    pub fn compile(&self) -> Result<Document, Problems> {
-        let problem = |path: &str, reason: String, remedy: &str| {
-            Problems::from(Problem {
-                path: path.into(),
-                reason,
-                remedy: remedy.into(),
-            })
-        };
-        let Some(document) = &self.profile else {
-            return Err(problem(
-                "spec.profile",
-                "is missing".into(),
-                "put a seccomp profile there, as an object",
-            ));
-        };
-        let size = document.to_string().len();
-        if size > profile::MAX_BYTES {
-            let reason = format!(
-                "has {size} bytes, and container runtimes take at most {}",
-                profile::MAX_BYTES
-            );
-            return Err(problem(
-                "spec.profile",
-                reason,
-                "put several names into one rule",
-            ));
+    /// What the spec asks for, or all that is wrong with it, read on its own: whether there is such a base is another question.
+    pub fn define(&self) -> Result<Definition, Problems> {
+        let size = self
+            .profile
+            .as_ref()
+            .map_or(0, |document| document.to_string().len());
+        if size > MAX_BYTES {
+            return Err(Problem {
+                path: "spec.profile".into(),
+                reason: format!(
+                    "has {size} bytes, and container runtimes take at most {MAX_BYTES}"
+                ),
+                remedy: "put several names into one rule".into(),
+            }
+            .into());
         }
-        let document = profile::parse(document, "spec.profile")?;
-        if let [first, ..] = document.docker_only_fields() {
-            let reason = "belongs to Docker's format; container runtimes on Kubernetes ignore it, which changes what the profile does";
-            let remedy = "write it as `kubectl seccomp convert` does";
-            return Err(problem(first, reason.into(), remedy));
-        }
-        Ok(document)
+        let fields = Fields {
+            profile: self.profile.as_ref(),
+            base: self.base.as_deref(),
+            allow: &self.allow,
+            log: &self.log,
+            deny: &self.deny,
+        };
+        let capabilities = self.capabilities.as_deref();
+        Ok(Definition {
+            spec: Spec::parse(&fields, "spec")?.into(),
+            capabilities: capabilities
+                .map(|names| CapabilitySet::parse(names, "spec.capabilities"))
+                .transpose()?,
+        })
     }
 }
 
@@ -158,6 +174,10 @@ pub struct SeccompProfileStatus {
     /// How many nodes should have this generation, and how many do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NodeCounts>,
+    /// What the profile may do that its author may not expect, up to 10; `kubectl seccomp lint` says all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), inner(length(max = 1024)))]
+    pub warnings: Vec<String>,
     /// The first failures, by node name; `nodes.failed` counts them all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
@@ -317,7 +337,7 @@ mod tests {
         assert!(deepest.error.contains("recursion limit"));
         assert_eq!(deepest.metadata.name.as_deref(), Some("deep"));
         assert!(read[1].is_err());
-        assert!(read[2].as_ref().unwrap().spec.compile().is_ok());
+        assert!(read[2].as_ref().unwrap().spec.define().is_ok());
         let event = format!(
             r#"{{"type": "ADDED", "object": {{"metadata": {{"name": "deep"}}, "spec": {{"profile": {deep}}}}}}}"#
         );

@@ -121,7 +121,34 @@ fn labels(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn document(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true,
-        "description": "A whole seccomp profile document: an OCI runtime-spec `linux.seccomp` object. At most 1 MiB.",
+        "description": "A whole seccomp profile document: an OCI runtime-spec `linux.seccomp` object, or one in Docker's and Podman's \
+            format. Numbers of 2^63 and more must be strings (\"18446744073709551615\" or \"0x...\"): the API server rounds them \
+            otherwise. At most 1 MiB.",
+    })
+}
+
+pub(super) fn allow(_: &mut SchemaGenerator) -> Schema {
+    changes("System calls to allow on top of `base`.")
+}
+
+pub(super) fn log(_: &mut SchemaGenerator) -> Schema {
+    changes("System calls to allow and have the kernel record. Stronger than `allow`.")
+}
+
+pub(super) fn deny(_: &mut SchemaGenerator) -> Schema {
+    changes("System calls to deny. Stronger than `allow` and `log`.")
+}
+
+/// Changes to a base. An entry is a string or an object, which a structural schema cannot say; the engine checks it.
+fn changes(what: &str) -> Schema {
+    json_schema!({
+        "type": "array", "maxItems": 1024,
+        "description": what,
+        "items": {
+            "x-kubernetes-preserve-unknown-fields": true,
+            "description": "A name (chmod), a group (@chmod), or {name, args: [{index, op, value, valueTwo}], errno}: the calls whose \
+                arguments fulfil all of the conditions; errno (EPERM, or a number) is for deny only.",
+        },
     })
 }
 

@@ -20,6 +20,7 @@ use super::Shared;
 use super::index::{self, Index, SeenProfile};
 use crate::api::{SeccompNode, SeccompPolicy, SeccompProfile, SeccompProfileStatus, StoredProfile};
 use crate::kubernetes::{Change, Watched, resource_version, watch, watch_as};
+use crate::profile::Defined;
 use crate::webhook::view::{self, View};
 
 /// An agent's pod: of its spec only the node matters.
@@ -108,8 +109,17 @@ fn take(event: Event, shared: &Shared) {
     };
     let ended = match event {
         Event::Profile(change) => {
-            view_profile(&change, &mut view());
-            take_profile(change, &mut index()).then_some(0)
+            // A spec is read once, and while nobody waits for it.
+            let defined = match &change {
+                Change::Exists(profile) => {
+                    let (name, seen) = profile_of(profile);
+                    let new = index().is_new(&name, &seen);
+                    new.then(|| define(profile))
+                }
+                _ => None,
+            };
+            view_profile(&change, defined.clone(), &mut view());
+            take_profile(&change, defined, &mut index()).then_some(0)
         }
         Event::Policy(change) => take_policy(change, &mut view()).then_some(1),
         Event::Report(change) => take_report(change, &mut index()).then_some(2),
@@ -129,7 +139,11 @@ fn take(event: Event, shared: &Shared) {
 
 // Each of these takes one change of one kind, and says whether a full list has ended with it.
 
-fn take_profile(change: Change<SeccompProfile>, index: &mut Index) -> bool {
+fn take_profile(
+    change: &Change<SeccompProfile>,
+    defined: Option<Defined>,
+    index: &mut Index,
+) -> bool {
     match change {
         Change::ListBegins => index.list_begins(index::Kind::Profile),
         Change::ListEnds => {
@@ -137,16 +151,16 @@ fn take_profile(change: Change<SeccompProfile>, index: &mut Index) -> bool {
             return true;
         }
         Change::Exists(profile) => {
-            let (name, seen) = profile_of(&profile);
-            index.profile(&name, seen, || judge(&profile));
+            let (name, seen) = profile_of(profile);
+            index.profile(&name, seen, || defined.unwrap_or_else(|| define(profile)));
         }
-        Change::Deleted(profile) => index.gone(index::Kind::Profile, &name_of(&profile)),
+        Change::Deleted(profile) => index.gone(index::Kind::Profile, &name_of(profile)),
     }
     false
 }
 
-/// What admission knows of a profile: that it exists, and whether all nodes have it.
-fn view_profile(change: &Change<SeccompProfile>, view: &mut View) {
+/// What admission knows of a profile: that it exists, whether all nodes have it, and what it says if that is new.
+fn view_profile(change: &Change<SeccompProfile>, defined: Option<Defined>, view: &mut View) {
     match change {
         Change::ListBegins => view.list_begins(view::Kind::Profile),
         Change::ListEnds => view.list_ends(view::Kind::Profile),
@@ -158,6 +172,7 @@ fn view_profile(change: &Change<SeccompProfile>, view: &mut View) {
             view.profile(
                 &name_of(profile),
                 status.is_some_and(SeccompProfileStatus::is_ready),
+                defined,
             );
         }
         Change::Deleted(profile) => view.gone(view::Kind::Profile, &name_of(profile)),
@@ -298,12 +313,14 @@ fn profile_of(profile: &Watched<SeccompProfile>) -> (String, SeenProfile) {
     (name_of(profile), seen)
 }
 
-fn judge(profile: &Watched<SeccompProfile>) -> index::Verdict {
+/// What the profile asks for, or why nobody can tell.
+fn define(profile: &Watched<SeccompProfile>) -> Defined {
     match profile {
-        Ok(profile) => match profile.spec.compile() {
-            Ok(document) => Ok(document.default_action().to_string()),
-            Err(problems) => Err(problems.to_string()),
-        },
+        Ok(profile) => profile
+            .spec
+            .define()
+            .map(Into::into)
+            .map_err(|problems| problems.to_string()),
         Err(unreadable) => Err(format!(
             "spec: this version of the operator cannot read it: {}",
             unreadable.error

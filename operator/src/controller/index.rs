@@ -3,7 +3,11 @@
 //! A node is level with a profile when its agent has dealt with every change up to the resource version at which the profile's
 //! current generation was first seen (its *revision*). So a node's report stays small however many profiles are well, and one
 //! report can make many profiles ready. The work per change is proportional to the profiles it touches, times the nodes.
+//!
+//! A profile that stands on others changes with them. A node has its current meaning once the node is level with the latest of
+//! all their revisions: an agent that has dealt with a change has dealt with everything that follows from it.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -11,6 +15,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{Failure, NodeCounts, ProfileName, SeccompNode, SeccompProfileStatus, condition};
 use crate::kubernetes::{Listing, resource_version};
+use crate::profile::{Defined, Library};
 
 /// How many failures a profile's status names, and how many nodes a message does.
 const MOST_FAILURES: usize = 10;
@@ -29,14 +34,23 @@ pub struct SeenProfile {
     pub status: SeccompProfileStatus,
 }
 
-/// What a spec means: its default action, or a sentence that says what is wrong with it.
-pub type Verdict = Result<String, String>;
+/// What there is to say of a profile that means something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Accepted {
+    default_action: String,
+    warnings: Vec<String>,
+}
 
 #[derive(Debug)]
 struct Profile {
     seen: SeenProfile,
+    /// Where the current generation of its own spec appeared.
     revision: u64,
-    verdict: Verdict,
+    /// The latest of its own revision and those of all that it stands on.
+    level: u64,
+    /// What the spec means, or a sentence that says what is wrong with it: worked out when somebody asks, and forgotten when it or
+    /// something that it stands on changes.
+    verdict: OnceCell<Result<Accepted, String>>,
 }
 
 /// What a node's agent said.
@@ -60,7 +74,9 @@ pub struct Wanted {
 pub struct Index {
     profiles_dir: String,
     profiles: BTreeMap<String, Profile>,
-    by_revision: BTreeSet<(u64, String)>,
+    by_level: BTreeSet<(u64, String)>,
+    /// What the profiles say, and which stand on which.
+    library: Library,
     /// Linux nodes, with their uids.
     nodes: BTreeMap<String, String>,
     /// Agent pods, with their nodes.
@@ -122,8 +138,9 @@ impl Index {
         match kind {
             Kind::Profile => {
                 if let Some(profile) = self.profiles.remove(name) {
-                    self.by_revision
-                        .remove(&(profile.revision, name.to_owned()));
+                    self.by_level.remove(&(profile.level, name.to_owned()));
+                    self.library.remove(name);
+                    self.moved(name);
                 }
                 self.dirty.remove(name);
             }
@@ -147,12 +164,21 @@ impl Index {
         }
     }
 
-    /// A profile exists in this form. `judge` is called only when its spec is new.
-    pub fn profile(&mut self, name: &str, seen: SeenProfile, judge: impl FnOnce() -> Verdict) {
+    /// Whether the spec of this form is another than the one that is known.
+    #[must_use]
+    pub fn is_new(&self, name: &str, seen: &SeenProfile) -> bool {
+        self.profiles.get(name).is_none_or(|known| {
+            known.seen.uid != seen.uid || known.seen.generation != seen.generation
+        })
+    }
+
+    /// A profile exists in this form. `define` is called only when its spec is new.
+    pub fn profile(&mut self, name: &str, seen: SeenProfile, define: impl FnOnce() -> Defined) {
         self.listings[Kind::Profile as usize].saw(name);
+        let new = self.is_new(name, &seen);
         let known = self.profiles.remove(name);
         if let Some(known) = &known {
-            self.by_revision.remove(&(known.revision, name.to_owned()));
+            self.by_level.remove(&(known.level, name.to_owned()));
         }
         // A status that speaks of another generation, or was written for another object of this name, says nothing here.
         let same = known
@@ -165,21 +191,52 @@ impl Index {
             .as_deref()
             .and_then(|text| text.parse().ok());
         let told = told.filter(|_| same && current);
-        let known = known.filter(|known| same && known.seen.generation == seen.generation);
-        let (revision, verdict) = match known {
-            Some(known) => (told.unwrap_or(known.revision), known.verdict),
-            None => (told.unwrap_or(seen.version), judge()),
+        let known = known.filter(|_| !new);
+        let before = known.as_ref().map(|known| known.revision);
+        let revision = told.or(before).unwrap_or(seen.version);
+        let profile = Profile {
+            seen,
+            revision,
+            level: known.as_ref().map_or(revision, |known| known.level),
+            verdict: known.map(|known| known.verdict).unwrap_or_default(),
         };
-        self.by_revision.insert((revision, name.to_owned()));
-        self.profiles.insert(
-            name.to_owned(),
-            Profile {
-                seen,
-                revision,
-                verdict,
-            },
-        );
+        self.by_level.insert((profile.level, name.to_owned()));
+        self.profiles.insert(name.to_owned(), profile);
+        if new {
+            let defined = ProfileName::parse(name).map_err(|error| error.to_string());
+            self.library.define(name, defined.and_then(|_| define()));
+        }
+        if new || before != Some(revision) {
+            self.moved(name);
+        }
         self.dirty.insert(name.to_owned());
+    }
+
+    /// A profile's spec or revision is another, or it is gone: what stands on it has changed with it.
+    fn moved(&mut self, name: &str) {
+        let dependants = self.library.dependants(name);
+        let moved: Vec<_> = dependants
+            .into_iter()
+            .chain([name])
+            .map(|name| (name.to_owned(), self.level(name)))
+            .collect();
+        for (name, level) in moved {
+            let Some(profile) = self.profiles.get_mut(&name) else {
+                continue;
+            };
+            self.by_level.remove(&(profile.level, name.clone()));
+            self.by_level.insert((level, name.clone()));
+            profile.level = level;
+            profile.verdict.take();
+            self.dirty.insert(name);
+        }
+    }
+
+    /// The latest of the revisions of a profile and of all that it stands on.
+    fn level(&self, name: &str) -> u64 {
+        let chain = self.library.bases(name).chain([name]);
+        let revisions = chain.filter_map(|name| Some(self.profiles.get(name)?.revision));
+        revisions.max().unwrap_or_default()
     }
 
     /// A node exists. One that does not run Linux is not for us.
@@ -250,7 +307,7 @@ impl Index {
         }
         let (low, high) = (old.level.min(new.level), old.level.max(new.level));
         let moved = self
-            .by_revision
+            .by_level
             .range((low.saturating_add(1), String::new())..(high.saturating_add(1), String::new()))
             .map(|(_, name)| name.clone());
         let differing = old
@@ -328,11 +385,8 @@ impl Index {
     fn status(&self, name: &str, profile: &Profile, now: Timestamp) -> SeccompProfileStatus {
         let generation = profile.seen.generation;
         let file = ProfileName::parse(name);
-        let verdict = match &file {
-            Ok(_) => profile.verdict.clone(),
-            Err(error) => Err(error.to_string()),
-        };
-        let tally = self.tally(name, profile.revision);
+        let verdict = profile.verdict.get_or_init(|| self.judge(name)).clone();
+        let tally = self.tally(name, profile.level);
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         let accepted = match &verdict {
             Ok(_) => (true, "Valid", "the profile is valid".to_owned()),
@@ -349,13 +403,19 @@ impl Index {
         };
         let conditions = [(condition::ACCEPTED, accepted), (condition::READY, ready)];
         let old = &profile.seen.status.conditions;
+        let verdict = verdict.ok();
         SeccompProfileStatus {
             observed_generation: Some(generation),
             revision: Some(profile.revision.to_string()),
             localhost_profile: file
                 .ok()
                 .map(|file| file.localhost_profile(&self.profiles_dir)),
-            default_action: verdict.ok(),
+            default_action: verdict
+                .as_ref()
+                .map(|accepted| accepted.default_action.clone()),
+            warnings: verdict
+                .map(|accepted| accepted.warnings)
+                .unwrap_or_default(),
             nodes: Some(NodeCounts {
                 desired: count(tally.desired),
                 ready: count(tally.ready),
@@ -370,6 +430,15 @@ impl Index {
                 .collect(),
             failures: tally.failed.into_iter().take(MOST_FAILURES).collect(),
         }
+    }
+
+    /// What a profile means, for every architecture that Kubernetes runs on.
+    fn judge(&self, name: &str) -> Result<Accepted, String> {
+        let default = self.library.check(name, "spec")?;
+        Ok(Accepted {
+            default_action: default.to_string(),
+            warnings: Vec::new(),
+        })
     }
 
     /// Where the profile stands on each node that should have it.
@@ -482,6 +551,7 @@ fn dated(
 mod tests {
     use super::*;
     use crate::api::{NodeFailure, SeccompNodeReport};
+    use serde_json::json;
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_800_000_000).unwrap()
@@ -496,9 +566,19 @@ mod tests {
         }
     }
 
-    #[allow(clippy::unnecessary_wraps)] // it stands in for a function that can fail
-    fn valid() -> Verdict {
-        Ok("SCMP_ACT_ALLOW".into())
+    fn defined(spec: &serde_json::Value) -> Defined {
+        let spec: crate::api::SeccompProfileSpec = serde_json::from_value(spec.clone()).unwrap();
+        spec.define()
+            .map(Into::into)
+            .map_err(|problems| problems.to_string())
+    }
+
+    fn valid() -> Defined {
+        defined(&json!({"profile": {"defaultAction": "SCMP_ACT_ALLOW"}}))
+    }
+
+    fn on(base: &str) -> Defined {
+        defined(&json!({"base": base, "deny": ["@chmod"]}))
     }
 
     fn report(level: u64, failures: &[(&str, &str)]) -> SeccompNode {
@@ -532,11 +612,19 @@ mod tests {
     }
 
     fn status(index: &Index) -> SeccompProfileStatus {
-        index.status("a", &index.profiles["a"], now())
+        status_of(index, "a")
+    }
+
+    fn status_of(index: &Index, name: &str) -> SeccompProfileStatus {
+        index.status(name, &index.profiles[name], now())
     }
 
     fn ready(index: &Index) -> (String, String, String) {
-        let condition = status(index)
+        ready_of(index, "a")
+    }
+
+    fn ready_of(index: &Index, name: &str) -> (String, String, String) {
+        let condition = status_of(index, name)
             .conditions
             .into_iter()
             .find(|c| c.type_ == condition::READY)
@@ -758,5 +846,132 @@ mod tests {
         let mut index = cluster();
         index.report("n1", &report(10, &[]));
         assert_eq!(index.unowned(), ["n1"]);
+    }
+
+    /// `derived` (version 11) on `a` (version 10), and both nodes level with both.
+    fn standing() -> Index {
+        let mut index = cluster();
+        index.profile(
+            "derived",
+            SeenProfile {
+                uid: "d".into(),
+                ..seen(1, 11)
+            },
+            || on("a"),
+        );
+        index.report("n1", &report(11, &[]));
+        index.report("n2", &report(11, &[]));
+        index
+    }
+
+    #[test]
+    fn a_derived_profile_is_ready_when_nodes_have_its_bases_current_generation_too() {
+        let mut index = standing();
+        assert_eq!(ready_of(&index, "derived").0, "True");
+        assert_eq!(
+            status_of(&index, "derived").default_action.as_deref(),
+            Some("SCMP_ACT_ALLOW")
+        );
+        index.take_dirty(usize::MAX);
+        index.profile("a", seen(2, 20), || {
+            defined(&json!({"profile": {"defaultAction": "SCMP_ACT_LOG"}}))
+        });
+        assert!(index.take_dirty(usize::MAX).contains("derived"));
+        assert_eq!(ready_of(&index, "derived").1, "Progressing");
+        assert_eq!(
+            status_of(&index, "derived").default_action.as_deref(),
+            Some("SCMP_ACT_LOG")
+        );
+        index.report("n1", &report(20, &[]));
+        index.take_dirty(usize::MAX);
+        index.report("n2", &report(20, &[]));
+        assert_eq!(
+            index.take_dirty(usize::MAX),
+            BTreeSet::from(["a".to_owned(), "derived".to_owned()])
+        );
+        assert_eq!(ready_of(&index, "derived").0, "True");
+    }
+
+    #[test]
+    fn a_later_revision_of_the_base_is_waited_for_too() {
+        let mut index = standing();
+        let mut late = seen(1, 99);
+        late.status = SeccompProfileStatus {
+            observed_generation: Some(1),
+            revision: Some("50".into()),
+            ..SeccompProfileStatus::default()
+        };
+        index.profile("a", late, || panic!("defined again"));
+        assert_eq!(ready_of(&index, "derived").1, "Progressing");
+        index.report("n1", &report(50, &[]));
+        index.report("n2", &report(50, &[]));
+        assert_eq!(ready_of(&index, "derived").0, "True");
+        assert_eq!(status_of(&index, "derived").revision.as_deref(), Some("11"));
+    }
+
+    #[test]
+    fn a_derived_profile_is_not_accepted_while_its_base_is_missing_or_invalid_and_recovers() {
+        let mut index = standing();
+        let accepted = |index: &Index| status_of(index, "derived").conditions[0].clone();
+        assert_eq!(accepted(&index).status, "True");
+        index.take_dirty(usize::MAX);
+        index.gone(Kind::Profile, "a");
+        assert_eq!(
+            index.take_dirty(usize::MAX),
+            BTreeSet::from(["derived".to_owned()])
+        );
+        assert_eq!(accepted(&index).status, "False");
+        assert!(
+            accepted(&index)
+                .message
+                .starts_with("spec.base: \"a\" is neither a built-in nor a SeccompProfile")
+        );
+        assert_eq!(ready_of(&index, "derived").1, "NotAccepted");
+        assert_eq!(status_of(&index, "derived").default_action, None);
+        index.profile("a", seen(1, 30), || {
+            Err("spec.profile: no defaultAction".into())
+        });
+        assert!(
+            accepted(&index)
+                .message
+                .contains("\"a\" is not valid itself: spec.profile: no defaultAction")
+        );
+        index.profile("a", seen(2, 31), valid);
+        assert_eq!(accepted(&index).status, "True");
+        assert_eq!(ready_of(&index, "derived").1, "Progressing");
+        index.report("n1", &report(31, &[]));
+        index.report("n2", &report(31, &[]));
+        assert_eq!(ready_of(&index, "derived").0, "True");
+    }
+
+    #[test]
+    fn a_change_touches_only_what_stands_on_it() {
+        let mut index = standing();
+        index.profile(
+            "other",
+            SeenProfile {
+                uid: "o".into(),
+                ..seen(1, 12)
+            },
+            || on("audit"),
+        );
+        index.take_dirty(usize::MAX);
+        index.profile(
+            "derived",
+            SeenProfile {
+                uid: "d".into(),
+                ..seen(2, 20)
+            },
+            || on("audit"),
+        );
+        assert_eq!(
+            index.take_dirty(usize::MAX),
+            BTreeSet::from(["derived".to_owned()])
+        );
+        index.profile("a", seen(2, 21), valid);
+        assert_eq!(
+            index.take_dirty(usize::MAX),
+            BTreeSet::from(["a".to_owned()])
+        );
     }
 }

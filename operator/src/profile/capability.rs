@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::near::nearest;
+use super::problem::{Collector, Path, Problems};
+
 /// One capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Capability(u8);
@@ -49,6 +52,31 @@ impl fmt::Display for Capability {
 pub struct CapabilitySet(u64);
 
 impl CapabilitySet {
+    /// Reads names, such as `NET_RAW`, `CAP_NET_RAW` and `ALL`, or says all that is wrong with them. `at` is where they
+    /// stand, e.g. `spec.capabilities`.
+    pub fn parse<S: AsRef<str>>(names: &[S], at: &str) -> Result<Self, Problems> {
+        let mut problems = Collector::default();
+        let mut set = Self::EMPTY;
+        for (i, name) in names.iter().map(AsRef::as_ref).enumerate() {
+            match Capability::named(name) {
+                Some(capability) => set = set.with(capability),
+                None if name == "ALL" => set = Self::from_bits(u64::MAX),
+                None => problems.add(&Path::Root(at).index(i), || {
+                    let bare = NAMES.iter().filter_map(|name| name.strip_prefix("CAP_"));
+                    let meant = nearest(name, NAMES.into_iter().chain(bare).chain(["ALL"]));
+                    (
+                        format!("{name:?} is not a capability"),
+                        meant.map_or_else(
+                            || "write a name such as NET_BIND_SERVICE, as in a pod's securityContext".into(),
+                            |meant| format!("write {meant:?}"),
+                        ),
+                    )
+                }),
+            }
+        }
+        problems.finish(set)
+    }
+
     /// None.
     pub const EMPTY: Self = Self(0);
 
@@ -133,5 +161,20 @@ mod tests {
         );
         assert_eq!(Capability::named("CAP_CAP_BPF"), None);
         assert_eq!(Capability::named("bpf"), None);
+    }
+
+    #[test]
+    fn names_are_read_and_wrong_ones_told() {
+        let parse = |names: &[&str]| CapabilitySet::parse(names, "spec.capabilities");
+        let bpf = CapabilitySet::EMPTY.with(Capability::named("BPF").unwrap());
+        assert_eq!(parse(&["CAP_BPF", "BPF"]), Ok(bpf));
+        assert_eq!(parse(&[]), Ok(CapabilitySet::EMPTY));
+        assert_eq!(parse(&["ALL"]), Ok(CapabilitySet::from_bits(u64::MAX)));
+        assert_eq!(
+            parse(&["net_raw", "CAP_FLY_HIGH"]).unwrap_err().to_string(),
+            "spec.capabilities[0]: \"net_raw\" is not a capability; write \"NET_RAW\"\n\
+             spec.capabilities[1]: \"CAP_FLY_HIGH\" is not a capability; write a name such as NET_BIND_SERVICE, as in a \
+             pod's securityContext"
+        );
     }
 }

@@ -6,7 +6,8 @@
 //! combines as meant) and [`Profile::to_canonical_json`] to the bytes that a container runtime reads.
 //!
 //! What a profile does is asked of its [`Model`]; what it means, and can be changed, is its [`Meaning`]. A user's wish (a
-//! whole document, or changes to a built-in or another profile) is a [`Spec`], and [`compose`] goes the whole way.
+//! whole document, or changes to a built-in or another profile) is a [`Spec`], and [`compose`] goes the whole way. The
+//! [`Library`] has all of them by name, and knows which stand on which.
 
 mod action;
 mod algebra;
@@ -21,6 +22,7 @@ mod document;
 mod emit;
 mod errno;
 mod groups;
+mod library;
 mod meaning;
 mod model;
 mod near;
@@ -43,6 +45,7 @@ pub use decision::{Decision, TooComplex};
 pub use document::Document;
 pub use errno::Errno;
 pub use groups::{group, groups};
+pub use library::{Defined, Definition, Library};
 pub use meaning::Meaning;
 pub use model::{Flaw, Model};
 pub use oci::{ArchSet, Flag, Flags, Listener, Profile, Rule};

@@ -388,8 +388,8 @@ mod tests {
             "out",
             BTreeMap::from([("seccomp-operator.io/inject".into(), "disabled".into())]),
         );
-        view.profile("no-chmod", true);
-        view.profile("late", false);
+        view.profile("no-chmod", true, None);
+        view.profile("late", false, None);
         for (name, spec) in policies {
             view.policy(
                 name,

@@ -128,13 +128,15 @@ async fn mutate(State(admission): State<Arc<Admission>>, body: Bytes) -> Respons
 async fn validate(State(admission): State<Arc<Admission>>, body: Bytes) -> Response {
     match review::read(&body) {
         Ok(request) => respond(&request.uid, || {
-            validate::answer(
-                &request,
-                &admission
+            // Reading a large profile takes a while: the view is asked for a moment only, so that pods need not wait.
+            let view = || {
+                admission
                     .view
                     .read()
-                    .unwrap_or_else(PoisonError::into_inner),
-            )
+                    .unwrap_or_else(PoisonError::into_inner)
+            };
+            let library = view().library();
+            validate::answer(&request, &library, |name| view().concern_by_name(name))
         }),
         Err(error) => refuse(&error),
     }

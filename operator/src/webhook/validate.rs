@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::review::{Answer, Request};
-use super::view::View;
 use crate::api::{ProfileName, ProfileType, SeccompPolicySpec, SeccompProfileSpec};
+use crate::profile::Library;
 
 /// The fields of an object of ours that validation reads.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -33,10 +33,20 @@ pub struct Metadata {
     pub deletion_timestamp: Option<String>,
 }
 
+/// Of the profiles that stand on a changed one, so many are looked at, and so many are warned of.
+const MOST_DEPENDANTS: usize = 20;
+const MOST_WARNINGS: usize = 5;
+
 /// Answers a request about a SeccompProfile or a SeccompPolicy. What cannot change what is in force (a deletion, a new label)
 /// is never refused, or an object that an older version let in could not even be deleted.
+///
+/// `library` is what all profiles say; `concern` is a sentence if pods that use a SeccompProfile would not start.
 #[must_use]
-pub fn answer(request: &Request<Object>, view: &View) -> Answer {
+pub fn answer(
+    request: &Request<Object>,
+    library: &Library,
+    concern: impl Fn(&str) -> Option<String>,
+) -> Answer {
     let Some(object) = &request.object else {
         return Answer::allow();
     };
@@ -48,8 +58,8 @@ pub fn answer(request: &Request<Object>, view: &View) -> Answer {
         return Answer::allow();
     }
     let (problems, warnings) = match request.kind.kind.as_str() {
-        "SeccompProfile" => (profile(&object.metadata.name, object.spec()), Vec::new()),
-        "SeccompPolicy" => policy(object.spec(), view),
+        "SeccompProfile" => profile(&object.metadata.name, object.spec(), library),
+        "SeccompPolicy" => policy(object.spec(), concern),
         _ => return Answer::allow(),
     };
     let denied = (!problems.is_empty()).then(|| problems.join("; "));
@@ -60,20 +70,45 @@ pub fn answer(request: &Request<Object>, view: &View) -> Answer {
     }
 }
 
-fn profile(name: &str, spec: &str) -> Vec<String> {
-    let mut problems: Vec<_> = ProfileName::parse(name)
-        .err()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    match serde_json::from_str::<SeccompProfileSpec>(spec) {
-        Ok(spec) => problems.extend(spec.compile().err().iter().map(ToString::to_string)),
-        Err(error) => problems.push(unreadable(&error)),
+fn profile(name: &str, spec: &str, before: &Library) -> (Vec<String>, Vec<String>) {
+    let name_problem = ProfileName::parse(name).err();
+    let mut problems: Vec<_> = name_problem.iter().map(ToString::to_string).collect();
+    let defined = match serde_json::from_str::<SeccompProfileSpec>(spec) {
+        Ok(spec) => spec.define().map_err(|problems| problems.to_string()),
+        Err(error) => Err(unreadable(&error)),
+    };
+    let mut after = before.clone();
+    after.define(name, defined.map(Into::into));
+    let mut warnings = Vec::new();
+    if let Err(sentence) = after.check(name, "spec") {
+        // Files of a folder come in any order, and this replica may not have heard of the base yet.
+        if after.missing_base(name).is_some() {
+            warnings.push(format!("no node can have it yet: {sentence}"));
+        } else {
+            problems.push(sentence);
+        }
     }
-    problems
+    if problems.is_empty() {
+        warnings.extend(broken(name, before, &after));
+    }
+    (problems, warnings)
 }
 
-fn policy(spec: &str, view: &View) -> (Vec<String>, Vec<String>) {
+/// What to say of profiles that stand on this one and are not valid any more after it has changed. They are no reason to refuse
+/// it: who mends a base in a hurry need not own what stands on it, and nodes keep the last files that were valid.
+fn broken(name: &str, before: &Library, after: &Library) -> Vec<String> {
+    let dependants = after.dependants(name).into_iter().take(MOST_DEPENDANTS);
+    let broken = dependants.filter_map(|dependant| {
+        let sentence = after.check(dependant, "spec").err()?;
+        before.check(dependant, "spec").ok()?;
+        Some(format!(
+            "SeccompProfile {dependant:?} stands on this and is not valid with it (nodes keep its last file): {sentence}"
+        ))
+    });
+    broken.take(MOST_WARNINGS).collect()
+}
+
+fn policy(spec: &str, concern: impl Fn(&str) -> Option<String>) -> (Vec<String>, Vec<String>) {
     let spec = match serde_json::from_str::<SeccompPolicySpec>(spec) {
         Ok(spec) => spec,
         Err(error) => return (vec![unreadable(&error)], Vec::new()),
@@ -84,11 +119,7 @@ fn policy(spec: &str, view: &View) -> (Vec<String>, Vec<String>) {
         .name
         .as_deref()
         .filter(|_| problems.is_empty() && spec.profile.type_ == ProfileType::Localhost);
-    let warnings = name
-        .and_then(|name| view.concern_by_name(name))
-        .into_iter()
-        .collect();
-    (problems, warnings)
+    (problems, name.and_then(concern).into_iter().collect())
 }
 
 /// Why a spec is not even of the right shape.
@@ -103,6 +134,7 @@ fn unreadable(error: &serde_json::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::review::Kind;
+    use super::super::view::View;
     use super::*;
     use serde_json::{Value, json};
 
@@ -121,8 +153,12 @@ mod tests {
         }
     }
 
+    fn answered(request: &Request<Object>) -> Answer {
+        answer(request, &Library::default(), |_| None)
+    }
+
     fn denied(kind: &str, object: &Value) -> Option<String> {
-        answer(&request(kind, object, None), &View::default()).denied
+        answered(&request(kind, object, None)).denied
     }
 
     fn profile_object(name: &str, document: &Value) -> Value {
@@ -159,12 +195,20 @@ mod tests {
                 ),
                 &["spec.profile.syscalls[0].args[0].index", "6"],
             ),
+            // Docker's format is read, and not carelessly.
             (
-                json!({
-                    "defaultAction": "SCMP_ACT_ERRNO",
-                    "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []}],
-                }),
-                &["spec.profile.archMap", "Docker's format"],
+                json!({"defaultAction": "SCMP_ACT_ERRNO", "archMap": [{"architecture": "SCMP_ARCH_AMD64", "subArchitectures": []}]}),
+                &["spec.profile.archMap[0].architecture", "SCMP_ARCH_AMD64"],
+            ),
+            (
+                rule(
+                    json!({"names": ["bpf"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_BFP"]}}),
+                ),
+                &["spec.profile.syscalls[0].excludes.caps[0]", "CAP_BFP"],
+            ),
+            (
+                json!({"apiVersion": "v1", "spec": {"defaultAction": "SCMP_ACT_LOG"}}),
+                &["spec.profile"],
             ),
         ] {
             let sentence = denied("SeccompProfile", &profile_object("x", &document)).unwrap();
@@ -184,7 +228,7 @@ mod tests {
                 "object": {{"metadata": {{"name": "x"}}, "spec": {{"profile": {{"x": {deep}}}}}}}}}}}"#
         );
         let request = super::super::review::read(body.as_bytes()).unwrap();
-        let denied = answer(&request, &View::default()).denied.unwrap();
+        let denied = answered(&request).denied.unwrap();
         assert!(denied.contains("nested too deeply"), "{denied}");
     }
 
@@ -205,7 +249,7 @@ mod tests {
     fn an_object_that_is_being_deleted_or_keeps_its_spec_passes_even_when_bad() {
         let mut object = profile_object("x", &json!({}));
         let relabelled = request("SeccompProfile", &object, Some(&object));
-        assert_eq!(answer(&relabelled, &View::default()).denied, None);
+        assert_eq!(answered(&relabelled).denied, None);
         object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(denied("SeccompProfile", &object), None);
     }
@@ -213,10 +257,11 @@ mod tests {
     #[test]
     fn a_policy_that_names_a_missing_profile_is_warned_about() {
         let object = json!({"metadata": {"name": "x"}, "spec": {"profile": {"type": "Localhost", "name": "absent"}}});
-        let answer = answer(
-            &request("SeccompPolicy", &object, None),
-            &View::new("profiles", []),
-        );
+        let view = View::new("profiles", []);
+        let request = request("SeccompPolicy", &object, None);
+        let answer = answer(&request, &Library::default(), |name| {
+            view.concern_by_name(name)
+        });
         assert_eq!(answer.denied, None);
         assert!(answer.warnings[0].contains("absent"));
     }
@@ -231,6 +276,125 @@ mod tests {
         assert!(
             sentence.starts_with("spec.profile.name: must be set"),
             "{sentence}"
+        );
+    }
+
+    fn library(specs: &Value) -> Library {
+        let mut library = Library::default();
+        for (name, spec) in specs.as_object().unwrap() {
+            let spec: SeccompProfileSpec = serde_json::from_value(spec.clone()).unwrap();
+            library.define(
+                name,
+                spec.define()
+                    .map(Into::into)
+                    .map_err(|problems| problems.to_string()),
+            );
+        }
+        library
+    }
+
+    fn applied(name: &str, spec: &Value, library: &Library) -> Answer {
+        let object = json!({"metadata": {"name": name}, "spec": spec});
+        answer(&request("SeccompProfile", &object, None), library, |_| None)
+    }
+
+    #[test]
+    fn a_document_in_dockers_format_passes() {
+        let docker = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}],
+            "syscalls": [{"name": "bpf", "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_BPF"]}}],
+        });
+        assert_eq!(
+            denied("SeccompProfile", &profile_object("docker", &docker)),
+            None
+        );
+    }
+
+    #[test]
+    fn three_lines_are_a_profile_and_what_is_wrong_with_them_is_told() {
+        let none = Library::default();
+        let good = json!({"base": "docker-default", "deny": ["@chmod"]});
+        assert_eq!(applied("x", &good, &none), Answer::allow());
+        for (spec, parts) in [
+            (json!({}), &["spec: has neither profile nor base"][..]),
+            (
+                json!({"base": "audit", "profile": {"defaultAction": "SCMP_ACT_LOG"}}),
+                &["spec.base: stands beside profile"],
+            ),
+            (
+                json!({"deny": ["@chmod"]}),
+                &["spec: has neither profile nor base"],
+            ),
+            (
+                json!({"base": "audit", "deny": ["@chmdo"]}),
+                &["spec.deny[0]: \"@chmdo\"", "write \"@chmod\""],
+            ),
+            (
+                json!({"base": "audit", "allow": [{"name": "read", "errno": 1}]}),
+                &["spec.allow[0].errno"],
+            ),
+            (
+                json!({"base": "audit", "deny": "@chmod"}),
+                &["spec: invalid type"],
+            ),
+            (
+                json!({"base": "audit", "capabilities": ["SYS_ADMN"]}),
+                &["spec.capabilities[0]", "write \"SYS_ADMIN\""],
+            ),
+            (json!({"base": "x"}), &["spec.base: leads in a circle"]),
+        ] {
+            let sentence = applied("x", &spec, &none).denied.unwrap();
+            assert!(
+                parts.iter().all(|part| sentence.contains(part)),
+                "{spec}: {sentence}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_base_that_is_not_there_yet_is_warned_of_and_a_circle_through_others_is_refused() {
+        let on = |base: &str| json!({"base": base});
+        let answer = applied("x", &on("later"), &Library::default());
+        assert_eq!(answer.denied, None);
+        assert!(
+            answer.warnings[0].contains("\"later\" is neither a built-in nor a SeccompProfile")
+        );
+        // `x` was a document when `b` was put on it.
+        let others =
+            library(&json!({"b": on("x"), "x": {"profile": {"defaultAction": "SCMP_ACT_LOG"}}}));
+        assert_eq!(applied("y", &on("b"), &others), Answer::allow());
+        let sentence = applied("x", &on("b"), &others).denied.unwrap();
+        assert!(
+            sentence.contains("leads in a circle: b -> x -> b"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn a_change_that_breaks_what_stands_on_it_is_warned_of_and_taken() {
+        let mut specs = serde_json::Map::new();
+        specs.insert("base".into(), json!({"base": "audit"}));
+        specs.insert("low".into(), json!({"base": "audit"}));
+        for n in 0..crate::profile::MAX_DEPTH {
+            let below = if n == 0 {
+                "base".to_owned()
+            } else {
+                format!("tower{}", n - 1)
+            };
+            specs.insert(format!("tower{n}"), json!({"base": below}));
+        }
+        let others = library(&Value::Object(specs));
+        assert_eq!(
+            applied("base", &json!({"base": "docker-default"}), &others),
+            Answer::allow()
+        );
+        let answer = applied("base", &json!({"base": "low"}), &others);
+        assert_eq!((answer.denied, answer.warnings.len()), (None, 1));
+        assert!(
+            answer.warnings[0].contains("\"tower14\"") && answer.warnings[0].contains("deep"),
+            "{:?}",
+            answer.warnings
         );
     }
 }

@@ -1,9 +1,11 @@
 //! What admission knows of the cluster, all of it in memory, fed by the watches.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::api::{Mode, ProfileName, ProfileType, SeccompPolicySpec};
 use crate::kubernetes::Listing;
+use crate::profile::{Defined, Library};
 
 /// A namespace with this label set to `disabled` is left alone.
 pub const OPT_OUT_LABEL: &str = "seccomp-operator.io/inject";
@@ -40,6 +42,8 @@ pub struct View {
     namespaces: HashMap<String, BTreeMap<String, String>>,
     /// Whether all nodes have each profile.
     profiles: BTreeMap<String, bool>,
+    /// What the profiles say. Lent to reviews that take their time.
+    library: Arc<Library>,
     listings: [Listing; 3],
 }
 
@@ -77,7 +81,10 @@ impl View {
         match kind {
             Kind::Policy => self.policies.retain(|policy| policy.name != name),
             Kind::Namespace => drop(self.namespaces.remove(name)),
-            Kind::Profile => drop(self.profiles.remove(name)),
+            Kind::Profile => {
+                self.profiles.remove(name);
+                Arc::make_mut(&mut self.library).remove(name);
+            }
         }
     }
 
@@ -106,10 +113,19 @@ impl View {
         self.namespaces.insert(name.to_owned(), labels);
     }
 
-    /// A profile exists; `ready` when all nodes have it.
-    pub fn profile(&mut self, name: &str, ready: bool) {
+    /// A profile exists; `ready` when all nodes have it. `defined` is what it says, when that is new.
+    pub fn profile(&mut self, name: &str, ready: bool, defined: Option<Defined>) {
         self.listings[Kind::Profile as usize].saw(name);
         self.profiles.insert(name.to_owned(), ready);
+        if let Some(defined) = defined {
+            Arc::make_mut(&mut self.library).define(name, defined);
+        }
+    }
+
+    /// What all profiles say, as of now.
+    #[must_use]
+    pub fn library(&self) -> Arc<Library> {
+        self.library.clone()
     }
 
     /// Whether there is a policy of this name that can be used.

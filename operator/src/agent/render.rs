@@ -1,0 +1,148 @@
+//! From what a user asks for to the bytes of a file on this node: a plain function, to be called again whenever the bytes are
+//! needed.
+
+use crate::api::SeccompProfile;
+use crate::kubernetes::Watched;
+use crate::profile::{Defined, Library, Target, parse_slice};
+
+/// What the profile asks for, or why nobody can tell.
+pub fn define(profile: &Watched<SeccompProfile>) -> Defined {
+    match profile {
+        Ok(profile) => profile
+            .spec
+            .define()
+            .map(Into::into)
+            .map_err(|problems| problems.to_string()),
+        Err(unreadable) => Err(format!(
+            "{} cannot be read by this version of the agent: {}",
+            unreadable.metadata.name.as_deref().unwrap_or_default(),
+            unreadable.error
+        )),
+    }
+}
+
+/// The bytes of the profile's file on a node of this kind, or why there are none.
+pub fn render(library: &Library, name: &str, target: &Target) -> Result<Vec<u8>, String> {
+    let profile = library.compose(name, target, "spec")?;
+    let bytes = profile.to_canonical_json();
+    // The last guard before a file that a runtime might take for "no filter at all".
+    match parse_slice(&bytes, "the file") {
+        Ok(again) if again.resolve(target) == profile => Ok(bytes),
+        Ok(_) => Err("the rendered file does not mean what the profile means; this is a defect of the operator".into()),
+        Err(problems) => Err(format!("the rendered file cannot be read back; this is a defect of the operator: {problems}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::SeccompProfileSpec;
+    use crate::profile::{Action, Arch, CapabilitySet, KernelVersion, Syscall};
+
+    const AMD64: Target = Target {
+        arch: Arch::X86_64,
+        kernel: KernelVersion { major: 6, minor: 1 },
+        capabilities: CapabilitySet::RUNTIME_DEFAULT,
+    };
+
+    fn library(specs: &Value) -> Library {
+        let mut library = Library::default();
+        for (name, spec) in specs.as_object().unwrap() {
+            let spec: SeccompProfileSpec = serde_json::from_value(spec.clone()).unwrap();
+            library.define(name, define(&Ok(SeccompProfile::new(name, spec))));
+        }
+        library
+    }
+
+    fn decision(bytes: &[u8], target: &Target, call: &str, args: [u64; 6]) -> Action {
+        let profile = parse_slice(bytes, "").unwrap().resolve(target);
+        let number = Syscall::named(call).unwrap().number(target.arch).unwrap();
+        profile.model().unwrap().decide(target.arch, number, &args)
+    }
+
+    #[test]
+    fn a_document_in_dockers_format_is_resolved_for_the_node() {
+        let docker = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}],
+            "syscalls": [
+                {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+                {"names": ["bpf"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_BPF"]}},
+                {"names": ["ptrace"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "4.8"}},
+                {"names": ["arch_prctl"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["amd64"]}},
+            ],
+        });
+        let library = library(&json!({
+            "plain": {"profile": docker},
+            "bpf": {"profile": docker, "capabilities": ["BPF"]},
+        }));
+        let bytes = render(&library, "plain", &AMD64).unwrap();
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        assert!(
+            !text.contains("archMap") && text.contains("SCMP_ARCH_X86\""),
+            "{text}"
+        );
+        let eperm = Action::Errno(crate::profile::Errno::EPERM);
+        for (call, action) in [
+            ("read", Action::Allow),
+            ("bpf", eperm),
+            ("ptrace", Action::Allow),
+            ("arch_prctl", Action::Allow),
+        ] {
+            assert_eq!(decision(&bytes, &AMD64, call, [0; 6]), action, "{call}");
+        }
+        let old = Target {
+            kernel: KernelVersion { major: 4, minor: 4 },
+            ..AMD64
+        };
+        assert_eq!(
+            decision(
+                &render(&library, "plain", &old).unwrap(),
+                &old,
+                "ptrace",
+                [0; 6]
+            ),
+            eperm
+        );
+        assert_eq!(
+            decision(
+                &render(&library, "bpf", &AMD64).unwrap(),
+                &AMD64,
+                "bpf",
+                [0; 6]
+            ),
+            Action::Allow
+        );
+    }
+
+    #[test]
+    fn numbers_of_64_bits_arrive_whole_however_they_are_written() {
+        let wide = |value: Value| {
+            json!({"profile": {
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["lseek"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 1, "op": "SCMP_CMP_EQ", "value": value}]}],
+            }})
+        };
+        let library = library(&json!({
+            "integer": wide(json!(9_007_199_254_740_993_u64)),
+            "decimal": wide(json!("18446744073709551615")),
+            "hex": wide(json!("0xffffffffffffffff")),
+            "rounded": wide(json!(1.844_674_407_370_955_2e19)),
+        }));
+        for (name, number) in [
+            ("integer", "9007199254740993"),
+            ("decimal", "18446744073709551615"),
+            ("hex", "18446744073709551615"),
+        ] {
+            let text = String::from_utf8(render(&library, name, &AMD64).unwrap()).unwrap();
+            assert!(text.contains(number), "{name}: {text}");
+        }
+        let said = render(&library, "rounded", &AMD64).unwrap_err();
+        assert!(
+            said.contains("spec.profile.syscalls[0].args[0].value") && said.contains("string"),
+            "{said}"
+        );
+    }
+}
