@@ -34,7 +34,7 @@ pub(super) enum ChangeErrno {
 }
 
 impl ChangeErrno {
-    fn on(self, arch: Arch) -> Errno {
+    pub(super) fn on(self, arch: Arch) -> Errno {
         match self {
             Self::Number(errno) => errno,
             Self::Name(name) => name.on(arch),
@@ -84,9 +84,27 @@ impl Meaning {
         for call in &change.calls {
             let default = || Decision::always(self.default);
             let decision = self.calls.entry(*call).or_insert_with(default);
-            decision.change(&regions, &action)?;
+            if call.carries_others() {
+                decision.change(&regions, |old| stated(action(old), self.default))?;
+            } else {
+                decision.change(&regions, &action)?;
+            }
         }
         Ok(())
+    }
+}
+
+/// The action for a call that carries others, when it must not be the default's. Runtimes leave out a rule that says what
+/// the default says, and then the rules for the carried calls, of which libseccomp makes such for the carrier, let it
+/// through.
+fn stated(action: Action, default: Action) -> Action {
+    match action {
+        _ if action != default => action,
+        Action::Errno(Errno::EACCES) => Action::Errno(Errno::EPERM),
+        Action::Errno(_) => Action::Errno(Errno::EACCES),
+        Action::KillProcess => Action::KillThread,
+        Action::KillThread | Action::Trap => Action::KillProcess,
+        action => action,
     }
 }
 
@@ -105,7 +123,43 @@ fn denied(old: Action, default: Action, errno: Option<Errno>) -> Action {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
+    use super::super::{CapabilitySet, KernelVersion, Target, builtin};
     use super::*;
+
+    #[test]
+    fn a_call_that_carries_others_is_denied_where_they_are_allowed() {
+        let target = Target {
+            arch: Arch::X86_64,
+            kernel: KernelVersion {
+                major: 6,
+                minor: 12,
+            },
+            capabilities: CapabilitySet::RUNTIME_DEFAULT,
+        };
+        let mut meaning = builtin("runtime-default")
+            .and_then(|document| document.resolve(&target).meaning().ok())
+            .unwrap();
+        let number = |name, arch| Syscall::named(name).unwrap().number(arch).unwrap();
+        let socketcall = number("socketcall", Arch::X86);
+        let decide = |meaning: &Meaning, arch, number, first| {
+            let model = meaning.profile("").unwrap().model().unwrap();
+            model.decide(arch, number, &[first, 0, 0, 0, 0, 0])
+        };
+        assert_eq!(decide(&meaning, Arch::X86, socketcall, 1), Action::Allow);
+        let changes = Changes::parse(&[], &[], &[json!("socketcall")], "").unwrap();
+        meaning.change(&changes, Arch::X86_64).unwrap();
+        for subcall in 1..=20 {
+            assert!(decide(&meaning, Arch::X86, socketcall, subcall).refuses());
+        }
+        for arch in [Arch::X86, Arch::X86_64] {
+            assert_eq!(
+                decide(&meaning, arch, number("socket", arch), 1),
+                Action::Allow
+            );
+        }
+    }
 
     #[test]
     fn denying_is_the_defaults_refusal_and_never_looser() {

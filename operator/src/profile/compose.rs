@@ -155,7 +155,7 @@ pub fn check(
 }
 
 /// A spec and what it stands on.
-struct Chain<'a> {
+pub(super) struct Chain<'a> {
     own: &'a Spec,
     /// The profiles below, from the top.
     found: Vec<Arc<Spec>>,
@@ -164,7 +164,7 @@ struct Chain<'a> {
 }
 
 impl<'a> Chain<'a> {
-    fn follow(own: &'a Spec, lookup: &Lookup<'_>, at: &str) -> Result<Self, Problems> {
+    pub(super) fn follow(own: &'a Spec, lookup: &Lookup<'_>, at: &str) -> Result<Self, Problems> {
         let path = || format!("{at}.base");
         let mut chain = Self {
             own,
@@ -218,7 +218,7 @@ impl<'a> Chain<'a> {
     }
 
     /// What everything else changes.
-    fn document(&self) -> Option<&Document> {
+    pub(super) fn document(&self) -> Option<&Document> {
         match self.lowest() {
             Spec::Document(document) => Some(document),
             Spec::Derived { .. } => self.builtin,
@@ -226,7 +226,7 @@ impl<'a> Chain<'a> {
     }
 
     /// The changes to it, the lowest first.
-    fn changes(&self) -> impl Iterator<Item = &Changes> {
+    pub(super) fn changes(&self) -> impl Iterator<Item = &Changes> {
         let all = self.found.iter().rev().map(Arc::as_ref).chain([self.own]);
         all.filter_map(|spec| match spec {
             Spec::Document(_) => None,

@@ -11,6 +11,8 @@ pub struct Errno(u16);
 impl Errno {
     /// What runtimes return when a profile does not say.
     pub const EPERM: Self = Self(1);
+    /// What `socket(2)` returns for a socket that the caller may not have.
+    pub const EACCES: Self = Self(13);
     /// What the kernel returns for a call that it does not have, so that libraries use an older one instead.
     pub const ENOSYS: Self = Self(38);
 

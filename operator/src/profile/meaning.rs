@@ -178,6 +178,14 @@ fn name(arch: Arch, number: u32) -> String {
 }
 
 impl Flaw {
+    /// The call that it is about, if it is about one.
+    pub(super) fn call(&self) -> Option<Syscall> {
+        match self {
+            Self::Refused { call, .. } => Some(*call),
+            flaw => Syscall::numbered(flaw.arch(), flaw.number()?),
+        }
+    }
+
     /// What is wrong, and what to do.
     pub(super) fn explained(&self) -> (String, String) {
         let arch = self.arch();

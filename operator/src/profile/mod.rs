@@ -23,6 +23,7 @@ mod emit;
 mod errno;
 mod groups;
 mod library;
+mod lint;
 mod meaning;
 mod model;
 mod near;
@@ -31,6 +32,7 @@ mod problem;
 mod read;
 mod region;
 mod resolve;
+mod runtime;
 mod syscall;
 
 pub use action::Action;
@@ -46,6 +48,10 @@ pub use document::Document;
 pub use errno::Errno;
 pub use groups::{group, groups};
 pub use library::{Defined, Definition, Library};
+pub use lint::{
+    Code, Delivery, Finding, LISTED as LISTED_FINDINGS, Severity, lint, lint_document,
+    lint_everywhere,
+};
 pub use meaning::Meaning;
 pub use model::{Flaw, Model};
 pub use oci::{ArchSet, Flag, Flags, Listener, Profile, Rule};
@@ -53,4 +59,5 @@ pub use problem::{Problem, Problems};
 pub use read::{MAX_BYTES, parse, parse_slice};
 pub use region::Args;
 pub use resolve::{KernelVersion, Target};
+pub use runtime::{Runtime, every_program_needs};
 pub use syscall::{KERNEL as SYSCALLS_OF_KERNEL, Syscall};

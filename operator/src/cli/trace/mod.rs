@@ -4,7 +4,6 @@ mod audit;
 mod call;
 pub mod check;
 mod report;
-mod runtime;
 mod strace;
 mod tally;
 
@@ -16,10 +15,9 @@ use clap::{Args, ValueEnum};
 use super::lines::{self, Input};
 use super::text::{Style, visible};
 use super::{Failure, Findings, machine};
-use crate::profile::Arch;
+use crate::profile::{self, Arch};
 use call::{Call, Seen, Verdict};
 use report::{Lines, plural};
-use runtime::Runtime;
 use tally::{Filter, Tally, total};
 
 /// What both commands have.
@@ -79,6 +77,27 @@ enum Output {
     Json,
     /// A profile that allows these calls and no others.
     Profile,
+}
+
+/// Whose calls a profile allows besides those of the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Runtime {
+    /// runc 1.1 to 1.4 (containerd's and Docker's).
+    Runc,
+    /// crun 1.28 (Podman's and CRI-O's).
+    Crun,
+    /// Nothing is added.
+    None,
+}
+
+impl Runtime {
+    fn known(self) -> Option<profile::Runtime> {
+        match self {
+            Self::Runc => Some(profile::Runtime::Runc),
+            Self::Crun => Some(profile::Runtime::Crun),
+            Self::None => None,
+        }
+    }
 }
 
 /// What one word of `--action` stands for.
@@ -305,7 +324,7 @@ impl Common {
                 .into_bytes(),
             Output::Profile => {
                 let runtime = self.runtime.unwrap_or(Runtime::Runc);
-                report::to_profile(tally, runtime).map_err(|e| Failure::Other(e.into()))?
+                report::to_profile(tally, runtime.known()).map_err(|e| Failure::Other(e.into()))?
             }
         };
         std::io::stdout()

@@ -6,11 +6,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::call::Verdict;
-use super::runtime::{Runtime, always};
 use super::tally::{ByArch, Counts, Tally, total};
 use crate::cli::machine;
 use crate::cli::text::{Style, visible};
-use crate::profile::{self, Arch, CapabilitySet, KernelVersion, Problems, Target};
+use crate::profile::{
+    self, Arch, CapabilitySet, KernelVersion, Problems, Runtime, Target, every_program_needs,
+};
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -237,7 +238,7 @@ pub enum NoProfile {
 }
 
 /// An allowlist of the calls that were made, and of what the runtime needs.
-pub fn to_profile(tally: &Tally, runtime: Runtime) -> Result<Vec<u8>, NoProfile> {
+pub fn to_profile(tally: &Tally, runtime: Option<Runtime>) -> Result<Vec<u8>, NoProfile> {
     let mut natives: Vec<_> = tally.all.keys().map(|a| machine::native_of(*a)).collect();
     // A 32-bit Arm program may run on either kind of machine: on the one that the rest is of.
     if natives.contains(&Arch::Aarch64) {
@@ -251,8 +252,12 @@ pub fn to_profile(tally: &Tally, runtime: Runtime) -> Result<Vec<u8>, NoProfile>
     };
     let mut names = tally.names();
     let arches: Vec<_> = tally.all.keys().copied().collect();
-    names.extend(always(&arches));
-    names.extend(runtime.needs(native));
+    names.extend(every_program_needs(&arches));
+    names.extend(
+        runtime
+            .map(|runtime| runtime.needs(native))
+            .unwrap_or_default(),
+    );
     let names: Vec<_> = names.iter().map(|call| call.name()).collect();
     let arches: Vec<_> = arches.iter().map(ToString::to_string).collect();
     let document = json!({

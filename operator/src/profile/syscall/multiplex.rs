@@ -63,6 +63,11 @@ impl Arch {
 }
 
 impl Syscall {
+    /// Whether other calls can be made through it.
+    pub(in crate::profile) fn carries_others(self) -> bool {
+        matches!(self.name(), "socketcall" | "ipc")
+    }
+
     /// The call that `self` can be made through on `arch`, and the first argument that it has then. Its other arguments
     /// are in memory, where a filter cannot see them.
     #[must_use]

@@ -1,0 +1,137 @@
+//! Tests over whole profiles; each code has an example in `docs/lint.md`, which `tests/engine_lint.rs` reads.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::super::{Fields, builtin, parse};
+use super::*;
+
+const AMD64: Target = Target {
+    arch: Arch::X86_64,
+    kernel: KernelVersion {
+        major: 6,
+        minor: 12,
+    },
+    capabilities: CapabilitySet::RUNTIME_DEFAULT,
+};
+
+fn nothing(_: &str) -> Option<Arc<Spec>> {
+    None
+}
+
+fn of_document(document: &Value) -> Vec<Finding> {
+    lint_document(
+        &parse(document, "").unwrap(),
+        Delivery::Rendered,
+        &AMD64,
+        "",
+    )
+}
+
+fn derived_from(base: &str, lists: &Value) -> Spec {
+    let list = |key: &str| lists[key].as_array().cloned().unwrap_or_default();
+    let fields = Fields {
+        profile: None,
+        base: Some(base),
+        allow: &list("allow"),
+        log: &list("log"),
+        deny: &list("deny"),
+    };
+    Spec::parse(&fields, "spec").unwrap()
+}
+
+fn codes(findings: &[Finding]) -> Vec<(&'static str, &'static str)> {
+    findings
+        .iter()
+        .map(|finding| (finding.code.name(), finding.severity.name()))
+        .collect()
+}
+
+#[test]
+fn the_runtimes_own_profiles_have_one_true_finding() {
+    for (name, families) in [
+        ("runtime-default/containerd-2.1", "AF_VSOCK (40)"),
+        ("runtime-default", "AF_ALG (38) and AF_VSOCK (40)"),
+        ("docker-default", "AF_ALG (38) and AF_VSOCK (40)"),
+    ] {
+        let findings = lint_document(builtin(name).unwrap(), Delivery::Rendered, &AMD64, "");
+        assert_eq!(
+            codes(&findings),
+            [("multiplexer-open", "warning")],
+            "{name}"
+        );
+        let start = format!(
+            "denies sockets of {families} to direct calls only: programs of SCMP_ARCH_X86 also make them through socketcall"
+        );
+        assert!(findings[0].reason.starts_with(&start), "{}", findings[0]);
+        // On arm64 sockets have no other way.
+        let arm64 = Target {
+            arch: Arch::Aarch64,
+            ..AMD64
+        };
+        let findings = lint_document(builtin(name).unwrap(), Delivery::Rendered, &arm64, "");
+        assert_eq!(findings, []);
+    }
+    let audit = lint_document(builtin("audit").unwrap(), Delivery::Rendered, &AMD64, "");
+    assert_eq!(codes(&audit), [("stops-nothing", "note")]);
+}
+
+#[test]
+fn closing_af_alg_is_said_to_reach_as_far_as_it_does() {
+    let deny = json!({"deny": [{"name": "socket", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 38}]}]});
+    let spec = derived_from("runtime-default", &deny);
+    let said: Vec<_> = lint_everywhere(&spec, &nothing, CapabilitySet::RUNTIME_DEFAULT, "spec")
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "spec.deny[0]: denies sockets of AF_ALG (38) and AF_VSOCK (40) to direct calls only: programs of SCMP_ARCH_X86 also \
+          make them through socketcall, whose arguments are in memory, where no filter sees them; add \"socketcall\" to \
+          spec.deny, which takes most 32-bit programs their network, or accept it where none run [multiplexer-open]"
+        ]
+    );
+    let both = json!({"deny": ["socketcall", deny["deny"][0]]});
+    let both = derived_from("runtime-default", &both);
+    assert_eq!(lint(&both, &nothing, &AMD64, "spec"), []);
+}
+
+#[test]
+fn chmod_alone_is_not_enough() {
+    let arches = [
+        "SCMP_ARCH_X86_64",
+        "SCMP_ARCH_X86",
+        "SCMP_ARCH_X32",
+        "SCMP_ARCH_AARCH64",
+        "SCMP_ARCH_ARM",
+    ];
+    let no_chmod = |names: &[&str]| {
+        of_document(&json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": arches,
+            "syscalls": [{"names": names, "action": "SCMP_ACT_ERRNO"}],
+        }))
+    };
+    let findings = no_chmod(&["chmod"]);
+    assert_eq!(
+        codes(&findings),
+        [("open-twin", "warning"), ("open-by-default", "note")]
+    );
+    assert_eq!(
+        findings[0].to_string(),
+        "syscalls[0]: denies chmod, and fchmod, fchmodat and fchmodat2, which do the same, stay open; \
+         add fchmod, fchmodat and fchmodat2 to syscalls[0].names [open-twin]"
+    );
+    let findings = no_chmod(&["chmod", "fchmod", "fchmodat", "fchmodat2"]);
+    assert_eq!(
+        codes(&findings),
+        [
+            ("open-by-default", "note"),
+            ("unknown-to-older-runtimes", "note")
+        ]
+    );
+    let group = derived_from("docker-default", &json!({"deny": ["@chmod"]}));
+    assert_eq!(lint(&group, &nothing, &AMD64, "spec"), []);
+}
