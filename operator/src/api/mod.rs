@@ -3,11 +3,13 @@
 //! These are the types of the wire. They know how to turn themselves into something the profile engine
 //! understands, and nothing of watches, nodes or files.
 
+mod image;
 mod node;
 mod policy;
 mod profile;
 mod schema;
 
+pub use image::{Image, ImagePattern, ImagePatternError};
 pub use node::{NodeFailure, NodeInfo, SeccompNode, SeccompNodeReport};
 pub use policy::{Mode, PolicyProfile, ProfileType, SeccompPolicy, SeccompPolicySpec};
 pub use profile::{

@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ProfileName, schema::Selector};
+use super::{ImagePattern, ProfileName, schema::Selector};
 use crate::profile::Problem;
 
 /// Gives a seccomp profile to pods that state none. Of the policies that select a pod, the one with the highest priority
@@ -32,7 +32,8 @@ use crate::profile::Problem;
 #[serde(rename_all = "camelCase")]
 pub struct SeccompPolicySpec {
     /// Of several policies that select a pod, the highest priority wins; among equals, the first by name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "priority")]
+    #[schemars(range(min = -2_147_483_648_i64, max = 2_147_483_647_i64))]
     pub priority: i32,
     /// The namespaces whose pods it speaks of, by their labels; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,6 +41,12 @@ pub struct SeccompPolicySpec {
     /// The pods it speaks of, by their labels; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_selector: Option<Selector>,
+    /// The images that it speaks of, as globs: then only containers with such an image get the profile, at container level. All
+    /// containers when empty, at pod level. `*` is any run of characters and `?` is one; `nginx` is
+    /// `docker.io/library/nginx` with any tag or digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+    pub images: Vec<String>,
     /// What such a pod gets.
     pub profile: PolicyProfile,
     /// Whether it changes pods, or only says what it would do.
@@ -84,6 +91,21 @@ pub enum Mode {
     Observe,
 }
 
+/// With a better sentence than a type's name for a number that is too large.
+fn priority<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    number
+        .as_i64()
+        .and_then(|number| i32::try_from(number).ok())
+        .ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "priority: {number} is not a whole number from {} to {}",
+                i32::MIN,
+                i32::MAX
+            ))
+        })
+}
+
 impl SeccompPolicySpec {
     /// What the schema cannot say of a policy. All problems, each with its path, reason and remedy.
     #[must_use]
@@ -93,11 +115,20 @@ impl SeccompPolicySpec {
             ("namespaceSelector", &self.namespace_selector),
             ("podSelector", &self.pod_selector),
         ] {
-            if let Some(Err(error)) = selector.as_ref().map(Selector::check) {
+            for error in selector.iter().flat_map(Selector::problems) {
                 problems.push(Problem {
                     path: format!("spec.{field}.{}", error.path),
-                    reason: error.reason.into(),
+                    reason: error.reason,
                     remedy: error.remedy.into(),
+                });
+            }
+        }
+        for (index, pattern) in self.images.iter().enumerate() {
+            if let Err(error) = ImagePattern::parse(pattern) {
+                problems.push(Problem {
+                    path: format!("spec.images[{index}]"),
+                    reason: error.to_string(),
+                    remedy: "write an image as a pod does; the only wildcards are * and ?".into(),
                 });
             }
         }
@@ -157,6 +188,33 @@ mod tests {
             assert_eq!(problems.len(), 1);
             assert_eq!(problems[0].path, "spec.profile.name");
             assert!(problems[0].to_string().contains(part), "{}", problems[0]);
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_no_image_fits_is_a_problem() {
+        let problems = spec(
+            serde_json::json!({"profile": {"type": "RuntimeDefault"}, "images": ["nginx", "a|b"]}),
+        )
+        .problems();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].path, "spec.images[1]");
+    }
+
+    #[test]
+    fn a_priority_beyond_its_bounds_is_refused_with_a_sentence() {
+        for (priority, ok) in [("2147483647", true), ("2147483648", false), ("1.5", false)] {
+            let json =
+                format!(r#"{{"priority": {priority}, "profile": {{"type": "RuntimeDefault"}}}}"#);
+            match serde_json::from_str::<SeccompPolicySpec>(&json) {
+                Ok(_) => assert!(ok, "{priority}"),
+                Err(error) => assert!(
+                    !ok && error
+                        .to_string()
+                        .starts_with(&format!("priority: {priority} is not a whole number")),
+                    "{error}"
+                ),
+            }
         }
     }
 }

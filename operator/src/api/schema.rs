@@ -54,13 +54,13 @@ pub struct SelectorError {
     /// For example `matchExpressions[2].values`.
     pub path: String,
     /// What is wrong.
-    pub reason: &'static str,
+    pub reason: String,
     /// What to do about it.
     pub remedy: &'static str,
 }
 
 impl Selector {
-    /// Whether the labels satisfy this selector. A selector that [`check`](Self::check) refuses matches nothing it should not:
+    /// Whether the labels satisfy this selector. A selector with [`problems`](Self::problems) matches nothing it should not:
     /// `In` without values matches nothing.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
@@ -73,28 +73,105 @@ impl Selector {
                 .all(|requirement| requirement.expression().matches(labels))
     }
 
-    /// What the schema cannot say: values where the operator wants them, and none where it does not.
-    pub fn check(&self) -> Result<(), SelectorError> {
-        for (index, requirement) in self.match_expressions.iter().enumerate() {
-            let (reason, remedy) = match (requirement.operator, requirement.values.is_empty()) {
-                (RequirementOperator::In | RequirementOperator::NotIn, true) => (
-                    "must not be empty when operator is In or NotIn",
-                    "add a value, or use Exists or DoesNotExist",
-                ),
-                (RequirementOperator::Exists | RequirementOperator::DoesNotExist, false) => (
-                    "must be empty when operator is Exists or DoesNotExist",
-                    "remove the values, or use In or NotIn",
-                ),
-                _ => continue,
-            };
-            return Err(SelectorError {
-                path: format!("matchExpressions[{index}].values"),
+    /// What the schema cannot say: values where the operator wants them and none where it does not, and the syntax of labels,
+    /// without which a condition could never hold.
+    #[must_use]
+    pub fn problems(&self) -> Vec<SelectorError> {
+        let mut problems = Vec::new();
+        let mut problem = |path: String, reason: String, remedy| {
+            problems.push(SelectorError {
+                path,
                 reason,
                 remedy,
             });
+        };
+        for (key, value) in &self.match_labels {
+            if !is_label_key(key) {
+                problem("matchLabels".into(), not_a_key(key), KEY_REMEDY);
+            }
+            if !is_label_value(value) {
+                problem(
+                    format!("matchLabels[{key:?}]"),
+                    not_a_value(value),
+                    VALUE_REMEDY,
+                );
+            }
         }
-        Ok(())
+        for (index, requirement) in self.match_expressions.iter().enumerate() {
+            let path = format!("matchExpressions[{index}]");
+            if !is_label_key(&requirement.key) {
+                problem(
+                    format!("{path}.key"),
+                    not_a_key(&requirement.key),
+                    KEY_REMEDY,
+                );
+            }
+            match (requirement.operator, requirement.values.is_empty()) {
+                (RequirementOperator::In | RequirementOperator::NotIn, true) => problem(
+                    format!("{path}.values"),
+                    "must not be empty when operator is In or NotIn".into(),
+                    "add a value, or use Exists or DoesNotExist",
+                ),
+                (RequirementOperator::Exists | RequirementOperator::DoesNotExist, false) => {
+                    problem(
+                        format!("{path}.values"),
+                        "must be empty when operator is Exists or DoesNotExist".into(),
+                        "remove the values, or use In or NotIn",
+                    );
+                }
+                _ => {}
+            }
+            for (at, value) in requirement.values.iter().enumerate() {
+                if !is_label_value(value) {
+                    problem(
+                        format!("{path}.values[{at}]"),
+                        not_a_value(value),
+                        VALUE_REMEDY,
+                    );
+                }
+            }
+        }
+        problems
     }
+}
+
+const KEY_REMEDY: &str = "write a name of at most 63 letters, digits, '-', '_' and '.', after a DNS subdomain and '/' if it has a prefix";
+const VALUE_REMEDY: &str = "write at most 63 letters, digits, '-', '_' and '.', the first and last a letter or digit, or nothing";
+
+fn not_a_key(key: &str) -> String {
+    format!("{key:?} cannot be the key of a label, so no object has it")
+}
+
+fn not_a_value(value: &str) -> String {
+    format!("{value:?} cannot be the value of a label, so no object has it")
+}
+
+/// A label's name or value, when not empty.
+fn is_label_word(word: &str) -> bool {
+    let inside = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let end = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = word.as_bytes();
+    bytes.len() <= 63 && end(bytes.first()) && end(bytes.last()) && bytes.iter().all(|&b| inside(b))
+}
+
+fn is_label_value(value: &str) -> bool {
+    value.is_empty() || is_label_word(value)
+}
+
+fn is_label_key(key: &str) -> bool {
+    let Some((prefix, name)) = key.split_once('/') else {
+        return is_label_word(key);
+    };
+    let lower = |label: &str| {
+        let end = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let bytes = label.as_bytes();
+        end(bytes.first())
+            && end(bytes.last())
+            && bytes
+                .iter()
+                .all(|&b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    prefix.len() <= 253 && prefix.split('.').all(lower) && is_label_word(name)
 }
 
 impl Requirement {
@@ -225,10 +302,38 @@ mod tests {
     #[test]
     fn operators_and_values_must_go_together() {
         let s = selector(serde_json::json!({"matchExpressions": [{"key": "x", "operator": "In"}]}));
-        assert_eq!(s.check().unwrap_err().path, "matchExpressions[0].values");
+        assert_eq!(s.problems()[0].path, "matchExpressions[0].values");
         let s = selector(
             serde_json::json!({"matchExpressions": [{"key": "x", "operator": "Exists", "values": ["y"]}]}),
         );
-        assert!(s.check().is_err());
+        assert_eq!(s.problems().len(), 1);
+    }
+
+    #[test]
+    fn a_label_that_no_object_can_have_is_a_problem() {
+        let s = selector(serde_json::json!({
+            "matchLabels": {"team": "a b", "-x": "", "example.com/ok": "v1", "Example.com/x": "y", "a/b/c": ""},
+            "matchExpressions": [
+                {"key": "ok", "operator": "In", "values": ["fine", "", "not-"]},
+                {"key": "", "operator": "Exists"},
+            ],
+        }));
+        let paths: Vec<_> = s.problems().into_iter().map(|p| p.path).collect();
+        assert_eq!(
+            paths,
+            [
+                "matchLabels",
+                "matchLabels",
+                "matchLabels",
+                "matchLabels[\"team\"]",
+                "matchExpressions[0].values[2]",
+                "matchExpressions[1].key",
+            ]
+        );
+        assert!(
+            s.problems()[3]
+                .to_string()
+                .starts_with("matchLabels[\"team\"]: \"a b\" cannot be the value of a label")
+        );
     }
 }

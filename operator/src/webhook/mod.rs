@@ -6,6 +6,7 @@
 
 pub mod certificate;
 pub mod mutate;
+pub mod pod;
 pub mod review;
 pub mod server;
 pub mod validate;

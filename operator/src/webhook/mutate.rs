@@ -1,15 +1,18 @@
 //! What to change in a new pod: a pure function of the pod and of what admission knows.
 //!
-//! The profile goes to the pod level, because ephemeral containers inherit from there. What a container says for itself wins
-//! over the pod level in kubelet, so it is left alone unless a policy overrides an explicit `Unconfined`.
+//! Policies are asked in the order of their precedence. The first enforced one without `images` decides about the pod level,
+//! because ephemeral containers inherit from there, and ends the search. One with `images` decides about the containers that
+//! have such an image, at container level, and leaves the rest to the policies after it. What a pod or a container says for
+//! itself is left alone unless a policy overrides an explicit `Unconfined`.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::pod::{Container, SecurityContext};
+pub use super::pod::{Pod, SeccompProfile};
 use super::view::{Policy, View};
-use crate::api::Mode;
+use crate::api::{Image, Mode};
 
 /// The annotations that meant what the fields mean now. The API server refuses a pod whose annotation and field differ, so one
 /// that is left behind can make a pod impossible to create.
@@ -17,128 +20,22 @@ const POD_ANNOTATION: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const CONTAINER_ANNOTATION: &str = "container.seccomp.security.alpha.kubernetes.io/";
 /// Kubelet's mark on the image of a static pod.
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
-
-/// The fields of a pod that the decision needs; all others are skipped when a review is read.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Pod {
-    /// `metadata`.
-    pub metadata: Metadata,
-    /// `spec`.
-    pub spec: Spec,
-}
-
-/// A pod's `metadata`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Metadata {
-    /// May be absent: then `null` is taken for none as well.
-    #[serde(deserialize_with = "or_default")]
-    pub labels: BTreeMap<String, String>,
-    /// May be absent.
-    #[serde(deserialize_with = "or_default")]
-    pub annotations: BTreeMap<String, String>,
-}
-
-/// A pod's `spec`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Spec {
-    /// The pod level.
-    pub security_context: Option<SecurityContext>,
-    /// `containers`.
-    #[serde(deserialize_with = "or_default")]
-    pub containers: Vec<Container>,
-    /// `initContainers`.
-    #[serde(deserialize_with = "or_default")]
-    pub init_containers: Vec<Container>,
-    /// `os`.
-    pub os: Option<Os>,
-}
-
-/// A container.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Container {
-    /// Its name.
-    pub name: String,
-    /// The container level.
-    pub security_context: Option<SecurityContext>,
-}
-
-/// A pod's or a container's `securityContext`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct SecurityContext {
-    /// `seccompProfile`.
-    pub seccomp_profile: Option<SeccompProfile>,
-    /// Containers only.
-    pub privileged: Option<bool>,
-}
-
-/// `seccompProfile`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct SeccompProfile {
-    /// `RuntimeDefault`, `Localhost`, `Unconfined`, or what the API server will refuse.
-    #[serde(rename = "type")]
-    pub type_: String,
-    /// The path, for `Localhost`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub localhost_profile: Option<String>,
-}
-
-/// `os`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Os {
-    /// `linux` or `windows`.
-    pub name: String,
-}
-
-fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
-}
-
-impl SeccompProfile {
-    fn is_unconfined(&self) -> bool {
-        self.type_ == "Unconfined"
-    }
-
-    /// For a warning.
-    fn describe(&self) -> String {
-        match &self.localhost_profile {
-            Some(path) => format!("{} {path}", self.type_),
-            None => self.type_.clone(),
-        }
-    }
-
-    /// The value of a legacy annotation as a field; none for one that means nothing.
-    fn from_annotation(value: &str) -> Option<Self> {
-        let of = |type_: &str, path: Option<&str>| {
-            Some(Self {
-                type_: type_.into(),
-                localhost_profile: path.map(Into::into),
-            })
-        };
-        match value {
-            "runtime/default" | "docker/default" => of("RuntimeDefault", None),
-            "unconfined" => of("Unconfined", None),
-            _ => of("Localhost", Some(value.strip_prefix("localhost/")?)),
-        }
-    }
-}
+/// What the names of runtime classes hold whose runtimes keep containers in a kernel of their own: the host's filter is not applied
+/// to what runs inside (gVisor without `oci-seccomp`, Kata with `disable_guest_seccomp`, which is its default).
+const SANDBOXES: [&str; 3] = ["gvisor", "runsc", "kata"];
 
 /// Why a pod was changed or left alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// The pod got a profile.
+    /// The pod, or a container of it, got a profile.
     Injected,
-    /// Everything in the pod states a profile already.
+    /// Only legacy annotations were turned into fields; what they say stands.
+    Converted,
+    /// All that an enforced policy speaks of states a profile already.
     AlreadySet,
-    /// No enforced policy selects the pod.
+    /// Only policies that observe speak of the pod.
+    Observed,
+    /// No policy speaks of the pod.
     NoPolicy,
     /// The namespace is left alone.
     NamespaceExcluded,
@@ -148,221 +45,359 @@ pub enum Reason {
     MirrorPod,
 }
 
+impl Reason {
+    /// All reasons, for metrics that begin at zero.
+    pub const ALL: [Self; 8] = [
+        Self::Injected,
+        Self::Converted,
+        Self::AlreadySet,
+        Self::Observed,
+        Self::NoPolicy,
+        Self::NamespaceExcluded,
+        Self::Windows,
+        Self::MirrorPod,
+    ];
+
+    /// One word for programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Injected => "injected",
+            Self::Converted => "converted",
+            Self::AlreadySet => "already_set",
+            Self::Observed => "observed",
+            Self::NoPolicy => "no_policy",
+            Self::NamespaceExcluded => "namespace_excluded",
+            Self::Windows => "windows",
+            Self::MirrorPod => "mirror_pod",
+        }
+    }
+}
+
+/// What a policy does to a pod that it speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect {
+    /// Nothing: the pod states what it wants.
+    Nothing,
+    /// It gives a profile.
+    Changes,
+    /// It would, but only observes.
+    WouldChange,
+}
+
 /// What to answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decision {
+#[derive(Clone, Debug)]
+pub struct Decision<'a> {
     /// JSON patch operations (RFC 6902); empty to leave the pod as it is.
     pub patch: Vec<Value>,
     /// Sentences that kubectl prints.
     pub warnings: Vec<String>,
     /// Why.
     pub reason: Reason,
+    /// The policies that speak of the pod, in the order of their precedence, and what each does.
+    pub policies: Vec<(&'a Policy, Effect)>,
 }
 
-impl Decision {
+impl Decision<'_> {
     fn leave(reason: Reason) -> Self {
         Self {
             patch: Vec::new(),
             warnings: Vec::new(),
             reason,
+            policies: Vec::new(),
         }
     }
 }
 
-/// Decides on a pod that is about to be created in `namespace`.
+/// Decides on a pod that is about to be created in `namespace`. The object itself may lack a namespace, and a name too.
 #[must_use]
-pub fn decide(pod: &Pod, namespace: &str, view: &View) -> Decision {
+pub fn decide<'a>(pod: &'a Pod, namespace: &'a str, view: &'a View) -> Decision<'a> {
     if view.is_excluded(namespace) {
         return Decision::leave(Reason::NamespaceExcluded);
     }
-    if pod.spec.os.as_ref().is_some_and(|os| os.name == "windows") {
+    if pod.spec.is_windows() {
         return Decision::leave(Reason::Windows);
     }
     if pod.metadata.annotations.contains_key(MIRROR_ANNOTATION) {
         return Decision::leave(Reason::MirrorPod);
     }
     let mut decision = Decision::leave(Reason::NoPolicy);
+    let mut draft = Draft::of(pod);
+    let (mut enforced, mut placed) = (false, false);
     for policy in view.policies_for(namespace, &pod.metadata.labels) {
-        let mut draft = Draft::of(pod);
-        let placed = draft.apply(&view.profile_of(policy), policy);
-        if policy.spec.mode == Mode::Observe {
-            if placed {
-                let would = view.profile_of(policy).describe();
-                decision.warnings.push(format!(
-                    "SeccompPolicy {:?} (Observe) would set {would} on this pod",
-                    policy.name
-                ));
-            }
+        if !draft.speaks_of(policy) {
             continue;
         }
-        decision.reason = if placed {
-            Reason::Injected
+        if policy.spec.mode == Mode::Observe {
+            let mut trial = draft.clone();
+            let effect = if trial.apply(policy) {
+                decision.warnings.push(trial.would(policy, &draft));
+                Effect::WouldChange
+            } else {
+                Effect::Nothing
+            };
+            decision.policies.push((policy, effect));
+            continue;
+        }
+        enforced = true;
+        let applied = draft.apply(policy);
+        placed |= applied;
+        let effect = if applied {
+            Effect::Changes
         } else {
-            Reason::AlreadySet
+            Effect::Nothing
         };
-        decision.warnings.append(&mut draft.warnings);
-        decision.patch = draft.patch();
+        decision.policies.push((policy, effect));
+        if policy.images.is_empty() {
+            break;
+        }
     }
-    warn_about_effect(pod, &decision.patch, view, &mut decision.warnings);
+    if enforced {
+        decision.reason = match (placed, draft.dropped.is_empty()) {
+            (true, _) => Reason::Injected,
+            (false, false) => Reason::Converted,
+            (false, true) => Reason::AlreadySet,
+        };
+        decision.patch = draft.patch();
+        decision.warnings.append(&mut draft.warnings);
+    } else if !decision.policies.is_empty() {
+        decision.reason = Reason::Observed;
+    }
+    warn_about_files(
+        pod,
+        enforced.then_some(&draft),
+        view,
+        &mut decision.warnings,
+    );
+    if placed {
+        warn_about_effect(pod, &mut decision.warnings);
+    }
     decision
 }
 
-/// Warns about profiles that are not there, and about containers that no profile reaches.
-fn warn_about_effect(pod: &Pod, patch: &[Value], view: &View, warnings: &mut Vec<String>) {
-    let stated = levels(pod).filter_map(|(_, context)| {
-        context?
-            .seccomp_profile
-            .as_ref()?
-            .localhost_profile
-            .as_deref()
-    });
-    let injected = patch
-        .iter()
-        .filter_map(|op| op["value"]["localhostProfile"].as_str());
-    let mut paths: Vec<_> = stated.chain(injected).collect();
+/// Warns about files that are not there, or not everywhere.
+fn warn_about_files(pod: &Pod, draft: Option<&Draft>, view: &View, warnings: &mut Vec<String>) {
+    let path = |profile: &SeccompProfile| profile.localhost_profile.clone();
+    let mut paths: Vec<String> = match draft {
+        Some(draft) => {
+            let after = draft.levels.iter().filter_map(|level| level.after.as_ref());
+            after.filter_map(|profile| path(profile)).collect()
+        }
+        None => {
+            let at_pod = pod.spec.security_context.as_ref();
+            let at_pod = at_pod.and_then(|context| context.seccomp_profile.as_ref());
+            let at_containers = pod.spec.all_containers().filter_map(Container::profile);
+            at_pod
+                .into_iter()
+                .chain(at_containers)
+                .filter_map(path)
+                .collect()
+        }
+    };
     paths.sort_unstable();
     paths.dedup();
-    warnings.extend(paths.into_iter().filter_map(|path| view.concern(path)));
-    if !patch.is_empty() {
-        let privileged = |container: &&Container| {
-            container
-                .security_context
-                .as_ref()
-                .and_then(|context| context.privileged)
-                .unwrap_or_default()
-        };
-        for container in pod
-            .spec
-            .init_containers
-            .iter()
-            .chain(&pod.spec.containers)
-            .filter(privileged)
-        {
+    warnings.extend(paths.iter().filter_map(|path| view.concern(path)));
+}
+
+/// Warns about containers that the profile which the pod gets will not reach.
+fn warn_about_effect(pod: &Pod, warnings: &mut Vec<String>) {
+    let privileged = pod.spec.all_containers().filter(|c| c.is_privileged());
+    warnings.extend(privileged.map(|container| {
+        format!(
+            "container {:?} is privileged: container runtimes apply no seccomp profile to it",
+            container.name
+        )
+    }));
+    if let Some(class) = &pod.spec.runtime_class_name {
+        let lower = class.to_lowercase();
+        if SANDBOXES.iter().any(|sandbox| lower.contains(sandbox)) {
             warnings.push(format!(
-                "container {:?} is privileged: container runtimes apply no seccomp profile to it",
-                container.name
+                "runtimeClassName {class:?} is a sandbox by its name: gVisor and Kata do not apply seccomp profiles to containers unless they are set up to"
             ));
         }
     }
 }
 
-/// Every place in a pod that can state a profile, with its path in the pod.
-fn levels(pod: &Pod) -> impl Iterator<Item = (String, Option<&SecurityContext>)> {
-    let spec = &pod.spec;
-    let containers = [
-        ("initContainers", &spec.init_containers),
-        ("containers", &spec.containers),
-    ];
-    let containers = containers.into_iter().flat_map(|(field, containers)| {
-        let contexts = containers
-            .iter()
-            .map(|container| container.security_context.as_ref())
-            .enumerate();
-        contexts.map(move |(index, context)| (format!("/spec/{field}/{index}"), context))
-    });
-    std::iter::once(("/spec".to_owned(), spec.security_context.as_ref())).chain(containers)
-}
-
 /// One place in a pod that can state a profile.
-struct Level {
-    path: String,
-    has_context: bool,
-    before: Option<SeccompProfile>,
-    after: Option<SeccompProfile>,
+#[derive(Clone)]
+struct Level<'a> {
+    /// None for the pod level.
+    container: Option<&'a Container>,
+    /// The field and the index in it of a container.
+    place: (&'static str, usize),
+    context: Option<&'a SecurityContext>,
+    /// What the pod states here, legacy annotations included.
+    stated: Option<Cow<'a, SeccompProfile>>,
+    after: Option<Cow<'a, SeccompProfile>>,
+    /// An enforced policy with `images` has decided about it.
+    decided: bool,
 }
 
 /// A pod as it is becoming.
-struct Draft {
+#[derive(Clone)]
+struct Draft<'a> {
     /// The pod level first, then the containers.
-    levels: Vec<Level>,
+    levels: Vec<Level<'a>>,
     /// Annotations to drop.
-    dropped: Vec<String>,
+    dropped: Vec<Cow<'a, str>>,
     warnings: Vec<String>,
 }
 
-impl Draft {
+impl<'a> Draft<'a> {
     /// The pod with its legacy annotations turned into fields.
-    fn of(pod: &Pod) -> Self {
+    fn of(pod: &'a Pod) -> Self {
+        let spec = &pod.spec;
         let mut draft = Self {
-            levels: Vec::new(),
+            levels: Vec::with_capacity(1 + spec.init_containers.len() + spec.containers.len()),
             dropped: Vec::new(),
             warnings: Vec::new(),
         };
-        let names = pod
-            .spec
-            .init_containers
-            .iter()
-            .chain(&pod.spec.containers)
-            .map(|container| Some(container.name.as_str()));
-        for ((path, context), container) in levels(pod).zip(std::iter::once(None).chain(names)) {
-            let key = container.map_or_else(
-                || POD_ANNOTATION.to_owned(),
-                |name| format!("{CONTAINER_ANNOTATION}{name}"),
-            );
-            let before = context.and_then(|context| context.seccomp_profile.clone());
-            let legacy = pod
-                .metadata
-                .annotations
-                .get(&key)
-                .and_then(|value| SeccompProfile::from_annotation(value));
-            if let Some(legacy) = &legacy {
-                if let Some(field) = before.as_ref().filter(|field| *field != legacy) {
-                    draft.warnings.push(format!(
-                        "annotation {key} says {} where the field says {}; the annotation was dropped",
-                        legacy.describe(),
-                        field.describe()
-                    ));
+        let annotated = pod
+            .metadata
+            .annotations
+            .keys()
+            .any(|key| key.contains("seccomp.security.alpha.kubernetes.io/"));
+        let mut add = |container: Option<&'a Container>,
+                       place,
+                       context: Option<&'a SecurityContext>| {
+            let mut stated = context
+                .and_then(|context| context.seccomp_profile.as_ref())
+                .map(Cow::Borrowed);
+            if annotated {
+                let key = container.map_or(Cow::Borrowed(POD_ANNOTATION), |container| {
+                    Cow::Owned(format!("{CONTAINER_ANNOTATION}{}", container.name))
+                });
+                let value = pod.metadata.annotations.get(key.as_ref());
+                if let Some(legacy) = value.and_then(|value| SeccompProfile::from_annotation(value))
+                {
+                    if let Some(field) = stated.as_ref().filter(|field| ***field != legacy) {
+                        draft.warnings.push(format!(
+                            "annotation {key} says {} where the field says {}; the annotation was dropped",
+                            legacy.describe(),
+                            field.describe()
+                        ));
+                    }
+                    stated = stated.or(Some(Cow::Owned(legacy)));
+                    draft.dropped.push(key);
                 }
-                draft.dropped.push(key);
             }
-            let after = before.clone().or(legacy);
             draft.levels.push(Level {
-                path,
-                has_context: context.is_some(),
-                before,
-                after,
+                container,
+                place,
+                context,
+                after: stated.clone(),
+                stated,
+                decided: false,
             });
+        };
+        add(None, ("", 0), spec.security_context.as_ref());
+        for (field, containers) in [
+            ("initContainers", &spec.init_containers),
+            ("containers", &spec.containers),
+        ] {
+            for (index, container) in containers.iter().enumerate() {
+                add(
+                    Some(container),
+                    (field, index),
+                    container.security_context.as_ref(),
+                );
+            }
         }
         draft
     }
 
-    /// Gives the profile to what lacks one. Whether anything did.
-    fn apply(&mut self, profile: &SeccompProfile, policy: &Policy) -> bool {
+    /// Whether a policy that selects the pod also speaks of a container of it that no policy before has decided about.
+    fn speaks_of(&self, policy: &Policy) -> bool {
+        policy.images.is_empty() || self.levels.iter().any(|level| level.is_meant_by(policy))
+    }
+
+    /// Gives the policy's profile to what lacks one, and to an explicit `Unconfined` if the policy overrides that. Whether
+    /// anything got it.
+    fn apply(&mut self, policy: &'a Policy) -> bool {
+        let overrides = policy.spec.override_unconfined && !policy.profile.is_unconfined();
+        if policy.images.is_empty() {
+            self.apply_to_pod(policy, overrides)
+        } else {
+            self.apply_to_containers(policy, overrides)
+        }
+    }
+
+    fn apply_to_pod(&mut self, policy: &'a Policy, overrides: bool) -> bool {
         let mut placed = false;
-        if policy.spec.override_unconfined && !profile.is_unconfined() {
-            let unconfined = |level: &&mut Level| {
-                level
-                    .after
-                    .as_ref()
-                    .is_some_and(SeccompProfile::is_unconfined)
-            };
-            for level in self.levels.iter_mut().filter(unconfined) {
-                level.after = Some(profile.clone());
+        if let [pod, containers @ ..] = &mut self.levels[..]
+            && pod.after.is_none()
+            && containers
+                .iter()
+                .any(|container| container.stated.is_none())
+        {
+            pod.after = Some(Cow::Borrowed(&policy.profile));
+            placed = true;
+        }
+        if overrides {
+            let open = self.levels.iter_mut().filter(|level| !level.decided);
+            for level in open.filter(|level| is_unconfined(level.after.as_deref())) {
+                self.warnings.push(level.overridden(policy));
+                level.after = Some(Cow::Borrowed(&policy.profile));
                 placed = true;
             }
-        }
-        if let Some((pod, containers)) = self.levels.split_first_mut()
-            && pod.after.is_none()
-            && containers.iter().any(|container| container.after.is_none())
-        {
-            pod.after = Some(profile.clone());
-            placed = true;
         }
         placed
     }
 
+    fn apply_to_containers(&mut self, policy: &'a Policy, overrides: bool) -> bool {
+        let mut placed = false;
+        let Some((pod, containers)) = self.levels.split_first_mut() else {
+            return placed;
+        };
+        for level in containers {
+            if !level.is_meant_by(policy) {
+                continue;
+            }
+            level.decided = true;
+            let effective = level.after.as_deref().or(pod.after.as_deref());
+            let overridden = overrides && is_unconfined(effective);
+            if overridden {
+                self.warnings.push(level.overridden(policy));
+            }
+            if overridden || effective.is_none() {
+                level.after = Some(Cow::Borrowed(&policy.profile));
+                placed = true;
+            }
+        }
+        placed
+    }
+
+    /// What a policy that only observes would have done: `self` is `before` with the policy applied.
+    fn would(&self, policy: &Policy, before: &Self) -> String {
+        let changed = self.levels.iter().zip(&before.levels);
+        let changed = changed.filter(|(after, before)| after.after != before.after);
+        let places: Vec<_> = changed.map(|(after, _)| after.name()).collect();
+        format!(
+            "SeccompPolicy {:?} (Observe) would set {} on {}",
+            policy.name,
+            policy.profile.describe(),
+            places.join(", ")
+        )
+    }
+
     fn patch(&self) -> Vec<Value> {
         let mut patch = Vec::new();
-        for level in self
-            .levels
-            .iter()
-            .filter(|level| level.before != level.after)
-        {
-            if !level.has_context {
-                patch.push(json!({ "op": "add", "path": format!("{}/securityContext", level.path), "value": {} }));
+        for level in &self.levels {
+            let before = level
+                .context
+                .and_then(|context| context.seccomp_profile.as_ref());
+            if before == level.after.as_deref() {
+                continue;
+            }
+            let path = match level.place {
+                ("", _) => "/spec/securityContext".to_owned(),
+                (field, index) => format!("/spec/{field}/{index}/securityContext"),
+            };
+            if level.context.is_none() {
+                patch.push(json!({ "op": "add", "path": path, "value": {} }));
             }
             // `add` on a member that exists replaces it.
-            let path = format!("{}/securityContext/seccompProfile", level.path);
+            let path = format!("{path}/seccompProfile");
             patch.push(json!({ "op": "add", "path": path, "value": level.after }));
         }
         for key in &self.dropped {
@@ -375,320 +410,329 @@ impl Draft {
     }
 }
 
+fn is_unconfined(profile: Option<&SeccompProfile>) -> bool {
+    profile.is_some_and(SeccompProfile::is_unconfined)
+}
+
+impl Level<'_> {
+    /// For a sentence.
+    fn name(&self) -> String {
+        self.container.map_or_else(
+            || "this pod".to_owned(),
+            |container| format!("container {:?}", container.name),
+        )
+    }
+
+    fn overridden(&self, policy: &Policy) -> String {
+        format!(
+            "SeccompPolicy {:?} replaced the Unconfined of {} with {}",
+            policy.name,
+            self.name(),
+            policy.profile.describe()
+        )
+    }
+
+    /// Whether a policy with `images` means this container, and none has before.
+    fn is_meant_by(&self, policy: &Policy) -> bool {
+        let Some(container) = self.container.filter(|_| !self.decided) else {
+            return false;
+        };
+        let image = Image::parse(&container.image);
+        image.is_some_and(|image| policy.images.iter().any(|pattern| pattern.matches(&image)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
     use super::*;
     use crate::api::SeccompPolicySpec;
 
-    fn view(policies: &[(&str, Value)]) -> View {
-        let mut view = View::new("profiles", ["kube-system".to_owned()]);
-        view.namespace("default", BTreeMap::new());
-        view.namespace("web", BTreeMap::from([("team".into(), "web".into())]));
-        view.namespace(
-            "out",
-            BTreeMap::from([("seccomp-operator.io/inject".into(), "disabled".into())]),
-        );
-        view.profile("no-chmod", true, None);
-        view.profile("late", false, None);
-        for (name, spec) in policies {
-            view.policy(
-                name,
-                serde_json::from_value::<SeccompPolicySpec>(spec.clone()).unwrap(),
-            );
+    /// The table; its head says how to read it.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Table {
+        namespaces: BTreeMap<String, BTreeMap<String, String>>,
+        profiles: BTreeMap<String, bool>,
+        policies: BTreeMap<String, SeccompPolicySpec>,
+        cases: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Case {
+        name: String,
+        policies: Option<Vec<String>>,
+        #[serde(rename = "in")]
+        namespace: Option<String>,
+        pod: Value,
+        reason: String,
+        #[serde(default)]
+        changes: BTreeMap<String, Value>,
+        #[serde(default)]
+        warnings: Vec<String>,
+        /// For another test.
+        #[serde(rename = "engine")]
+        _engine: Option<String>,
+    }
+
+    fn table() -> Table {
+        serde_saphyr::from_str(include_str!("../../tests/data/admission/cases.yaml")).unwrap()
+    }
+
+    impl Table {
+        fn view<'a>(&self, policies: impl IntoIterator<Item = &'a String>) -> View {
+            let mut view = View::new("profiles", ["kube-system".to_owned()]);
+            for (name, labels) in &self.namespaces {
+                view.namespace(name, labels.clone());
+            }
+            for (name, ready) in &self.profiles {
+                view.profile(name, *ready, None);
+            }
+            for name in policies {
+                let spec = self.policies[name].clone();
+                assert_eq!(spec.problems(), [], "{name}");
+                view.policy(name, spec);
+            }
+            view
         }
-        view
     }
 
-    fn default_view() -> View {
-        view(&[("default", json!({"profile": {"type": "RuntimeDefault"}}))])
-    }
-
-    /// The decision, and the pod after its patch.
-    fn run(pod: &Value, namespace: &str, view: &View) -> (Decision, Value) {
-        let decision = decide(
-            &serde_json::from_value(pod.clone()).unwrap(),
-            namespace,
-            view,
-        );
+    /// The pod after a patch, as the API server applies it.
+    fn patched(pod: &Value, patch: &[Value]) -> Value {
         let mut after = pod.clone();
         let patch: json_patch::Patch =
-            serde_json::from_value(Value::Array(decision.patch.clone())).unwrap();
+            serde_json::from_value(Value::Array(patch.to_vec())).unwrap();
         json_patch::patch(&mut after, &patch).unwrap();
-        let again = decide(
-            &serde_json::from_value(after.clone()).unwrap(),
-            namespace,
-            view,
-        );
-        assert!(again.patch.is_empty(), "a second pass changes {after}");
-        (decision, after)
+        after
     }
 
-    fn bare() -> Value {
-        json!({"metadata": {}, "spec": {"containers": [{"name": "c"}]}})
-    }
-
-    #[test]
-    fn a_bare_pod_gets_the_profile_at_pod_level() {
-        let (decision, pod) = run(&bare(), "default", &default_view());
-        assert_eq!(decision.reason, Reason::Injected);
-        assert_eq!(
-            pod["spec"]["securityContext"],
-            json!({"seccompProfile": {"type": "RuntimeDefault"}})
-        );
-        assert!(decision.warnings.is_empty());
+    /// The pod with `changes` made to it.
+    fn changed(pod: &Value, changes: &BTreeMap<String, Value>) -> Value {
+        let mut after = pod.clone();
+        for (pointer, value) in changes {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            let key = key.replace("~1", "/").replace("~0", "~");
+            let parent = after.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+            if value.is_null() {
+                parent.remove(&key).unwrap();
+            } else {
+                parent.insert(key, value.clone());
+            }
+        }
+        after
     }
 
     #[test]
-    fn other_pod_level_settings_stay() {
-        let pod =
-            json!({"spec": {"securityContext": {"runAsUser": 7}, "containers": [{"name": "c"}]}});
-        let (_, pod) = run(&pod, "default", &default_view());
-        assert_eq!(
-            pod["spec"]["securityContext"],
-            json!({"runAsUser": 7, "seccompProfile": {"type": "RuntimeDefault"}})
-        );
-    }
-
-    #[test]
-    fn a_null_security_context_counts_as_none() {
-        let pod = json!({"spec": {"securityContext": null, "containers": [{"name": "c", "securityContext": null}]}});
-        let (_, pod) = run(&pod, "default", &default_view());
-        assert_eq!(
-            pod["spec"]["securityContext"]["seccompProfile"]["type"],
-            "RuntimeDefault"
-        );
-    }
-
-    #[test]
-    fn a_pod_that_states_its_own_keeps_it() {
-        for profile in [
-            json!({"type": "Unconfined"}),
-            json!({"type": "RuntimeDefault"}),
-            json!({"type": "Localhost", "localhostProfile": "x.json"}),
-        ] {
-            let pod = json!({"spec": {"securityContext": {"seccompProfile": profile}, "containers": [{"name": "c"}]}});
-            let (decision, after) = run(&pod, "default", &default_view());
-            assert_eq!(decision.reason, Reason::AlreadySet);
-            assert_eq!(after, pod);
+    fn every_case_of_the_table_is_decided_as_it_says() {
+        let table = table();
+        assert!(table.cases.len() >= 60, "only {}", table.cases.len());
+        let default = vec!["default".to_owned()];
+        for case in &table.cases {
+            let view = table.view(case.policies.as_ref().unwrap_or(&default));
+            let namespace = case.namespace.as_deref().unwrap_or("default");
+            let pod: Pod = serde_json::from_value(case.pod.clone()).unwrap();
+            let decision = decide(&pod, namespace, &view);
+            let name = &case.name;
+            assert_eq!(decision.reason.word(), case.reason, "{name}");
+            let after = patched(&case.pod, &decision.patch);
+            assert_eq!(after, changed(&case.pod, &case.changes), "{name}");
+            assert_eq!(
+                decision.warnings.len(),
+                case.warnings.len(),
+                "{name}: {:?}",
+                decision.warnings
+            );
+            for (warning, part) in decision.warnings.iter().zip(&case.warnings) {
+                assert!(warning.contains(part), "{name}: {warning}");
+            }
+            let pod: Pod = serde_json::from_value(after.clone()).unwrap();
+            let again = decide(&pod, namespace, &view);
+            assert!(
+                again.patch.is_empty(),
+                "{name}: a second pass changes {after}"
+            );
         }
     }
 
     #[test]
-    fn containers_that_state_their_own_keep_it_while_others_inherit() {
-        let own =
-            json!({"name": "own", "securityContext": {"seccompProfile": {"type": "Unconfined"}}});
-        let pod = json!({"spec": {"containers": [own, {"name": "bare"}]}});
-        let (decision, after) = run(&pod, "default", &default_view());
-        assert_eq!(decision.reason, Reason::Injected);
-        assert_eq!(after["spec"]["containers"], pod["spec"]["containers"]);
-        assert_eq!(
-            after["spec"]["securityContext"]["seccompProfile"]["type"],
-            "RuntimeDefault"
-        );
+    fn the_table_s_cases_have_names_of_their_own_and_use_every_policy() {
+        let table = table();
+        let names: std::collections::BTreeSet<_> =
+            table.cases.iter().map(|case| &case.name).collect();
+        assert_eq!(names.len(), table.cases.len());
+        for policy in table.policies.keys().filter(|name| *name != "default") {
+            let uses = |case: &Case| case.policies.iter().flatten().any(|name| name == policy);
+            assert!(table.cases.iter().any(uses), "{policy}");
+        }
     }
 
     #[test]
-    fn a_pod_whose_containers_all_state_their_own_is_left_alone() {
-        let own = json!({"name": "own", "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}});
-        let pod = json!({"spec": {"containers": [own.clone()], "initContainers": [own]}});
+    fn a_decision_names_the_policies_that_speak_of_the_pod_and_what_each_does() {
+        let table = table();
+        let all = ["observe", "nginx", "web", "override", "default"].map(str::to_owned);
+        let view = table.view(&all);
+        let pod = json!({"spec": {"containers": [{"name": "a", "image": "nginx"}, {"name": "b"}]}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let decision = decide(&pod, "default", &view);
+        let effects: Vec<_> = decision
+            .policies
+            .iter()
+            .map(|(policy, effect)| (policy.name.as_str(), *effect))
+            .collect();
         assert_eq!(
-            run(&pod, "default", &default_view()).0.reason,
-            Reason::AlreadySet
-        );
-    }
-
-    #[test]
-    fn an_init_container_without_a_profile_counts() {
-        let own = json!({"name": "own", "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}});
-        let pod = json!({"spec": {"containers": [own], "initContainers": [{"name": "init"}]}});
-        assert_eq!(
-            run(&pod, "default", &default_view()).0.reason,
-            Reason::Injected
-        );
-    }
-
-    #[test]
-    fn windows_mirror_and_excluded_pods_are_left_alone() {
-        let view = default_view();
-        let windows = json!({"spec": {"os": {"name": "windows"}, "containers": [{"name": "c"}]}});
-        assert_eq!(run(&windows, "default", &view).0.reason, Reason::Windows);
-        let mirror = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}, "spec": {"containers": [{"name": "c"}]}});
-        assert_eq!(run(&mirror, "default", &view).0.reason, Reason::MirrorPod);
-        assert_eq!(
-            run(&bare(), "kube-system", &view).0.reason,
-            Reason::NamespaceExcluded
-        );
-        assert_eq!(
-            run(&bare(), "out", &view).0.reason,
-            Reason::NamespaceExcluded
-        );
-    }
-
-    #[test]
-    fn without_a_policy_nothing_happens() {
-        assert_eq!(
-            run(&bare(), "default", &view(&[])).0.reason,
-            Reason::NoPolicy
-        );
-    }
-
-    #[test]
-    fn the_highest_priority_wins_then_the_name() {
-        let localhost = |name: &str, priority: i32| json!({"priority": priority, "profile": {"type": "Localhost", "name": name}});
-        let v = view(&[
-            ("b", localhost("bb", 5)),
-            ("a", localhost("aa", 5)),
-            ("z", localhost("zz", 1)),
-        ]);
-        let (_, pod) = run(&bare(), "default", &v);
-        assert_eq!(
-            pod["spec"]["securityContext"]["seccompProfile"]["localhostProfile"],
-            "profiles/aa.json"
-        );
-    }
-
-    #[test]
-    fn selectors_choose_by_namespace_and_pod_labels() {
-        let v = view(&[
-            ("default", json!({"profile": {"type": "RuntimeDefault"}})),
-            (
-                "web",
-                json!({
-                    "priority": 10, "namespaceSelector": {"matchLabels": {"team": "web"}},
-                    "podSelector": {"matchLabels": {"app": "shop"}},
-                    "profile": {"type": "Localhost", "name": "no-chmod"},
-                }),
-            ),
-        ]);
-        let shop = json!({"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [{"name": "c"}]}});
-        let profile = |pod: &Value, namespace| {
-            run(pod, namespace, &v).1["spec"]["securityContext"]["seccompProfile"]["type"].clone()
-        };
-        assert_eq!(profile(&shop, "web"), "Localhost");
-        assert_eq!(profile(&shop, "default"), "RuntimeDefault");
-        assert_eq!(profile(&bare(), "web"), "RuntimeDefault");
-    }
-
-    #[test]
-    fn a_namespace_can_be_selected_by_its_name_on_any_kubernetes() {
-        let v = view(&[(
-            "p",
-            json!({
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}}, "profile": {"type": "RuntimeDefault"},
-            }),
-        )]);
-        assert_eq!(run(&bare(), "default", &v).0.reason, Reason::Injected);
-        assert_eq!(run(&bare(), "web", &v).0.reason, Reason::NoPolicy);
-    }
-
-    #[test]
-    fn observe_says_what_it_would_do_and_lower_policies_still_apply() {
-        let v = view(&[
-            (
-                "trial",
-                json!({"priority": 10, "mode": "Observe", "profile": {"type": "Localhost", "name": "no-chmod"}}),
-            ),
-            ("default", json!({"profile": {"type": "RuntimeDefault"}})),
-        ]);
-        let (decision, pod) = run(&bare(), "default", &v);
-        assert_eq!(
-            pod["spec"]["securityContext"]["seccompProfile"]["type"],
-            "RuntimeDefault"
-        );
-        assert_eq!(
-            decision.warnings,
+            effects,
             [
-                "SeccompPolicy \"trial\" (Observe) would set Localhost profiles/no-chmod.json on this pod"
+                ("observe", Effect::WouldChange),
+                ("nginx", Effect::Changes),
+                ("override", Effect::Changes)
             ]
         );
     }
 
     #[test]
-    fn observe_is_silent_about_a_pod_that_a_legacy_annotation_covers() {
-        let v = view(&[(
-            "trial",
-            json!({"mode": "Observe", "profile": {"type": "RuntimeDefault"}}),
-        )]);
-        let pod = json!({
-            "metadata": {"annotations": {"seccomp.security.alpha.kubernetes.io/pod": "runtime/default"}},
-            "spec": {"containers": [{"name": "c"}]},
-        });
-        let (decision, after) = run(&pod, "default", &v);
-        assert!(decision.warnings.is_empty());
-        assert_eq!(after, pod);
+    fn reasons_have_words_of_their_own() {
+        let words: std::collections::BTreeSet<_> = Reason::ALL.map(Reason::word).into();
+        assert_eq!(words.len(), Reason::ALL.len());
     }
 
-    #[test]
-    fn an_explicit_unconfined_is_replaced_only_when_a_policy_overrides_it() {
-        let v = view(&[(
-            "p",
-            json!({"overrideUnconfined": true, "profile": {"type": "RuntimeDefault"}}),
-        )]);
-        let unconfined = json!({"seccompProfile": {"type": "Unconfined"}});
-        let pod = json!({"spec": {"securityContext": unconfined, "containers": [{"name": "c", "securityContext": unconfined}]}});
-        let (_, after) = run(&pod, "default", &v);
-        assert_eq!(
-            after["spec"]["securityContext"]["seccompProfile"]["type"],
-            "RuntimeDefault"
-        );
-        assert_eq!(
-            after["spec"]["containers"][0]["securityContext"]["seccompProfile"]["type"],
-            "RuntimeDefault"
-        );
+    fn profile() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(json!({"type": "RuntimeDefault"})),
+            Just(json!({"type": "Unconfined"})),
+            Just(json!({"type": "Localhost", "localhostProfile": "profiles/web.json"})),
+        ]
     }
 
-    #[test]
-    fn legacy_annotations_become_fields_and_are_dropped() {
-        let pod = json!({
-            "metadata": {"annotations": {
-                "seccomp.security.alpha.kubernetes.io/pod": "localhost/profiles/no-chmod.json",
-                "container.seccomp.security.alpha.kubernetes.io/c": "runtime/default",
-                "other": "stays",
-            }},
-            "spec": {"containers": [{"name": "c"}]},
-        });
-        let (decision, after) = run(&pod, "default", &default_view());
-        assert_eq!(after["metadata"]["annotations"], json!({"other": "stays"}));
-        assert_eq!(
-            after["spec"]["securityContext"]["seccompProfile"]["localhostProfile"],
-            "profiles/no-chmod.json"
-        );
-        assert_eq!(
-            after["spec"]["containers"][0]["securityContext"]["seccompProfile"]["type"],
-            "RuntimeDefault"
-        );
-        assert!(decision.warnings.is_empty());
+    fn context() -> impl Strategy<Value = Option<Value>> {
+        let some =
+            (prop::option::of(profile()), any::<bool>()).prop_map(|(profile, privileged)| {
+                let mut context = json!({});
+                if let Some(profile) = profile {
+                    context["seccompProfile"] = profile;
+                }
+                if privileged {
+                    context["privileged"] = true.into();
+                }
+                context
+            });
+        prop::option::of(some)
     }
 
-    #[test]
-    fn an_annotation_that_contradicts_its_field_is_dropped_with_a_warning() {
-        let pod = json!({
-            "metadata": {"annotations": {"seccomp.security.alpha.kubernetes.io/pod": "unconfined"}},
-            "spec": {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}, "containers": [{"name": "c"}]},
-        });
-        let (decision, after) = run(&pod, "default", &default_view());
-        assert_eq!(after["metadata"]["annotations"], json!({}));
-        assert_eq!(decision.warnings.len(), 1);
+    fn image() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "nginx",
+            "nginx:1.27",
+            "redis",
+            "ghcr.io/a/b@sha256:1",
+            "",
+        ])
     }
 
-    #[test]
-    fn profiles_that_are_missing_or_not_ready_are_warned_about() {
-        let stating = |path: &str| json!({"spec": {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": path}}, "containers": [{"name": "c"}]}});
-        let warnings = |path| run(&stating(path), "default", &default_view()).0.warnings;
-        assert!(warnings("profiles/no-chmod.json").is_empty());
-        assert!(warnings("profiles/late.json")[0].contains("not ready"));
-        assert!(warnings("profiles/absent.json")[0].contains("no SeccompProfile \"absent\""));
-        assert!(warnings("profiles/absent")[0].contains("not the path"));
-        assert!(
-            warnings("elsewhere/x.json").is_empty(),
-            "other folders are somebody else's"
-        );
+    prop_compose! {
+        fn container(name: &'static str)(context in context(), image in image()) -> Value {
+            let mut container = json!({"name": name, "image": image});
+            if let Some(context) = context {
+                container["securityContext"] = context;
+            }
+            container
+        }
     }
 
-    #[test]
-    fn a_privileged_container_is_warned_about_when_the_pod_gets_a_profile() {
-        let pod = json!({"spec": {"containers": [{"name": "c", "securityContext": {"privileged": true}}]}});
-        let (decision, _) = run(&pod, "default", &default_view());
-        assert!(decision.warnings[0].contains("\"c\" is privileged"));
+    prop_compose! {
+        fn pod()(
+            context in context(), a in container("a"), b in container("b"), init in prop::option::of(container("i")),
+            annotations in prop::collection::btree_map(
+                prop::sample::select(vec![
+                    "seccomp.security.alpha.kubernetes.io/pod", "container.seccomp.security.alpha.kubernetes.io/a",
+                    "container.seccomp.security.alpha.kubernetes.io/i", "other",
+                ]),
+                prop::sample::select(vec!["runtime/default", "unconfined", "localhost/profiles/web.json", "nonsense"]), 0..3),
+        ) -> Value {
+            let mut pod = json!({"metadata": {"labels": {"app": "shop"}, "annotations": annotations}, "spec": {"containers": [a, b]}});
+            if let Some(context) = context {
+                pod["spec"]["securityContext"] = context;
+            }
+            if let Some(init) = init {
+                pod["spec"]["initContainers"] = json!([init]);
+            }
+            pod
+        }
+    }
+
+    prop_compose! {
+        fn policy()(
+            priority in -2..2, observe in prop::bool::weighted(0.2), override_unconfined in any::<bool>(),
+            images in prop::collection::vec(prop::sample::select(vec!["nginx", "*:1.*", "ghcr.io/*"]), 0..2),
+            profile in prop::sample::select(vec![
+                json!({"type": "RuntimeDefault"}), json!({"type": "Unconfined"}), json!({"type": "Localhost", "name": "no-chmod"}),
+            ]),
+            selector in prop::option::weighted(0.3, prop::sample::select(vec!["shop", "other"])),
+        ) -> SeccompPolicySpec {
+            let mode = if observe { "Observe" } else { "Enforce" };
+            let mut spec = json!({
+                "priority": priority, "mode": mode, "overrideUnconfined": override_unconfined, "images": images, "profile": profile,
+            });
+            if let Some(app) = selector {
+                spec["podSelector"] = json!({"matchLabels": {"app": app}});
+            }
+            serde_json::from_value(spec).unwrap()
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn a_second_pass_over_the_own_output_changes_nothing(
+            pod in pod(), policies in prop::collection::vec(policy(), 0..6),
+        ) {
+            let mut view = View::new("profiles", []);
+            for (index, spec) in policies.into_iter().enumerate() {
+                view.policy(&format!("p{index}"), spec);
+            }
+            let read: Pod = serde_json::from_value(pod.clone()).unwrap();
+            let first = decide(&read, "default", &view);
+            let after = patched(&pod, &first.patch);
+            let read: Pod = serde_json::from_value(after.clone()).unwrap();
+            let second = decide(&read, "default", &view);
+            prop_assert!(second.patch.is_empty(), "{:?} changes {}", second.patch, after);
+        }
+
+        #[test]
+        fn only_seccomp_profiles_and_legacy_annotations_ever_change(
+            pod in pod(), policies in prop::collection::vec(policy(), 0..6),
+        ) {
+            let mut view = View::new("profiles", []);
+            for (index, spec) in policies.into_iter().enumerate() {
+                view.policy(&format!("p{index}"), spec);
+            }
+            let read: Pod = serde_json::from_value(pod.clone()).unwrap();
+            let without = |mut pod: Value| {
+                pod["metadata"]["annotations"].as_object_mut().unwrap().retain(|key, _| !key.contains("seccomp"));
+                let spec = pod["spec"].as_object_mut().unwrap();
+                let mut places = vec![spec];
+                while let Some(place) = places.pop() {
+                    if let Some(context) = place.get_mut("securityContext") {
+                        context.as_object_mut().unwrap().remove("seccompProfile");
+                        if context.as_object().unwrap().is_empty() {
+                            place.remove("securityContext");
+                        }
+                    }
+                    for (key, value) in place.iter_mut() {
+                        if key.ends_with("ontainers") {
+                            places.extend(value.as_array_mut().unwrap().iter_mut().filter_map(Value::as_object_mut));
+                        }
+                    }
+                }
+                pod
+            };
+            let after = patched(&pod, &decide(&read, "default", &view).patch);
+            prop_assert_eq!(without(after), without(pod));
+        }
     }
 }

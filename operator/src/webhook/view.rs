@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::api::{Mode, ProfileName, ProfileType, SeccompPolicySpec};
+use super::pod::SeccompProfile;
+use crate::api::{ImagePattern, ProfileName, ProfileType, SeccompPolicySpec};
 use crate::kubernetes::Listing;
 use crate::profile::{Defined, Library};
 
@@ -19,6 +20,10 @@ pub struct Policy {
     pub name: String,
     /// What it says.
     pub spec: SeccompPolicySpec,
+    /// Its `images`.
+    pub images: Vec<ImagePattern>,
+    /// What it writes into a pod's `seccompProfile`.
+    pub profile: SeccompProfile,
 }
 
 /// The kinds that a view is fed with.
@@ -93,8 +98,14 @@ impl View {
         self.listings[Kind::Policy as usize].saw(name);
         self.gone(Kind::Policy, name);
         if spec.problems().is_empty() {
+            let images = spec
+                .images
+                .iter()
+                .flat_map(|image| ImagePattern::parse(image));
             self.policies.push(Policy {
                 name: name.to_owned(),
+                images: images.collect(),
+                profile: self.profile_of(&spec),
                 spec,
             });
             self.policies.sort_by(|a, b| {
@@ -151,7 +162,7 @@ impl View {
         self.excluded.contains(namespace) || self.namespaces.get(namespace).is_some_and(opted_out)
     }
 
-    /// The policies that select a pod, in the order of their precedence, up to the first that is enforced.
+    /// The policies that select a pod by its namespace and labels, in the order of their precedence.
     pub fn policies_for<'a>(
         &'a self,
         namespace: &'a str,
@@ -171,29 +182,18 @@ impl View {
                     .as_ref()
                     .is_none_or(|selector| selector.matches(labels))
         };
-        let mut enforced = false;
-        self.policies
-            .iter()
-            .filter(selects)
-            .take_while(move |policy| {
-                let before = enforced;
-                enforced |= policy.spec.mode == Mode::Enforce;
-                !before
-            })
+        self.policies.iter().filter(selects)
     }
 
-    /// What a policy writes into a pod's `seccompProfile`.
-    #[must_use]
-    pub fn profile_of(&self, policy: &Policy) -> super::mutate::SeccompProfile {
-        let path = policy
-            .spec
+    fn profile_of(&self, spec: &SeccompPolicySpec) -> SeccompProfile {
+        let path = spec
             .profile
             .name
             .as_deref()
             .map(|name| format!("{}/{name}.json", self.profiles_dir));
-        super::mutate::SeccompProfile {
-            type_: format!("{:?}", policy.spec.profile.type_),
-            localhost_profile: path.filter(|_| policy.spec.profile.type_ == ProfileType::Localhost),
+        SeccompProfile {
+            type_: format!("{:?}", spec.profile.type_),
+            localhost_profile: path.filter(|_| spec.profile.type_ == ProfileType::Localhost),
         }
     }
 
