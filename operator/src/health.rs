@@ -1,30 +1,42 @@
-//! `/livez` and `/readyz`, for kubelet.
+//! `/livez` and `/readyz`, for kubelet, and `/metrics`, for Prometheus.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse as _;
 use axum::routing::get;
+use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+
+use crate::metrics;
 
 /// Why this process is not ready, or nothing when it is. Called for each request; must not block.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// The routes: `/livez` says only that this process runs (it never depends on the API server, else an outage there would
-/// restart every agent), `/readyz` says what `ready` says.
-pub fn router(ready: Readiness) -> Router {
-    Router::new().route("/livez", get(|| async { "ok" })).route(
-        "/readyz",
-        get(move || {
-            let answer = match ready() {
-                Ok(()) => (StatusCode::OK, "ok".to_owned()),
-                Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
-            };
-            std::future::ready(answer)
-        }),
-    )
+/// restart every agent), `/readyz` says what `ready` says, `/metrics` what is registered.
+pub fn router(ready: Readiness, registry: Arc<Registry>) -> Router {
+    let readyz = move || {
+        let answer = match ready() {
+            Ok(()) => (StatusCode::OK, "ok".to_owned()),
+            Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
+        };
+        std::future::ready(answer)
+    };
+    let metrics = move || {
+        let answer = match metrics::encode(&registry) {
+            Ok(text) => ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response(),
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        };
+        std::future::ready(answer)
+    };
+    Router::new()
+        .route("/livez", get(|| async { "ok" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
 }
 
 /// Listens on all addresses, by IPv6 where the machine has it.
@@ -36,11 +48,11 @@ pub async fn listen(port: u16) -> std::io::Result<TcpListener> {
 }
 
 /// Serves the routes until dropped.
-pub async fn serve(port: u16, ready: Readiness) -> anyhow::Result<()> {
+pub async fn serve(port: u16, ready: Readiness, registry: Arc<Registry>) -> anyhow::Result<()> {
     let listener = listen(port).await.map_err(|error| {
-        anyhow::anyhow!("cannot listen on port {port} for health checks: {error}")
+        anyhow::anyhow!("cannot listen on port {port} for health checks and metrics: {error}")
     })?;
-    axum::serve(listener, router(ready)).await?;
+    axum::serve(listener, router(ready, registry)).await?;
     // axum::serve ends only with an error or a shutdown signal that it was not given; a pause keeps a loop from spinning.
     tokio::time::sleep(Duration::from_secs(1)).await;
     anyhow::bail!("the health server ended")
@@ -55,11 +67,14 @@ mod tests {
 
     async fn status(path: &str, ready: Result<(), String>) -> StatusCode {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        router(Arc::new(move || ready.clone()))
-            .oneshot(request)
-            .await
-            .unwrap()
-            .status()
+        router(
+            Arc::new(move || ready.clone()),
+            Arc::new(metrics::registry()),
+        )
+        .oneshot(request)
+        .await
+        .unwrap()
+        .status()
     }
 
     #[tokio::test]
@@ -73,5 +88,35 @@ mod tests {
             StatusCode::SERVICE_UNAVAILABLE
         );
         assert_eq!(status("/readyz", Ok(())).await, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn metrics_are_in_the_openmetrics_format() {
+        let router = router(Arc::new(|| Ok(())), Arc::new(metrics::registry()));
+        let request = Request::get("/metrics").body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert!(
+            response.headers()["content-type"]
+                .to_str()
+                .unwrap()
+                .starts_with("application/openmetrics-text")
+        );
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20)
+            .await
+            .unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        assert!(
+            text.contains("seccomp_operator_build_info{version=\""),
+            "{text}"
+        );
+        let resident = text
+            .lines()
+            .find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+        assert!(
+            resident.unwrap().parse::<u64>().unwrap() > 100_000,
+            "{text}"
+        );
+        assert!(text.contains("\nprocess_cpu_seconds_total "), "{text}");
     }
 }

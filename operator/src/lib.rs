@@ -11,6 +11,7 @@ pub mod controller;
 mod health;
 mod kubernetes;
 pub mod logging;
+mod metrics;
 pub mod profile;
 mod shutdown;
 pub mod webhook;

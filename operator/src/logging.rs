@@ -1,7 +1,20 @@
-//! Logs: structured fields and one sentence, on standard error.
+//! Logs: structured fields and one sentence, on standard error; what is logged can change while the process runs.
+//!
+//! The filter comes from a file (in a cluster a mounted ConfigMap, so that one edit reaches every pod without a restart, and
+//! nothing listens for it). Signals would need somebody who can send one, which the operator's image has no tool for; an HTTP
+//! route would let whoever reaches the port make every node log at `trace`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
+
+/// How often to look at the file.
+const EVERY: Duration = Duration::from_secs(10);
+/// No filter is longer; what is, is none.
+const LONGEST: u64 = 4096;
 
 /// How to log.
 #[derive(Args, Debug, Clone)]
@@ -9,6 +22,9 @@ pub struct LogArgs {
     /// What to log: a level (error, warn, info, debug, trace) or directives such as `info,kube=debug`
     #[arg(long, env = "RUST_LOG", default_value = "info", global = true)]
     log_level: String,
+    /// A file that holds what to log and is looked at every 10 seconds; while it is not there or is empty, --log-level counts
+    #[arg(long, env = "LOG_LEVEL_FILE", global = true, value_name = "FILE")]
+    log_level_file: Option<PathBuf>,
     /// How log lines look
     #[arg(long, env = "LOG_FORMAT", default_value = "text", global = true)]
     log_format: LogFormat,
@@ -39,28 +55,103 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     line
 }
 
+/// Changes the filter of a process that logs already.
+type Change = Box<dyn Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync>;
+
+/// What [`start`] began.
+pub struct Logging {
+    level: String,
+    file: Option<PathBuf>,
+    in_force: String,
+    change: Change,
+}
+
 /// Starts logging; call it once.
-pub fn start(args: &LogArgs) -> anyhow::Result<()> {
+pub fn start(args: &LogArgs) -> anyhow::Result<Logging> {
+    let filter = filter(&args.log_level)
+        .map_err(|error| anyhow::anyhow!("--log-level {:?}: {error}", args.log_level))?;
+    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    // The two forms are two types, and so are the handles to their filters.
+    let change: Change = match args.log_format {
+        LogFormat::Text => {
+            let subscriber = subscriber
+                .with_ansi(false)
+                .with_env_filter(filter)
+                .with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            subscriber.init();
+            Box::new(move |filter| handle.reload(filter))
+        }
+        LogFormat::Json => {
+            let subscriber = subscriber
+                .json()
+                .flatten_event(true)
+                .with_env_filter(filter)
+                .with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            subscriber.init();
+            Box::new(move |filter| handle.reload(filter))
+        }
+    };
+    let mut logging = Logging {
+        level: args.log_level.clone(),
+        file: args.log_level_file.clone(),
+        in_force: args.log_level.clone(),
+        change,
+    };
+    logging.look();
+    Ok(logging)
+}
+
+impl Logging {
+    /// Does what the file says, for as long as the process lives.
+    pub async fn follow(mut self) {
+        while self.file.is_some() {
+            tokio::time::sleep(EVERY).await;
+            self.look();
+        }
+    }
+
+    /// Brings the filter level with the file. One that means nothing changes nothing, and is complained of once.
+    fn look(&mut self) {
+        let Some(file) = &self.file else { return };
+        let wanted = read(file).unwrap_or_else(|| self.level.clone());
+        if wanted == self.in_force {
+            return;
+        }
+        match filter(&wanted) {
+            Ok(filter) => {
+                if (self.change)(filter).is_ok() {
+                    info!(filter = wanted, "what is logged has changed");
+                }
+            }
+            Err(error) => {
+                warn!(file = %file.display(), filter = wanted, error, "the filter of logs cannot be used; the old one stays");
+            }
+        }
+        self.in_force = wanted;
+    }
+}
+
+/// What the file says, if anything.
+fn read(file: &Path) -> Option<String> {
+    if std::fs::metadata(file).ok()?.len() > LONGEST {
+        return None;
+    }
+    let text = std::fs::read_to_string(file).ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn filter(level: &str) -> Result<EnvFilter, String> {
     // On an answer that it cannot read, kube's client logs all of it at WARN: megabytes, and Secrets among them.
-    let quiet = if args.log_level.contains("kube_client") {
+    let quiet = if level.contains("kube_client") {
         ""
     } else {
         ",kube_client=error"
     };
-    let filter = EnvFilter::try_new(format!("{}{quiet}", args.log_level)).map_err(|error| {
-        anyhow::anyhow!(
-            "--log-level {:?}: {error}; use for example `info` or `info,kube=debug`",
-            args.log_level
-        )
-    })?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match args.log_format {
-        LogFormat::Text => subscriber.with_ansi(false).init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).init(),
-    }
-    Ok(())
+    EnvFilter::try_new(format!("{level}{quiet}"))
+        .map_err(|error| format!("{error}; use for example `info` or `info,kube=debug`"))
 }
 
 #[cfg(test)]
@@ -76,5 +167,43 @@ mod tests {
             chain(&Outer(std::io::Error::other("the inner"))),
             "the outer: the inner"
         );
+    }
+
+    #[test]
+    fn the_file_counts_while_it_says_something_that_can_be_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("filter");
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let tell = seen.clone();
+        let mut logging = Logging {
+            level: "info".into(),
+            file: Some(file.clone()),
+            in_force: "info".into(),
+            change: Box::new(move |filter| {
+                tell.lock().unwrap().push(filter.to_string());
+                Ok(())
+            }),
+        };
+        let mut look = |content: Option<&str>| {
+            match content {
+                Some(content) => std::fs::write(&file, content).unwrap(),
+                None => std::fs::remove_file(&file).unwrap(),
+            }
+            logging.look();
+            std::mem::take(&mut *seen.lock().unwrap())
+        };
+        assert_eq!(look(Some("debug\n")), ["kube_client=error,debug"]);
+        assert!(look(Some(" debug ")).is_empty(), "nothing new");
+        assert!(
+            look(Some("seccomp_operator=loud")).is_empty(),
+            "it means nothing"
+        );
+        assert_eq!(
+            look(Some("warn,kube_client=info")),
+            ["kube_client=info,warn"]
+        );
+        assert_eq!(look(None), ["kube_client=error,info"]);
+        assert!(look(Some("")).is_empty());
+        assert!(look(Some(&"x".repeat(5000))).is_empty());
     }
 }

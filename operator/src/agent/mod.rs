@@ -5,6 +5,7 @@
 
 mod drift;
 mod ledger;
+pub(crate) mod metrics;
 mod node;
 mod publish;
 mod render;
@@ -28,11 +29,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
 use crate::api::{ProfileName, SeccompProfile, StoredProfile};
-use crate::kubernetes::{Backoff, Change, Watched, client, resource_version, watch_as};
+use crate::kubernetes::{Backoff, Change, Requests, Watched, client, resource_version, watch_as};
 use crate::logging::chain;
 use crate::profile::{Library, Target};
 use crate::{health, shutdown};
 use drift::{Drift, Touched};
+use metrics::Metrics;
 use state::{Seen, State};
 use store::{Done, Edit, Store, StoreError};
 
@@ -60,14 +62,16 @@ pub struct AgentArgs {
     /// The folder below it that the profiles go to
     #[arg(long, env = "PROFILES_DIR", default_value = "profiles", value_parser = crate::args::profiles_dir)]
     profiles_dir: String,
-    /// Port for /livez and /readyz
+    /// Port for /livez, /readyz and /metrics
     #[arg(long, env = "HEALTH_PORT", default_value_t = 8082)]
     health_port: u16,
 }
 
 /// Runs until it is told to stop.
 pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
-    let client = client()
+    let mut registry = crate::metrics::registry();
+    let metrics = Metrics::new(&mut registry);
+    let client = client(&Requests::new(&mut registry))
         .await
         .context("cannot find out how to reach the API server")?;
     let store = Store::new(&args.seccomp_root, args.profiles_dir.as_ref());
@@ -95,11 +99,13 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         level,
         target: node::target()?,
         reports,
+        metrics: metrics.clone(),
     };
+    let registry = Arc::new(registry);
     tokio::select! {
         ended = agent.run(Api::all(client.clone())) => ended,
-        ended = health::serve(args.health_port, ready) => ended,
-        () = publish::publish(client, args.node_name, published) => anyhow::bail!("the publisher ended"),
+        ended = health::serve(args.health_port, ready, registry) => ended,
+        () = publish::publish(client, args.node_name, published, metrics) => anyhow::bail!("the publisher ended"),
         () = shutdown::requested() => {
             info!("the agent stops; the files stay");
             Ok(())
@@ -117,6 +123,7 @@ struct Agent {
     level: Arc<AtomicBool>,
     target: Target,
     reports: channel::Sender<Option<state::Report>>,
+    metrics: Metrics,
 }
 
 impl Agent {
@@ -131,28 +138,37 @@ impl Agent {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let mut retry_at: Option<Instant> = None;
         loop {
-            tokio::select! {
+            // When this process learnt of what it is about to do.
+            let learnt = tokio::select! {
                 change = changes.next() => {
+                    let learnt = Instant::now();
                     self.observe(change.context("the watch of SeccompProfiles ended")?);
                     for _ in 1..BATCH {
                         let Some(Some(change)) = changes.next().now_or_never() else { break };
                         self.observe(change);
                     }
+                    learnt
                 }
                 Some(touched) = OptionFuture::from(self.drift.as_mut().map(Drift::touched)) => {
+                    let learnt = Instant::now();
                     match touched.context("the watch of the profiles folder failed")? {
                         Touched::Everything => self.state.resync(),
                         Touched::Files(names) => names.iter().filter_map(|name| name.strip_suffix(".json")).for_each(|name| self.state.touched(name)),
                     }
                     sleep(DRIFT_PAUSE).await;
+                    learnt
                 }
-                _ = resync.tick() => self.state.resync(),
+                learnt = resync.tick() => {
+                    self.state.resync();
+                    learnt
+                }
                 () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => {
                     retry_at = None;
                     self.state.retry();
+                    Instant::now()
                 }
-            }
-            self.settle().await?;
+            };
+            self.settle(learnt).await?;
             if !self.state.has_failures() {
                 backoff.succeed();
                 retry_at = None;
@@ -202,8 +218,8 @@ impl Agent {
         }
     }
 
-    /// Brings the disk level with the state, and says so.
-    async fn settle(&mut self) -> anyhow::Result<()> {
+    /// Brings the disk level with the state, and says so. `learnt`: when this process learnt of what is due.
+    async fn settle(&mut self, learnt: Instant) -> anyhow::Result<()> {
         self.render().await;
         let Some(store) = &self.store else {
             anyhow::bail!("the file store was lost")
@@ -223,12 +239,14 @@ impl Agent {
             self.store = Some(store);
             for (edit, outcome) in edits.iter().zip(&outcomes) {
                 log(edit, outcome);
+                self.metrics.edited(outcome, learnt.elapsed());
             }
             if let Some(Err(gone @ StoreError::Gone)) = outcomes.first() {
                 // A new start mounts the folder that has the name now.
                 return Err(gone.clone().into());
             }
             for profile in self.state.record(&edits, &outcomes) {
+                self.metrics.repaired();
                 warn!(
                     profile = profile.as_str(),
                     "somebody else changed the profile's file; it was put right"
@@ -243,8 +261,11 @@ impl Agent {
             warn!(%error, "the profiles folder cannot be watched; changes to it are only found every {RESYNC:?}");
             self.drift = None;
         }
-        self.level.store(self.state.is_level(), Ordering::Relaxed);
+        let level = self.state.is_level();
+        self.level.store(level, Ordering::Relaxed);
         let report = self.state.report();
+        let (wanted, ready) = self.state.counts();
+        self.metrics.stands(wanted, ready, level, report.as_ref());
         self.reports.send_if_modified(|last| {
             let changed = *last != report;
             *last = report;

@@ -14,6 +14,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
+use super::metrics::Metrics;
 use super::node;
 use super::state::Report;
 use crate::api::{GROUP, SeccompNode};
@@ -30,7 +31,12 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const MOST_FAILURES: usize = 1000;
 
 /// Publishes every report that `reports` holds, until its sender is gone. Whoever deletes the SeccompNode gets it back.
-pub async fn publish(client: Client, node: String, mut reports: Receiver<Option<Report>>) {
+pub async fn publish(
+    client: Client,
+    node: String,
+    mut reports: Receiver<Option<Report>>,
+    metrics: Metrics,
+) {
     let api: Api<SeccompNode> = Api::all(client.clone());
     let mut failing = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     let mut pause = Backoff::new(PAUSE.0, PAUSE.1);
@@ -41,7 +47,9 @@ pub async fn publish(client: Client, node: String, mut reports: Receiver<Option<
     loop {
         let report = reports.borrow_and_update().clone();
         if let Some(report) = report.filter(|report| published.as_ref() != Some(report)) {
-            match write(&api, &node, &report).await {
+            let written = write(&api, &node, &report).await;
+            metrics.reported(written.is_ok());
+            match written {
                 Ok(()) => {
                     debug!(
                         level = report.level,

@@ -254,6 +254,18 @@ impl State {
         self.listed && !self.listing.is_open() && self.stale.is_empty() && self.due.is_empty()
     }
 
+    /// How many profiles the node should have, and of how many it has the newest generation.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let ready = |wanted: &&Wanted| {
+            wanted.settled && wanted.invalid.is_none() && wanted.failed.is_none()
+        };
+        (
+            self.wanted.len(),
+            self.wanted.values().filter(ready).count(),
+        )
+    }
+
     /// What to say now; nothing before the first full list. Call it when nothing is stale and no edit is due.
     pub fn report(&mut self) -> Option<Report> {
         if !self.listed {
@@ -454,6 +466,7 @@ mod tests {
         assert_eq!(report.level, 12);
         assert_eq!(report.failures[0].reason, "Invalid");
         assert_eq!(report.failures[0].message, "spec.profile: no");
+        assert_eq!(state.counts(), (1, 0));
     }
 
     #[test]

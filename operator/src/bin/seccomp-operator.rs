@@ -40,19 +40,19 @@ fn main() -> anyhow::Result<()> {
     let run = match cli.command {
         Command::Crds { out } => return crds(out.as_deref()),
         Command::Agent(args) => {
-            logging::start(&cli.log)?;
+            let logging = logging::start(&cli.log)?;
             // One thread is plenty for a watch and a few files, and it is what keeps an idle agent small.
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?
-                .block_on(agent::run(args))
+                .block_on(while_following(logging, agent::run(args)))
         }
         Command::Controller(args) => {
-            logging::start(&cli.log)?;
+            let logging = logging::start(&cli.log)?;
             tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()?
-                .block_on(controller::run(*args))
+                .block_on(while_following(logging, controller::run(*args)))
         }
     };
     if let Err(error) = &run {
@@ -62,6 +62,14 @@ fn main() -> anyhow::Result<()> {
         std::process::exit(1);
     }
     Ok(())
+}
+
+async fn while_following(
+    logging: logging::Logging,
+    run: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    tokio::spawn(logging.follow());
+    run.await
 }
 
 fn crds(out: Option<&std::path::Path>) -> anyhow::Result<()> {

@@ -60,6 +60,27 @@ struct Report {
     failures: BTreeMap<String, (String, String)>,
 }
 
+/// How things stand, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Profiles whose newest generation is on every node that it should be on, by their status.
+    pub ready: usize,
+    /// Profiles that some node could not take.
+    pub failed: usize,
+    /// Profiles whose newest generation means nothing.
+    pub invalid: usize,
+    /// The other profiles.
+    pub progressing: usize,
+    /// Nodes that are level with every profile's newest generation.
+    pub level: usize,
+    /// Nodes that are not yet.
+    pub behind: usize,
+    /// Nodes whose agent is gone, or runs and has not said a word.
+    pub silent: usize,
+    /// Profiles whose status may have to be written.
+    pub dirty: usize,
+}
+
 /// A profile's status that should be written.
 #[derive(Debug, PartialEq)]
 pub struct Wanted {
@@ -341,6 +362,42 @@ impl Index {
             .map(|first| self.dirty.split_off(&first))
             .unwrap_or_default();
         std::mem::replace(&mut self.dirty, rest)
+    }
+
+    /// How things stand, in numbers.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        let newest = self.by_revision.last().map_or(0, |(revision, _)| *revision);
+        let mut census = Census {
+            dirty: self.dirty.len(),
+            ..Census::default()
+        };
+        for profile in self.profiles.values() {
+            let conditions = &profile.seen.status.conditions;
+            let ready = conditions
+                .iter()
+                .find(|condition| condition.type_ == condition::READY)
+                .filter(|_| {
+                    profile.seen.status.observed_generation == Some(profile.seen.generation)
+                });
+            let count = match ready {
+                Some(ready) if ready.status == "True" => &mut census.ready,
+                Some(ready) if ready.reason == "Failed" => &mut census.failed,
+                Some(ready) if ready.reason == "NotAccepted" => &mut census.invalid,
+                _ => &mut census.progressing,
+            };
+            *count += 1;
+        }
+        for node in self.nodes.keys() {
+            let count = match (self.reports.get(node), self.running.contains_key(node)) {
+                (Some(report), true) if report.level >= newest => &mut census.level,
+                (Some(_), true) => &mut census.behind,
+                (Some(_), false) | (None, true) => &mut census.silent,
+                (None, false) => continue,
+            };
+            *count += 1;
+        }
+        census
     }
 
     /// A profile's status should be looked at again.
@@ -718,6 +775,53 @@ mod tests {
         assert_eq!((holds.as_str(), reason.as_str()), ("False", "Failed"));
         assert!(message.contains("1 of 2") && message.contains("n1: No space left on device"));
         assert_eq!(status(&index).failures.len(), 1);
+    }
+
+    #[test]
+    fn a_census_counts_each_profile_and_each_node_once() {
+        let mut index = cluster();
+        index.node("n3", "u3", true);
+        index.node("n4", "u4", true);
+        index.agent("agent-n4", Some("n4"));
+        index.report("n1", &report(10, &[]));
+        index.report("n2", &report(9, &[]));
+        let census = index.census();
+        assert_eq!(
+            (census.level, census.behind, census.silent),
+            (1, 1, 1),
+            "n3 runs no agent and is not asked for one"
+        );
+        let with = |name: &str, index: &mut Index, of: SeccompProfileStatus| {
+            let mut seen = seen(1, 10);
+            seen.status = of;
+            index.profile(name, seen, valid);
+        };
+        let progressing = status(&index);
+        index.gone(Kind::Agent, "agent-n4");
+        index.report("n2", &report(10, &[]));
+        let ready = status(&index);
+        index.report("n2", &report(10, &[("a", "no")]));
+        let failed = status(&index);
+        index.profile("bad", seen(1, 10), || Err("no".into()));
+        let invalid = index.status("bad", &index.profiles["bad"], now());
+        let mut stale = ready.clone();
+        stale.observed_generation = Some(0);
+        with("a", &mut index, ready);
+        with("b", &mut index, failed);
+        with("c", &mut index, progressing);
+        with("d", &mut index, stale);
+        with("bad", &mut index, invalid);
+        let census = index.census();
+        assert_eq!(
+            (
+                census.ready,
+                census.failed,
+                census.invalid,
+                census.progressing
+            ),
+            (1, 1, 1, 2)
+        );
+        assert_eq!(census.dirty, 5);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod certificates;
 mod default_policy;
 mod feed;
 pub mod index;
+pub(crate) mod metrics;
 mod nodes;
 mod status;
 
@@ -23,13 +24,14 @@ use tokio::sync::{Notify, watch};
 use tracing::info;
 
 use crate::api::SeccompPolicySpec;
-use crate::kubernetes::client;
 use crate::kubernetes::leader::{self, Role};
+use crate::kubernetes::{Requests, client};
 use crate::webhook::certificate::Serving;
 use crate::webhook::server::{self, Admission};
 use crate::webhook::view::View;
 use crate::{health, shutdown};
 use index::Index;
+use metrics::Metrics;
 
 /// Everything this process writes to the cluster, but for its Lease, carries this field manager.
 const MANAGER: &str = "seccomp-operator";
@@ -105,7 +107,7 @@ pub struct ControllerArgs {
     /// The folder below kubelet's seccomp folder that the agents use
     #[arg(long, env = "PROFILES_DIR", default_value = "profiles", value_parser = crate::args::profiles_dir)]
     profiles_dir: String,
-    /// Port for /livez and /readyz
+    /// Port for /livez, /readyz and /metrics
     #[arg(long, env = "HEALTH_PORT", default_value_t = 8081)]
     health_port: u16,
 }
@@ -118,6 +120,7 @@ struct Shared {
     /// Told when the index has something to write.
     changed: Notify,
     ready: Readiness,
+    metrics: Metrics,
 }
 
 /// What has to be so before this replica takes reviews.
@@ -154,7 +157,8 @@ impl Readiness {
 
 /// Runs until it is told to stop, or until it can no longer do its work.
 pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
-    let client = client()
+    let mut registry = crate::metrics::registry();
+    let client = client(&Requests::new(&mut registry))
         .await
         .context("cannot find out how to reach the API server")?;
     let excluded = args
@@ -171,8 +175,11 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
         serving: Arc::new(Serving::default()),
         changed: Notify::new(),
         ready: Readiness::default(),
+        metrics: Metrics::new(&mut registry),
     });
     let (elected, role) = watch::channel(Role::default());
+    metrics::register_census(&mut registry, &shared, &role);
+    let registry = Arc::new(registry);
     let (stopping, stopped) = watch::channel(false);
     let (drained, closed) = watch::channel(false);
     let stop = |mut stopped: watch::Receiver<bool>| async move {
@@ -217,7 +224,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
             ended = nodes::run(&client, &shared, role.clone()) => ended,
             ended = certificates::run(&client, &args, &shared, role.clone()) => ended,
             ended = default_policy::run(&client, args.default_policy.as_ref(), &shared, role.clone()) => ended,
-            ended = health::serve(args.health_port, readiness) => ended,
+            ended = health::serve(args.health_port, readiness, registry) => ended,
         }
     };
     let until_stopped = async {

@@ -71,6 +71,7 @@ pub async fn run(
                 .await;
             let mut again = later;
             for (outcome, name) in written {
+                shared.metrics.wrote(&outcome);
                 let pause = match outcome {
                     Ok(()) => PAUSE,
                     Err(error) if error.is_not_found() || error.is_conflict() => continue,

@@ -4,13 +4,18 @@
 
 mod backoff;
 pub mod leader;
+mod requests;
 mod watch;
 mod write;
 
 pub use backoff::Backoff;
+pub use requests::Requests;
+#[cfg(test)]
+pub use requests::example as requests_example;
 pub use watch::{Change, Listing, Watched, watch, watch_as};
 pub use write::{WriteError, apply, apply_status, bounded};
 
+use kube::client::ClientBuilder;
 use kube::{Client, Config};
 
 /// Resource versions are numbers on every API server there is (and by promise since Kubernetes 1.35); one that is not
@@ -20,10 +25,13 @@ pub fn resource_version(text: &str) -> u64 {
     text.parse().unwrap_or(0)
 }
 
-/// A client for the cluster that this process runs in, or for the current kubeconfig context.
-pub async fn client() -> anyhow::Result<Client> {
+/// A client for the cluster that this process runs in, or for the current kubeconfig context. Its calls are
+/// counted by `requests`.
+pub async fn client(requests: &Requests) -> anyhow::Result<Client> {
     // One TLS provider for the whole process; a second call loses the race and is harmless.
     drop(rustls::crypto::ring::default_provider().install_default());
     let config = Config::infer().await?;
-    Ok(Client::try_from(config)?)
+    Ok(ClientBuilder::try_from(config)?
+        .with_layer(requests)
+        .build())
 }
