@@ -367,7 +367,7 @@ impl Index {
     /// How things stand, in numbers.
     #[must_use]
     pub fn census(&self) -> Census {
-        let newest = self.by_revision.last().map_or(0, |(revision, _)| *revision);
+        let newest = self.by_level.last().map_or(0, |(level, _)| *level);
         let mut census = Census {
             dirty: self.dirty.len(),
             ..Census::default()
