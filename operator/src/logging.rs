@@ -1,6 +1,6 @@
 //! Logs: structured fields and one sentence, on standard error; what is logged can change while the process runs.
 //!
-//! The filter comes from a file (in a cluster a mounted ConfigMap, so that one edit reaches every pod without a restart, and
+//! The filter comes from a file (in a cluster a mounted `ConfigMap`, so that one edit reaches every pod without a restart, and
 //! nothing listens for it). Signals would need somebody who can send one, which the operator's image has no tool for; an HTTP
 //! route would let whoever reaches the port make every node log at `trace`.
 
@@ -18,6 +18,7 @@ const LONGEST: u64 = 4096;
 
 /// How to log.
 #[derive(Args, Debug, Clone)]
+#[allow(clippy::struct_field_names)] // they are the options' names
 pub struct LogArgs {
     /// What to log: a level (error, warn, info, debug, trace) or directives such as `info,kube=debug`
     #[arg(long, env = "RUST_LOG", default_value = "info", global = true)]

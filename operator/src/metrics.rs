@@ -46,7 +46,7 @@ pub fn family<M: Default>(label: &'static str, values: &[&'static str]) -> Famil
     family
 }
 
-/// All that is registered, in the OpenMetrics text format.
+/// All that is registered, in the `OpenMetrics` text format.
 pub fn encode(registry: &Registry) -> Result<String, fmt::Error> {
     let mut text = String::new();
     text::encode(&mut text, registry)?;
