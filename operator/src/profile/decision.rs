@@ -65,11 +65,6 @@ impl Decision {
         actions
     }
 
-    /// Of how many parts it is: no fewer than it takes conditions to tell half of its arguments apart.
-    pub(super) fn parts(&self) -> usize {
-        self.parts.len()
-    }
-
     /// Its rules: when it takes which action, but for `default`. At most one condition for each argument; all conditions of
     /// a rule hold. In an order and a form that libseccomp combines as meant, if there is one.
     pub fn rules(&self, default: Action) -> Result<Vec<(Vec<Condition>, Action)>, TooComplex> {

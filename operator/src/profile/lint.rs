@@ -166,9 +166,10 @@ pub fn lint_document(
         },
         at,
     };
-    let mut findings = subject.findings();
-    rules::of(&subject, &mut findings);
+    let mut findings = Vec::new();
     loading::of_document(document, delivery, &subject, &mut findings);
+    rules::of(&subject, &mut findings);
+    findings.extend(subject.findings());
     arranged(findings)
 }
 

@@ -239,8 +239,12 @@ fn io_uring(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
 fn dangerous(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     for (names, capability, what) in DANGEROUS {
         let capability = Capability::named(capability);
-        // Runtimes allow them to a container that has the capability.
-        if capability.is_some_and(|needed| subject.target.capabilities.contains(needed)) {
+        // Runtimes allow them to a container that has the capability. The kernel takes the old, wide one as well.
+        let has = |needed: Capability| subject.target.capabilities.contains(needed);
+        let admin = Capability::named("CAP_SYS_ADMIN").is_some_and(has);
+        let is_part =
+            capability.is_some_and(|part| ["CAP_BPF", "CAP_PERFMON"].contains(&part.name()));
+        if capability.is_some_and(has) || admin && is_part {
             continue;
         }
         let open: Vec<_> = named(names)

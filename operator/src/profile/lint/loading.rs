@@ -34,6 +34,9 @@ pub(super) fn of_document(
     subject: &Subject<'_>,
     findings: &mut Vec<Finding>,
 ) {
+    if delivery == Delivery::AsIs {
+        as_is(document, subject, findings);
+    }
     flags(subject, findings);
     listener(subject, findings);
     odd_actions(subject, findings);
@@ -49,9 +52,6 @@ pub(super) fn of_document(
             ),
             remedy: "put several names into one rule, as `kubectl seccomp convert` does".into(),
         });
-    }
-    if delivery == Delivery::AsIs {
-        as_is(document, subject, findings);
     }
 }
 
@@ -219,19 +219,23 @@ fn unified(call: Syscall) -> Option<u32> {
     call.number(Arch::Aarch64).filter(|number| *number >= 424)
 }
 
-/// More rules than the kernel has instructions for: each condition takes one at least, and each call.
+/// More rules than the kernel has instructions for: each takes one at least.
 fn too_large(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let default = subject.meaning.default;
+    let arches = |call: &Syscall| {
+        let arches = subject.profile.architectures().iter();
+        arches.filter(|arch| call.number(*arch).is_some()).count()
+    };
     let mut instructions = 0;
     for (call, decision) in &subject.meaning.calls {
-        let arches = subject.profile.architectures().iter();
-        let arches = arches.filter(|arch| call.number(*arch).is_some()).count();
-        let of_call = match decision.constant() {
-            Some(action) if action == default => 0,
-            Some(_) => 1,
-            None => 1 + decision.parts() / 2,
-        };
-        instructions += arches * of_call;
+        instructions += arches(call)
+            * match decision.constant() {
+                Some(action) => usize::from(action != default),
+                None => decision.rules(default).map_or(0, |rules| rules.len()),
+            };
+        if instructions > BPF_MAXINSNS {
+            break;
+        }
     }
     if instructions > BPF_MAXINSNS {
         findings.push(Finding {
@@ -242,7 +246,7 @@ fn too_large(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
                 Source::Changes(_) => subject.path("deny"),
             },
             reason: format!(
-                "takes {instructions} instructions at least, and the kernel loads {BPF_MAXINSNS}: no container starts"
+                "takes more than {BPF_MAXINSNS} instructions, and the kernel loads no more: no container starts"
             ),
             remedy: "use fewer and wider conditions (SCMP_CMP_MASKED_EQ, ranges), or name fewer architectures".into(),
         });
@@ -260,7 +264,8 @@ fn as_is(document: &Document, subject: &Subject<'_>, findings: &mut Vec<Finding>
                 "belongs to Docker's format{}: containerd drops it without a word, and what is left allows far more",
                 match others.len() {
                     0 => String::new(),
-                    more => format!(", and so do {more} more fields"),
+                    1 => ", and so does another field".into(),
+                    more => format!(", and so do {more} other fields"),
                 }
             ),
             remedy: "write the file with `kubectl seccomp convert`, or make it a SeccompProfile".into(),

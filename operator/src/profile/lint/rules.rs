@@ -44,6 +44,7 @@ fn conditions_of(conditions: &[Condition], path: &str, findings: &mut Vec<Findin
             });
         };
         if let Operator::MaskedEqual { mask } = condition.operator
+            && mask != 0
             && condition.value & !mask != 0
         {
             add(
