@@ -1,5 +1,7 @@
 //! The product on a real cluster: real kubelet, containerd, runc and kernel. One thread, any order.
 
+mod engine;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -24,20 +26,23 @@ const CHMOD_REFUSED: &str = "chmod: changing permissions of 'test': Operation no
 /// A pod's script that says how it is filtered: `Seccomp: 0` is not at all, `2` is by a filter.
 const SECCOMP_MODE: &str = "grep Seccomp: /proc/self/status";
 
-/// The profile that a file's bytes mean on the node that the tests run for.
+/// The kind of node that the tests run for.
+fn this_node() -> Target {
+    Target {
+        arch: if cfg!(target_arch = "aarch64") {
+            Arch::Aarch64
+        } else {
+            Arch::X86_64
+        },
+        kernel: KernelVersion { major: 6, minor: 1 },
+        capabilities: CapabilitySet::RUNTIME_DEFAULT,
+    }
+}
+
+/// The profile that a file's bytes mean there.
 fn meaning(bytes: &str) -> anyhow::Result<seccomp_operator::profile::Profile> {
     let document = seccomp_operator::profile::parse_slice(bytes.as_bytes(), "file")?;
-    let arch = if cfg!(target_arch = "aarch64") {
-        Arch::Aarch64
-    } else {
-        Arch::X86_64
-    };
-    let kernel = KernelVersion { major: 6, minor: 1 };
-    Ok(document.resolve(&Target {
-        arch,
-        kernel,
-        capabilities: CapabilitySet::RUNTIME_DEFAULT,
-    }))
+    Ok(document.resolve(&this_node()))
 }
 
 fn seccomp_mode(log: &str) -> Option<&str> {
@@ -641,47 +646,6 @@ async fn files_that_somebody_changes_on_a_node_are_put_right_and_other_files_are
         cluster.delete("seccompprofile", name).await?;
     }
     Ok(())
-}
-
-#[tokio::test]
-async fn dockers_default_profile_stops_what_runtime_default_stops() -> Tested {
-    let data = std::env::var("SECCOMP_SHARED_DATA").unwrap_or_else(|_| "../../shared/data".into());
-    let Ok(docker) = std::fs::read(std::path::Path::new(&data).join("moby-default.json")) else {
-        println!(
-            "skipped: Docker's default profile is not in {data}; SECCOMP_SHARED_DATA says where it is"
-        );
-        return Ok(());
-    };
-    let cluster = Cluster::with_operator().await?;
-    let namespace = cluster.namespace("e2e-docker", &[]).await?;
-    let document = String::from_utf8(docker)?;
-    cluster.apply_profile("e2e-docker", &document).await?;
-    cluster.wait_ready("e2e-docker").await?;
-
-    let script = "unshare -r true 2>&1; echo unshare $?; mount -t tmpfs none /mnt 2>&1; echo mount $?; ls / > /tmp/x && echo works";
-    let pod = |name| Pod::script(&cluster, &namespace, name, script);
-    let docker = pod("docker")
-        .localhost("profiles/e2e-docker.json")
-        .run(&cluster)
-        .await?;
-    let default = pod("default")
-        .profile("RuntimeDefault")
-        .run(&cluster)
-        .await?;
-    let unconfined = pod("unconfined")
-        .profile("Unconfined")
-        .run(&cluster)
-        .await?;
-    assert!(
-        unconfined.contains("unshare 0"),
-        "nothing would be shown: {unconfined}"
-    );
-    assert!(
-        docker.contains("unshare 1") && !docker.contains("mount 0") && docker.contains("works"),
-        "{docker}"
-    );
-    assert_eq!(docker, default);
-    cluster.delete("seccompprofile", "e2e-docker").await
 }
 
 #[tokio::test]

@@ -15,11 +15,14 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{Failure, NodeCounts, ProfileName, SeccompNode, SeccompProfileStatus, condition};
 use crate::kubernetes::{Listing, resource_version};
-use crate::profile::{Defined, Library};
+use crate::profile::{Defined, Library, Severity};
 
 /// How many failures a profile's status names, and how many nodes a message does.
 const MOST_FAILURES: usize = 10;
 const MOST_NAMES: usize = 3;
+/// How many warnings it holds, and how long they are.
+const MOST_WARNINGS: usize = 10;
+const LONGEST_WARNING: usize = 1024;
 
 /// A profile as the watch saw it.
 #[derive(Clone, Debug, Default)]
@@ -492,9 +495,14 @@ impl Index {
     /// What a profile means, for every architecture that Kubernetes runs on.
     fn judge(&self, name: &str) -> Result<Accepted, String> {
         let default = self.library.check(name, "spec")?;
+        let findings = self.library.lint(name, "spec");
+        let warnings = findings
+            .iter()
+            .filter(|finding| finding.severity >= Severity::Warning)
+            .map(|finding| finding.to_string().chars().take(LONGEST_WARNING).collect());
         Ok(Accepted {
             default_action: default.to_string(),
-            warnings: Vec::new(),
+            warnings: warnings.take(MOST_WARNINGS).collect(),
         })
     }
 
@@ -1046,6 +1054,23 @@ mod tests {
         index.report("n1", &report(31, &[]));
         index.report("n2", &report(31, &[]));
         assert_eq!(ready_of(&index, "derived").0, "True");
+    }
+
+    #[test]
+    fn what_the_author_should_know_is_in_the_status() {
+        let mut index = cluster();
+        let stops_nothing = |warning: &String| warning.ends_with("[stops-nothing]");
+        assert!(status(&index).warnings.iter().any(stops_nothing));
+        index.profile("a", seen(2, 20), || on("docker-default"));
+        assert_eq!(status(&index).warnings, Vec::<String>::new());
+        index.profile("a", seen(3, 21), || {
+            defined(&json!({"base": "docker-default", "deny": ["chmod"]}))
+        });
+        let warnings = status(&index).warnings;
+        assert!(
+            warnings[0].starts_with("spec.deny[0]: ") && warnings[0].ends_with("[open-twin]"),
+            "{warnings:?}"
+        );
     }
 
     #[test]

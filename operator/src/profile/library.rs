@@ -7,6 +7,7 @@ use super::action::Action;
 use super::builtin::{BUILTINS, builtin};
 use super::capability::CapabilitySet;
 use super::compose::{MAX_DEPTH, Spec, check, compose};
+use super::lint::{Finding, lint_everywhere};
 use super::oci::Profile;
 use super::problem::Problem;
 use super::resolve::Target;
@@ -116,6 +117,17 @@ impl Library {
         check(&definition.spec, &|name| self.spec(name), capabilities, at)
             .map_err(|problems| problems.to_string())?;
         Ok(self.default_action(definition))
+    }
+
+    /// What is to be known of the profile of this name on the nodes that a cluster is likely to have, the most severe first.
+    /// Nothing of one that cannot be composed.
+    #[must_use]
+    pub fn lint(&self, name: &str, at: &str) -> Vec<Finding> {
+        let Some(definition) = self.get(name) else {
+            return Vec::new();
+        };
+        let capabilities = self.capabilities(name);
+        lint_everywhere(&definition.spec, &|name| self.spec(name), capabilities, at)
     }
 
     /// The capability set that the profile of this name is resolved for.

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::review::{Answer, Request};
 use crate::api::{ProfileName, ProfileType, SeccompPolicySpec, SeccompProfileSpec};
-use crate::profile::Library;
+use crate::profile::{Library, Severity};
 
 /// The fields of an object of ours that validation reads.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -35,7 +35,9 @@ pub struct Metadata {
 
 /// Of the profiles that stand on a changed one, so many are looked at, and so many are warned of.
 const MOST_DEPENDANTS: usize = 20;
-const MOST_WARNINGS: usize = 5;
+const MOST_BROKEN: usize = 5;
+/// So many findings are warned of: the API server takes 4 KiB of warnings in all.
+const MOST_FINDINGS: usize = 10;
 
 /// Answers a request about a SeccompProfile or a SeccompPolicy. What cannot change what is in force (a deletion, a new label)
 /// is never refused, or an object that an older version let in could not even be deleted.
@@ -82,7 +84,8 @@ fn profile(name: &str, spec: &str, before: &Library) -> (Vec<String>, Vec<String
     let mut warnings = Vec::new();
     if let Err(sentence) = after.check(name, "spec") {
         // Files of a folder come in any order, and this replica may not have heard of the base yet.
-        if after.missing_base(name).is_some() {
+        let missing = after.missing_base(name);
+        if missing.is_some_and(|base| ProfileName::parse(base).is_ok()) {
             warnings.push(format!("no node can have it yet: {sentence}"));
         } else {
             problems.push(sentence);
@@ -90,8 +93,29 @@ fn profile(name: &str, spec: &str, before: &Library) -> (Vec<String>, Vec<String
     }
     if problems.is_empty() {
         warnings.extend(broken(name, before, &after));
+        warnings.extend(findings(name, &after));
     }
     (problems, warnings)
+}
+
+/// What the author should know of a profile that is taken. What is only worth knowing is left to `kubectl seccomp lint`.
+fn findings(name: &str, library: &Library) -> Vec<String> {
+    let findings = library.lint(name, "spec");
+    let mut told = findings
+        .iter()
+        .filter(|finding| finding.severity >= Severity::Warning);
+    let mut sentences: Vec<_> = told
+        .by_ref()
+        .take(MOST_FINDINGS)
+        .map(ToString::to_string)
+        .collect();
+    match told.count() {
+        0 => {}
+        more => sentences.push(format!(
+            "and {more} more; `kubectl seccomp lint` tells all of it"
+        )),
+    }
+    sentences
 }
 
 /// What to say of profiles that stand on this one and are not valid any more after it has changed. They are no reason to refuse
@@ -105,7 +129,7 @@ fn broken(name: &str, before: &Library, after: &Library) -> Vec<String> {
             "SeccompProfile {dependant:?} stands on this and is not valid with it (nodes keep its last file): {sentence}"
         ))
     });
-    broken.take(MOST_WARNINGS).collect()
+    broken.take(MOST_BROKEN).collect()
 }
 
 fn policy(spec: &str, concern: impl Fn(&str) -> Option<String>) -> (Vec<String>, Vec<String>) {
@@ -360,6 +384,18 @@ mod tests {
         assert!(
             answer.warnings[0].contains("\"later\" is neither a built-in nor a SeccompProfile")
         );
+        // No SeccompProfile can ever have that name.
+        let sentence = applied(
+            "x",
+            &on("runtime-default/containerd-9"),
+            &Library::default(),
+        );
+        assert!(
+            sentence
+                .denied
+                .unwrap()
+                .contains("is neither a built-in nor a SeccompProfile")
+        );
         // `x` was a document when `b` was put on it.
         let others =
             library(&json!({"b": on("x"), "x": {"profile": {"defaultAction": "SCMP_ACT_LOG"}}}));
@@ -368,6 +404,35 @@ mod tests {
         assert!(
             sentence.contains("leads in a circle: b -> x -> b"),
             "{sentence}"
+        );
+    }
+
+    #[test]
+    fn what_the_author_should_know_is_warned_of_and_what_is_only_worth_knowing_is_not() {
+        let none = Library::default();
+        let twin = json!({"base": "docker-default", "deny": ["chmod"]});
+        let answer = applied("x", &twin, &none);
+        assert_eq!(answer.denied, None);
+        assert_eq!(answer.warnings.len(), 1, "{:?}", answer.warnings);
+        assert!(
+            answer.warnings[0].starts_with("spec.deny[0]: ")
+                && answer.warnings[0].ends_with("[open-twin]"),
+            "{:?}",
+            answer.warnings
+        );
+        let denied: Vec<_> = crate::profile::Syscall::all()
+            .take(40)
+            .map(crate::profile::Syscall::name)
+            .collect();
+        let many: Vec<_> = denied
+            .iter()
+            .map(|name| json!({"name": name, "errno": "EACCES"}))
+            .collect();
+        let answer = applied("x", &json!({"base": "audit", "deny": many}), &none);
+        assert!(
+            answer.warnings.len() <= MOST_FINDINGS + 1,
+            "{:?}",
+            answer.warnings
         );
     }
 
