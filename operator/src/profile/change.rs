@@ -48,14 +48,6 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-
-    /// A call that they compare with a number of more than 32 bits.
-    pub(super) fn compares_wide(&self) -> Option<Syscall> {
-        let all = self.allow.iter().chain(&self.log).chain(&self.deny);
-        let is_wide = |condition: &Condition| condition.value >> 32 != 0;
-        let mut wide = all.filter(|change| change.conditions.iter().any(is_wide));
-        wide.find_map(|change| change.calls.first().copied())
-    }
 }
 
 impl Meaning {

@@ -42,6 +42,23 @@ impl Profile {
         }
     }
 
+    /// A call that it compares with a number of more than 32 bits, and an architecture of 32 bits through which it can be made.
+    pub(super) fn compares_wide(&self) -> Option<(Arch, Syscall)> {
+        let is_wide = |rule: &&Rule| {
+            rule.conditions
+                .iter()
+                .any(|condition| condition.value >> 32 != 0)
+        };
+        let wide = self.rules.iter().filter(is_wide);
+        let mut calls = wide.flat_map(|rule| &rule.syscalls);
+        let narrow = || self.architectures.iter().filter(|arch| !arch.is_64_bit());
+        calls.find_map(|call| {
+            let has =
+                |arch: &Arch| call.number(*arch).is_some() || call.multiplexed(*arch).is_some();
+            Some((narrow().find(has)?, *call))
+        })
+    }
+
     /// What it means.
     pub fn meaning(&self) -> Result<Meaning, TooComplex> {
         let mut calls = BTreeMap::<_, Clauses>::new();

@@ -4,7 +4,7 @@
 //! things to libseccomp that the document does not show. Source: runc `libcontainer/seccomp/seccomp_linux.go`, libseccomp
 //! `db.c` and `syscalls.c`, both compared with the library itself in `tests/engine_libseccomp`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::action::Action;
 use super::arch::Arch;
@@ -107,8 +107,9 @@ impl Profile {
         let void = void.map(|(arch, _)| Flaw::NumberNotLoaded { arch: *arch });
         model.flaws.extend(void);
         for (arch, filter) in filters {
+            let shared = filter.sharing();
             for (number, clauses) in filter.calls {
-                if !merge_well(&clauses.conditional, arch.is_64_bit()) {
+                if !merge_well(&clauses.conditional, arch.is_64_bit()) || shared.contains(&number) {
                     model.flaws.push(Flaw::Merge { arch, number });
                 }
                 let (decision, overlap) =
@@ -193,6 +194,60 @@ impl Filter {
             None => self.foreign.entry(call).or_default(),
         };
         clauses.add(conditions, arch.is_64_bit(), action);
+    }
+
+    /// The calls of which libseccomp may run a piece of code that it made for another call.
+    ///
+    /// Pieces that look the same are made once, also across calls, and one that compares an argument relies on what was
+    /// loaded before it. Where a call has a rule with several conditions, that is not always the argument meant (2.5.4, found
+    /// by trying): it takes another rule of the call that compares one of its earlier arguments with a number with which
+    /// another call compares it too.
+    fn sharing(&self) -> BTreeSet<u32> {
+        let conditional = |clauses: &&Clauses| clauses.unconditional.is_none();
+        let mut calls_with = BTreeMap::<Condition, BTreeSet<u32>>::new();
+        for (number, clauses) in &self.calls {
+            for (conditions, _) in Some(clauses)
+                .filter(conditional)
+                .iter()
+                .flat_map(|clauses| &clauses.conditional)
+            {
+                for condition in conditions {
+                    calls_with.entry(*condition).or_default().insert(*number);
+                }
+            }
+        }
+        let shares = |clauses: &Clauses| {
+            let rules = || {
+                clauses
+                    .conditional
+                    .iter()
+                    .map(|(conditions, _)| conditions)
+                    .enumerate()
+            };
+            rules()
+                .filter(|(_, conditions)| conditions.len() > 1)
+                .any(|(many, conditions)| {
+                    let last = conditions.iter().map(|condition| condition.arg).max();
+                    let earlier = |arg| {
+                        Some(arg) != last && conditions.iter().any(|condition| condition.arg == arg)
+                    };
+                    let others = rules()
+                        .filter(|(other, _)| *other != many)
+                        .flat_map(|(_, conditions)| conditions);
+                    others
+                        .filter(|condition| earlier(condition.arg))
+                        .any(|condition| {
+                            calls_with
+                                .get(condition)
+                                .is_some_and(|calls| calls.len() > 1)
+                        })
+                })
+        };
+        let sharing = self
+            .calls
+            .iter()
+            .filter(|(_, clauses)| conditional(clauses) && shares(clauses));
+        sharing.map(|(number, _)| *number).collect()
     }
 
     /// Whether the first of its calls is one that the architecture has; see [`Flaw::NumberNotLoaded`].
@@ -313,6 +368,16 @@ pub(super) fn merge_well(rules: &[(Vec<Condition>, Action)], is_64_bit: bool) ->
                 .any(|condition| Some(condition.arg) >= last || conditions.len() > 2)
     };
     if !is_64_bit && many().any(|(_, (conditions, _))| inverts(conditions)) {
+        return false;
+    }
+    // A rule that can never hold makes libseccomp refuse the call's other rules.
+    let largest = if is_64_bit { u64::MAX } else { u32::MAX.into() };
+    let never = |condition: &Condition| match condition.operator {
+        Operator::Less => condition.value == 0,
+        Operator::Greater => condition.value >= largest,
+        _ => false,
+    };
+    if rules.len() > 1 && all().any(never) {
         return false;
     }
     // Ranges, and all but one value, have the same upper half in all rules.
