@@ -276,8 +276,8 @@ fn the_defaults_render_the_same_kinds_of_objects_for_the_oldest_and_a_current_ku
             ("Deployment", 1),
             ("MutatingWebhookConfiguration", 1),
             ("PodDisruptionBudget", 1),
-            ("Role", 1),
-            ("RoleBinding", 1),
+            ("Role", 2),
+            ("RoleBinding", 2),
             ("Service", 1),
             ("ServiceAccount", 2),
             ("ValidatingWebhookConfiguration", 1),
@@ -450,13 +450,17 @@ fn names_stay_within_their_limits_whatever_the_release_is_called() -> Result<()>
             let objects = render_as(release, namespace, CURRENT, &json!({}))?;
             for object in &objects {
                 let name = string(object, "/metadata/name")?;
-                let limit = if object["metadata"]["namespace"].is_null() {
+                // The right to write Events lies in `default`, under a name as objects without a namespace have it: several
+                // releases can meet there. Role and RoleBinding take such names.
+                let shared = object["metadata"]["namespace"] == "default"
+                    && ["Role", "RoleBinding"].contains(&kind(object));
+                let limit = if object["metadata"]["namespace"].is_null() || shared {
                     253
                 } else {
                     63
                 };
                 assert!(name.len() <= limit, "{}", identity(object)?);
-                if let Some(stated) = object["metadata"].get("namespace") {
+                if let Some(stated) = object["metadata"].get("namespace").filter(|_| !shared) {
                     assert_eq!(stated, namespace);
                     let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
                     assert!(name.chars().all(label), "{name} is no DNS label");
@@ -708,6 +712,14 @@ fn the_binaries_are_started_with_exactly_these_arguments() -> Result<()> {
             "--more",
         ]
     );
+    let objects = render(CURRENT, &json!({"profilesDir": "team/profiles"}))?;
+    for (component, workload) in workloads(&objects)? {
+        assert_eq!(
+            arg(workload, "profiles-dir")?,
+            "team/profiles",
+            "{component}"
+        );
+    }
     for (workload, variable, field) in [
         (controller, "POD_NAMESPACE", "metadata.namespace"),
         (controller, "POD_NAME", "metadata.name"),
@@ -1043,7 +1055,10 @@ const CONTROLLER_AT_HOME: &[&str] = &[
 const AGENT_EVERYWHERE: &[&str] = &[
     "seccomp-operator.io/seccompprofiles: get list watch",
     "seccomp-operator.io/seccompnodes: get list watch create patch",
+    "/pods: list watch",
+    "/nodes: list watch",
 ];
+const AGENT_EVENTS: &[&str] = &["events.k8s.io/events: create"];
 
 #[test]
 fn the_roles_grant_exactly_what_is_needed() -> Result<()> {
@@ -1080,6 +1095,10 @@ fn the_roles_grant_exactly_what_is_needed() -> Result<()> {
             (
                 "ClusterRole /rel-seccomp-operator-agent.security".to_owned(),
                 lines(AGENT_EVERYWHERE),
+            ),
+            (
+                "Role default/rel-seccomp-operator-agent.security".to_owned(),
+                lines(AGENT_EVENTS),
             ),
         ]);
         assert_eq!(granted, expected);
@@ -1146,6 +1165,7 @@ fn each_account_gets_its_own_roles_and_only_pods_mount_its_token() -> Result<()>
     }
     let expected = lines(&[
         "rel-seccomp-operator-agent: ClusterRole rel-seccomp-operator-agent.security",
+        "rel-seccomp-operator-agent: Role rel-seccomp-operator-agent.security",
         "rel-seccomp-operator-controller: ClusterRole rel-seccomp-operator-controller.security",
         "rel-seccomp-operator-controller: Role rel-seccomp-operator-controller",
     ]);
@@ -1535,6 +1555,8 @@ fn the_schema_refuses_wrong_values_and_names_the_field() -> Result<()> {
         ("kubeletDir", json!("/var/lib/kubelet/")),
         ("kubeletDir", json!("/var/lib/../../etc")),
         ("kubeletDir", json!("/")),
+        ("profilesDir", json!("/profiles")),
+        ("profilesDir", json!("a/../b")),
         ("excludedNamespaces", json!("kube-flannel")),
         ("excludedNamespaces", json!(["a,b"])),
         ("defaultPolicy.spec.profile.type", json!("Default")),

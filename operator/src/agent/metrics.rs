@@ -103,7 +103,7 @@ impl Metrics {
     pub fn edited(&self, outcome: &Result<Done, StoreError>, took: Duration) {
         let outcome = match outcome {
             Ok(Done::Unchanged) => return,
-            Ok(Done::Written) => "written",
+            Ok(Done::Written | Done::TakenOver) => "written",
             Ok(Done::Adopted) => "adopted",
             Ok(Done::Removed) => "removed",
             Err(_) => "failed",
@@ -160,6 +160,7 @@ mod tests {
         let report = Report {
             level: 1,
             failures: vec![failure("Conflict"), failure("Conflict"), failure("Unheard")],
+            ..Report::default()
         };
         metrics.stands(5, 2, true, Some(&report));
         let text = encode(&registry).unwrap();

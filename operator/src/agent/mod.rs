@@ -1,9 +1,12 @@
 //! The node side: one agent per node keeps the node's profile files as the SeccompProfiles say.
 //!
-//! `state` decides, `store` writes files, `publish` tells the cluster; this file ties them together. The agent writes nothing
-//! but its files and its own SeccompNode.
+//! `state` decides, `store` writes files, `publish` tells the cluster; `usage` knows what pods use, `drift` and `incident` what
+//! others do to the files. This file ties them together. The agent writes nothing but its files, its own SeccompNode, and
+//! Events on profiles.
 
+mod content;
 mod drift;
+mod incident;
 mod ledger;
 pub(crate) mod metrics;
 mod node;
@@ -11,9 +14,10 @@ mod publish;
 mod render;
 mod state;
 mod store;
+mod usage;
 
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,32 +25,42 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use futures::future::OptionFuture;
+use futures::stream::{self, Stream};
 use futures::{FutureExt as _, StreamExt as _};
-use kube::Api;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::PartialObjectMeta;
+use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
+use kube::{Api, Client};
 use tokio::sync::watch as channel;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
-use crate::api::{ProfileName, SeccompProfile, StoredProfile};
-use crate::kubernetes::{Backoff, Change, Requests, Watched, client, resource_version, watch_as};
+use crate::api::{ADOPT_ANNOTATION, ProfileName, SeccompProfile, StoredProfile};
+use crate::kubernetes::events::{Events, News, events, reference};
+use crate::kubernetes::{
+    Backoff, Change, Requests, Watched, client, resource_version, watch, watch_as,
+};
 use crate::logging::chain;
 use crate::profile::{Library, Target};
 use crate::{health, shutdown};
 use drift::{Drift, Touched};
+use incident::{Incidents, Telling};
 use metrics::Metrics;
 use state::{Seen, State};
 use store::{Done, Edit, Store, StoreError};
+use usage::{StoredPod, Usage, UsingPod};
 
 /// Everything is compared with the disk this often, whether or not anything was seen to change.
 const RESYNC: Duration = Duration::from_mins(5);
 /// What failed is tried again after the first of these, then ever more slowly, up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// The pause after a change of the folder was looked into: whoever changes it over and over must not keep the agent from its
-/// other work.
-const DRIFT_PAUSE: Duration = Duration::from_millis(20);
+/// The pause after a change of the folder was noticed: changes come in swarms, and must not keep the agent from its other work.
+const DRIFT_PAUSE: Duration = Duration::from_millis(10);
 /// So many profiles are asked for at once: each can have a megabyte.
-const PAGE: u32 = 20;
+const PAGE: u32 = 10;
+/// So many pods are asked for at once: each has some kilobytes.
+const POD_PAGE: u32 = 50;
 /// At most so many changes are taken from the watch before the disk is brought level with them.
 const BATCH: usize = 512;
 
@@ -89,7 +103,13 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         })
     };
     let (reports, published) = channel::channel(None);
+    let (events, written) = events(client.clone(), publish::MANAGER, args.node_name.clone());
     let agent = Agent {
+        client: client.clone(),
+        node: args.node_name.clone(),
+        events,
+        incidents: Incidents::default(),
+        usage: Usage::new(&args.profiles_dir),
         drift: Drift::new()
             .inspect_err(|error| warn!(%error, "the profiles folder cannot be watched; changes to it are only found every {RESYNC:?}"))
             .ok(),
@@ -103,7 +123,8 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
     };
     let registry = Arc::new(registry);
     tokio::select! {
-        ended = agent.run(Api::all(client.clone())) => ended,
+        ended = agent.run() => ended,
+        () = written => anyhow::bail!("the writer of Events ended"),
         ended = health::serve(args.health_port, ready, registry) => ended,
         () = publish::publish(client, args.node_name, published, metrics) => anyhow::bail!("the publisher ended"),
         () = shutdown::requested() => {
@@ -113,10 +134,19 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
     }
 }
 
+/// What a watch that may not have begun yet tells.
+type Changes<K> = Pin<Box<dyn Stream<Item = Change<K>> + Send>>;
+
 struct Agent {
+    client: Client,
+    /// This node's name.
+    node: String,
+    events: Events,
     /// None where the kernel has no inotify instance to spare.
     drift: Option<Drift>,
+    incidents: Incidents,
     state: State,
+    usage: Usage,
     library: Library,
     /// Lent to a blocking task while it works.
     store: Option<Store>,
@@ -127,17 +157,26 @@ struct Agent {
 }
 
 impl Agent {
-    async fn run(mut self, api: Api<StoredProfile>) -> anyhow::Result<()> {
+    async fn run(mut self) -> anyhow::Result<()> {
         let mut changes = pin!(watch_as(
-            api,
+            Api::all(self.client.clone()),
             watcher::Config::default().page_size(PAGE),
             StoredProfile::read
         ));
+        let mut pods = pin!(watch_as(
+            Api::all(self.client.clone()),
+            watcher::Config::default()
+                .fields(&format!("spec.nodeName={}", self.node))
+                .page_size(POD_PAGE),
+            StoredPod::read
+        ));
+        let mut labels: Option<Changes<PartialObjectMeta<Node>>> = None;
         let mut resync = interval(RESYNC);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let mut retry_at: Option<Instant> = None;
         loop {
+            let drift_at = self.incidents.wakes();
             // When this process learnt of what it is about to do.
             let learnt = tokio::select! {
                 change = changes.next() => {
@@ -149,17 +188,40 @@ impl Agent {
                     }
                     learnt
                 }
+                change = pods.next() => {
+                    let learnt = Instant::now();
+                    self.observe_pod(change.context("the watch of pods ended")?);
+                    while let Some(Some(change)) = pods.next().now_or_never() {
+                        self.observe_pod(change);
+                    }
+                    learnt
+                }
+                Some(Some(change)) = OptionFuture::from(labels.as_mut().map(|labels| labels.next())) => {
+                    let learnt = Instant::now();
+                    if let Change::Exists(node) = change {
+                        let metadata = match node {
+                            Ok(node) => node.metadata,
+                            Err(unreadable) => unreadable.metadata,
+                        };
+                        self.state.labels(metadata.labels.unwrap_or_default());
+                    }
+                    learnt
+                }
                 Some(touched) = OptionFuture::from(self.drift.as_mut().map(Drift::touched)) => {
                     let learnt = Instant::now();
-                    match touched.context("the watch of the profiles folder failed")? {
-                        Touched::Everything => self.state.resync(),
-                        Touched::Files(names) => names.iter().filter_map(|name| name.strip_suffix(".json")).for_each(|name| self.state.touched(name)),
-                    }
+                    self.touched(touched.context("the watch of the profiles folder failed")?);
                     sleep(DRIFT_PAUSE).await;
                     learnt
                 }
                 learnt = resync.tick() => {
                     self.state.resync();
+                    learnt
+                }
+                () = sleep_until(drift_at.unwrap_or_else(Instant::now)), if drift_at.is_some() => {
+                    let learnt = Instant::now();
+                    for name in self.incidents.due(learnt) {
+                        self.state.touched(&name);
+                    }
                     learnt
                 }
                 () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => {
@@ -168,6 +230,9 @@ impl Agent {
                     Instant::now()
                 }
             };
+            if labels.is_none() && self.state.needs_labels() {
+                labels = Some(self.watch_labels());
+            }
             self.settle(learnt).await?;
             if !self.state.has_failures() {
                 backoff.succeed();
@@ -175,6 +240,39 @@ impl Agent {
             } else if retry_at.is_none() {
                 retry_at = Some(Instant::now() + backoff.fail());
             }
+        }
+    }
+
+    /// The Node that this agent is on: only its metadata, and only once a profile asks for labels.
+    fn watch_labels(&self) -> Changes<PartialObjectMeta<Node>> {
+        let api: Api<DeserializeGuard<PartialObjectMeta<Node>>> = Api::all(self.client.clone());
+        let itself = format!("metadata.name={}", self.node);
+        let changes = watch(api, watcher::Config::default().fields(&itself));
+        // Should it end, which it does not, the labels stay as they were last.
+        changes.chain(stream::pending()).boxed()
+    }
+
+    fn touched(&mut self, touched: Touched) {
+        let names = match touched {
+            Touched::Everything => return self.state.resync(),
+            Touched::Files(names) => names,
+        };
+        let files = names.iter().filter_map(|name| name.strip_suffix(".json"));
+        for name in files.filter_map(|name| ProfileName::parse(name).ok()) {
+            if self.incidents.touched(&name, Instant::now()) {
+                self.state.touched(&name);
+            }
+        }
+    }
+
+    fn observe_pod(&mut self, change: Change<UsingPod>) {
+        match change {
+            Change::ListBegins => self.usage.list_begins(),
+            Change::ListEnds => self.usage.list_ends(),
+            Change::Exists(Ok(pod)) => self.usage.pod(&pod),
+            Change::Exists(Err(unreadable)) => self.usage.unreadable(&unreadable.metadata),
+            Change::Deleted(Ok(pod)) => self.usage.gone(&pod.metadata),
+            Change::Deleted(Err(unreadable)) => self.usage.gone(&unreadable.metadata),
         }
     }
 
@@ -224,6 +322,14 @@ impl Agent {
         let Some(store) = &self.store else {
             anyhow::bail!("the file store was lost")
         };
+        // What is in use decides what may be removed, and what was written decides who is outdated.
+        let used = |usage: &Usage, store: &Store| {
+            let known = usage.is_known();
+            known.then(|| usage.by_profile(|name| store.changed(name)))
+        };
+        if let Some(used) = used(&self.usage, store) {
+            self.state.used(used);
+        }
         let edits = self.state.edits(&store.owned());
         if !edits.is_empty() {
             let Some(mut store) = self.store.take() else {
@@ -247,10 +353,14 @@ impl Agent {
             }
             for profile in self.state.record(&edits, &outcomes) {
                 self.metrics.repaired();
-                warn!(
-                    profile = profile.as_str(),
-                    "somebody else changed the profile's file; it was put right"
-                );
+                self.repaired(profile);
+            }
+            if let Some(used) = self
+                .store
+                .as_ref()
+                .and_then(|store| used(&self.usage, store))
+            {
+                self.state.used(used);
             }
         }
         if let (Some(drift), Some(store)) = (&mut self.drift, &mut self.store)
@@ -263,7 +373,8 @@ impl Agent {
         }
         let level = self.state.is_level();
         self.level.store(level, Ordering::Relaxed);
-        let report = self.state.report();
+        let owned = self.store.as_ref().map(Store::owned).unwrap_or_default();
+        let report = self.state.report(&owned);
         let (wanted, ready) = self.state.counts();
         self.metrics.stands(wanted, ready, level, report.as_ref());
         self.reports.send_if_modified(|last| {
@@ -275,6 +386,37 @@ impl Agent {
     }
 }
 
+impl Agent {
+    /// A file that had been right had to be put right: says so once per incident.
+    fn repaired(&mut self, profile: &ProfileName) {
+        let telling = self.incidents.repaired(profile, Instant::now());
+        let repairs = self.incidents.repairs(profile);
+        // The first ones, and then ever fewer: a storm must not fill the log either.
+        if repairs.is_power_of_two() {
+            warn!(
+                profile = profile.as_str(),
+                repairs, "somebody else changed the profile's file; it was put right"
+            );
+        }
+        if telling == Telling::Begins
+            && let Some(uid) = self.state.uid(profile)
+        {
+            let note = format!(
+                "somebody else changed or removed {} on node {}; it was put right, and will be as often as that happens again",
+                profile.file_name(),
+                self.node
+            );
+            self.events.post(News {
+                regarding: reference::<SeccompProfile>(profile.as_str(), uid),
+                warning: true,
+                reason: "FileChanged",
+                action: "RestoreFile",
+                note,
+            });
+        }
+    }
+}
+
 fn log(edit: &Edit, outcome: &Result<Done, StoreError>) {
     let profile = edit.name().as_str();
     match outcome {
@@ -283,6 +425,10 @@ fn log(edit: &Edit, outcome: &Result<Done, StoreError>) {
         Ok(Done::Adopted) => info!(
             profile,
             "a file with the profile's content was there and is the operator's from now on"
+        ),
+        Ok(Done::TakenOver) => warn!(
+            profile,
+            "somebody else's file was overwritten, as the profile's annotation asks, and is the operator's from now on"
         ),
         Ok(Done::Removed) => info!(profile, "the profile's file was removed"),
         Err(error) => warn!(
@@ -321,6 +467,15 @@ fn identify(profile: &Watched<SeccompProfile>) -> Option<(ProfileName, Seen)> {
             generation,
             version,
             revision,
+            selector: profile
+                .as_ref()
+                .map(|profile| profile.spec.node_selector.clone())
+                .unwrap_or_default(),
+            adopt: metadata
+                .annotations
+                .as_ref()
+                .and_then(|annotations| annotations.get(ADOPT_ANNOTATION))
+                .is_some_and(|value| value == "true"),
         },
     ))
 }

@@ -7,7 +7,7 @@ use crate::profile::{Arch, CapabilitySet, KernelVersion, Target};
 
 /// What profiles are rendered for here.
 pub fn target() -> anyhow::Result<Target> {
-    let node = info();
+    let node = info(None);
     let arch = Arch::from_node(&node.architecture).with_context(|| {
         format!(
             "profiles cannot be rendered for architecture {:?}",
@@ -27,8 +27,8 @@ pub fn target() -> anyhow::Result<Target> {
     })
 }
 
-/// What the SeccompNode says of the node.
-pub fn info() -> NodeInfo {
+/// What the SeccompNode says of the node; the digest is that of the Node's labels.
+pub fn info(labels_digest: Option<String>) -> NodeInfo {
     // Rust's words for architectures on the left, Go's (and so Kubernetes') on the right, where they differ.
     let architecture = match (std::env::consts::ARCH, cfg!(target_endian = "little")) {
         ("x86_64", _) => "amd64",
@@ -46,6 +46,7 @@ pub fn info() -> NodeInfo {
             .to_string_lossy()
             .into_owned(),
         container_runtime: None,
+        labels_digest,
         agent_version: env!("CARGO_PKG_VERSION").into(),
     }
 }

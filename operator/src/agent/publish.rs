@@ -11,7 +11,8 @@ use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
 use serde_json::json;
 use tokio::sync::watch::Receiver;
-use tokio::time::sleep;
+use tokio::sync::watch::error::RecvError;
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, warn};
 
 use super::metrics::Metrics;
@@ -22,13 +23,21 @@ use crate::kubernetes::{Backoff, Change, WriteError, apply, watch};
 use crate::logging::chain;
 
 /// The field manager of all that agents write.
-const MANAGER: &str = "seccomp-operator-agent";
-/// A change waits this long for others to join it.
+pub const MANAGER: &str = "seccomp-operator-agent";
+/// A change after a while without any waits this long for others to join it.
 const GATHER: Duration = Duration::from_millis(100);
-/// While changes keep coming, the pause between two writes doubles from the first to the second of these.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
-/// The most failures that one report names. Beyond that the node says that it is level with nothing, which is true enough.
+/// So long after a write it is a while without any.
+const CALM: Duration = Duration::from_secs(2);
+/// While changes keep coming, the next write waits for a pause of this length between them ...
+const QUIET: Duration = Duration::from_millis(300);
+/// ... but not longer than this, the first time; then ever longer, up to the second.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
+/// Mere numbers (of pods that use a profile) wait this long: pods come and go, and nothing hangs on how many there are.
+const NUMBERS: Duration = Duration::from_secs(5);
+/// The most failures and uses that one report names. A node with more failures says that it is level with nothing, which is
+/// true enough; one with more uses still keeps every file that is in use.
 const MOST_FAILURES: usize = 1000;
+const MOST_USES: usize = 2000;
 
 /// Publishes every report that `reports` holds, until its sender is gone. Whoever deletes the SeccompNode gets it back.
 pub async fn publish(
@@ -39,56 +48,111 @@ pub async fn publish(
 ) {
     let api: Api<SeccompNode> = Api::all(client.clone());
     let mut failing = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
-    let mut pause = Backoff::new(PAUSE.0, PAUSE.1);
+    let mut patience = Backoff::new(PATIENCE.0, PATIENCE.1);
     let mut published: Option<Report> = None;
+    let mut written: Option<Instant> = None;
     // Only what was written can be lost.
     let lost = OptionFuture::from(None);
     let mut lost = pin!(lost);
     loop {
         let report = reports.borrow_and_update().clone();
-        if let Some(report) = report.filter(|report| published.as_ref() != Some(report)) {
-            let written = write(&api, &node, &report).await;
-            metrics.reported(written.is_ok());
-            match written {
-                Ok(()) => {
-                    debug!(
-                        level = report.level,
-                        failures = report.failures.len(),
-                        "the node's report was published"
-                    );
-                    if published.replace(report).is_none() {
-                        lost.set(OptionFuture::from(Some(watch_for_loss(
-                            client.clone(),
-                            &node,
-                        ))));
-                    }
-                    failing.succeed();
-                    sleep(pause.fail()).await;
-                    if !matches!(reports.has_changed(), Ok(true)) {
-                        pause.succeed();
-                    }
-                }
-                Err(error) => {
-                    let delay = failing.fail();
-                    warn!(error = chain(&error), retry_in = ?delay, "the node's report could not be published");
-                    sleep(delay).await;
+        if report.is_none() || report == published {
+            tokio::select! {
+                changed = reports.changed() => if changed.is_err() { return },
+                Some(()) = &mut lost => {
+                    published = None;
+                    lost.set(OptionFuture::from(None));
                 }
             }
             continue;
         }
-        tokio::select! {
-            changed = reports.changed() => {
-                if changed.is_err() {
-                    return;
+        let calm = written.is_none_or(|written| written.elapsed() >= CALM);
+        if calm {
+            patience.succeed();
+        }
+        let pace = if calm { None } else { Some(patience.fail()) };
+        if gather(&mut reports, published.as_ref(), pace)
+            .await
+            .is_err()
+        {
+            return;
+        }
+        let report = reports.borrow_and_update().clone();
+        let Some(report) = report.filter(|report| published.as_ref() != Some(report)) else {
+            continue;
+        };
+        let outcome = write(&api, &node, &report).await;
+        metrics.reported(outcome.is_ok());
+        match outcome {
+            Ok(()) => {
+                debug!(
+                    level = report.level,
+                    failures = report.failures.len(),
+                    "the node's report was published"
+                );
+                written = Some(Instant::now());
+                if published.replace(report).is_none() {
+                    lost.set(OptionFuture::from(Some(watch_for_loss(
+                        client.clone(),
+                        &node,
+                    ))));
                 }
-                sleep(GATHER).await;
+                failing.succeed();
             }
-            Some(()) = &mut lost => {
-                published = None;
-                lost.set(OptionFuture::from(None));
+            Err(error) => {
+                let delay = failing.fail();
+                warn!(error = chain(&error), retry_in = ?delay, "the node's report could not be published");
+                sleep(delay).await;
             }
         }
     }
+}
+
+/// Waits until the report should be written. `patience`: in a burst, how long to wait for its end at most.
+async fn gather(
+    reports: &mut Receiver<Option<Report>>,
+    published: Option<&Report>,
+    patience: Option<Duration>,
+) -> Result<(), RecvError> {
+    let began = Instant::now();
+    let mut urgent_since = None;
+    loop {
+        let urgent = {
+            let report = reports.borrow_and_update();
+            report
+                .as_ref()
+                .is_some_and(|report| is_urgent(published, report))
+        };
+        let deadline = if urgent {
+            let since = *urgent_since.get_or_insert_with(Instant::now);
+            match patience {
+                None => since + GATHER,
+                Some(patience) => (Instant::now() + QUIET).min(since + patience),
+            }
+        } else {
+            began + NUMBERS
+        };
+        match timeout_at(deadline, reports.changed()).await {
+            Ok(changed) => changed?,
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// Whether the report says more than other numbers.
+fn is_urgent(published: Option<&Report>, report: &Report) -> bool {
+    let Some(published) = published else {
+        return true;
+    };
+    let uses = |report: &Report| {
+        let uses = report.in_use.iter();
+        uses.map(|found| (found.profile.clone(), found.pending_removal))
+            .collect::<Vec<_>>()
+    };
+    published.level != report.level
+        || published.failures != report.failures
+        || published.labels_digest != report.labels_digest
+        || uses(published) != uses(report)
 }
 
 /// Ends when the SeccompNode, which was written, is there no more.
@@ -122,7 +186,8 @@ async fn write(api: &Api<SeccompNode>, node: &str, report: &Report) -> Result<()
         "appliedResourceVersion": if overflow { "0".to_owned() } else { report.level.to_string() },
         "failed": report.failures.len(),
         "failures": failures,
-        "node": node::info(),
+        "inUse": report.in_use.iter().take(MOST_USES).collect::<Vec<_>>(),
+        "node": node::info(report.labels_digest.clone()),
     });
     apply(api, node, MANAGER, &object).await.map(drop)
 }
@@ -137,6 +202,76 @@ fn cut(text: &str, most: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::NodeUse;
+    use tokio::sync::watch::{Sender, channel};
+
+    fn level(level: u64) -> Report {
+        Report {
+            level,
+            ..Report::default()
+        }
+    }
+
+    fn used_by(pods: i32) -> Report {
+        let used = NodeUse {
+            profile: "a".into(),
+            pods,
+            ..NodeUse::default()
+        };
+        Report {
+            in_use: vec![used],
+            ..level(1)
+        }
+    }
+
+    /// How long the report waits to be written, while another one comes every `every` for `times` times.
+    async fn waits(
+        published: Option<Report>,
+        reports: impl Fn(u64) -> Report,
+        (every, times): (Duration, u64),
+        patience: Option<Duration>,
+    ) -> Duration {
+        let (sender, mut receiver): (Sender<Option<Report>>, _) = channel(Some(reports(0)));
+        let began = Instant::now();
+        let changes = async {
+            for n in 1..=times {
+                sleep(every).await;
+                sender.send_replace(Some(reports(n)));
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            gathered = gather(&mut receiver, published.as_ref(), patience) => gathered.unwrap(),
+            () = changes => {}
+        }
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_of_changes_waits_for_its_end_and_a_single_one_hardly_at_all() {
+        let (once, burst) = ((GATHER, 0), (Duration::from_millis(10), 200));
+        let endless = (Duration::from_millis(10), 10_000);
+        assert_eq!(waits(None, level, once, None).await, GATHER);
+        assert_eq!(waits(None, level, burst, None).await, GATHER);
+        let patience = Some(PATIENCE.0);
+        assert_eq!(waits(None, level, once, patience).await, QUIET);
+        let end = Duration::from_secs(2) + QUIET;
+        assert_eq!(waits(None, level, burst, patience).await, end);
+        assert_eq!(waits(None, level, endless, patience).await, PATIENCE.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn numbers_wait_longer_than_names() {
+        let pods = |n| used_by(i32::try_from(n).unwrap() + 2);
+        let once = (GATHER, 0);
+        assert_eq!(waits(Some(used_by(1)), pods, once, None).await, NUMBERS);
+        assert_eq!(waits(Some(level(1)), pods, once, None).await, GATHER);
+        // Something urgent takes the numbers with it.
+        let then = |n| if n == 0 { used_by(2) } else { level(2) };
+        let second = (Duration::from_secs(1), 1);
+        let expected = Duration::from_secs(1) + GATHER;
+        assert_eq!(waits(Some(used_by(1)), then, second, None).await, expected);
+    }
 
     #[test]
     fn a_message_is_cut_between_characters() {

@@ -7,22 +7,22 @@
 //!
 //! It knows bytes and names, and nothing of Kubernetes or of what a profile means.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use tracing::warn;
 
-use super::ledger::Ledger;
-use crate::api::ProfileName;
+use super::content::{Content, Digest, Digesting};
+use super::ledger::{self, Ledger};
+use crate::api::{ADOPT_ANNOTATION, ProfileName};
 use crate::logging::chain;
 
 /// Temporary files begin so; what is left of them after a crash is removed at the next start.
@@ -35,8 +35,15 @@ const LEDGER_MAX: u64 = 16 << 20;
 /// One thing to do to the store.
 #[derive(Clone, Debug)]
 pub enum Edit {
-    /// The profile's file should hold these bytes.
-    Write(ProfileName, Arc<[u8]>),
+    /// The profile's file should hold this.
+    Write {
+        /// The profile.
+        name: ProfileName,
+        /// What the file should hold.
+        content: Content,
+        /// A regular file of that name that is not ours is taken over, whatever it holds.
+        adopt: bool,
+    },
     /// The profile's file should not be there.
     Remove(ProfileName),
 }
@@ -46,7 +53,7 @@ impl Edit {
     #[must_use]
     pub fn name(&self) -> &ProfileName {
         match self {
-            Self::Write(name, _) | Self::Remove(name) => name,
+            Self::Write { name, .. } | Self::Remove(name) => name,
         }
     }
 }
@@ -58,6 +65,8 @@ pub enum Done {
     Unchanged,
     /// A file with exactly these bytes was there, and is ours from now on.
     Adopted,
+    /// Somebody else's file was there, was overwritten because that was asked for, and is ours from now on.
+    TakenOver,
     /// The file was written.
     Written,
     /// The file was removed.
@@ -69,9 +78,14 @@ pub enum Done {
 pub enum StoreError {
     /// A file that is not ours has the name.
     #[error(
+        "a file that the operator did not put there is in the way; remove it, rename the profile, or annotate the profile with {ADOPT_ANNOTATION}=true to have the file overwritten"
+    )]
+    Conflict,
+    /// Something else than a file has the name.
+    #[error(
         "a {0} that the operator did not put there is in the way; remove it or rename the profile"
     )]
-    Conflict(&'static str),
+    Obstacle(&'static str),
     /// The file system said no.
     #[error("{step}: {text}", text = std::io::Error::from(*errno))]
     Io {
@@ -131,10 +145,16 @@ impl Store {
 
     /// The profiles whose files are ours, as far as is known.
     #[must_use]
-    pub fn owned(&self) -> Cow<'_, BTreeSet<ProfileName>> {
-        self.ledger
-            .as_ref()
-            .map_or_else(Cow::default, |ledger| Cow::Borrowed(ledger.names()))
+    pub fn owned(&self) -> BTreeSet<ProfileName> {
+        let names = self.ledger.iter().flat_map(Ledger::names);
+        names.cloned().collect()
+    }
+
+    /// When the profile's file came to hold what it holds instead of something else, in seconds since 1970; none if it never
+    /// held anything else.
+    #[must_use]
+    pub fn changed(&self, name: &ProfileName) -> Option<u64> {
+        self.ledger.as_ref()?.get(name)?.changed
     }
 
     /// Opens the folder and, the first time, reads the ledger and clears away what a crash may have left.
@@ -143,8 +163,8 @@ impl Store {
     pub fn open(&mut self) -> Result<OwnedFd, StoreError> {
         let folder = self.folder()?;
         if self.ledger.is_none() {
-            self.ledger = Some(match entry(&folder, LEDGER, LEDGER_MAX)? {
-                Entry::File(Some(bytes)) => Ledger::parse(&bytes),
+            self.ledger = Some(match open(&folder, LEDGER)? {
+                Found::File(file) => read_ledger(file)?,
                 _ => Ledger::default(),
             });
             // Temporary files take space and do no harm.
@@ -156,12 +176,12 @@ impl Store {
             }
         }
         // Without the ledger our files would be nobody's after a restart.
-        let lost = matches!(entry(&folder, LEDGER, 0)?, Entry::Absent);
+        let lost = matches!(open(&folder, LEDGER)?, Found::Nothing);
         self.stale |= lost
             && self
                 .ledger
                 .as_ref()
-                .is_some_and(|ledger| !ledger.names().is_empty());
+                .is_some_and(|ledger| !ledger.is_empty());
         Ok(folder)
     }
 
@@ -175,27 +195,28 @@ impl Store {
         // First say what will be ours, then write it: a crash in between leaves a name in the ledger and no file, which is
         // harmless. The other way round would leave a file that nobody dares to touch.
         let claims: Vec<_> = edits.iter().map(|edit| self.claim(&folder, edit)).collect();
-        let wanted = edits
-            .iter()
-            .zip(&claims)
-            .filter(|(_, claim)| matches!(claim, Ok(Claim::New | Claim::Adopt)));
-        let entered = self.enter(&folder, wanted.map(|(edit, _)| edit.name().clone()));
+        let entered = self.enter(&folder, edits, &claims);
         let mut outcomes: Vec<_> = edits
             .iter()
-            .zip(claims)
-            .map(|(edit, claim)| match (edit, claim?) {
+            .zip(&claims)
+            .map(|(edit, claim)| match (edit, claim.clone()?) {
                 (Edit::Remove(name), _) => self.remove(&folder, name),
-                (Edit::Write(name, content), Claim::Ours) => {
+                (Edit::Write { name, content, .. }, Claim::Ours) => {
                     write(&folder, name, content, RenameFlags::empty())
                 }
-                (Edit::Write(..), Claim::Adopt) => entered.clone().map(|()| Done::Adopted),
-                (Edit::Write(name, content), Claim::New) => entered
+                (Edit::Write { .. }, Claim::Adopt) => entered.clone().map(|()| Done::Adopted),
+                (Edit::Write { name, content, .. }, Claim::New) => entered
                     .clone()
                     .and_then(|()| write(&folder, name, content, RenameFlags::NOREPLACE)),
+                (Edit::Write { name, content, .. }, Claim::TakeOver) => entered
+                    .clone()
+                    .and_then(|()| write(&folder, name, content, RenameFlags::empty()))
+                    .map(|_| Done::TakenOver),
             })
             .collect();
-        let changed =
-            |outcome: &Result<Done, _>| matches!(outcome, Ok(Done::Written | Done::Removed));
+        let changed = |outcome: &Result<Done, _>| {
+            matches!(outcome, Ok(Done::Written | Done::TakenOver | Done::Removed))
+        };
         self.unsynced |= outcomes.iter().any(changed);
         if self.unsynced {
             match rustix::fs::fsync(&folder) {
@@ -241,33 +262,54 @@ impl Store {
     fn is_ours(&self, name: &ProfileName) -> bool {
         self.ledger
             .as_ref()
-            .is_some_and(|ledger| ledger.contains(name))
+            .is_some_and(|ledger| ledger.get(name).is_some())
     }
 
     /// Whose the file of an edit is.
     fn claim(&self, folder: &OwnedFd, edit: &Edit) -> Result<Claim, StoreError> {
-        let Edit::Write(name, content) = edit else {
+        let Edit::Write {
+            name,
+            content,
+            adopt,
+        } = edit
+        else {
             return Ok(Claim::Ours);
         };
         if self.is_ours(name) {
             return Ok(Claim::Ours);
         }
-        match entry(folder, &name.file_name(), content.len() as u64)? {
-            Entry::Absent => Ok(Claim::New),
-            Entry::File(Some(bytes)) if *bytes == **content => Ok(Claim::Adopt),
-            Entry::File(_) => Err(StoreError::Conflict("file")),
-            Entry::Other(kind) => Err(StoreError::Conflict(kind)),
+        match open(folder, &name.file_name())? {
+            Found::Nothing => Ok(Claim::New),
+            Found::File(file) => match (holds(file, content)?, adopt) {
+                (true, _) => Ok(Claim::Adopt),
+                (false, true) => Ok(Claim::TakeOver),
+                (false, false) => Err(StoreError::Conflict),
+            },
+            Found::Other(kind) => Err(StoreError::Obstacle(kind)),
         }
     }
 
-    /// Puts names into the ledger, all at once or none.
+    /// Puts the names that become ours into the ledger, all at once or none.
     fn enter(
         &mut self,
         folder: &OwnedFd,
-        names: impl Iterator<Item = ProfileName>,
+        edits: &[Edit],
+        claims: &[Result<Claim, StoreError>],
     ) -> Result<(), StoreError> {
         let mut ledger = self.ledger.clone().unwrap_or_default();
-        if ledger.extend(names) {
+        let mut news = false;
+        for (edit, claim) in edits.iter().zip(claims) {
+            let (digest, changed) = match (edit, claim) {
+                // Where nothing was, nobody can have read anything else.
+                (Edit::Write { content, .. }, Ok(Claim::New | Claim::Adopt)) => {
+                    (Some(content.digest()), None)
+                }
+                (Edit::Write { .. }, Ok(Claim::TakeOver)) => (None, Some(now())),
+                _ => continue,
+            };
+            news |= ledger.set(edit.name(), ledger::Entry { digest, changed });
+        }
+        if news {
             write_ledger(folder, &ledger)?;
             self.stale = false;
             self.ledger = Some(ledger);
@@ -275,28 +317,49 @@ impl Store {
         Ok(())
     }
 
-    /// Takes names out of the ledger that turned out not to be ours or whose file is gone. Should the disk not take the shorter
-    /// ledger, it is offered again with every later batch: a name must not stay in it until somebody else uses it.
+    /// Notes what our files hold from now on, and takes names out of the ledger that turned out not to be ours or whose file
+    /// is gone. Should the disk not take the ledger, it is offered again with every later batch: a name must not stay in it
+    /// until somebody else uses it.
+    ///
+    /// That a content is new is noted after it was written. A crash in between makes it look newer than it is, and containers
+    /// older than they are; the other way round would pass off old ones as new.
     fn leave(&mut self, folder: &OwnedFd, edits: &[Edit], outcomes: &[Result<Done, StoreError>]) {
-        let gone = edits
-            .iter()
-            .zip(outcomes)
-            .filter_map(|(edit, outcome)| match outcome {
-                Ok(Done::Removed) | Err(StoreError::Conflict(_)) => Some(edit.name()),
-                Ok(Done::Unchanged) if matches!(edit, Edit::Remove(_)) => Some(edit.name()),
-                _ => None,
-            });
         let Some(ledger) = &mut self.ledger else {
             return;
         };
-        self.stale |= ledger.drop_all(gone);
+        for (edit, outcome) in edits.iter().zip(outcomes) {
+            let (name, held) = match (edit, outcome) {
+                (Edit::Remove(name), Ok(_)) => (name, None),
+                (Edit::Write { name, .. }, Err(StoreError::Conflict | StoreError::Obstacle(_))) => {
+                    (name, None)
+                }
+                (Edit::Write { name, content, .. }, Ok(_)) => (name, Some(content.digest())),
+                (_, Err(_)) => continue,
+            };
+            self.stale |= match (held, ledger.get(name)) {
+                (None, _) => ledger.drop(name),
+                (Some(held), Some(known)) if known.digest != Some(held) => {
+                    // A ledger of an earlier version does not say what a file held; what was right was so before.
+                    let as_before =
+                        known.digest.is_none() && matches!(outcome, Ok(Done::Unchanged));
+                    let changed = if as_before {
+                        known.changed
+                    } else {
+                        Some(now())
+                    };
+                    let digest = Some(held);
+                    ledger.set(name, ledger::Entry { digest, changed })
+                }
+                _ => false,
+            };
+        }
         if self.stale {
             match write_ledger(folder, ledger) {
                 Ok(()) => self.stale = false,
                 Err(error) => {
                     warn!(
                         error = chain(&error),
-                        "the ledger could not be shortened; it will be tried again"
+                        "the ledger could not be brought up to date; it will be tried again"
                     );
                 }
             }
@@ -316,68 +379,103 @@ impl Store {
     }
 }
 
+/// In seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
 /// Whose a file is that should be written.
+#[derive(Clone, Copy)]
 enum Claim {
     /// The ledger names it.
     Ours,
     /// Nothing is there.
     New,
-    /// The bytes that should be there are there.
+    /// What should be there is there.
     Adopt,
+    /// Somebody else's file is there, and may be overwritten.
+    TakeOver,
 }
 
 /// What is at a name.
-enum Entry {
-    Absent,
-    /// A regular file; its bytes, unless it has more than were asked for.
-    File(Option<Vec<u8>>),
-    /// Something else, in a word.
+enum Found {
+    Nothing,
+    /// A regular file, open for reading.
+    File(File),
+    /// Something else, in words.
     Other(&'static str),
 }
 
-/// Looks at a name without following it. Reads at most `expected` bytes and one more: a longer file is known to differ.
-fn entry(folder: &OwnedFd, name: &str, expected: u64) -> Result<Entry, StoreError> {
+/// Opens what is at a name, without following it.
+fn open(folder: &OwnedFd, name: &str) -> Result<Found, StoreError> {
     let kind = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-        Err(Errno::NOENT) => return Ok(Entry::Absent),
+        Err(Errno::NOENT) => return Ok(Found::Nothing),
         Err(errno) => return at("look at the file")(errno),
     };
     match kind {
         FileType::RegularFile => {}
-        FileType::Symlink => return Ok(Entry::Other("symbolic link")),
-        FileType::Directory => return Ok(Entry::Other("directory")),
-        _ => return Ok(Entry::Other("special file")),
+        FileType::Symlink => return Ok(Found::Other("symbolic link")),
+        FileType::Directory => return Ok(Found::Other("directory")),
+        _ => return Ok(Found::Other("special file")),
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(Entry::Absent),
-        Err(Errno::LOOP) => return Ok(Entry::Other("symbolic link")),
-        Err(errno) => return at("open the file")(errno),
-    };
+    match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+        Ok(file) => Ok(Found::File(file.into())),
+        Err(Errno::NOENT) => Ok(Found::Nothing),
+        Err(Errno::LOOP) => Ok(Found::Other("symbolic link")),
+        Err(errno) => at("open the file")(errno),
+    }
+}
+
+/// Whether a file holds exactly this. Reads no more than that, and one byte, a piece at a time.
+fn holds(file: File, content: &Content) -> Result<bool, StoreError> {
+    Ok(digest(file, content.length())? == Some(content.digest()))
+}
+
+/// The digest of a file that has so many bytes; none if it has more or fewer.
+fn digest(file: File, length: usize) -> Result<Option<Digest>, StoreError> {
+    let mut file = file.take((length as u64).saturating_add(1));
+    let mut digesting = Digesting::default();
+    let (mut piece, mut read) = ([0; 16 << 10], 0);
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(n) => {
+                read += n;
+                digesting.update(piece.get(..n).unwrap_or_default());
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(io("read the file")(error)),
+        }
+    }
+    Ok((read == length).then(|| digesting.finish()))
+}
+
+fn read_ledger(file: File) -> Result<Ledger, StoreError> {
     let mut bytes = Vec::new();
-    file.take(expected.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(io("read the file"))?;
-    Ok(Entry::File(
-        (bytes.len() as u64 <= expected).then_some(bytes),
-    ))
+    let mut file = file.take(LEDGER_MAX);
+    file.read_to_end(&mut bytes)
+        .map_err(io("read the ledger"))?;
+    Ok(Ledger::parse(&bytes))
 }
 
 /// Puts `content` at the profile's name, unless it is there already.
 fn write(
     folder: &OwnedFd,
     name: &ProfileName,
-    content: &[u8],
+    content: &Content,
     flags: RenameFlags,
 ) -> Result<Done, StoreError> {
     let file_name = name.file_name();
-    if let Entry::File(Some(bytes)) = entry(folder, &file_name, content.len() as u64)?
-        && bytes == content
+    if let Found::File(file) = open(folder, &file_name)?
+        && holds(file, content)?
     {
         return Ok(Done::Unchanged);
     }
-    publish(folder, &file_name, content, flags)?;
+    let bytes = content.bytes().ok_or(StoreError::Unfaithful)?;
+    publish(folder, &file_name, &bytes, flags)?;
     Ok(Done::Written)
 }
 
@@ -399,7 +497,7 @@ fn publish(
         match put_in_place(folder, &temporary, name, flags) {
             Ok(()) => Ok(()),
             // Somebody put a file there since we looked.
-            Err(Errno::EXIST) => Err(StoreError::Conflict("file")),
+            Err(Errno::EXIST) => Err(StoreError::Conflict),
             Err(errno) => at("put the file in place")(errno),
         }
     });
@@ -437,10 +535,7 @@ fn fill(folder: &OwnedFd, temporary: &str, content: &[u8]) -> Result<(), StoreEr
     file.write_all(content).map_err(io("write the file"))?;
     file.sync_all().map_err(io("sync the file"))?;
     file.rewind().map_err(io("read the file back"))?;
-    let mut written = Vec::with_capacity(content.len() + 1);
-    file.read_to_end(&mut written)
-        .map_err(io("read the file back"))?;
-    if written == content {
+    if digest(file, content.len())? == Some(Digest::of(content)) {
         Ok(())
     } else {
         Err(StoreError::Unfaithful)
@@ -486,9 +581,11 @@ mod tests {
         }
 
         fn write(&mut self, name: &str, content: &str) -> Result<Done, StoreError> {
-            self.store
-                .apply(&[Edit::Write(named(name), content.as_bytes().into())])
-                .remove(0)
+            self.store.apply(&[edit(name, content, false)]).remove(0)
+        }
+
+        fn take_over(&mut self, name: &str, content: &str) -> Result<Done, StoreError> {
+            self.store.apply(&[edit(name, content, true)]).remove(0)
         }
 
         fn remove(&mut self, name: &str) -> Result<Done, StoreError> {
@@ -514,6 +611,14 @@ mod tests {
 
     fn named(name: &str) -> ProfileName {
         ProfileName::parse(name).unwrap()
+    }
+
+    fn edit(name: &str, content: &str, adopt: bool) -> Edit {
+        Edit::Write {
+            name: named(name),
+            content: Content::new(content.as_bytes()),
+            adopt,
+        }
     }
 
     #[test]
@@ -558,10 +663,7 @@ mod tests {
     fn a_foreign_file_is_neither_overwritten_nor_removed() {
         let mut node = Node::new();
         fs::write(node.path("a.json"), "theirs").unwrap();
-        assert!(matches!(
-            node.write("a", "ours"),
-            Err(StoreError::Conflict("file"))
-        ));
+        assert!(matches!(node.write("a", "ours"), Err(StoreError::Conflict)));
         assert_eq!(node.remove("a").unwrap(), Done::Unchanged);
         assert_eq!(fs::read_to_string(node.path("a.json")).unwrap(), "theirs");
         assert!(node.store.owned().is_empty());
@@ -575,6 +677,51 @@ mod tests {
         fs::write(node.path("a.json"), "same").unwrap();
         assert_eq!(node.write("a", "same").unwrap(), Done::Adopted);
         assert_eq!(node.remove("a").unwrap(), Done::Removed);
+    }
+
+    #[test]
+    fn a_foreign_file_is_taken_over_when_that_is_asked_for() {
+        let mut node = Node::new();
+        fs::write(node.path("a.json"), "theirs").unwrap();
+        assert_eq!(node.take_over("a", "ours").unwrap(), Done::TakenOver);
+        assert_eq!(fs::read_to_string(node.path("a.json")).unwrap(), "ours");
+        assert!(
+            node.store.changed(&named("a")).is_some(),
+            "containers may have been created with theirs"
+        );
+        assert_eq!(node.take_over("a", "ours").unwrap(), Done::Unchanged);
+        assert_eq!(node.take_over("b", "ours").unwrap(), Done::Written);
+    }
+
+    #[test]
+    fn since_when_a_file_holds_what_it_holds_outlives_restarts_and_repairs() {
+        let mut node = Node::new();
+        node.write("a", "1").unwrap();
+        assert_eq!(
+            node.store.changed(&named("a")),
+            None,
+            "it never held anything else"
+        );
+        node.write("a", "2").unwrap();
+        let changed = node.store.changed(&named("a"));
+        assert!(changed.is_some());
+        fs::write(node.path("a.json"), "drifted").unwrap();
+        node.reopen();
+        assert_eq!(node.write("a", "2").unwrap(), Done::Written);
+        assert_eq!(node.store.changed(&named("a")), changed);
+        node.remove("a").unwrap();
+        node.write("a", "3").unwrap();
+        assert_eq!(node.store.changed(&named("a")), None);
+    }
+
+    #[test]
+    fn a_crash_before_the_ledger_is_written_makes_a_content_newer_and_never_older() {
+        let mut node = Node::new();
+        node.write("a", "1").unwrap();
+        fs::write(node.path("a.json"), "2").unwrap();
+        node.reopen();
+        assert_eq!(node.write("a", "2").unwrap(), Done::Unchanged);
+        assert!(node.store.changed(&named("a")).is_some());
     }
 
     #[test]
@@ -597,11 +744,13 @@ mod tests {
             ("dir", "directory"),
             ("pipe", "special file"),
         ] {
-            let error = node.write(name, "theirs").unwrap_err();
-            assert!(
-                matches!(error, StoreError::Conflict(k) if k == kind),
-                "{name}: {error}"
-            );
+            for outcome in [node.write(name, "theirs"), node.take_over(name, "theirs")] {
+                let error = outcome.unwrap_err();
+                assert!(
+                    matches!(error, StoreError::Obstacle(k) if k == kind),
+                    "{name}: {error}"
+                );
+            }
         }
         assert_eq!(fs::read_to_string(outside).unwrap(), "theirs");
     }
@@ -694,13 +843,13 @@ mod tests {
     fn one_edit_that_fails_does_not_stop_the_others() {
         let mut node = Node::new();
         fs::write(node.path("b.json"), "theirs").unwrap();
-        let edits = ["a", "b", "c"].map(|name| Edit::Write(named(name), b"ours".as_slice().into()));
+        let edits = ["a", "b", "c"].map(|name| edit(name, "ours", false));
         let outcomes = node.store.apply(&edits);
         assert!(matches!(
             outcomes[..],
             [
                 Ok(Done::Written),
-                Err(StoreError::Conflict(_)),
+                Err(StoreError::Conflict),
                 Ok(Done::Written)
             ]
         ));

@@ -10,11 +10,11 @@ mod profile;
 mod schema;
 
 pub use image::{Image, ImagePattern, ImagePatternError};
-pub use node::{NodeFailure, NodeInfo, SeccompNode, SeccompNodeReport};
+pub use node::{NodeFailure, NodeInfo, NodeUse, SeccompNode, SeccompNodeReport, labels_digest};
 pub use policy::{Mode, PolicyProfile, ProfileType, SeccompPolicy, SeccompPolicySpec};
 pub use profile::{
-    Failure, NodeCounts, ProfileName, SeccompProfile, SeccompProfileSpec, SeccompProfileStatus,
-    StoredProfile, condition,
+    ADOPT_ANNOTATION, Failure, NodeCounts, ProfileName, SeccompProfile, SeccompProfileSpec,
+    SeccompProfileStatus, StoredProfile, condition, selects,
 };
 pub use schema::{Requirement, Selector, SelectorError};
 

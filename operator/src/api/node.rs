@@ -3,6 +3,8 @@
 //! Like a Lease it is a report, not a wish: it has no spec, and its fields lie at the top so that one server-side apply
 //! creates and updates it. Its size follows what is wrong on the node, not how many profiles are right.
 
+use std::collections::BTreeMap;
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,6 +53,10 @@ pub struct SeccompNodeReport {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub failures: Vec<NodeFailure>,
+    /// The profiles that pods on this node use, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2000))]
+    pub in_use: Vec<NodeUse>,
     /// The node itself.
     pub node: NodeInfo,
 }
@@ -69,6 +75,30 @@ pub struct NodeFailure {
     pub message: String,
 }
 
+/// A profile that pods on a node use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeUse {
+    /// The SeccompProfile's name.
+    #[schemars(length(max = 253))]
+    pub profile: String,
+    /// How many pods use it. Pods that have finished do not count.
+    #[schemars(range(min = 0))]
+    pub pods: i32,
+    /// How many running containers were created with an older content of its file.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0))]
+    pub outdated: i32,
+    /// The profile is gone, or does not select this node any more: its file goes when the last of these pods does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending_removal: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it
+fn is_zero(count: &i32) -> bool {
+    *count == 0
+}
+
 /// What matters of a node for the meaning of a profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -84,7 +114,49 @@ pub struct NodeInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub container_runtime: Option<String>,
+    /// A digest of the labels of the Node, as the agent last saw them; absent while no profile has a `nodeSelector`. Where it
+    /// is another one than that of the Node's labels now, the agent has yet to act on them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub labels_digest: Option<String>,
     /// The agent's version.
     #[schemars(length(max = 64))]
     pub agent_version: String,
+}
+
+/// The digest of a Node's labels that agent and controller compare: FNV-1a over `key=value` lines in the order of keys.
+/// Nothing is kept safe by it; whoever may change a Node's labels can as well change them to what is asked for.
+#[must_use]
+pub fn labels_digest(labels: &BTreeMap<String, String>) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for part in labels
+        .iter()
+        .flat_map(|(key, value)| [key.as_str(), "=", value.as_str(), "\n"])
+    {
+        for byte in part.bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_labels_have_another_digest() {
+        let labels = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+            labels_digest(&pairs.collect())
+        };
+        // Agents and controllers of two versions compare it during an upgrade: it must stay what it is.
+        assert_eq!(labels(&[]), "cbf29ce484222325");
+        assert_eq!(
+            labels(&[("a", "1"), ("b", "2")]),
+            labels(&[("b", "2"), ("a", "1")])
+        );
+        assert_ne!(labels(&[("a", "1")]), labels(&[("a", "2")]));
+        assert_ne!(labels(&[("a", "1")]), labels(&[("a", "1"), ("b", "")]));
+    }
 }

@@ -1,5 +1,6 @@
 //! `SeccompProfile`: a seccomp profile that every node should have as a file.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -20,7 +21,13 @@ pub mod condition {
     pub const ACCEPTED: &str = "Accepted";
     /// This generation is on every node that it should be on.
     pub const READY: &str = "Ready";
+    /// Pods use the profile.
+    pub const IN_USE: &str = "InUse";
 }
+
+/// On a profile, with the value `true`: a regular file that has the profile's name on a node and is not the operator's is taken
+/// over and overwritten, rather than being a conflict.
+pub const ADOPT_ANNOTATION: &str = "seccomp-operator.io/adopt";
 
 /// A seccomp profile that the operator keeps as a file on every node, for pods to use as
 /// `securityContext.seccompProfile: {type: Localhost, localhostProfile: <status.localhostProfile>}`.
@@ -35,6 +42,7 @@ pub mod condition {
     derive = "PartialEq",
     doc = "A seccomp profile that the operator keeps as a file on every node.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.nodes.summary"),
+    printcolumn(name = "Used-by", type_ = "integer", json_path = ".status.usedBy"),
     printcolumn(
         name = "Default action",
         type_ = "string",
@@ -81,6 +89,17 @@ pub struct SeccompProfileSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(max = 64)))]
     pub capabilities: Option<Vec<String>>,
+    /// Labels that a node must have, with these values, to get the profile, as in a pod's `nodeSelector`. Default: every node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::labels")]
+    pub node_selector: BTreeMap<String, String>,
+}
+
+/// Whether a node with these labels has all that a `nodeSelector` asks for.
+#[must_use]
+pub fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    let holds = |(key, value): (&String, &String)| labels.get(key) == Some(value);
+    selector.iter().all(holds)
 }
 
 /// A SeccompProfile as it comes from the wire: only its metadata are read with it.
@@ -182,6 +201,15 @@ pub struct SeccompProfileStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub failures: Vec<Failure>,
+    /// How many pods use the profile, on all nodes. Pods that have finished do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub used_by: Option<i32>,
+    /// How many running containers were created with an older content of the profile. A container keeps what it was created
+    /// with until it is created anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub outdated: Option<i32>,
     /// What is known of this object's state, one entry per aspect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]

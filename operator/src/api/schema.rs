@@ -186,7 +186,7 @@ impl Requirement {
     }
 }
 
-fn labels(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object", "maxProperties": 64,
         "additionalProperties": { "type": "string", "maxLength": 63 },

@@ -237,12 +237,12 @@ fn take_node(change: &Change<PartialObjectMeta<Node>>, index: &mut Index) -> boo
         }
         Change::Exists(node) => {
             let metadata = metadata_of(node);
-            let os = metadata
-                .labels
-                .as_ref()
-                .and_then(|labels| labels.get("kubernetes.io/os"));
+            let labels = metadata.labels.clone().unwrap_or_default();
+            let linux = labels
+                .get("kubernetes.io/os")
+                .is_none_or(|os| os == "linux");
             let uid = metadata.uid.clone().unwrap_or_default();
-            index.node(&name_of(node), &uid, os.is_none_or(|os| os == "linux"));
+            index.node(&name_of(node), &uid, linux, labels);
         }
         Change::Deleted(node) => index.gone(index::Kind::Node, &name_of(node)),
     }
@@ -304,6 +304,10 @@ fn profile_of(profile: &Watched<SeccompProfile>) -> (String, SeenProfile) {
             .resource_version
             .as_deref()
             .map_or(0, resource_version),
+        node_selector: profile
+            .as_ref()
+            .map(|profile| profile.spec.node_selector.clone())
+            .unwrap_or_default(),
         status: profile
             .as_ref()
             .ok()

@@ -13,7 +13,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{Failure, NodeCounts, ProfileName, SeccompNode, SeccompProfileStatus, condition};
+use crate::api::{
+    Failure, NodeCounts, ProfileName, SeccompNode, SeccompProfileStatus, condition, labels_digest,
+    selects,
+};
 use crate::kubernetes::{Listing, resource_version};
 use crate::profile::{Defined, Library, Severity};
 
@@ -33,8 +36,17 @@ pub struct SeenProfile {
     pub generation: i64,
     /// Its resource version, as a number.
     pub version: u64,
+    /// The labels of the nodes that should have it; empty for all nodes.
+    pub node_selector: BTreeMap<String, String>,
     /// Its status, as it is now.
     pub status: SeccompProfileStatus,
+}
+
+/// A node as the watch saw it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Node {
+    uid: String,
+    labels: BTreeMap<String, String>,
 }
 
 /// What there is to say of a profile that means something.
@@ -61,6 +73,10 @@ struct Profile {
 struct Report {
     level: u64,
     failures: BTreeMap<String, (String, String)>,
+    /// The pods that use each profile, and the running containers with an older content of it.
+    in_use: BTreeMap<String, (i32, i32)>,
+    /// By which labels of its node the agent decided, once a profile asks for labels.
+    labels_digest: Option<String>,
 }
 
 /// How things stand, in numbers.
@@ -101,8 +117,8 @@ pub struct Index {
     by_level: BTreeSet<(u64, String)>,
     /// What the profiles say, and which stand on which.
     library: Library,
-    /// Linux nodes, with their uids.
-    nodes: BTreeMap<String, String>,
+    /// Linux nodes.
+    nodes: BTreeMap<String, Node>,
     /// Agent pods, with their nodes.
     agents: HashMap<String, String>,
     /// How many agent pods each node has; never 0.
@@ -264,13 +280,29 @@ impl Index {
     }
 
     /// A node exists. One that does not run Linux is not for us.
-    pub fn node(&mut self, name: &str, uid: &str, linux: bool) {
+    pub fn node(&mut self, name: &str, uid: &str, linux: bool, labels: BTreeMap<String, String>) {
         self.listings[Kind::Node as usize].saw(name);
         if !linux {
-            self.gone(Kind::Node, name);
-        } else if self.nodes.insert(name.to_owned(), uid.to_owned()).is_none() {
-            self.all_dirty();
+            return self.gone(Kind::Node, name);
         }
+        let node = Node {
+            uid: uid.to_owned(),
+            labels,
+        };
+        let relabelled = |old: &Node| old.labels != node.labels;
+        match self.nodes.get(name).map(relabelled) {
+            None => self.all_dirty(),
+            Some(true) => self.selecting_dirty(),
+            Some(false) => {}
+        }
+        self.nodes.insert(name.to_owned(), node);
+    }
+
+    /// The statuses of profiles that select nodes by labels may have to change.
+    fn selecting_dirty(&mut self) {
+        let selects = |(_, profile): &(&String, &Profile)| !profile.seen.node_selector.is_empty();
+        let names = self.profiles.iter().filter(selects);
+        self.dirty.extend(names.map(|(name, _)| name.clone()));
     }
 
     /// An agent's pod exists; `node` is where it runs, once that is known.
@@ -321,6 +353,13 @@ impl Index {
                     )
                 })
                 .collect(),
+            in_use: report
+                .spec
+                .in_use
+                .iter()
+                .map(|used| (used.profile.clone(), (used.pods, used.outdated)))
+                .collect(),
+            labels_digest: report.spec.node.labels_digest.clone(),
         };
         let Some(old) = self.reports.insert(name.to_owned(), new) else {
             return self.all_dirty();
@@ -343,14 +382,21 @@ impl Index {
                 .iter()
                 .filter(|(name, failure)| old.failures.get(*name) != Some(failure)),
         );
+        let used = old.in_use.keys().chain(new.in_use.keys());
+        let used = used.filter(|name| old.in_use.get(*name) != new.in_use.get(*name));
         let touched: Vec<_> = moved
             .chain(differing.map(|(name, _)| name.clone()))
+            .chain(used.cloned())
             .collect();
+        let relabelled = old.labels_digest != new.labels_digest;
         self.dirty.extend(
             touched
                 .into_iter()
                 .filter(|name| self.profiles.contains_key(name)),
         );
+        if relabelled {
+            self.selecting_dirty();
+        }
     }
 
     /// All statuses may have to change: after something that concerns every profile, and when this process begins to lead.
@@ -422,7 +468,7 @@ impl Index {
         let of_other = |(name, owners): &(&String, &Vec<String>)| {
             self.nodes
                 .get(*name)
-                .is_some_and(|uid| !owners.contains(uid))
+                .is_some_and(|node| !owners.contains(&node.uid))
         };
         self.owners
             .iter()
@@ -446,7 +492,8 @@ impl Index {
         let generation = profile.seen.generation;
         let file = ProfileName::parse(name);
         let verdict = profile.verdict.get_or_init(|| self.judge(name)).clone();
-        let tally = self.tally(name, profile.level);
+        let tally = self.tally(name, profile.level, &profile.seen.node_selector);
+        let usage = self.usage(name);
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         let accepted = match &verdict {
             Ok(_) => (true, "Valid", "the profile is valid".to_owned()),
@@ -461,7 +508,11 @@ impl Index {
                 (false, "NotAccepted", message)
             }
         };
-        let conditions = [(condition::ACCEPTED, accepted), (condition::READY, ready)];
+        let conditions = [
+            (condition::ACCEPTED, accepted),
+            (condition::READY, ready),
+            (condition::IN_USE, usage.condition()),
+        ];
         let old = &profile.seen.status.conditions;
         let verdict = verdict.ok();
         SeccompProfileStatus {
@@ -489,6 +540,8 @@ impl Index {
                 })
                 .collect(),
             failures: tally.failed.into_iter().take(MOST_FAILURES).collect(),
+            used_by: Some(usage.pods),
+            outdated: Some(usage.outdated),
         }
     }
 
@@ -506,26 +559,49 @@ impl Index {
         })
     }
 
+    /// How much pods use the profile, on all nodes that exist.
+    fn usage(&self, profile: &str) -> Usage {
+        let reports = self.nodes.keys().filter_map(|node| self.reports.get(node));
+        let used = reports.filter_map(|report| report.in_use.get(profile));
+        used.fold(
+            Usage {
+                nodes: 0,
+                pods: 0,
+                outdated: 0,
+            },
+            |sum, (pods, outdated)| Usage {
+                nodes: sum.nodes + 1,
+                pods: sum.pods.saturating_add(*pods),
+                outdated: sum.outdated.saturating_add(*outdated),
+            },
+        )
+    }
+
     /// Where the profile stands on each node that should have it.
-    fn tally(&self, profile: &str, revision: u64) -> Tally {
+    fn tally(&self, profile: &str, revision: u64, selector: &BTreeMap<String, String>) -> Tally {
         let mut tally = Tally::default();
-        for node in self.nodes.keys() {
+        for (node, Node { labels, .. }) in &self.nodes {
             let report = self.reports.get(node);
-            if report.is_none() && !self.running.contains_key(node) {
+            if report.is_none() && !self.running.contains_key(node) || !selects(selector, labels) {
                 continue;
             }
             tally.desired += 1;
+            // An agent that decided by other labels than the node has now may have decided otherwise.
+            let digest = (!selector.is_empty()).then(|| labels_digest(labels));
+            let told = |report: &Report| digest.is_none() || report.labels_digest == digest;
             match report {
-                Some(report) if report.level >= revision => match report.failures.get(profile) {
-                    Some((reason, message)) => {
-                        tally.failed.push(Failure {
-                            node: node.clone(),
-                            reason: reason.clone(),
-                            message: message.clone(),
-                        });
+                Some(report) if told(report) && report.level >= revision => {
+                    match report.failures.get(profile) {
+                        Some((reason, message)) => {
+                            tally.failed.push(Failure {
+                                node: node.clone(),
+                                reason: reason.clone(),
+                                message: message.clone(),
+                            });
+                        }
+                        None => tally.ready += 1,
                     }
-                    None => tally.ready += 1,
-                },
+                }
                 _ => tally.waiting.push(if self.running.contains_key(node) {
                     node.clone()
                 } else {
@@ -534,6 +610,34 @@ impl Index {
             }
         }
         tally
+    }
+}
+
+/// How much a profile is used.
+struct Usage {
+    nodes: usize,
+    pods: i32,
+    outdated: i32,
+}
+
+impl Usage {
+    fn condition(&self) -> (bool, &'static str, String) {
+        let Self {
+            nodes,
+            pods,
+            outdated,
+        } = self;
+        if *pods == 0 {
+            return (false, "NoPods", "no pod uses the profile".to_owned());
+        }
+        let used = format!("pods that use the profile: {pods}, on {nodes} of the nodes");
+        let message = match outdated {
+            0 => used,
+            _ => format!(
+                "{used}; running containers that keep an older content of it until they are created anew: {outdated}"
+            ),
+        };
+        (true, "Pods", message)
     }
 }
 
@@ -627,6 +731,7 @@ mod tests {
             uid: "u".into(),
             generation,
             version,
+            node_selector: BTreeMap::new(),
             status: SeccompProfileStatus::default(),
         }
     }
@@ -669,7 +774,7 @@ mod tests {
     fn cluster() -> Index {
         let mut index = Index::new("profiles");
         for node in ["n1", "n2"] {
-            index.node(node, &format!("uid-{node}"), true);
+            index.node(node, &format!("uid-{node}"), true, BTreeMap::new());
             index.agent(&format!("agent-{node}"), Some(node));
         }
         index.profile("a", seen(1, 10), valid);
@@ -735,7 +840,7 @@ mod tests {
     #[test]
     fn a_controller_that_starts_later_trusts_the_revision_in_the_status() {
         let mut index = Index::new("profiles");
-        index.node("n1", "u", true);
+        index.node("n1", "u", true, BTreeMap::new());
         index.report("n1", &report(10, &[]));
         let mut late = seen(1, 99);
         late.status = SeccompProfileStatus {
@@ -786,10 +891,74 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_with_a_selector_counts_only_nodes_with_the_labels_that_their_agents_know() {
+        let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            pairs.iter().map(owned).collect()
+        };
+        let gpu = labels(&[("gpu", "yes")]);
+        let mut index = Index::new("profiles");
+        index.node("n1", "u1", true, gpu.clone());
+        index.node("n2", "u2", true, BTreeMap::new());
+        index.agent("p1", Some("n1"));
+        index.agent("p2", Some("n2"));
+        let selecting = SeenProfile {
+            node_selector: gpu.clone(),
+            ..seen(1, 10)
+        };
+        index.profile("a", selecting, valid);
+        let told = |digest: Option<String>| {
+            let mut report = report(10, &[]);
+            report.spec.node.labels_digest = digest;
+            report
+        };
+        index.report("n1", &told(None));
+        index.report("n2", &told(Some(labels_digest(&BTreeMap::new()))));
+        assert_eq!(status(&index).nodes.unwrap().summary, "0/1");
+        index.take_dirty(9);
+        index.report("n1", &told(Some(labels_digest(&gpu))));
+        assert!(index.take_dirty(9).contains("a"));
+        assert_eq!(status(&index).nodes.unwrap().summary, "1/1");
+        index.node("n2", "u2", true, gpu);
+        assert!(index.take_dirty(9).contains("a"));
+        assert_eq!(status(&index).nodes.unwrap().summary, "1/2");
+    }
+
+    #[test]
+    fn the_pods_that_use_a_profile_are_counted_on_nodes_that_exist() {
+        let mut index = Index::new("profiles");
+        index.node("n1", "u1", true, BTreeMap::new());
+        index.profile("a", seen(1, 10), valid);
+        let using = |pods, outdated| {
+            let mut report = report(10, &[]);
+            report.spec.in_use = vec![crate::api::NodeUse {
+                profile: "a".into(),
+                pods,
+                outdated,
+                pending_removal: false,
+            }];
+            report
+        };
+        let in_use = |index: &Index| {
+            let status = status(index);
+            let of = |c: &Condition| c.type_ == condition::IN_USE && c.status == "True";
+            (status.used_by, status.conditions.iter().any(of))
+        };
+        index.report("n1", &using(2, 1));
+        index.report("gone", &using(5, 0));
+        assert_eq!(in_use(&index), (Some(2), true));
+        assert_eq!(status(&index).outdated, Some(1));
+        index.take_dirty(9);
+        index.report("n1", &report(10, &[]));
+        assert!(index.take_dirty(9).contains("a"));
+        assert_eq!(in_use(&index), (Some(0), false));
+    }
+
+    #[test]
     fn a_census_counts_each_profile_and_each_node_once() {
         let mut index = cluster();
-        index.node("n3", "u3", true);
-        index.node("n4", "u4", true);
+        index.node("n3", "u3", true, BTreeMap::new());
+        index.node("n4", "u4", true, BTreeMap::new());
         index.agent("agent-n4", Some("n4"));
         index.report("n1", &report(10, &[]));
         index.report("n2", &report(9, &[]));
@@ -853,8 +1022,8 @@ mod tests {
         let mut index = Index::new("profiles");
         index.profile("a", seen(1, 10), valid);
         assert_eq!(ready(&index).1, "NoNodes");
-        index.node("windows", "w", false);
-        index.node("no-agent", "x", true);
+        index.node("windows", "w", false, BTreeMap::new());
+        index.node("no-agent", "x", true, BTreeMap::new());
         assert_eq!(ready(&index).1, "NoNodes");
     }
 
@@ -948,7 +1117,7 @@ mod tests {
         index.list_ends(Kind::Profile);
         assert!(index.wanted("a", now()).is_none());
         index.list_begins(Kind::Node);
-        index.node("n1", "uid-n1", true);
+        index.node("n1", "uid-n1", true, BTreeMap::new());
         index.list_ends(Kind::Node);
         assert_eq!(index.nodes.len(), 1);
     }

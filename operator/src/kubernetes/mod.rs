@@ -3,6 +3,7 @@
 //! Nothing here knows what the objects mean.
 
 mod backoff;
+pub mod events;
 pub mod leader;
 mod requests;
 mod watch;

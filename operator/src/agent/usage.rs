@@ -1,0 +1,538 @@
+//! Which profiles the pods of this node use, and how many of their containers were created with an older content: a pure
+//! state, fed by a watch of this node's pods.
+//!
+//! A container reads its profile once, when it is created; when it is created anew (a restart), it reads it again. So a profile
+//! is *in use* while a pod that may still create a container with it is there. A pod that has finished does not count, nor
+//! does what a container states that has ended and, by the pod's restart policy, stays so. What the pod states for all of its
+//! containers counts while the pod has not finished: an ephemeral container may ask for it at any time.
+
+use std::collections::{BTreeMap, HashMap};
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::core::ObjectMeta;
+use kube::core::error_boundary::InvalidObject;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::api::ProfileName;
+use crate::kubernetes::{Listing, Watched};
+
+/// How long after a container's creation it may start, in seconds. Kubernetes says only when a container started, in whole
+/// seconds; one that started so soon after a change may have been created before it, and counts as older.
+const CREATION: u64 = 2;
+
+/// A pod as it comes from the wire: only its metadata are read with it, so that one that cannot be read does not stop the watch.
+#[derive(kube::Resource, Clone, Debug, Deserialize)]
+#[resource(inherit = Pod)]
+pub struct StoredPod {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Option<Box<RawValue>>,
+    #[serde(default)]
+    status: Option<Box<RawValue>>,
+}
+
+/// A pod: only what says which profiles it uses. Whatever else a pod has is skipped as it is read.
+#[derive(Clone, Debug, Default)]
+pub struct UsingPod {
+    /// Its metadata.
+    pub metadata: ObjectMeta,
+    spec: Spec,
+    status: Status,
+}
+
+impl StoredPod {
+    /// The pod, or why it cannot be read.
+    pub fn read(self) -> Watched<UsingPod> {
+        fn part<T: DeserializeOwned + Default>(
+            part: Option<Box<RawValue>>,
+        ) -> serde_json::Result<T> {
+            part.map_or_else(|| Ok(T::default()), |part| serde_json::from_str(part.get()))
+        }
+        match part(self.spec).and_then(|spec| Ok((spec, part(self.status)?))) {
+            Ok((spec, status)) => Ok(UsingPod {
+                metadata: self.metadata,
+                spec,
+                status,
+            }),
+            Err(error) => Err(InvalidObject {
+                error: error.to_string(),
+                metadata: self.metadata,
+            }),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    restart_policy: Option<String>,
+    security_context: Option<SecurityContext>,
+    containers: Vec<Container>,
+    init_containers: Vec<Container>,
+    ephemeral_containers: Vec<Container>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Container {
+    name: String,
+    restart_policy: Option<String>,
+    security_context: Option<SecurityContext>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SecurityContext {
+    privileged: Option<bool>,
+    seccomp_profile: Option<Profile>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Profile {
+    #[serde(rename = "type")]
+    type_: String,
+    localhost_profile: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    phase: Option<String>,
+    container_statuses: Vec<ContainerStatus>,
+    init_container_statuses: Vec<ContainerStatus>,
+    ephemeral_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerStatus {
+    name: String,
+    state: State,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct State {
+    running: Option<Running>,
+    terminated: Option<Terminated>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Running {
+    started_at: Option<Time>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Terminated {
+    exit_code: i32,
+}
+
+/// What one pod does with one profile: when each running container that is filtered by it started, in seconds since 1970.
+type Started = Vec<u64>;
+
+/// How a profile is used on this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Use {
+    /// By so many pods.
+    pub pods: usize,
+    /// So many running containers were created with an older content.
+    pub outdated: usize,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Usage {
+    profiles_dir: String,
+    /// By namespace and name; only pods that use a profile.
+    pods: HashMap<String, BTreeMap<ProfileName, Started>>,
+    listing: Listing,
+    listed: bool,
+}
+
+impl Usage {
+    /// Nothing is known yet. `profiles_dir` is the folder below kubelet's seccomp folder.
+    #[must_use]
+    pub fn new(profiles_dir: &str) -> Self {
+        Self {
+            profiles_dir: profiles_dir.to_owned(),
+            pods: HashMap::new(),
+            listing: Listing::default(),
+            listed: false,
+        }
+    }
+
+    /// A full list of pods begins.
+    pub fn list_begins(&mut self) {
+        self.listing.begins();
+    }
+
+    /// A full list of pods has ended.
+    pub fn list_ends(&mut self) {
+        for gone in self.listing.ends(self.pods.keys().map(String::as_str)) {
+            self.pods.remove(&gone);
+        }
+        self.listed = true;
+    }
+
+    /// Whether all pods are known. Until then no profile can be said not to be in use.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.listed
+    }
+
+    /// A pod exists in this form.
+    pub fn pod(&mut self, pod: &UsingPod) {
+        let key = key(&pod.metadata);
+        self.listing.saw(&key);
+        let uses = uses(pod, &self.profiles_dir);
+        if uses.is_empty() {
+            self.pods.remove(&key);
+        } else {
+            self.pods.insert(key, uses);
+        }
+    }
+
+    /// A pod exists, and cannot be read. What was known of it stays.
+    pub fn unreadable(&mut self, metadata: &ObjectMeta) {
+        self.listing.saw(&key(metadata));
+    }
+
+    /// A pod is gone.
+    pub fn gone(&mut self, metadata: &ObjectMeta) {
+        self.pods.remove(&key(metadata));
+    }
+
+    /// The profiles in use. `changed` says when a profile's file came to hold what it holds instead of something else, in
+    /// seconds since 1970.
+    #[must_use]
+    pub fn by_profile(
+        &self,
+        changed: impl Fn(&ProfileName) -> Option<u64>,
+    ) -> BTreeMap<ProfileName, Use> {
+        let mut found: BTreeMap<ProfileName, Use> = BTreeMap::new();
+        for (profile, started) in self.pods.values().flatten() {
+            let old = |started: &&u64| {
+                changed(profile).is_some_and(|changed| **started <= changed + CREATION)
+            };
+            let found = found.entry(profile.clone()).or_default();
+            found.pods += 1;
+            found.outdated += started.iter().filter(old).count();
+        }
+        found
+    }
+}
+
+fn key(metadata: &ObjectMeta) -> String {
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    format!("{}/{}", part(&metadata.namespace), part(&metadata.name))
+}
+
+/// The profiles that a pod uses.
+fn uses(pod: &UsingPod, profiles_dir: &str) -> BTreeMap<ProfileName, Started> {
+    let mut found: BTreeMap<ProfileName, Started> = BTreeMap::new();
+    if matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+        return found;
+    }
+    let stated = |context: Option<&SecurityContext>| {
+        let profile = context?.seccomp_profile.as_ref()?;
+        Some(profile_of(profile, profiles_dir))
+    };
+    let of_pod = stated(pod.spec.security_context.as_ref());
+    if let Some(Some(profile)) = &of_pod {
+        found.entry(profile.clone()).or_default();
+    }
+    let (spec, status) = (&pod.spec, &pod.status);
+    for (containers, statuses, ephemeral) in [
+        (&spec.containers, &status.container_statuses, false),
+        (
+            &spec.init_containers,
+            &status.init_container_statuses,
+            false,
+        ),
+        (
+            &spec.ephemeral_containers,
+            &status.ephemeral_container_statuses,
+            true,
+        ),
+    ] {
+        for container in containers {
+            let of_container = stated(container.security_context.as_ref());
+            let Some(profile) = of_container.or_else(|| of_pod.clone()).flatten() else {
+                continue;
+            };
+            let state = statuses.iter().find(|status| status.name == container.name);
+            let policy = if ephemeral {
+                Some("Never")
+            } else {
+                container
+                    .restart_policy
+                    .as_deref()
+                    .or(spec.restart_policy.as_deref())
+            };
+            let ended = state.and_then(|status| status.state.terminated.as_ref());
+            if ended.is_some_and(|ended| stays_ended(policy, ended.exit_code)) {
+                continue;
+            }
+            let started = found.entry(profile).or_default();
+            // A privileged container is not filtered, whatever it states.
+            let context = container.security_context.as_ref();
+            if context.is_some_and(|context| context.privileged == Some(true)) {
+                continue;
+            }
+            let running = state.and_then(|status| status.state.running.as_ref());
+            started.extend(running.and_then(|running| {
+                let Time(at) = running.started_at.as_ref()?;
+                u64::try_from(at.as_second()).ok()
+            }));
+        }
+    }
+    found
+}
+
+/// Whether a container that ended so is not created anew. None is `Always`, as everywhere in Kubernetes.
+fn stays_ended(restart_policy: Option<&str>, exit_code: i32) -> bool {
+    match restart_policy {
+        Some("Never") => true,
+        Some("OnFailure") => exit_code == 0,
+        _ => false,
+    }
+}
+
+/// The SeccompProfile that a pod's or container's profile means, if any. kubelet cleans the path before it uses it.
+fn profile_of(profile: &Profile, profiles_dir: &str) -> Option<ProfileName> {
+    if profile.type_ != "Localhost" {
+        return None;
+    }
+    let path = profile.localhost_profile.as_deref()?;
+    let clean = |path: &str| -> Vec<String> {
+        let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+        parts.map(str::to_owned).collect()
+    };
+    let (path, dir) = (clean(path), clean(profiles_dir));
+    match path.strip_prefix(&dir[..])? {
+        [file] => ProfileName::parse(file.strip_suffix(".json")?).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(name: &str, spec: &Value, status: &Value) -> UsingPod {
+        let object = json!({
+            "metadata": {"name": name, "namespace": "n"}, "spec": spec, "status": status,
+            "more": "than this agent reads",
+        });
+        let stored: StoredPod = serde_json::from_str(&object.to_string()).unwrap();
+        stored.read().unwrap()
+    }
+
+    fn localhost(path: &str) -> Value {
+        json!({"seccompProfile": {"type": "Localhost", "localhostProfile": path}})
+    }
+
+    fn running(container: &str, at: &str) -> Value {
+        json!({"name": container, "state": {"running": {"startedAt": at}}})
+    }
+
+    fn used(spec: &Value, status: &Value) -> Vec<String> {
+        let found = uses(&pod("p", spec, status), "profiles");
+        found.keys().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn profiles_are_found_at_every_level() {
+        let spec = json!({
+            "securityContext": localhost("profiles/of-pod.json"),
+            "containers": [
+                {"name": "a", "securityContext": localhost("profiles/of-container.json")},
+                {"name": "b"},
+                {"name": "c", "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},
+            ],
+            "initContainers": [{"name": "i", "securityContext": localhost("profiles/of-init.json")}],
+            "ephemeralContainers": [{"name": "e", "securityContext": localhost("profiles/of-ephemeral.json")}],
+        });
+        assert_eq!(
+            used(&spec, &json!({"phase": "Pending"})),
+            ["of-container", "of-ephemeral", "of-init", "of-pod"]
+        );
+    }
+
+    #[test]
+    fn only_paths_that_lead_to_a_profile_of_ours_count() {
+        for (path, expected) in [
+            ("profiles/a.json", Some("a")),
+            ("./profiles//a.json", Some("a")),
+            ("profiles/./a.json", Some("a")),
+            ("a.json", None),
+            ("profiles/sub/a.json", None),
+            ("profiles/a", None),
+            ("profiles/A_b.json", None),
+            ("profilesa.json", None),
+            ("", None),
+        ] {
+            let spec = json!({"securityContext": localhost(path)});
+            let found = used(&spec, &json!({}));
+            assert_eq!(found.first().map(String::as_str), expected, "{path}");
+        }
+        let found = uses(
+            &pod(
+                "p",
+                &json!({"securityContext": localhost("x/y/a.json")}),
+                &json!({}),
+            ),
+            "x/y",
+        );
+        assert_eq!(found.len(), 1);
+        let default = json!({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}});
+        assert!(used(&default, &json!({})).is_empty());
+    }
+
+    #[test]
+    fn what_has_finished_for_good_does_not_count() {
+        let context = localhost("profiles/a.json");
+        let ended = |code: i32| json!([{"name": "c", "state": {"terminated": {"exitCode": code}}}]);
+        let container = json!([{"name": "c", "securityContext": context}]);
+        for (spec, status, counts) in [
+            (
+                json!({"containers": container}),
+                json!({"phase": "Succeeded"}),
+                false,
+            ),
+            (
+                json!({"containers": container}),
+                json!({"phase": "Failed"}),
+                false,
+            ),
+            (
+                json!({"containers": container}),
+                json!({"phase": "Unknown"}),
+                true,
+            ),
+            (json!({"containers": container}), json!({}), true),
+            // A container that ended is created anew, unless the pod says otherwise.
+            (
+                json!({"containers": container}),
+                json!({"containerStatuses": ended(0)}),
+                true,
+            ),
+            (
+                json!({"restartPolicy": "OnFailure", "containers": container}),
+                json!({"containerStatuses": ended(1)}),
+                true,
+            ),
+            (
+                json!({"restartPolicy": "OnFailure", "containers": container}),
+                json!({"containerStatuses": ended(0)}),
+                false,
+            ),
+            (
+                json!({"restartPolicy": "Never", "containers": container}),
+                json!({"containerStatuses": ended(1)}),
+                false,
+            ),
+            // A sidecar has a policy of its own; an ephemeral container is never created anew.
+            (
+                json!({"restartPolicy": "Never", "initContainers": [{"name": "c", "restartPolicy": "Always", "securityContext": context}]}),
+                json!({"initContainerStatuses": ended(0)}),
+                true,
+            ),
+            (
+                json!({"ephemeralContainers": container}),
+                json!({"ephemeralContainerStatuses": ended(0)}),
+                false,
+            ),
+            // What the pod states is there for an ephemeral container to come.
+            (
+                json!({"restartPolicy": "Never", "securityContext": context, "containers": [{"name": "c"}]}),
+                json!({"containerStatuses": ended(0)}),
+                true,
+            ),
+        ] {
+            assert_eq!(!used(&spec, &status).is_empty(), counts, "{spec} {status}");
+        }
+    }
+
+    #[test]
+    fn running_containers_from_before_a_change_are_outdated() {
+        let mut usage = Usage::new("profiles");
+        let spec = json!({
+            "securityContext": localhost("profiles/a.json"),
+            "containers": [
+                {"name": "before"},
+                {"name": "just-after"},
+                {"name": "after"},
+                {"name": "unfiltered", "securityContext": {"privileged": true}},
+                {"name": "other", "securityContext": localhost("profiles/b.json")},
+                {"name": "waiting"},
+            ],
+        });
+        let status = json!({"phase": "Running", "containerStatuses": [
+            running("before", "2026-01-01T00:00:00Z"),
+            running("just-after", "2026-01-01T00:00:12Z"),
+            running("after", "2026-01-01T00:00:13Z"),
+            running("unfiltered", "2026-01-01T00:00:00Z"),
+            running("other", "2026-01-01T00:00:00Z"),
+            {"name": "waiting", "state": {"waiting": {"reason": "ContainerCreating"}}},
+        ]});
+        usage.pod(&pod("p", &spec, &status));
+        let a = ProfileName::parse("a").unwrap();
+        // Midnight of that day and ten seconds.
+        let changed = |name: &ProfileName| (*name == a).then_some(1_767_225_610);
+        let found = usage.by_profile(changed);
+        assert_eq!(
+            found[&a],
+            Use {
+                pods: 1,
+                outdated: 2
+            }
+        );
+        let b = ProfileName::parse("b").unwrap();
+        assert_eq!(
+            found[&b],
+            Use {
+                pods: 1,
+                outdated: 0
+            }
+        );
+        assert_eq!(usage.by_profile(|_| None)[&a].outdated, 0);
+    }
+
+    #[test]
+    fn pods_come_change_finish_and_go() {
+        let mut usage = Usage::new("profiles");
+        let count = |usage: &Usage| {
+            let found = usage.by_profile(|_| None);
+            found.values().map(|found| found.pods).sum::<usize>()
+        };
+        let spec = json!({"securityContext": localhost("profiles/a.json")});
+        let status = |phase: &str| json!({"phase": phase});
+        assert!(!usage.is_known());
+        usage.list_begins();
+        for name in ["p", "q", "r"] {
+            usage.pod(&pod(name, &spec, &status("Running")));
+        }
+        usage.list_ends();
+        assert!(usage.is_known());
+        assert_eq!(count(&usage), 3);
+        usage.pod(&pod("p", &spec, &status("Succeeded")));
+        assert_eq!(count(&usage), 2);
+        usage.gone(&pod("q", &spec, &json!({})).metadata);
+        assert_eq!(count(&usage), 1);
+        usage.list_begins();
+        usage.unreadable(&pod("r", &spec, &json!({})).metadata);
+        usage.list_ends();
+        assert_eq!(count(&usage), 1, "a pod that cannot be read is still there");
+        usage.list_begins();
+        usage.list_ends();
+        assert_eq!(count(&usage), 0);
+    }
+}
