@@ -94,8 +94,8 @@ fn a_docker_document_is_decided_for_a_node_and_a_container() {
             "defaultErrnoRet": 1,
             "architectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X86_64"],
             "syscalls": [
-                {"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"},
                 {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+                {"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"},
             ],
         })
     );

@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::document;
 use super::target::{self, TargetArgs};
 use super::{Failure, Findings};
 
 /// What to convert, and for which node.
 #[derive(Args, Debug)]
 pub struct ConvertArgs {
-    /// The document: a file, or `-` for standard input, which is also read if there is none.
+    /// The profile: a file, the name of a built-in, or `-` for standard input, which is also read if there is none.
     file: Option<PathBuf>,
     /// How to write it.
     #[arg(short, long, value_enum, default_value_t = Output::Json)]
@@ -27,7 +26,7 @@ pub struct ConvertArgs {
 
 /// The forms of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub enum Output {
     /// Runtime-spec JSON, as in the kubelet's seccomp directory.
     Json,
     /// A SeccompProfile manifest (YAML) with the document.
@@ -39,8 +38,8 @@ pub const EXAMPLES: &str = "\
 Reads Docker's and Podman's format (archMap, includes, excludes, minKernel, errno names) and the OCI runtime-spec's, as
 such, in a SeccompProfile (also the Security Profiles Operator's) or in a container's config.json; JSON or YAML. Writes
 what a container runtime reads, always the same bytes for the same rules: conditions on architecture, kernel and
-capabilities are decided, all that a runtime would fill in is written out. containerd reads a Docker document as it is
-without these fields, and then allows far more.
+capabilities are decided, changes to a base are made, all that a runtime would fill in is written out, in rules that
+libseccomp combines as meant. containerd reads a Docker document as it is without these fields, and then allows far more.
 
 Examples:
   # Docker's default profile, for a file on amd64 nodes with Linux 6.1
@@ -49,6 +48,12 @@ Examples:
   # The same for a container with one more capability, as a SeccompProfile
   kubectl seccomp convert --cap default,SYS_ADMIN -o manifest --name docker-admin default.json | kubectl apply -f -
 
+  # The file that amd64 nodes get of a SeccompProfile
+  kubectl get seccompprofile nginx -o yaml | kubectl seccomp convert --arch amd64 --kernel 6.1
+
+  # What containerd applies by default
+  kubectl seccomp convert runtime-default
+
   # The profile of a running container, on its node
   kubectl seccomp convert /run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json
 
@@ -56,12 +61,17 @@ Exit status: 0 done; 1 the document is wrong, and how is said; 2 wrong use, or t
 
 /// Converts and prints.
 pub fn run(args: &ConvertArgs) -> Result<Findings, Failure> {
-    let target = args.target.target()?;
-    let named = match document::read_one(args.file.as_ref())? {
+    let (named, library) = args.target.read_with(args.file.as_ref())?;
+    let named = match named {
         Ok(named) => named,
         Err(faulty) => return Ok(faulty.into()),
     };
-    let profile = target::resolve(&named, &target);
+    let target = args.target.of(&named.definition, &library)?;
+    target::note(&named, &target);
+    let profile = match target::rendered(&named, &library, &target) {
+        Ok(profile) => profile,
+        Err(faulty) => return Ok(faulty.into()),
+    };
     let mut bytes = profile.to_canonical_json();
     if args.output == Output::Manifest {
         let name = args.name.as_deref().unwrap_or_default();
@@ -73,7 +83,8 @@ pub fn run(args: &ConvertArgs) -> Result<Findings, Failure> {
     Ok(Findings::None)
 }
 
-fn manifest(name: &str, document: &[u8]) -> anyhow::Result<Vec<u8>> {
+/// A SeccompProfile with a document.
+pub fn manifest(name: &str, document: &[u8]) -> anyhow::Result<Vec<u8>> {
     let document: Value = serde_json::from_slice(document)?;
     let object = json!({
         "apiVersion": "seccomp-operator.io/v1alpha1",

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::document::{self, Named};
-use super::target::{self, TargetArgs};
+use super::document::Named;
+use super::target::TargetArgs;
 use super::text::{Style, wrap};
 use super::view::{Loader, View, What};
 use super::{Failure, Findings};
@@ -17,7 +17,7 @@ use crate::profile::{Action, Arch, Profile};
 /// Which profiles, and how to tell their difference.
 #[derive(Args, Debug)]
 pub struct DiffArgs {
-    /// The one profile: a file, or `-` for standard input.
+    /// The one profile: a file, the name of a built-in, or `-` for standard input.
     old: PathBuf,
     /// The other.
     new: PathBuf,
@@ -48,6 +48,9 @@ differently and do the same are equal.
 Examples:
   # What does the new version allow that the old one did not?
   kubectl seccomp diff old.json new.json
+
+  # What does a SeccompProfile change of what containerd applies?
+  kubectl seccomp diff runtime-default nginx.yaml
 
   # What does CI's copy of Docker's default profile lack?
   curl -s https://raw.githubusercontent.com/moby/profiles/main/seccomp/default.json | kubectl seccomp diff ours.json -
@@ -80,14 +83,12 @@ enum Change {
 
 /// Compares and prints.
 pub fn run(args: &DiffArgs) -> Result<Findings, Failure> {
-    let target = args.target.target()?;
     let mut views = vec![];
-    for file in [&args.old, &args.new] {
-        let named = match document::read_one(Some(file))? {
-            Ok(named) => named,
+    for (file, other) in [(&args.old, &args.new), (&args.new, &args.old)] {
+        let (named, profile, target) = match args.target.read_beside(file, other)? {
+            Ok(one) => one,
             Err(faulty) => return Ok(faulty.into()),
         };
-        let profile = target::resolve(&named, &target);
         match View::of(&profile, target.arch, args.runtime) {
             Ok(view) => views.push((named, profile, view)),
             Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),

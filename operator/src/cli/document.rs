@@ -1,14 +1,19 @@
 //! The profile documents that a user hands over: as such, or in what they come in.
 
+use std::collections::BTreeSet;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use serde_json::{Map, Value};
 
 use super::lines::Input;
 use super::{Failure, Findings};
-use crate::profile::{self, Document, Problem, Problems};
+use crate::api::SeccompProfileSpec;
+use crate::profile::{
+    self, BUILTINS, Definition, Document, Library, Problem, Problems, Spec, builtin,
+};
 
 /// The most that is read of one input: a list of all profiles of a large cluster.
 const MAX_BYTES: u64 = 64 << 20;
@@ -19,13 +24,39 @@ const GROUP: &str = "seccomp-operator.io/";
 /// The group of the Security Profiles Operator, whose objects hold the document's fields in their spec itself.
 const SPO_GROUP: &str = "security-profiles-operator.x-k8s.io/";
 
-/// A document, and where it is from.
+/// A profile, and where it is from.
 #[derive(Debug)]
 pub struct Named {
     /// The input's name, with that of the object in it, if it is one of several.
     pub name: String,
-    /// The document.
-    pub document: Document,
+    /// What it asks for.
+    pub definition: Definition,
+    /// In what form it came.
+    pub origin: Origin,
+}
+
+/// Who makes a profile of it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The container runtime reads it as it is.
+    File {
+        /// Where the document stands in the file; may be empty.
+        at: String,
+    },
+    /// The operator writes what it means; the name of the object.
+    Object(String),
+    /// It comes with this tool.
+    BuiltIn,
+}
+
+impl Named {
+    /// The name of the SeccompProfile, if it is one.
+    pub fn object(&self) -> Option<&str> {
+        match &self.origin {
+            Origin::Object(name) => Some(name),
+            _ => None,
+        }
+    }
 }
 
 /// What is wrong, and with which input.
@@ -57,9 +88,25 @@ impl From<Faulty> for Findings {
     }
 }
 
-/// Reads the input that an argument stands for; without one, standard input.
-pub fn read(file: Option<&PathBuf>) -> Result<Vec<Result<Named, Faulty>>, Failure> {
+/// Reads the inputs that arguments stand for; without any, standard input.
+pub fn read_all(files: &[PathBuf]) -> Result<Vec<Result<Named, Faulty>>, Failure> {
+    if files.is_empty() {
+        return read(None);
+    }
+    let mut found = Vec::new();
+    for file in files {
+        found.extend(read(Some(file))?);
+    }
+    Ok(found)
+}
+
+/// Reads the input that an argument stands for; without one, standard input. The name of a built-in stands for that, unless
+/// there is a file of that name.
+fn read(file: Option<&PathBuf>) -> Result<Vec<Result<Named, Faulty>>, Failure> {
     let input = file.map_or(Input::Stdin, |file| Input::of(file));
+    if let Some(built_in) = file.and_then(|file| built_in(file)) {
+        return Ok(vec![Ok(built_in)]);
+    }
     let mut bytes = Vec::new();
     let from = input.open().map_err(Failure::Other)?;
     from.take(MAX_BYTES + 1)
@@ -73,13 +120,29 @@ pub fn read(file: Option<&PathBuf>) -> Result<Vec<Result<Named, Faulty>>, Failur
     Ok(parse(&input.name(), &bytes))
 }
 
-/// The one document of an input.
-pub fn read_one(file: Option<&PathBuf>) -> Result<Result<Named, Faulty>, Failure> {
-    let mut documents = read(file)?;
-    match (documents.pop(), documents.is_empty()) {
-        (Some(one), true) => Ok(one),
-        (last, _) => {
-            let number = documents.len() + usize::from(last.is_some());
+fn built_in(file: &Path) -> Option<Named> {
+    let name = file.to_str().filter(|name| BUILTINS.contains(name))?;
+    let document = builtin(name).filter(|_| !file.exists())?;
+    Some(Named {
+        name: name.to_owned(),
+        definition: whole(document.clone()),
+        origin: Origin::BuiltIn,
+    })
+}
+
+/// The one profile of an input. Others there are in it only for it to stand on.
+pub fn read_one(file: Option<&PathBuf>) -> Result<(Result<Named, Faulty>, Library), Failure> {
+    let found = read(file)?;
+    let library = library(&found, std::iter::empty());
+    let bases = bases(&found);
+    let number = found.len();
+    let is_base = |named: &Named| named.object().is_some_and(|name| bases.contains(name));
+    let mut tops = found
+        .into_iter()
+        .filter(|found| !found.as_ref().is_ok_and(is_base));
+    match (tops.next(), tops.next()) {
+        (Some(one), None) => Ok((one, library)),
+        _ => {
             let name = file.map_or(Input::Stdin, |file| Input::of(file)).name();
             Err(Failure::Use(format!(
                 "{name} holds {number} profiles, and this command takes one"
@@ -88,12 +151,33 @@ pub fn read_one(file: Option<&PathBuf>) -> Result<Result<Named, Faulty>, Failure
     }
 }
 
+/// The names that profiles give as their bases.
+pub fn bases(found: &[Result<Named, Faulty>]) -> BTreeSet<String> {
+    let found = found.iter().flatten();
+    let bases = found.filter_map(|named| named.definition.spec.base());
+    bases.map(str::to_owned).collect()
+}
+
+/// The SeccompProfiles by name, for others to stand on. The later ones count.
+pub fn library<'n>(
+    found: &'n [Result<Named, Faulty>],
+    besides: impl Iterator<Item = &'n Named>,
+) -> Library {
+    let mut library = Library::default();
+    for named in besides.chain(found.iter().flatten()) {
+        if let Some(name) = named.object() {
+            library.define(name, Ok(Arc::new(named.definition.clone())));
+        }
+    }
+    library
+}
+
 fn parse(name: &str, bytes: &[u8]) -> Vec<Result<Named, Faulty>> {
     let is_json = bytes.trim_ascii_start().starts_with(b"{");
     if is_json {
         let value = serde_json::from_slice::<Value>(bytes).ok();
         let Some(wrapped) = value.filter(is_wrapped) else {
-            return vec![named(name.into(), profile::parse_slice(bytes, ""))];
+            return vec![named(name.into(), "", profile::parse_slice(bytes, ""))];
         };
         return Unwrapping::of(name, vec![wrapped]);
     }
@@ -117,9 +201,21 @@ fn parse(name: &str, bytes: &[u8]) -> Vec<Result<Named, Faulty>> {
 const FORMS: &str =
     "give a profile document, a SeccompProfile or an OCI config.json, as JSON or YAML";
 
-fn named(name: String, parsed: Result<Document, Problems>) -> Result<Named, Faulty> {
+fn whole(document: Document) -> Definition {
+    Definition {
+        spec: Arc::new(Spec::Document(document)),
+        capabilities: None,
+    }
+}
+
+/// A document that a container runtime reads; `at` is where it stands.
+fn named(name: String, at: &str, parsed: Result<Document, Problems>) -> Result<Named, Faulty> {
     match parsed {
-        Ok(document) => Ok(Named { name, document }),
+        Ok(document) => Ok(Named {
+            name,
+            definition: whole(document),
+            origin: Origin::File { at: at.to_owned() },
+        }),
         Err(problems) => Err(Faulty { name, problems }),
     }
 }
@@ -130,7 +226,10 @@ fn faulty(name: &str, path: &str, reason: String, remedy: &str) -> Result<Named,
         reason,
         remedy: remedy.into(),
     };
-    named(name.into(), Err(problem.into()))
+    Err(Faulty {
+        name: name.to_owned(),
+        problems: problem.into(),
+    })
 }
 
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {
@@ -182,7 +281,7 @@ impl<'n> Unwrapping<'n> {
                 format!("{} ({})", self.name, self.found.len() + 1)
             };
             self.found.push(if value.is_object() {
-                named(name, profile::parse(&value, ""))
+                named(name, "", profile::parse(&value, ""))
             } else {
                 // Any text is YAML.
                 faulty(&name, "", "holds no profile".into(), FORMS)
@@ -213,7 +312,10 @@ impl<'n> Unwrapping<'n> {
         };
         let found = if value.get("ociVersion").is_some() {
             match value.pointer("/linux/seccomp") {
-                Some(document) => named(name, profile::parse(document, "linux.seccomp")),
+                Some(document) => {
+                    const AT: &str = "linux.seccomp";
+                    named(name, AT, profile::parse(document, AT))
+                }
                 None => faulty(
                     &name,
                     "linux.seccomp",
@@ -242,27 +344,50 @@ fn version_of(value: &Value) -> Value {
     text(value, "apiVersion").into()
 }
 
+/// The fields of a SeccompProfile's spec. Others the API server drops without a word.
+const SPEC: [&str; 7] = [
+    "allow",
+    "base",
+    "capabilities",
+    "deny",
+    "log",
+    "nodeSelector",
+    "profile",
+];
+
 fn of_manifest(name: &str, value: &Value) -> Result<Named, Faulty> {
-    match (value.pointer("/spec/profile"), value.pointer("/spec/base")) {
-        (Some(document), None) => named(name.into(), profile::parse(document, "spec.profile")),
-        (None, Some(_)) => faulty(
+    let spec = value.get("spec").cloned().unwrap_or_default();
+    let spec = if spec.is_null() {
+        Value::Object(Map::new())
+    } else {
+        spec
+    };
+    let mut fields = spec.as_object().into_iter().flat_map(Map::keys);
+    if let Some(other) = fields.find(|field| !SPEC.contains(&field.as_str())) {
+        return faulty(
             name,
-            "spec.base",
-            "names another profile, and this command does not know that one".into(),
-            "give the whole document in spec.profile",
-        ),
-        (Some(_), Some(_)) => faulty(
-            name,
-            "spec.base",
-            "stands beside spec.profile".into(),
-            "keep one of the two",
-        ),
-        (None, None) => faulty(
-            name,
-            "spec.profile",
-            "is missing".into(),
-            "put a seccomp profile there",
-        ),
+            &format!("spec.{other}"),
+            "is no field of a SeccompProfile".into(),
+            &format!("remove it; the fields are {}", SPEC.join(", ")),
+        );
+    }
+    let spec: SeccompProfileSpec = match serde_json::from_value(spec) {
+        Ok(spec) => spec,
+        Err(error) => {
+            let remedy = "see `kubectl explain seccompprofile.spec`";
+            return faulty(name, "spec", error.to_string(), remedy);
+        }
+    };
+    match spec.define() {
+        Ok(definition) => Ok(Named {
+            name: name.to_owned(),
+            definition,
+            origin: Origin::Object(value.get("metadata").map_or("", |m| text(m, "name")).into()),
+        }),
+        Err(problems) => Err(Faulty {
+            name: name.to_owned(),
+            problems,
+        }),
     }
 }
 
@@ -278,7 +403,11 @@ fn of_spo_manifest(name: &str, value: &Value) -> Result<Named, Faulty> {
             "put the rules of both into one",
         );
     }
-    named(name.into(), profile::parse(&Value::Object(spec), "spec"))
+    named(
+        name.into(),
+        "spec",
+        profile::parse(&Value::Object(spec), "spec"),
+    )
 }
 
 #[cfg(test)]
@@ -291,8 +420,11 @@ mod tests {
 
     /// `name` or the problems, of each document.
     fn say(text: &str) -> Vec<String> {
-        let say = |found| match found {
-            Ok(Named { name, document }) => format!("{name} {}", document.default_action()),
+        let say = |found: Result<Named, Faulty>| match found {
+            Ok(named) => match named.definition.spec.as_ref() {
+                Spec::Document(document) => format!("{} {}", named.name, document.default_action()),
+                Spec::Derived { base, .. } => format!("{} on {base}", named.name),
+            },
             Err(faulty @ Faulty { .. }) => faulty.to_string().trim_end().to_owned(),
         };
         parse("f", text.as_bytes()).into_iter().map(say).collect()
@@ -376,15 +508,16 @@ mod tests {
                 "kind: Pod\napiVersion: v1".into(),
                 "f: holds no profile, only Pod of v1; give",
             ),
-            (own(json!({})), "f: spec.profile: is missing; put"),
-            (
-                own(json!({"base": "audit"})),
-                "f: spec.base: names another profile",
-            ),
+            (own(json!({})), "f: spec: has neither profile nor base; "),
             (
                 own(json!({"base": "audit", "profile": {}})),
-                "f: spec.base: stands beside spec.profile;",
+                "f: spec.base: stands beside profile; ",
             ),
+            (
+                own(json!({"base": "audit", "denny": ["bpf"]})),
+                "f: spec.denny: is no field of a SeccompProfile; ",
+            ),
+            (own(json!({"base": 7})), "f: spec: invalid type: "),
             (
                 own(json!({"profile": {"defaultAction": "LOG"}})),
                 "f: spec.profile.defaultAction: ",

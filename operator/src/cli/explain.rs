@@ -8,9 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::document;
 use super::probe::parse_number;
-use super::target::{self, TargetArgs};
+use super::target::TargetArgs;
 use super::text::{Style, wrap};
 use super::view::{self, ActionData, Doubt, Loader, View, What};
 use super::{Failure, Findings};
@@ -19,7 +18,7 @@ use crate::profile::{Action, Arch, Profile, Syscall};
 /// Which profile, and how to explain it.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
-    /// The profile: a file, or `-` for standard input, which is also read if there is none.
+    /// The profile: a file, the name of a built-in, or `-` for standard input, which is also read if there is none.
     file: Option<PathBuf>,
     /// How to write it.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
@@ -89,6 +88,12 @@ Examples:
   # Does it close AF_ALG and AF_VSOCK sockets, and leave AF_INET open?
   kubectl seccomp explain --call socket:38 --call socket:40 --call socket:2 profile.json
 
+  # What a SeccompProfile comes to, its base in a file of its own
+  kubectl seccomp explain --with base.yaml nginx.yaml
+
+  # The stopped syscalls as amicontained lists them
+  kubectl seccomp explain -o flat runtime-default
+
   # The names of the stopped syscalls, for a script
   kubectl seccomp explain -o json profile.json | jq -r '.architectures[0].stopped[].name'
 
@@ -99,12 +104,10 @@ Exit status: 0 done; 1 the document is wrong, and how is said; 2 wrong use, or t
 
 /// Explains and prints.
 pub fn run(args: &ExplainArgs) -> Result<Findings, Failure> {
-    let target = args.target.target()?;
-    let named = match document::read_one(args.file.as_ref())? {
-        Ok(named) => named,
+    let (named, profile, target) = match args.target.read_one(args.file.as_ref())? {
+        Ok(one) => one,
         Err(faulty) => return Ok(faulty.into()),
     };
-    let profile = target::resolve(&named, &target);
     let view = match View::of(&profile, target.arch, args.runtime) {
         Ok(view) => view,
         Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),

@@ -9,7 +9,9 @@ mod diff;
 mod document;
 mod explain;
 mod lines;
+mod lint;
 mod machine;
+mod merge;
 mod probe;
 mod target;
 mod text;
@@ -53,6 +55,12 @@ enum Command {
     /// Compare two profiles by what they do.
     #[command(after_help = diff::EXAMPLES)]
     Diff(diff::DiffArgs),
+    /// Say where profiles do less, or more, than they seem to.
+    #[command(after_help = lint::EXAMPLES)]
+    Lint(lint::LintArgs),
+    /// Make one profile of several, by what they do.
+    #[command(after_help = merge::EXAMPLES)]
+    Merge(merge::MergeArgs),
     /// Find the calls of a trace that a profile would stop.
     #[command(after_help = trace::check::EXAMPLES)]
     Check(trace::check::CheckArgs),
@@ -113,6 +121,8 @@ fn run(cli: &Cli) -> Result<Findings, Failure> {
         Command::Convert(args) => convert::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Diff(args) => diff::run(args),
+        Command::Lint(args) => lint::run(args),
+        Command::Merge(args) => merge::run(args),
         Command::Check(args) => trace::check::run(args),
         Command::Completion(args) => completion::script(args, Cli::command()),
     }

@@ -11,8 +11,7 @@ use super::call::{Call, Called, Seen};
 use super::report::plural;
 use super::tally::{Filter, Tally, total};
 use super::{Parser, Source, audit, nothing, read, strace, warn};
-use crate::cli::document;
-use crate::cli::target::{self, TargetArgs};
+use crate::cli::target::TargetArgs;
 use crate::cli::text::{Style, visible};
 use crate::cli::view::{ActionData, Loader, View, What, words};
 use crate::cli::{Failure, Findings};
@@ -21,7 +20,7 @@ use crate::profile::{Action, Arch, Syscall};
 /// Which profile, and what to hold it against.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// The profile.
+    /// The profile: a file, or the name of a built-in.
     profile: PathBuf,
     /// The traces: strace's output, seccomp's audit records, or names of syscalls; `-` for standard input, which is also
     /// read if there are none.
@@ -133,12 +132,10 @@ struct Data {
 
 /// Compares and prints.
 pub fn run(args: &CheckArgs) -> Result<Findings, Failure> {
-    let target = args.target.target()?;
-    let named = match document::read_one(Some(&args.profile))? {
-        Ok(named) => named,
+    let (named, profile, target) = match args.target.read_one(Some(&args.profile))? {
+        Ok(one) => one,
         Err(faulty) => return Ok(faulty.into()),
     };
-    let profile = target::resolve(&named, &target);
     let view = match View::of(&profile, target.arch, args.runtime) {
         Ok(view) => view,
         Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),
