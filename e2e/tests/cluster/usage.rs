@@ -1,0 +1,134 @@
+//! Who uses a profile and who should have it, as nodes and statuses know it.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use e2e::cluster::Cluster;
+use e2e::command::{kubectl, until};
+use e2e::node::Viewer;
+use e2e::pods::Pod;
+use seccomp_operator::api::{SeccompProfileStatus, condition};
+use serde_json::json;
+
+use super::{CHMOD_REFUSED, CHMOD_SCRIPT, NO_CHMOD, Tested};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Waits until the status of a profile is as `test` wants it.
+async fn status_with(
+    cluster: &Cluster,
+    profile: &str,
+    what: &str,
+    test: impl Fn(&SeccompProfileStatus) -> bool,
+) -> anyhow::Result<SeccompProfileStatus> {
+    until(what, PATIENCE, || async {
+        let status = cluster.status(profile).await?;
+        ensure!(test(&status), "{status:?}");
+        Ok(status)
+    })
+    .await
+}
+
+fn in_use(status: &SeccompProfileStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|c| c.type_ == condition::IN_USE && c.status == "True")
+}
+
+#[tokio::test]
+async fn a_file_stays_while_a_pod_uses_it_and_the_status_says_how_many_do() -> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let namespace = cluster.namespace("e2e-usage", &[]).await?;
+    let viewer = Viewer::start(&cluster, &namespace).await?;
+    cluster.delete("seccompprofile", "e2e-used").await?;
+    cluster.apply_profile("e2e-used", NO_CHMOD).await?;
+    cluster.wait_ready("e2e-used").await?;
+    status_with(&cluster, "e2e-used", "no use", |status| {
+        status.used_by == Some(0) && !in_use(status)
+    })
+    .await?;
+
+    let pod =
+        Pod::script(&cluster, &namespace, "user", CHMOD_SCRIPT).localhost("profiles/e2e-used.json");
+    pod.log_with(&cluster, CHMOD_REFUSED).await?;
+    status_with(&cluster, "e2e-used", "one user", |status| {
+        status.used_by == Some(1) && in_use(status) && status.outdated == Some(0)
+    })
+    .await?;
+
+    // The container keeps what it was created with.
+    cluster
+        .apply_profile("e2e-used", &NO_CHMOD.replace("\"chmod\"", "\"mkdir\""))
+        .await?;
+    status_with(&cluster, "e2e-used", "an outdated container", |status| {
+        status.outdated == Some(1)
+    })
+    .await?;
+
+    cluster.delete("seccompprofile", "e2e-used").await?;
+    until("the pending removal", PATIENCE, || async {
+        let nodes = kubectl(&["get", "seccompnodes", "-o", "json"], "")
+            .await?
+            .ok()?;
+        ensure!(nodes.contains("\"pendingRemoval\": true"), "{nodes}");
+        Ok(())
+    })
+    .await?;
+    viewer.read("profiles/e2e-used.json").await?;
+    kubectl(
+        &[
+            "delete",
+            "pod",
+            "user",
+            "-n",
+            &namespace,
+            "--now",
+            "--ignore-not-found",
+        ],
+        "",
+    )
+    .await?
+    .ok()?;
+    viewer.await_absence("profiles/e2e-used.json").await
+}
+
+#[tokio::test]
+async fn a_profile_goes_to_the_nodes_that_it_selects_and_to_no_others() -> Tested {
+    const LABEL: &str = "e2e-seccomp-profile";
+    let cluster = Cluster::with_operator().await?;
+    let namespace = cluster.namespace("e2e-selector", &[]).await?;
+    let viewer = Viewer::start(&cluster, &namespace).await?;
+    let manifest = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile", "metadata": {"name": "e2e-selecting"},
+        "spec": {"base": "docker-default", "deny": ["@chmod"], "nodeSelector": {LABEL: "yes"}},
+    });
+    cluster.apply(&manifest.to_string()).await?;
+    let desired = |n: i32| {
+        move |status: &SeccompProfileStatus| {
+            status
+                .nodes
+                .as_ref()
+                .is_some_and(|nodes| nodes.desired == n && nodes.ready == n)
+        }
+    };
+    status_with(&cluster, "e2e-selecting", "no node", desired(0)).await?;
+    viewer.await_absence("profiles/e2e-selecting.json").await?;
+
+    let label = |value: &str| {
+        let label = format!("{LABEL}{value}");
+        async move {
+            kubectl(&["label", "nodes", "--all", "--overwrite", &label], "")
+                .await?
+                .ok()
+        }
+    };
+    label("=yes").await?;
+    cluster.wait_ready("e2e-selecting").await?;
+    let status = cluster.status("e2e-selecting").await?;
+    assert!(status.nodes.is_some_and(|nodes| nodes.desired > 0));
+    viewer.read("profiles/e2e-selecting.json").await?;
+
+    label("-").await?;
+    viewer.await_absence("profiles/e2e-selecting.json").await?;
+    status_with(&cluster, "e2e-selecting", "no node again", desired(0)).await?;
+    cluster.delete("seccompprofile", "e2e-selecting").await
+}
