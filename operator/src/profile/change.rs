@@ -89,7 +89,7 @@ impl Meaning {
 /// The action for a call that carries others, when it must not be the default's. Runtimes leave out a rule that says what
 /// the default says, and then the rules for the carried calls, of which libseccomp makes such for the carrier, let it
 /// through.
-fn stated(action: Action, default: Action) -> Action {
+pub(super) fn stated(action: Action, default: Action) -> Action {
     match action {
         _ if action != default => action,
         Action::Errno(Errno::EACCES) => Action::Errno(Errno::EPERM),

@@ -21,9 +21,9 @@ const X32_BIT: u32 = 0x4000_0000;
 /// The decisions of a filter.
 #[derive(Debug, Clone)]
 pub struct Model {
-    default: Action,
-    architectures: ArchSet,
-    calls: BTreeMap<(Arch, u32), Decision>,
+    pub(super) default: Action,
+    pub(super) architectures: ArchSet,
+    pub(super) calls: BTreeMap<(Arch, u32), Decision>,
     last: BTreeMap<Arch, u32>,
     flaws: Vec<Flaw>,
 }

@@ -189,6 +189,18 @@ impl Flags {
         Self(self.0 | 1 << flag as u8)
     }
 
+    /// This set without `flag`.
+    #[must_use]
+    pub const fn without(self, flag: Flag) -> Self {
+        Self(self.0 & !(1 << flag as u8))
+    }
+
+    /// Those that are in either.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Its members, by name.
     pub fn iter(self) -> impl Iterator<Item = Flag> {
         Flag::ALL
