@@ -366,11 +366,9 @@ fn the_shipped_examples_are_without_warnings() {
     assert!(!files.is_empty());
     let files: Vec<_> = files.iter().map(String::as_str).collect();
     for arch in ["--arch=amd64", "--arch=arm64"] {
-        let args = [
-            &["lint", arch, "--kernel=6.12", "--ignore=multiplexer-open"],
-            &files[..],
-        ]
-        .concat();
+        // What the deny-list stands on lets everything through on purpose.
+        let ignored = ["--ignore=multiplexer-open", "--ignore=stops-nothing"];
+        let args = [&["lint", arch, "--kernel=6.12"], &ignored[..], &files[..]].concat();
         let output = run(&args, "");
         assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     }

@@ -56,6 +56,10 @@ const WAYS_AROUND: [(&str, &str); 3] = [
     ("unshare", "clone clone3"),
 ];
 
+/// Calls without arguments. They cannot do what a call is denied for with some arguments only: a `clone` that is denied with
+/// `CLONE_NEWUSER` leaves nothing to `fork`.
+const WITHOUT_ARGUMENTS: [&str; 2] = ["fork", "vfork"];
+
 /// What `io_uring` does in a program's stead (kernel `include/uapi/linux/io_uring.h`), past every filter.
 const BY_IO_URING: &str = "accept accept4 bind connect fadvise64 fallocate fgetxattr fsetxattr fsync ftruncate \
     getxattr linkat listen madvise mkdirat openat openat2 read readv recv recvmsg renameat renameat2 send sendmsg \
@@ -164,7 +168,9 @@ fn twins(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             let groups = GROUPS.iter().filter(|group| group.contains(call));
             let around = WAYS_AROUND.iter().filter(|(name, _)| *name == call.name());
             let others = groups.flatten().copied();
-            let others = others.chain(around.flat_map(|(_, others)| named(others)));
+            let others = others
+                .chain(around.flat_map(|(_, others)| named(others)))
+                .filter(|other| !(partly && WITHOUT_ARGUMENTS.contains(&other.name())));
             let mut is_alone = true;
             for other in others {
                 if subject.is_open(other) && subject.is_reachable(other) {
