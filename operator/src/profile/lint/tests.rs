@@ -135,3 +135,53 @@ fn chmod_alone_is_not_enough() {
     let group = derived_from("docker-default", &json!({"deny": ["@chmod"]}));
     assert_eq!(lint(&group, &nothing, &AMD64, "spec"), []);
 }
+
+#[test]
+fn the_remedy_for_a_carrier_in_a_document_closes_it() {
+    let document = |socketcall: Value| {
+        let mut rules = vec![
+            json!({"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [
+                {"index": 0, "op": "SCMP_CMP_LT", "value": 38},
+            ]}),
+        ];
+        rules.extend(socketcall.as_array().unwrap().clone());
+        json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+            "syscalls": rules,
+        })
+    };
+    let is_open = |document: &Value| {
+        let found = of_document(document);
+        let said = found
+            .iter()
+            .any(|finding| finding.code == Code::MultiplexerOpen);
+        // What is said is so: `socketcall(SYS_SOCKET)` of i386.
+        let model = parse(document, "")
+            .unwrap()
+            .resolve(&AMD64)
+            .model()
+            .unwrap();
+        assert_eq!(
+            model
+                .decide(Arch::X86, 102, &[1, 0, 0, 0, 0, 0])
+                .is_permitted(),
+            said
+        );
+        said
+    };
+    let rule = |action: &str, errno: u16| json!([{"names": ["socketcall"], "action": action, "errnoRet": errno}]);
+    assert!(is_open(&document(
+        json!([{"names": ["socketcall"], "action": "SCMP_ACT_ALLOW"}])
+    )));
+    assert!(is_open(&document(json!([]))));
+    assert!(is_open(&document(rule("SCMP_ACT_ERRNO", 1))));
+    assert!(!is_open(&document(rule("SCMP_ACT_ERRNO", 13))));
+    let remedy = of_document(&document(json!([])));
+    assert!(
+        remedy
+            .iter()
+            .any(|finding| finding.remedy.contains("errnoRet 13")),
+        "{remedy:#?}"
+    );
+}

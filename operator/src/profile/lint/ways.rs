@@ -3,6 +3,7 @@
 use super::super::action::Action;
 use super::super::arch::Arch;
 use super::super::decision::Decision;
+use super::super::errno::Errno;
 use super::super::oci::ArchSet;
 use super::super::syscall::Syscall;
 use super::{Code, Finding, Severity, Source, Subject, listed};
@@ -219,7 +220,9 @@ fn open_finding(subject: &Subject<'_>, group: &[Carried]) -> Finding {
         ),
         remedy: match subject.source {
             Source::Document { .. } => format!(
-                "deny {through} too, which takes most 32-bit programs {}, or leave {} out of architectures, which kills them",
+                "give {through} no other rule than one with SCMP_ACT_ERRNO and {}, which takes most 32-bit programs {}, or leave \
+                 {} out of architectures, which kills them",
+                stated_errno(subject.meaning.default),
                 loses(through),
                 listed(arches)
             ),
@@ -229,6 +232,15 @@ fn open_finding(subject: &Subject<'_>, group: &[Carried]) -> Finding {
                 loses(through)
             ),
         },
+    }
+}
+
+/// An error that is not the default's: runtimes leave out a rule that says what the default says, and then the rules for the
+/// carried calls let the carrier through.
+fn stated_errno(default: Action) -> &'static str {
+    match default.errno() {
+        Some(Errno::EPERM) => "errnoRet 13 (one that says what the default says is left out)",
+        _ => "errnoRet 1",
     }
 }
 
