@@ -185,3 +185,30 @@ fn the_remedy_for_a_carrier_in_a_document_closes_it() {
         "{remedy:#?}"
     );
 }
+
+#[test]
+fn to_keep_clone_from_making_namespaces_leaves_fork_alone() {
+    let denied = |rules: Value| {
+        let document = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules});
+        let found = of_document(&document).into_iter();
+        let twins = found.filter(|finding| finding.code == Code::OpenTwin);
+        twins.map(|finding| finding.reason).collect::<Vec<_>>()
+    };
+    let namespaces = json!([{"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": 0x1000_0000, "valueTwo": 0x1000_0000}]);
+    let clone = |clone3: &str| {
+        json!([
+            {"names": ["clone"], "action": "SCMP_ACT_ERRNO", "args": namespaces},
+            {"names": [clone3], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+        ])
+    };
+    assert_eq!(denied(clone("clone3")), [""; 0]);
+    assert_eq!(
+        denied(clone("mseal")),
+        ["denies clone for some arguments, and clone3, which does the same, stays open"]
+    );
+    let fork = json!([{"names": ["fork"], "action": "SCMP_ACT_ERRNO"}]);
+    assert_eq!(
+        denied(fork),
+        ["denies fork, and vfork, clone and clone3, which do the same, stay open"]
+    );
+}
