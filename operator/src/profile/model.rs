@@ -203,17 +203,26 @@ impl Filter {
     /// by trying): it takes another rule of the call that compares one of its earlier arguments with a number with which
     /// another call compares it too.
     fn sharing(&self) -> BTreeSet<u32> {
-        let conditional = |clauses: &&Clauses| clauses.unconditional.is_none();
+        let conditional = || {
+            let calls = self.calls.iter();
+            calls.filter(|(_, clauses)| clauses.unconditional.is_none())
+        };
+        let has_many = |clauses: &Clauses| {
+            let mut rules = clauses.conditional.iter();
+            rules.any(|(conditions, _)| conditions.len() > 1)
+        };
+        // Hardly a profile has such a rule, and this is asked of every one.
+        if !conditional().any(|(_, clauses)| has_many(clauses)) {
+            return BTreeSet::new();
+        }
         let mut calls_with = BTreeMap::<Condition, BTreeSet<u32>>::new();
-        for (number, clauses) in &self.calls {
-            for (conditions, _) in Some(clauses)
-                .filter(conditional)
+        for (number, clauses) in conditional() {
+            for condition in clauses
+                .conditional
                 .iter()
-                .flat_map(|clauses| &clauses.conditional)
+                .flat_map(|(conditions, _)| conditions)
             {
-                for condition in conditions {
-                    calls_with.entry(*condition).or_default().insert(*number);
-                }
+                calls_with.entry(*condition).or_default().insert(*number);
             }
         }
         let shares = |clauses: &Clauses| {
@@ -243,10 +252,7 @@ impl Filter {
                         })
                 })
         };
-        let sharing = self
-            .calls
-            .iter()
-            .filter(|(_, clauses)| conditional(clauses) && shares(clauses));
+        let sharing = conditional().filter(|(_, clauses)| shares(clauses));
         sharing.map(|(number, _)| *number).collect()
     }
 
