@@ -5,6 +5,8 @@
 //! writes AdmissionReviews; `server` speaks TLS and HTTP; `certificate` makes certificates. No decision calls the API server.
 
 pub mod certificate;
+#[cfg(test)]
+mod golden;
 pub mod mutate;
 pub mod pod;
 pub mod review;
