@@ -36,7 +36,7 @@ use tokio::sync::watch as channel;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
-use crate::api::{ADOPT_ANNOTATION, ProfileName, SeccompProfile, StoredProfile};
+use crate::api::{ADOPT_ANNOTATION, ProfileName, SeccompProfile, StoredProfile, define};
 use crate::kubernetes::events::{Events, News, events, reference};
 use crate::kubernetes::{
     Backoff, Change, Requests, Watched, client, resource_version, watch, watch_as,
@@ -288,7 +288,7 @@ impl Agent {
                 if let Some((name, seen)) = identify(&profile)
                     && self.state.exists(&name, seen)
                 {
-                    self.library.define(name.as_str(), render::define(&profile));
+                    self.library.define(name.as_str(), define(&profile));
                     self.state.stale(self.library.dependants(name.as_str()));
                 }
             }

@@ -1,25 +1,7 @@
 //! From what a user asks for to the bytes of a file on this node: a plain function, to be called again whenever the bytes are
 //! needed.
 
-use crate::api::SeccompProfile;
-use crate::kubernetes::Watched;
-use crate::profile::{Defined, Library, Target, parse_slice};
-
-/// What the profile asks for, or why nobody can tell.
-pub fn define(profile: &Watched<SeccompProfile>) -> Defined {
-    match profile {
-        Ok(profile) => profile
-            .spec
-            .define()
-            .map(Into::into)
-            .map_err(|problems| problems.to_string()),
-        Err(unreadable) => Err(format!(
-            "{} cannot be read by this version of the agent: {}",
-            unreadable.metadata.name.as_deref().unwrap_or_default(),
-            unreadable.error
-        )),
-    }
-}
+use crate::profile::{Library, Target, parse_slice};
 
 /// The bytes of the profile's file on a node of this kind, or why there are none.
 pub fn render(library: &Library, name: &str, target: &Target) -> Result<Vec<u8>, String> {
@@ -38,7 +20,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::SeccompProfileSpec;
+    use crate::api::{SeccompProfile, SeccompProfileSpec, define};
     use crate::profile::{Action, Arch, CapabilitySet, KernelVersion, Syscall};
 
     const AMD64: Target = Target {

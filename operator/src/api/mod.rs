@@ -14,7 +14,7 @@ pub use node::{NodeFailure, NodeInfo, NodeUse, SeccompNode, SeccompNodeReport, l
 pub use policy::{Mode, PolicyProfile, ProfileType, SeccompPolicy, SeccompPolicySpec};
 pub use profile::{
     ADOPT_ANNOTATION, Failure, NodeCounts, ProfileName, SeccompProfile, SeccompProfileSpec,
-    SeccompProfileStatus, StoredProfile, condition, selects,
+    SeccompProfileStatus, StoredProfile, condition, define, selects,
 };
 pub use schema::{Requirement, Selector, SelectorError};
 

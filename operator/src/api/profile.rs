@@ -13,7 +13,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::schema;
-use crate::profile::{CapabilitySet, Definition, Fields, MAX_BYTES, Problem, Problems, Spec};
+use crate::profile::{
+    CapabilitySet, Defined, Definition, Fields, MAX_BYTES, Problem, Problems, Spec,
+};
 
 /// The conditions of a [`SeccompProfile`].
 pub mod condition {
@@ -167,6 +169,21 @@ impl SeccompProfileSpec {
                 .map(|names| CapabilitySet::parse(names, "spec.capabilities"))
                 .transpose()?,
         })
+    }
+}
+
+/// What a profile that was [`read`](StoredProfile::read) asks for, or why nobody can tell.
+pub fn define(profile: &Result<SeccompProfile, InvalidObject>) -> Defined {
+    match profile {
+        Ok(profile) => profile
+            .spec
+            .define()
+            .map(Into::into)
+            .map_err(|problems| problems.to_string()),
+        Err(unreadable) => Err(format!(
+            "spec: this version of the operator cannot read it: {}",
+            unreadable.error
+        )),
     }
 }
 
@@ -365,7 +382,12 @@ mod tests {
         assert!(deepest.error.contains("recursion limit"));
         assert_eq!(deepest.metadata.name.as_deref(), Some("deep"));
         assert!(read[1].is_err());
-        assert!(read[2].as_ref().unwrap().spec.define().is_ok());
+        assert!(define(&read[2]).is_ok());
+        let sentence = define(&read[1]).unwrap_err();
+        assert!(
+            sentence.starts_with("spec: this version of the operator cannot read it: "),
+            "{sentence}"
+        );
         let event = format!(
             r#"{{"type": "ADDED", "object": {{"metadata": {{"name": "deep"}}, "spec": {{"profile": {deep}}}}}}}"#
         );

@@ -18,7 +18,9 @@ use tracing::warn;
 
 use super::Shared;
 use super::index::{self, Index, SeenProfile};
-use crate::api::{SeccompNode, SeccompPolicy, SeccompProfile, SeccompProfileStatus, StoredProfile};
+use crate::api::{
+    SeccompNode, SeccompPolicy, SeccompProfile, SeccompProfileStatus, StoredProfile, define,
+};
 use crate::kubernetes::{Change, Watched, resource_version, watch, watch_as};
 use crate::profile::Defined;
 use crate::webhook::view::{self, View};
@@ -315,19 +317,4 @@ fn profile_of(profile: &Watched<SeccompProfile>) -> (String, SeenProfile) {
             .unwrap_or_default(),
     };
     (name_of(profile), seen)
-}
-
-/// What the profile asks for, or why nobody can tell.
-fn define(profile: &Watched<SeccompProfile>) -> Defined {
-    match profile {
-        Ok(profile) => profile
-            .spec
-            .define()
-            .map(Into::into)
-            .map_err(|problems| problems.to_string()),
-        Err(unreadable) => Err(format!(
-            "spec: this version of the operator cannot read it: {}",
-            unreadable.error
-        )),
-    }
 }
