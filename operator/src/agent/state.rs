@@ -66,8 +66,6 @@ pub struct State {
     /// The profiles that pods here use, once they are known.
     used: Option<BTreeMap<ProfileName, Use>>,
     listing: Listing,
-    /// A full list has been seen: from then on, what is not wanted is an orphan.
-    listed: bool,
     /// Removals that did not succeed.
     unremoved: BTreeMap<ProfileName, NodeFailure>,
     /// Profiles that mean something else now, perhaps, and have to be rendered.
@@ -91,6 +89,7 @@ impl State {
 
     /// A full list has ended: profiles that were not in it are gone, and named.
     pub fn list_ends(&mut self) -> Vec<ProfileName> {
+        self.level_due |= !self.listing.is_complete();
         let known = self.wanted.keys().map(ProfileName::as_str);
         let gone = self.listing.ends(known);
         let gone: Vec<_> = gone
@@ -100,8 +99,6 @@ impl State {
         for name in &gone {
             self.deleted(name);
         }
-        self.level_due |= !self.listed;
-        self.listed = true;
         gone
     }
 
@@ -221,7 +218,8 @@ impl State {
     fn is_orphan(&self, name: &ProfileName) -> bool {
         match self.wanted.get(name) {
             Some(wanted) => self.belongs(wanted) == Some(false),
-            None => self.listed,
+            // Before the first full list, what is not known may be there all the same.
+            None => self.listing.is_complete(),
         }
     }
 
@@ -338,7 +336,7 @@ impl State {
     pub fn is_level(&self) -> bool {
         let known = self.labels.is_some() || !self.needs_labels();
         let idle = self.stale.is_empty() && self.due.is_empty();
-        self.listed && !self.listing.is_open() && known && idle
+        self.listing.is_complete() && !self.listing.is_open() && known && idle
     }
 
     /// How many profiles the node should have, and of how many it has the newest generation.
@@ -356,7 +354,7 @@ impl State {
     /// What to say now; nothing before the first full list of profiles, and of pods: what pods use must not seem to be
     /// unused. `owned` are the profiles whose files are ours. Call it when nothing is stale and no edit is due.
     pub fn report(&mut self, owned: &BTreeSet<ProfileName>) -> Option<Report> {
-        if !self.listed || self.used.is_none() {
+        if !self.listing.is_complete() || self.used.is_none() {
             return None;
         }
         // A list comes in the order of names, not of versions: before its end, what was seen says nothing of the rest.

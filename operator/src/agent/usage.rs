@@ -152,7 +152,6 @@ pub struct Usage {
     /// By namespace and name; only pods that use a profile.
     pods: HashMap<String, BTreeMap<ProfileName, Started>>,
     listing: Listing,
-    listed: bool,
 }
 
 impl Usage {
@@ -163,7 +162,6 @@ impl Usage {
             profiles_dir: profiles_dir.to_owned(),
             pods: HashMap::new(),
             listing: Listing::default(),
-            listed: false,
         }
     }
 
@@ -177,13 +175,12 @@ impl Usage {
         for gone in self.listing.ends(self.pods.keys().map(String::as_str)) {
             self.pods.remove(&gone);
         }
-        self.listed = true;
     }
 
     /// Whether all pods are known. Until then no profile can be said not to be in use.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        self.listed
+        self.listing.is_complete()
     }
 
     /// A pod exists in this form.

@@ -404,8 +404,18 @@ impl Index {
         self.dirty.extend(self.profiles.keys().cloned());
     }
 
-    /// Profiles whose status may have to change, each once; at most so many, the rest stays for the next call.
+    /// Whether everything has been listed. What is decided before that would be decided by half of the cluster.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.listings.iter().all(Listing::is_complete)
+    }
+
+    /// Profiles whose status may have to change, each once; at most so many, the rest stays for the next call. None before
+    /// everything has been listed.
     pub fn take_dirty(&mut self, most: usize) -> BTreeSet<String> {
+        if !self.is_complete() {
+            return BTreeSet::new();
+        }
         let rest = self.dirty.iter().nth(most).cloned();
         let rest = rest
             .map(|first| self.dirty.split_off(&first))
@@ -770,9 +780,19 @@ mod tests {
         )
     }
 
+    /// A cluster that has nothing in it, and has said so.
+    fn empty() -> Index {
+        let mut index = Index::new("profiles");
+        for kind in [Kind::Profile, Kind::Node, Kind::Agent, Kind::Report] {
+            index.list_begins(kind);
+            index.list_ends(kind);
+        }
+        index
+    }
+
     /// Two nodes with an agent each, and a profile `a` whose generation 1 appeared at version 10.
     fn cluster() -> Index {
-        let mut index = Index::new("profiles");
+        let mut index = empty();
         for node in ["n1", "n2"] {
             index.node(node, &format!("uid-{node}"), true, BTreeMap::new());
             index.agent(&format!("agent-{node}"), Some(node));
@@ -800,6 +820,20 @@ mod tests {
             .find(|c| c.type_ == condition::READY)
             .unwrap();
         (condition.status, condition.reason, condition.message)
+    }
+
+    #[test]
+    fn nothing_is_written_before_everything_has_been_listed() {
+        let mut index = Index::new("profiles");
+        index.list_begins(Kind::Profile);
+        index.profile("a", seen(1, 10), valid);
+        index.list_ends(Kind::Profile);
+        for kind in [Kind::Report, Kind::Agent, Kind::Node] {
+            index.list_begins(kind);
+            assert!(index.take_dirty(9).is_empty(), "{kind:?} is not known");
+            index.list_ends(kind);
+        }
+        assert_eq!(index.take_dirty(9), BTreeSet::from(["a".to_owned()]));
     }
 
     #[test]
@@ -839,7 +873,7 @@ mod tests {
 
     #[test]
     fn a_controller_that_starts_later_trusts_the_revision_in_the_status() {
-        let mut index = Index::new("profiles");
+        let mut index = empty();
         index.node("n1", "u", true, BTreeMap::new());
         index.report("n1", &report(10, &[]));
         let mut late = seen(1, 99);
@@ -897,7 +931,7 @@ mod tests {
             pairs.iter().map(owned).collect()
         };
         let gpu = labels(&[("gpu", "yes")]);
-        let mut index = Index::new("profiles");
+        let mut index = empty();
         index.node("n1", "u1", true, gpu.clone());
         index.node("n2", "u2", true, BTreeMap::new());
         index.agent("p1", Some("n1"));
@@ -926,7 +960,7 @@ mod tests {
 
     #[test]
     fn the_pods_that_use_a_profile_are_counted_on_nodes_that_exist() {
-        let mut index = Index::new("profiles");
+        let mut index = empty();
         index.node("n1", "u1", true, BTreeMap::new());
         index.profile("a", seen(1, 10), valid);
         let using = |pods, outdated| {
@@ -1019,7 +1053,7 @@ mod tests {
 
     #[test]
     fn without_nodes_nothing_is_ready() {
-        let mut index = Index::new("profiles");
+        let mut index = empty();
         index.profile("a", seen(1, 10), valid);
         assert_eq!(ready(&index).1, "NoNodes");
         index.node("windows", "w", false, BTreeMap::new());

@@ -38,32 +38,43 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 
 /// Finds out what is gone after a full list.
 #[derive(Debug, Default)]
-pub struct Listing(Option<BTreeSet<String>>);
+pub struct Listing {
+    /// What the full list that has begun and not ended has shown.
+    seen: Option<BTreeSet<String>>,
+    complete: bool,
+}
 
 impl Listing {
     /// A full list begins.
     pub fn begins(&mut self) {
-        self.0 = Some(BTreeSet::new());
+        self.seen = Some(BTreeSet::new());
     }
 
     /// Whether a full list has begun and not ended.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.0.is_some()
+        self.seen.is_some()
+    }
+
+    /// Whether a full list has ended: until then, what is not known may be there all the same.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// An object of this name exists.
     pub fn saw(&mut self, name: &str) {
-        if let Some(seen) = &mut self.0 {
+        if let Some(seen) = &mut self.seen {
             seen.insert(name.to_owned());
         }
     }
 
     /// The full list has ended: those of `known` that were not seen since it began.
     pub fn ends<'a>(&mut self, known: impl Iterator<Item = &'a str>) -> Vec<String> {
-        let Some(seen) = self.0.take() else {
+        let Some(seen) = self.seen.take() else {
             return Vec::new();
         };
+        self.complete = true;
         known
             .filter(|name| !seen.contains(*name))
             .map(str::to_owned)
@@ -133,6 +144,10 @@ mod tests {
         assert!(listing.ends(["a"].into_iter()).is_empty());
         listing.begins();
         listing.saw("a");
+        assert!(!listing.is_complete());
         assert_eq!(listing.ends(["a", "b"].into_iter()), ["b"]);
+        assert!(listing.is_complete());
+        listing.begins();
+        assert!(listing.is_complete(), "what is known stays known meanwhile");
     }
 }
