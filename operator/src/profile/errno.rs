@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::arch::Arch;
 
-/// What a call returns, negated, when it was not made: 0 to 4095. 0 makes a refused call look as if it had succeeded.
+/// What a call returns, negated, when it was not made: 0 to 4094. 0 makes a refused call look as if it had succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Errno(u16);
 
@@ -16,10 +16,11 @@ impl Errno {
     /// What the kernel returns for a call that it does not have, so that libraries use an older one instead.
     pub const ENOSYS: Self = Self(38);
 
-    /// The kernel's `MAX_ERRNO`: larger values would not be an error to the caller.
-    pub const MAX: u16 = 4095;
+    /// The largest that libseccomp takes: one less than the kernel's `MAX_ERRNO` (2.5.4 to 2.6.1 at least,
+    /// `sys_chk_seccomp_action`). With a larger one no container starts.
+    pub const MAX: u16 = 4094;
 
-    /// `None` over 4095.
+    /// `None` over 4094.
     #[must_use]
     pub fn new(number: u64) -> Option<Self> {
         u16::try_from(number)
@@ -138,10 +139,10 @@ mod tests {
 
     #[test]
     fn prints_the_usual_name() {
-        let names: Vec<_> = [1, 11, 38, 95, 4095]
+        let names: Vec<_> = [1, 11, 38, 95, 4094]
             .map(|n| Errno::new(n).unwrap().to_string())
             .into();
-        assert_eq!(names, ["EPERM", "EAGAIN", "ENOSYS", "EOPNOTSUPP", "4095"]);
-        assert_eq!(Errno::new(4096), None);
+        assert_eq!(names, ["EPERM", "EAGAIN", "ENOSYS", "EOPNOTSUPP", "4094"]);
+        assert_eq!(Errno::new(4095), None);
     }
 }

@@ -1,8 +1,5 @@
 //! The kernel's classic BPF, as far as libseccomp uses it.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _};
-
 use seccomp_operator::profile::{Action, Arch, Args, Errno};
 
 /// A filter, in the byte order of its architecture.
@@ -33,10 +30,7 @@ fn is_big_endian(arch: Arch) -> bool {
 
 impl Program {
     /// Reads what libseccomp exported for a filter of this byte order.
-    pub fn read(file: &mut File, arch: Arch) -> Self {
-        let mut bytes = Vec::new();
-        file.rewind().unwrap();
-        file.read_to_end(&mut bytes).unwrap();
+    pub fn read(bytes: &[u8], arch: Arch) -> Self {
         let big_endian = is_big_endian(arch);
         let instructions = bytes.chunks_exact(8).map(|bytes| {
             let (code, operand) = (

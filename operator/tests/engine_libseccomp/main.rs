@@ -1,195 +1,33 @@
-//! The model against libseccomp itself: profiles are compiled by the library as runc does it, its BPF is interpreted, and
+//! The model against libseccomp itself, and against the kernel (`kernel`): profiles are compiled by the library as runc does it, its BPF is interpreted, and
 //! both must say the same for every architecture, call, and arguments around the bounds of every condition.
 //!
 //! Real profiles come from the folder that `SECCOMP_SHARED_DATA` names, or `../shared/data` beside the workspace.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
-use libseccomp::{
-    ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
-    error::SeccompError,
-};
+use libseccomp::ScmpSyscall;
 use proptest::prelude::*;
-use proptest::test_runner::{RngSeed, TestRunner};
 use seccomp_operator::profile::{
-    Action, Arch, Args, CapabilitySet, Condition, Errno, KernelVersion, Operator, Profile, Rule,
-    Syscall, Target, parse, parse_slice,
+    Arch, CapabilitySet, KernelVersion, Profile, Syscall, Target, parse, parse_slice,
 };
 use serde_json::{Value, json};
 
 mod bpf;
+mod compile;
+mod generate;
+#[cfg(target_arch = "x86_64")]
+mod kernel;
 
 use bpf::Program;
-
-fn scmp_arch(arch: Arch) -> ScmpArch {
-    match arch {
-        Arch::X86 => ScmpArch::X86,
-        Arch::X86_64 => ScmpArch::X8664,
-        Arch::X32 => ScmpArch::X32,
-        Arch::Arm => ScmpArch::Arm,
-        Arch::Aarch64 => ScmpArch::Aarch64,
-        Arch::Loongarch64 => ScmpArch::Loongarch64,
-        Arch::Mips => ScmpArch::Mips,
-        Arch::Mips64 => ScmpArch::Mips64,
-        Arch::Mips64N32 => ScmpArch::Mips64N32,
-        Arch::Mipsel => ScmpArch::Mipsel,
-        Arch::Mipsel64 => ScmpArch::Mipsel64,
-        Arch::Mipsel64N32 => ScmpArch::Mipsel64N32,
-        Arch::Ppc => ScmpArch::Ppc,
-        Arch::Ppc64 => ScmpArch::Ppc64,
-        Arch::Ppc64Le => ScmpArch::Ppc64Le,
-        Arch::Riscv64 => ScmpArch::Riscv64,
-        Arch::S390 => ScmpArch::S390,
-        Arch::S390X => ScmpArch::S390X,
-    }
-}
-
-/// Whether the library at hand knows the architecture (`LoongArch` is newer than 2.5.4).
-fn is_known(arch: Arch) -> bool {
-    ScmpFilterContext::new(ScmpAction::Allow)
-        .unwrap()
-        .is_arch_present(scmp_arch(arch))
-        .is_ok()
-}
-
-fn scmp_action(action: Action) -> ScmpAction {
-    let errno = action.errno().map_or(0, Errno::get);
-    match action {
-        Action::KillProcess => ScmpAction::KillProcess,
-        Action::KillThread => ScmpAction::KillThread,
-        Action::Trap => ScmpAction::Trap,
-        Action::Errno(_) => ScmpAction::Errno(errno.into()),
-        Action::Notify => ScmpAction::Notify,
-        Action::Trace(_) => ScmpAction::Trace(errno),
-        Action::Log => ScmpAction::Log,
-        Action::Allow => ScmpAction::Allow,
-    }
-}
-
-fn comparison(condition: &Condition) -> ScmpArgCompare {
-    let (op, value) = match condition.operator {
-        Operator::NotEqual => (ScmpCompareOp::NotEqual, condition.value),
-        Operator::Less => (ScmpCompareOp::Less, condition.value),
-        Operator::LessOrEqual => (ScmpCompareOp::LessOrEqual, condition.value),
-        Operator::Equal => (ScmpCompareOp::Equal, condition.value),
-        Operator::GreaterOrEqual => (ScmpCompareOp::GreaterEqual, condition.value),
-        Operator::Greater => (ScmpCompareOp::Greater, condition.value),
-        Operator::MaskedEqual { mask } => (ScmpCompareOp::MaskedEqual(mask), condition.value),
-    };
-    ScmpArgCompare::new(condition.arg.get().into(), op, value)
-}
-
-/// What runc does with a profile on a node of this architecture (`libcontainer/seccomp/seccomp_linux.go`).
-fn compile(profile: &Profile, native: Arch, tree: bool) -> Result<Program, SeccompError> {
-    let mut filter = ScmpFilterContext::new(scmp_action(profile.default_action()))?;
-    // The library's own idea of native is that of this machine.
-    filter.remove_arch(ScmpArch::Native)?;
-    filter.add_arch(scmp_arch(native))?;
-    for arch in profile
-        .architectures()
-        .iter()
-        .filter(|arch| *arch != native)
-    {
-        filter.add_arch(scmp_arch(arch))?;
-    }
-    if tree {
-        filter.set_ctl_optimize(2)?;
-    }
-    for rule in profile
-        .rules()
-        .iter()
-        .filter(|rule| rule.action() != profile.default_action())
-    {
-        for call in rule.syscalls() {
-            add(&mut filter, rule, *call)?;
-        }
-    }
-    let mut file = tempfile::tempfile().unwrap();
-    filter.export_bpf(&file)?;
-    Ok(Program::read(&mut file, native))
-}
-
-fn add(filter: &mut ScmpFilterContext, rule: &Rule, call: Syscall) -> Result<(), SeccompError> {
-    let Ok(number) = ScmpSyscall::from_name(call.name()) else {
-        return Ok(());
-    };
-    let action = scmp_action(rule.action());
-    let comparisons: Vec<_> = rule.conditions().iter().map(comparison).collect();
-    let mut indices: Vec<_> = rule
-        .conditions()
-        .iter()
-        .map(|condition| condition.arg)
-        .collect();
-    indices.sort_unstable();
-    indices.dedup();
-    if comparisons.is_empty() {
-        filter.add_rule(action, number)?;
-    } else if indices.len() == comparisons.len() {
-        filter.add_rule_conditional(action, number, &comparisons)?;
-    } else {
-        for comparison in comparisons {
-            filter.add_rule_conditional(action, number, &[comparison])?;
-        }
-    }
-    Ok(())
-}
-
-/// Arguments around all numbers that a rule compares with, alone and together with those of the other arguments.
-fn arguments(profile: &Profile) -> Vec<Args> {
-    let mut values: [Vec<u64>; 6] = Default::default();
-    for condition in profile.rules().iter().flat_map(Rule::conditions) {
-        let values = &mut values[usize::from(condition.arg.get())];
-        let value = condition.value;
-        let mut near = vec![value.wrapping_sub(1), value, value.wrapping_add(1)];
-        if let Operator::MaskedEqual { mask } = condition.operator {
-            near.extend([
-                value & mask,
-                value | !mask,
-                value ^ (mask & mask.wrapping_neg()),
-            ]);
-        }
-        for value in near {
-            values.extend([value, value & 0xffff_ffff, value | 1 << 32]);
-        }
-    }
-    values[0].extend(0..25); // the calls inside `socketcall` and `ipc`
-    for values in &mut values {
-        values.extend([0, u64::MAX]);
-        values.sort_unstable();
-        values.dedup();
-    }
-    let mut all = Vec::new();
-    for i in 0..values.iter().map(Vec::len).max().unwrap_or(0) {
-        for shift in 0..4 {
-            let at = |arg: usize| values[arg][(i + shift * arg) % values[arg].len()];
-            all.push([at(0), at(1), at(2), at(3), at(4), at(5)]);
-        }
-    }
-    // The first two together: every combination, or as many of them as there is time for.
-    let step = (values[0].len() * values[1].len()).div_ceil(2000);
-    let pairs = values[0]
-        .iter()
-        .flat_map(|first| values[1].iter().map(move |second| (*first, *second)));
-    all.extend(
-        pairs
-            .step_by(step)
-            .map(|(first, second)| [first, second, 0, 0, 0, 0]),
-    );
-    all
-}
+use compile::{compile, is_known, is_known_on};
+use generate::{Shape, actions, arguments, on_random_profiles};
 
 /// The calls that the library at hand knows as the table does: it may be older, and leaves out what it does not know.
 fn known_calls() -> Vec<Syscall> {
     Syscall::all()
         .filter(|call| ScmpSyscall::from_name(call.name()).is_ok())
         .collect()
-}
-
-fn is_known_on(call: Syscall, arch: Arch, number: u32) -> bool {
-    ScmpSyscall::from_name_by_arch(call.name(), scmp_arch(arch))
-        .is_ok_and(|known| u32::try_from(known.as_raw_syscall()) == Ok(number))
 }
 
 /// Compares all decisions; returns how many there were.
@@ -203,7 +41,7 @@ fn agree(
         return Ok(0);
     };
     let program = match compile(profile, native, tree) {
-        Ok(program) => program,
+        Ok(instructions) => Program::read(&instructions, native),
         Err(error) => {
             prop_assert!(!model.flaws().is_empty(), "{}", error);
             return Ok(0);
@@ -280,101 +118,21 @@ const POOL: [&str; 10] = [
     "chown32",
 ];
 
-fn action() -> impl Strategy<Value = Value> {
-    prop_oneof![
-        Just(json!({"action": "SCMP_ACT_ALLOW"})),
-        Just(json!({"action": "SCMP_ACT_ERRNO", "errnoRet": 1})),
-        Just(json!({"action": "SCMP_ACT_ERRNO", "errnoRet": 38})),
-        Just(json!({"action": "SCMP_ACT_LOG"})),
-        Just(json!({"action": "SCMP_ACT_KILL_PROCESS"})),
-        Just(json!({"action": "SCMP_ACT_TRAP"})),
-    ]
-}
-
-fn number() -> impl Strategy<Value = u64> {
-    prop_oneof![
-        prop::sample::select(vec![
-            0u64,
-            1,
-            5,
-            16,
-            38,
-            40,
-            0xffff_ffff,
-            1 << 32,
-            (1 << 32) + 5,
-            u64::MAX
-        ]),
-        0..64u64,
-    ]
-}
-
-fn arg() -> impl Strategy<Value = Value> {
-    let op = prop::sample::select(vec!["EQ", "NE", "LT", "LE", "GE", "GT", "MASKED_EQ"]);
-    (0..2u64, op, number(), number()).prop_map(|(index, op, value, two)| {
-        let mut arg = json!({"index": index, "op": format!("SCMP_CMP_{op}"), "value": value});
-        if op == "MASKED_EQ" {
-            arg["valueTwo"] = two.into();
-        }
-        arg
-    })
-}
-
-fn rule(max_args: usize) -> impl Strategy<Value = Value> {
-    let names = prop::sample::subsequence(POOL.to_vec(), 1..3);
-    (names, action(), prop::collection::vec(arg(), 0..=max_args)).prop_map(
-        |(names, mut rule, args)| {
-            rule["names"] = json!(names);
-            rule["args"] = json!(args);
-            rule
-        },
-    )
-}
-
-/// As text, which is what a failure should show.
-fn document(max_args: usize) -> impl Strategy<Value = (String, Arch)> {
-    let arch = prop::sample::select(vec![
+/// Profiles of all byte orders.
+fn everywhere() -> Shape {
+    let natives = [
         Arch::X86_64,
         Arch::Aarch64,
         Arch::S390X,
         Arch::Ppc64Le,
         Arch::Mips64,
-    ]);
-    (action(), prop::collection::vec(rule(max_args), 0..5), arch).prop_map(
-        |(default, rules, arch)| {
-            let mut document = json!({
-                "defaultAction": default["action"],
-                "architectures": Arch::ALL.map(|arch| arch.to_string()),
-                "syscalls": rules,
-            });
-            if let Some(errno) = default.get("errnoRet") {
-                document["defaultErrnoRet"] = errno.clone();
-            }
-            (document.to_string(), arch)
-        },
-    )
-}
-
-/// Runs `test` on random profiles and says how many decisions were compared.
-fn on_random_profiles(test: impl Fn(&Profile, Arch, bool) -> Result<usize, TestCaseError>) {
-    // The same profiles each time, so that a change is judged by what it changes; SEED (a number) looks at others, and
-    // PROPTEST_CASES at more.
-    let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().unwrap());
-    let mut runner = TestRunner::new(ProptestConfig {
-        failure_persistence: None,
-        rng_seed: RngSeed::Fixed(seed),
-        ..ProptestConfig::default()
-    });
-    let compared = Cell::new(0);
-    runner
-        .run(&(document(3), any::<bool>()), |((document, arch), tree)| {
-            if let Ok(document) = parse_slice(document.as_bytes(), "") {
-                compared.set(compared.get() + test(&document.resolve(&target(arch)), arch, tree)?);
-            }
-            Ok(())
-        })
-        .unwrap();
-    println!("{} decisions compared with libseccomp", compared.get());
+    ];
+    Shape {
+        calls: &POOL,
+        actions: actions(),
+        natives: natives.map(|native| (native, Arch::ALL.to_vec())).to_vec(),
+        max_rules: 4,
+    }
 }
 
 fn pool() -> Vec<Syscall> {
@@ -385,12 +143,15 @@ fn pool() -> Vec<Syscall> {
 
 #[test]
 fn random_profiles_do_what_the_model_says() {
-    on_random_profiles(|profile, arch, tree| agree(profile, &pool(), tree, arch));
+    let compared = on_random_profiles(&everywhere(), 256, |profile, arch, tree| {
+        agree(profile, &pool(), tree, arch)
+    });
+    println!("{compared} decisions compared with libseccomp");
 }
 
 #[test]
 fn what_the_engine_writes_of_random_profiles_does_what_they_mean() {
-    on_random_profiles(|profile, arch, tree| {
+    let compared = on_random_profiles(&everywhere(), 256, |profile, arch, tree| {
         let Ok(written) = profile.canonical("") else {
             return Ok(0);
         };
@@ -402,6 +163,7 @@ fn what_the_engine_writes_of_random_profiles_does_what_they_mean() {
         }
         agree(&written, &pool(), tree, arch)
     });
+    println!("{compared} decisions compared with libseccomp");
 }
 
 /// Profiles on which random tests with more cases failed once.

@@ -188,8 +188,8 @@ mod tests {
                 "spec.deny[0].errno: \"EPREM\" is not the name of an error; write \"EPERM\"",
             ),
             (
-                json!({"name": "socket", "errno": 4096}),
-                "spec.deny[0].errno: 4096 is not an error number; ",
+                json!({"name": "socket", "errno": 4095}),
+                "spec.deny[0].errno: 4095 is not an error number; ",
             ),
         ] {
             let problems =

@@ -95,8 +95,8 @@ fn what_runs_a_container_unconfined_or_does_nothing_is_refused_with_a_remedy() {
             "spec.profile.defaultErrnoRet: does not go with SCMP_ACT_ALLOW: crun refuses it, runc ignores it; remove it, ",
         ),
         (
-            json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}),
-            "spec.profile.defaultErrnoRet: 4096 is not an error number; write a whole number from 1 to 4095, ",
+            json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4095}),
+            "spec.profile.defaultErrnoRet: 4095 is not an error number; write a whole number from 1 to 4094, ",
         ),
         (
             json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": -1}),
