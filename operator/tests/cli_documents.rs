@@ -527,3 +527,10 @@ fn exit_codes_and_sentences_tell_what_is_wrong() {
         assert!(output.stdout.is_empty(), "{args:?} {output:?}");
     }
 }
+
+#[test]
+fn a_profile_may_have_the_name_of_the_built_in_that_it_stands_on() {
+    let manifest = b"apiVersion: seccomp-operator.io/v1alpha1\nkind: SeccompProfile\nmetadata: {name: audit}\nspec: {base: audit}\n";
+    let profile: Value = serde_json::from_slice(&convert(&[], manifest)).unwrap();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_LOG");
+}

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use seccomp_operator::profile::{
     Action, Arch, BUILTINS, Capability, CapabilitySet, DOCKER_DEFAULT, Decision, KernelVersion,
-    Model, Profile, RUNTIME_DEFAULT, RUNTIME_DEFAULT_IS, Syscall, Target, builtin, parse,
+    MAX_BYTES, Model, Profile, RUNTIME_DEFAULT, RUNTIME_DEFAULT_IS, Syscall, Target, builtin,
+    parse, parse_slice,
 };
 use serde_json::Value;
 
@@ -209,4 +210,39 @@ fn all_can_be_written_for_every_architecture() {
         }
     }
     assert!(builtin("unconfined").is_none());
+}
+
+#[test]
+fn what_is_written_stays_as_it_is_and_within_what_runtimes_take_from_registries() {
+    for name in BUILTINS {
+        for (arch, capabilities) in Arch::ALL.into_iter().flat_map(|arch| {
+            [
+                CapabilitySet::EMPTY,
+                CapabilitySet::RUNTIME_DEFAULT,
+                CapabilitySet::from_bits(u64::MAX),
+            ]
+            .map(|capabilities| (arch, capabilities))
+        }) {
+            let target = Target {
+                arch,
+                capabilities,
+                ..AMD64
+            };
+            let written = builtin(name)
+                .unwrap()
+                .resolve(&target)
+                .canonical("")
+                .unwrap();
+            let bytes = written.to_canonical_json();
+            let again = parse_slice(&bytes, "").unwrap().resolve(&target);
+            let again = again.canonical("").unwrap();
+            assert_eq!(again.to_canonical_json(), bytes, "{name} {arch}");
+            // KEP-6061: 128 rules, 1 MiB, no listener.
+            assert!(
+                written.rules().len() <= 128 && bytes.len() < MAX_BYTES,
+                "{name} {arch}"
+            );
+            assert_eq!(written.listener(), None);
+        }
+    }
 }

@@ -155,6 +155,8 @@ pub fn read_one(file: Option<&PathBuf>) -> Result<(Result<Named, Faulty>, Librar
 pub fn bases(found: &[Result<Named, Faulty>]) -> BTreeSet<String> {
     let found = found.iter().flatten();
     let bases = found.filter_map(|named| named.definition.spec.base());
+    // The name of a built-in means the built-in, also where a profile has it as well.
+    let bases = bases.filter(|base| !BUILTINS.contains(base));
     bases.map(str::to_owned).collect()
 }
 

@@ -108,6 +108,12 @@ impl CapabilitySet {
         Self(self.0 | 1 << capability.0)
     }
 
+    /// Those that are in either.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether all of `other` are in it.
     #[must_use]
     pub const fn contains_all(self, other: Self) -> bool {

@@ -84,6 +84,9 @@ impl ArchSet {
     /// None.
     pub const EMPTY: Self = Self(0);
 
+    /// All of them.
+    pub const ALL: Self = Self((1 << Arch::ALL.len()) - 1);
+
     /// Whether it has none.
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -106,6 +109,18 @@ impl ArchSet {
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+
+    /// Those that are in either.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Those that are not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Its members, in the order of [`Arch`].

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::action::Action;
 use super::arch::Arch;
-use super::capability::{self, Capability, CapabilitySet};
+use super::capability::{self, Capability};
 use super::condition::{ArgIndex, Condition, Operator};
 use super::document::{Architectures, Document, Entry, Filter, Verdict};
 use super::errno::{Errno, ErrnoName};
@@ -31,6 +31,10 @@ pub const MAX_BYTES: usize = 1 << 20;
 /// The most rules with conditions, counted per call. Each needs at least one BPF instruction, and the kernel loads
 /// 4096 for one filter.
 pub(super) const MAX_CONDITIONAL: usize = 4096;
+
+/// The most rules with the same conditions on one call, for different architectures, kernels and capabilities. Each is
+/// compared with those before it.
+pub(super) const MAX_SAME: usize = 64;
 
 /// How many Docker-only fields a document remembers.
 const DOCKER_ONLY_LISTED: usize = 50;
@@ -897,6 +901,18 @@ impl Reader {
         let mut reported = false;
         for call in &entry.syscalls {
             let seen = self.seen.entry((*call, conditions.clone())).or_default();
+            if seen.len() >= MAX_SAME {
+                if !reported {
+                    reported = true;
+                    self.problems.add(path, || {
+                        (
+                            format!("is rule {} for {call} with the same conditions", MAX_SAME + 1),
+                            "remove those that say the same, or let includes and excludes tell fewer cases apart".into(),
+                        )
+                    });
+                }
+                continue;
+            }
             let other = seen.iter().find(|(_, verdict, includes, excludes)| {
                 *verdict != entry.verdict
                     && can_meet((includes, excludes), (&entry.includes, &entry.excludes))
@@ -1043,31 +1059,25 @@ impl ErrnoSpec {
 
 /// Whether there is an architecture, a kernel and a capability set for which both entries apply.
 fn can_meet(a: (&Filter, &Filter), b: (&Filter, &Filter)) -> bool {
-    let needed: CapabilitySet =
-        a.0.capabilities
-            .iter()
-            .chain(b.0.capabilities.iter())
-            .collect();
-    let capabilities =
-        !needed.contains_any(a.1.capabilities) && !needed.contains_any(b.1.capabilities);
-    let arch = Arch::ALL.into_iter().any(|arch| {
-        [a.0, b.0]
-            .iter()
-            .all(|includes| includes.arches.is_empty() || includes.arches.contains(arch))
-            && [a.1, b.1]
-                .iter()
-                .all(|excludes| !excludes.arches.contains(arch))
+    let (includes, excludes) = ([a.0, b.0], [a.1, b.1]);
+    let [needed, refused] = [includes, excludes].map(|[a, b]| a.capabilities.or(b.capabilities));
+    let included = includes.map(|filter| match filter.arches {
+        ArchSet::EMPTY => ArchSet::ALL,
+        arches => arches,
     });
-    let from = a.0.min_kernel.max(b.0.min_kernel);
-    let before = match (a.1.min_kernel, b.1.min_kernel) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    };
-    let kernel = match (from, before) {
-        (Some(from), Some(before)) => from < before,
-        _ => true,
-    };
-    capabilities && arch && kernel
+    let [a, b] = excludes.map(|filter| filter.arches);
+    let arches = included[0].and(included[1]).without(a.or(b));
+    let from = includes
+        .map(|filter| filter.min_kernel)
+        .into_iter()
+        .max()
+        .flatten();
+    let before = excludes
+        .into_iter()
+        .filter_map(|filter| filter.min_kernel)
+        .min();
+    let kernel = before.is_none_or(|before| from.is_none_or(|from| from < before));
+    !needed.contains_any(refused) && !arches.is_empty() && kernel
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct Shape {
     /// The node's, with those beside it that the profile can list.
     pub natives: Vec<(Arch, Vec<Arch>)>,
     pub max_rules: usize,
+    /// What arguments are compared with.
+    pub numbers: Vec<u64>,
 }
 
 /// The actions whose value is the same for every profile.
@@ -31,27 +33,28 @@ pub fn actions() -> Vec<Value> {
     ]
 }
 
-fn number() -> impl Strategy<Value = u64> {
-    prop_oneof![
-        prop::sample::select(vec![
-            0u64,
-            1,
-            5,
-            16,
-            38,
-            40,
-            0xffff_ffff,
-            1 << 32,
-            (1 << 32) + 5,
-            u64::MAX
-        ]),
-        0..64u64,
-    ]
+/// Small ones and such as have something in either half.
+pub fn numbers() -> Vec<u64> {
+    // Those that matter most are half of all.
+    let special = [
+        0,
+        1,
+        5,
+        16,
+        38,
+        40,
+        0xffff_ffff,
+        1 << 32,
+        (1 << 32) + 5,
+        u64::MAX,
+    ];
+    special.repeat(6).into_iter().chain(0..64).collect()
 }
 
-fn arg() -> impl Strategy<Value = Value> {
+fn arg(shape: &Shape) -> impl Strategy<Value = Value> + use<> {
     let op = prop::sample::select(vec!["EQ", "NE", "LT", "LE", "GE", "GT", "MASKED_EQ"]);
-    (0..2u64, op, number(), number()).prop_map(|(index, op, value, two)| {
+    let number = prop::sample::select(shape.numbers.clone());
+    (0..2u64, op, number.clone(), number).prop_map(|(index, op, value, two)| {
         let mut arg = json!({"index": index, "op": format!("SCMP_CMP_{op}"), "value": value});
         if op == "MASKED_EQ" {
             arg["valueTwo"] = two.into();
@@ -63,7 +66,7 @@ fn arg() -> impl Strategy<Value = Value> {
 fn rule(shape: &Shape) -> impl Strategy<Value = Value> + use<> {
     let names = prop::sample::subsequence(shape.calls.to_vec(), 1..3);
     let action = prop::sample::select(shape.actions.clone());
-    (names, action, prop::collection::vec(arg(), 0..=3)).prop_map(|(names, mut rule, args)| {
+    (names, action, prop::collection::vec(arg(shape), 0..=3)).prop_map(|(names, mut rule, args)| {
         rule["names"] = json!(names);
         rule["args"] = json!(args);
         rule

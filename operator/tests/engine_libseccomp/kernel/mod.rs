@@ -16,7 +16,7 @@ use seccomp_operator::profile::{
 use serde_json::{Value, json};
 
 use super::compile::{compile, is_known_on};
-use super::generate::{Shape, actions, arguments, on_random_profiles};
+use super::generate::{Shape, actions, arguments, numbers, on_random_profiles};
 use super::target;
 
 mod audit;
@@ -367,6 +367,7 @@ fn random_profiles_do_in_the_kernel_what_the_model_says() {
         actions,
         natives: beside.map(|beside| (Arch::X86_64, beside)).to_vec(),
         max_rules: 5,
+        numbers: numbers(),
     };
     let compared = on_random_profiles(&shape, 150, |profile, _, tree| {
         let Ok(model) = profile.model() else {
