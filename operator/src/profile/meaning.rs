@@ -28,6 +28,9 @@ pub struct Meaning {
 /// those with many before those with few, which libseccomp combines better.
 type Key = (usize, Vec<Condition>, Action);
 
+/// Conditions of which all hold, and what happens then.
+type Clause = (Vec<Condition>, Action);
+
 impl Profile {
     /// What it does, in canonical form: see [`Meaning::profile`].
     pub fn canonical(&self, at: &str) -> Result<Self, Problems> {
@@ -99,7 +102,8 @@ impl Meaning {
         let mut model = profile.model().map_err(|error| too_complex(at, error))?;
         let is_void = |flaw: &Flaw| matches!(flaw, Flaw::NumberNotLoaded { .. });
         if model.flaws().iter().any(is_void) {
-            profile.rules.insert(0, self.first_call());
+            let mended = self.with_first_calls();
+            profile = mended.written().map_err(|error| too_complex(at, error))?;
             model = profile.model().map_err(|error| too_complex(at, error))?;
         }
         let mut problems = Collector::default();
@@ -116,7 +120,7 @@ impl Meaning {
             // That a call is named tells runc that the profile knows it, also where the default is meant.
             let of_call = match decision.constant() {
                 Some(action) => vec![(Vec::new(), action)],
-                None => decision.rules(self.default)?,
+                None => settled(decision, self.default)?,
             };
             for (conditions, action) in of_call {
                 conditional += conditions.len();
@@ -149,23 +153,42 @@ impl Meaning {
         })
     }
 
-    /// A rule without conditions for calls that are in every architecture's table and in no kernel, which makes libseccomp
-    /// load the number of a call (see [`Flaw::NumberNotLoaded`]). It says what the kernel says.
-    fn first_call(&self) -> Rule {
-        let calls = UNIMPLEMENTED.into_iter().filter_map(Syscall::named);
-        let action = Action::Errno(Errno::ENOSYS);
-        Rule {
-            syscalls: calls
-                .filter(|call| !self.calls.contains_key(call))
-                .collect(),
-            conditions: Vec::new(),
-            action: if action == self.default {
-                Action::Errno(Errno::EPERM)
-            } else {
-                action
-            },
+    /// It, and a rule without conditions for calls that are in every architecture's table and in no kernel, which makes
+    /// libseccomp load the number of a call (see [`Flaw::NumberNotLoaded`]). The rule says what the kernel says.
+    fn with_first_calls(&self) -> Self {
+        let action = match Action::Errno(Errno::ENOSYS) {
+            action if action == self.default => Action::Errno(Errno::EPERM),
+            action => action,
+        };
+        let mut mended = self.clone();
+        for call in UNIMPLEMENTED.into_iter().filter_map(Syscall::named) {
+            let decision = || Decision::always(action);
+            mended.calls.entry(call).or_insert_with(decision);
         }
+        mended
     }
+}
+
+/// The rules of a decision, such that reading them and writing them again makes no others.
+///
+/// The same arguments fall into parts in many ways where ranges and masks overlap, and the parts are what is written.
+fn settled(decision: &Decision, default: Action) -> Result<Vec<Clause>, TooComplex> {
+    const ROUNDS: usize = 8;
+    let mut rules = decision.rules(default)?;
+    for _ in 0..ROUNDS {
+        let mut clauses = Clauses::default();
+        for (conditions, action) in &rules {
+            clauses.add(conditions, true, *action);
+        }
+        // What is too complex to be read again is too complex to be written.
+        let (again, _) = clauses.decision(true, default)?;
+        let again = again.rules(default)?;
+        if again == rules {
+            break;
+        }
+        rules = again;
+    }
+    Ok(rules)
 }
 
 /// `afs_syscall` was never there; `nfsservctl` was removed in Linux 3.1. Each architecture has one of them at least.
@@ -344,10 +367,8 @@ mod tests {
         );
         let written = profile.canonical("").unwrap();
         assert_eq!(written.model().unwrap().flaws(), []);
-        assert_eq!(
-            written.rules()[0].syscalls(),
-            UNIMPLEMENTED.map(|name| Syscall::named(name).unwrap())
-        );
+        let added = UNIMPLEMENTED.map(|name| Syscall::named(name).unwrap());
+        assert!(written.rules().iter().any(|rule| rule.syscalls() == added));
         for arch in Arch::ALL {
             assert!(
                 UNIMPLEMENTED
@@ -356,6 +377,20 @@ mod tests {
                 "{arch}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_mended_stays_as_it_is_when_it_is_written_again() {
+        let document = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "defaultErrnoRet": 38,
+            "architectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+            "syscalls": [{"names": ["socketcall"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
+        });
+        let written = profile(&document).canonical("").unwrap();
+        let names: Vec<_> = written.rules().iter().flat_map(Rule::syscalls).collect();
+        assert_eq!(names.len(), 3, "{written:?}");
+        assert_eq!(written.canonical("").as_ref(), Ok(&written));
     }
 
     #[test]
