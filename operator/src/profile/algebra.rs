@@ -3,7 +3,7 @@
 use super::action::Action;
 use super::arch::Arch;
 use super::change::stated;
-use super::decision::{Decision, TooComplex};
+use super::decision::{Decision, Effort, TooComplex};
 use super::meaning::Meaning;
 use super::model::Model;
 use super::oci::Flag;
@@ -149,8 +149,11 @@ impl Meaning {
         action: impl Fn(Action, Action) -> Action,
     ) -> Result<Self, TooComplex> {
         let calls = self.calls.keys().chain(other.calls.keys());
-        let decide =
-            |call: &Syscall| Ok((*call, self.of(*call).combine(&other.of(*call), &action)?));
+        let mut effort = Effort::for_profile();
+        let decide = |call: &Syscall| {
+            let (mine, others) = (self.of(*call), other.of(*call));
+            Ok((*call, mine.combine(&others, &action, &mut effort)?))
+        };
         let listeners = self.listener.iter().chain(&other.listener);
         let first = listeners.min_by(|a, b| (&a.path, &a.metadata).cmp(&(&b.path, &b.metadata)));
         Ok(Self {
@@ -172,16 +175,10 @@ impl Model {
         if let Some(arch) = arches.find(|arch| !other.architectures.contains(*arch)) {
             return Some(Excess::Architecture(arch));
         }
-        let (mine, others) = (
-            Decision::always(self.default),
-            Decision::always(other.default),
-        );
-        let keys = self.calls.keys().chain(other.calls.keys());
-        let mut keys = keys.filter(|(arch, _)| self.architectures.contains(*arch));
-        let number = keys.find_map(|key| {
-            let mine = self.calls.get(key).unwrap_or(&mine);
-            let others = other.calls.get(key).unwrap_or(&others);
-            Some(Excess::Number(key.0, key.1, mine.find(others, looser)?))
+        let number = self.beside(other).find_map(|(arch, number, mine, others)| {
+            let is_open = self.architectures.contains(arch);
+            let args = mine.find(others, looser).filter(|_| is_open)?;
+            Some(Excess::Number(arch, number, args))
         });
         number.or_else(|| looser(self.default, other.default).then_some(Excess::Unnamed))
     }

@@ -3,7 +3,7 @@
 use super::action::Action;
 use super::arch::Arch;
 use super::condition::Condition;
-use super::decision::{Decision, TooComplex};
+use super::decision::{Decision, Effort, TooComplex};
 use super::errno::{Errno, ErrnoName};
 use super::meaning::Meaning;
 use super::region::Region;
@@ -53,16 +53,17 @@ impl Changes {
 impl Meaning {
     /// Changes it, for a node of architecture `arch`.
     pub fn change(&mut self, changes: &Changes, arch: Arch) -> Result<(), TooComplex> {
+        let effort = &mut Effort::for_profile();
         for change in &changes.allow {
-            self.take(change, |_| Action::Allow)?;
+            self.take(change, |_| Action::Allow, effort)?;
         }
         for change in &changes.log {
-            self.take(change, |_| Action::Log)?;
+            self.take(change, |_| Action::Log, effort)?;
         }
         for change in &changes.deny {
             let errno = change.errno.map(|errno| errno.on(arch));
             let default = self.default;
-            self.take(change, |old| denied(old, default, errno))?;
+            self.take(change, |old| denied(old, default, errno), effort)?;
         }
         Ok(())
     }
@@ -71,15 +72,16 @@ impl Meaning {
         &mut self,
         change: &Change,
         action: impl Fn(Action) -> Action,
+        effort: &mut Effort,
     ) -> Result<(), TooComplex> {
-        let regions = Region::of(&change.conditions);
+        let regions = Region::of(&change.conditions).ok_or(TooComplex)?;
         for call in &change.calls {
             let default = || Decision::always(self.default);
             let decision = self.calls.entry(*call).or_insert_with(default);
             if call.carries_others() {
-                decision.change(&regions, |old| stated(action(old), self.default))?;
+                decision.change(&regions, |old| stated(action(old), self.default), effort)?;
             } else {
-                decision.change(&regions, &action)?;
+                decision.change(&regions, &action, effort)?;
             }
         }
         Ok(())
@@ -117,8 +119,46 @@ fn denied(old: Action, default: Action, errno: Option<Errno>) -> Action {
 mod tests {
     use serde_json::json;
 
-    use super::super::{CapabilitySet, KernelVersion, Target, builtin};
+    use std::collections::BTreeMap;
+
+    use super::super::oci::{ArchSet, Flags};
+    use super::super::{ArgIndex, CapabilitySet, KernelVersion, Operator, Target, builtin};
     use super::*;
+
+    #[test]
+    fn conditions_that_fall_into_too_many_ranges_are_refused() {
+        let not = |arg, value| Condition {
+            arg,
+            operator: Operator::NotEqual,
+            value,
+        };
+        let conditions = |each: u64| {
+            let all = ArgIndex::ALL.into_iter();
+            all.flat_map(|arg| (1..=each).map(move |value| not(arg, value * 2)))
+                .collect()
+        };
+        let mut meaning = Meaning {
+            default: Action::Allow,
+            architectures: ArchSet::EMPTY,
+            flags: Flags::EMPTY,
+            listener: None,
+            calls: BTreeMap::new(),
+        };
+        let mut deny = |each| {
+            let change = Change {
+                calls: vec![Syscall::named("read").unwrap()],
+                conditions: conditions(each),
+                errno: None,
+            };
+            let changes = Changes {
+                deny: vec![change],
+                ..Changes::default()
+            };
+            meaning.change(&changes, Arch::X86_64)
+        };
+        assert_eq!(deny(2), Ok(())); // 3 to the power of 6
+        assert_eq!(deny(20), Err(TooComplex)); // 85 millions
+    }
 
     #[test]
     fn a_call_that_carries_others_is_denied_where_they_are_allowed() {

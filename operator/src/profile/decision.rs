@@ -4,62 +4,113 @@ use super::action::Action;
 use super::condition::Condition;
 use super::model::merge_well;
 use super::read::MAX_CONDITIONAL;
-use super::region::{Args, Region, Style};
-
-/// How many parts a decision may have: enough for 500 single values. Changing all of them takes time that grows with the
-/// square.
-const MAX_PARTS: usize = 1024;
+use super::region::{Args, MAX_REGIONS, Region, Style};
 
 /// Of how many parts at most it is found out on which arguments they really depend.
 const WIDENED: usize = 256;
 
 /// Conditions on one call that are too many, or overlap in too many ways, to tell them apart in bounded time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("has more than about 500 conditions on one call, or such as overlap in too many ways")]
+#[error(
+    "has more than about 500 conditions on one call, thousands on all calls, or such as overlap in too many ways"
+)]
 pub struct TooComplex;
+
+/// How much work is left for the calls of one profile together. Splitting a decision takes time that grows with the square
+/// of its parts, and a document can have many calls with many parts.
+#[derive(Debug)]
+pub(super) struct Effort(usize);
+
+impl Effort {
+    /// In parts that are looked at: some milliseconds. A call with 500 single values takes an eighth of it on each
+    /// architecture, and so many rules are about what the kernel loads.
+    pub(super) const fn for_profile() -> Self {
+        Self(2 << 20)
+    }
+
+    fn spend(&mut self, parts: usize) -> Result<(), TooComplex> {
+        self.0 = self.0.checked_sub(parts).ok_or(TooComplex)?;
+        Ok(())
+    }
+}
 
 /// An action for every combination of arguments.
 #[derive(Debug, Clone)]
 pub struct Decision {
     /// All arguments that there are.
-    universe: Region,
+    universe: &'static Region,
+    parts: Parts,
+}
+
+/// What a decision consists of. Nearly all calls get one action, and a profile names hundreds on each architecture.
+#[derive(Debug, Clone)]
+enum Parts {
+    /// The same for all arguments that there are.
+    One(Action),
     /// Disjoint, and together the universe.
-    parts: Vec<(Region, Action)>,
+    Many(Vec<(Region, Action)>),
 }
 
 impl Decision {
     /// The same for all arguments.
-    pub(super) fn always(action: Action) -> Self {
-        Self::within(Region::ALL, action)
+    pub(super) const fn always(action: Action) -> Self {
+        Self::within(&Region::ALL, action)
     }
 
     /// The same for all arguments that there are: those in `universe`.
-    pub(super) fn within(universe: Region, action: Action) -> Self {
+    pub(super) const fn within(universe: &'static Region, action: Action) -> Self {
         Self {
             universe,
-            parts: vec![(universe, action)],
+            parts: Parts::One(action),
         }
+    }
+
+    fn parts(&self) -> impl Iterator<Item = (&Region, Action)> + Clone {
+        let (one, many) = match &self.parts {
+            Parts::One(action) => (Some((self.universe, *action)), [].as_slice()),
+            Parts::Many(parts) => (None, parts.as_slice()),
+        };
+        let many = many.iter().map(|(region, action)| (region, *action));
+        one.into_iter().chain(many)
+    }
+
+    /// The parts as a list, to be changed and put back.
+    fn take(&mut self) -> Vec<(Region, Action)> {
+        match std::mem::replace(&mut self.parts, Parts::Many(Vec::new())) {
+            Parts::One(action) => vec![(*self.universe, action)],
+            Parts::Many(parts) => parts,
+        }
+    }
+
+    fn put(&mut self, parts: Vec<(Region, Action)>) {
+        self.parts = match parts.split_first() {
+            Some(((_, first), others)) if others.iter().all(|(_, action)| action == first) => {
+                Parts::One(*first)
+            }
+            _ => Parts::Many(parts),
+        };
     }
 
     /// The action for these arguments.
     #[must_use]
     pub fn of(&self, args: &Args) -> Action {
-        let part = self.parts.iter().find(|(region, _)| region.contains(args));
-        part.map_or(Action::KillProcess, |(_, action)| *action) // there is always one
+        let mut parts = self.parts();
+        let part = parts.find(|(region, _)| region.contains(args));
+        part.map_or(Action::KillProcess, |(_, action)| action) // there is always one
     }
 
     /// The action, if it is the same for all arguments.
     #[must_use]
     pub fn constant(&self) -> Option<Action> {
-        let (_, first) = self.parts.first()?;
-        let same = self.parts.iter().all(|(_, action)| action == first);
-        same.then_some(*first)
+        let mut parts = self.parts();
+        let (_, first) = parts.next()?;
+        parts.all(|(_, action)| action == first).then_some(first)
     }
 
     /// The actions that it takes for some arguments, each once, the strictest first.
     #[must_use]
     pub fn actions(&self) -> Vec<Action> {
-        let mut actions: Vec<_> = self.parts.iter().map(|(_, action)| *action).collect();
+        let mut actions: Vec<_> = self.parts().map(|(_, action)| action).collect();
         actions.sort_unstable();
         actions.dedup();
         actions
@@ -100,25 +151,29 @@ impl Decision {
 
     /// Where it takes `action`, in regions that are bounded in as few arguments as can be, and may overlap.
     fn wide_regions(&self, action: Action) -> Vec<Region> {
-        let mut regions: Vec<_> = self.regions(action).copied().collect();
-        if self.parts.len() > WIDENED {
-            return regions;
+        let regions = |is_taken: bool| -> Vec<Region> {
+            let parts = self.parts();
+            let parts = parts.filter(|(_, taken)| (*taken == action) == is_taken);
+            parts.map(|(region, _)| *region).collect()
+        };
+        let mut mine = regions(true);
+        if self.parts().count() > WIDENED {
+            return mine;
         }
-        let others = self.parts.iter().filter(|(_, other)| *other != action);
-        let others: Vec<_> = others.map(|(region, _)| *region).collect();
-        for region in &mut regions {
+        let others = regions(false);
+        for region in &mut mine {
             *region = region.widen(&others);
         }
-        regions.sort_unstable();
-        regions.dedup();
-        let mut kept: Vec<Region> = Vec::new();
-        for region in &regions {
-            let is_in_other = |other: &Region| other != region && region.is_in(other);
-            if !regions.iter().any(is_in_other) {
-                kept.push(*region);
-            }
-        }
-        kept
+        mine.sort_unstable();
+        mine.dedup();
+        let is_in_other = |region: &&Region| {
+            let mut others = mine.iter().filter(|other| other != region);
+            others.any(|other| region.is_in(other))
+        };
+        mine.iter()
+            .filter(|region| !is_in_other(region))
+            .copied()
+            .collect()
     }
 
     /// Arguments for which the two take different actions.
@@ -133,7 +188,7 @@ impl Decision {
         regions: &[Region],
         test: impl Fn(Action) -> bool,
     ) -> Option<Args> {
-        let mut parts = self.parts.iter().filter(|(_, action)| test(*action));
+        let mut parts = self.parts().filter(|(_, action)| test(*action));
         parts.find_map(|(part, _)| {
             let common = regions.iter().find_map(|region| part.and(region));
             common.map(|common| common.first())
@@ -142,28 +197,38 @@ impl Decision {
 
     /// Arguments for which `test` is true of the actions of the two.
     pub(super) fn find(&self, other: &Self, test: impl Fn(Action, Action) -> bool) -> Option<Args> {
-        self.parts.iter().find_map(|(region, mine)| {
-            other.parts.iter().find_map(|(others_region, others)| {
-                let both = test(*mine, *others).then(|| region.and(others_region));
-                both.flatten().map(|both| both.first())
-            })
+        self.parts().find_map(|(region, mine)| {
+            let mut others = other.parts().filter(|(_, others)| test(mine, *others));
+            others.find_map(|(others, _)| Some(region.and(others)?.first()))
         })
     }
 
     /// Takes `action` in `regions`.
-    pub(super) fn set(&mut self, regions: &[Region], action: Action) -> Result<(), TooComplex> {
-        for region in regions {
-            let mut parts = Vec::with_capacity(self.parts.len() + 2);
-            for (part, old) in self.parts.drain(..) {
-                if part.meets(region) {
-                    parts.extend(part.minus(region).into_iter().map(|rest| (rest, old)));
-                } else {
-                    parts.push((part, old));
+    pub(super) fn set(
+        &mut self,
+        regions: &[Region],
+        action: Action,
+        effort: &mut Effort,
+    ) -> Result<(), TooComplex> {
+        let mut parts = self.take();
+        for region in regions
+            .iter()
+            .filter_map(|region| self.universe.and(region))
+        {
+            effort.spend(parts.len())?;
+            let mut rest = Vec::new();
+            parts.retain(|(part, old)| {
+                let meets = part.meets(&region);
+                if meets {
+                    rest.extend(part.minus(&region).into_iter().map(|part| (part, *old)));
                 }
-            }
-            parts.extend(self.universe.and(region).map(|region| (region, action)));
-            self.parts = bounded(parts)?;
+                !meets
+            });
+            parts.append(&mut rest);
+            parts.push((region, action));
+            bounded(&parts)?;
         }
+        self.put(parts);
         Ok(())
     }
 
@@ -172,21 +237,25 @@ impl Decision {
         &mut self,
         regions: &[Region],
         action: impl Fn(Action) -> Action,
+        effort: &mut Effort,
     ) -> Result<(), TooComplex> {
+        let mut parts = self.take();
         for region in regions {
-            let mut parts = Vec::with_capacity(self.parts.len() + 1);
-            for (part, old) in self.parts.drain(..) {
-                let new = action(old);
-                match part.and(region) {
-                    Some(common) if new != old => {
-                        parts.extend(part.minus(region).into_iter().map(|rest| (rest, old)));
-                        parts.push((common, new));
-                    }
-                    _ => parts.push((part, old)),
+            effort.spend(parts.len())?;
+            let mut rest = Vec::new();
+            for (part, old) in &mut parts {
+                let new = action(*old);
+                if new != *old
+                    && let Some(common) = part.and(region)
+                {
+                    rest.extend(part.minus(region).into_iter().map(|part| (part, *old)));
+                    (*part, *old) = (common, new);
                 }
             }
-            self.parts = bounded(parts)?;
+            parts.append(&mut rest);
+            bounded(&parts)?;
         }
+        self.put(parts);
         Ok(())
     }
 
@@ -195,39 +264,29 @@ impl Decision {
         &self,
         other: &Self,
         action: impl Fn(Action, Action) -> Action,
+        effort: &mut Effort,
     ) -> Result<Self, TooComplex> {
+        let mut combined = self.clone();
         let mut parts = Vec::new();
-        for (region, mine) in &self.parts {
-            for (others_region, others) in &other.parts {
-                if let Some(both) = region.and(others_region) {
-                    parts.push((both, action(*mine, *others)));
-                }
-            }
+        for (region, mine) in self.parts() {
+            effort.spend(other.parts().count())?;
+            let both = other.parts().filter_map(|(others_region, others)| {
+                Some((region.and(others_region)?, action(mine, others)))
+            });
+            parts.extend(both);
+            bounded(&parts)?;
         }
-        Ok(Self {
-            universe: self.universe,
-            parts: bounded(parts)?,
-        })
-    }
-
-    /// Where it takes `action`.
-    pub(super) fn regions(&self, action: Action) -> impl Iterator<Item = &Region> {
-        self.parts
-            .iter()
-            .filter(move |(_, taken)| *taken == action)
-            .map(|(region, _)| region)
+        combined.put(parts);
+        Ok(combined)
     }
 
     /// Arguments around all its bounds: two decisions that agree on those of both agree everywhere, as a rule.
     pub fn boundaries(&self) -> impl Iterator<Item = Args> {
-        self.parts
-            .iter()
-            .flat_map(|(region, _)| region.boundaries())
+        self.parts().flat_map(|(region, _)| region.boundaries())
     }
 }
 
-fn bounded(parts: Vec<(Region, Action)>) -> Result<Vec<(Region, Action)>, TooComplex> {
-    (parts.len() <= MAX_PARTS)
-        .then_some(parts)
-        .ok_or(TooComplex)
+/// A decision may have parts for 500 single values.
+fn bounded(parts: &[(Region, Action)]) -> Result<(), TooComplex> {
+    (parts.len() <= MAX_REGIONS).then_some(()).ok_or(TooComplex)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::action::Action;
 use super::arch::Arch;
 use super::condition::Condition;
-use super::decision::{Decision, TooComplex};
+use super::decision::{Decision, Effort, TooComplex};
 use super::errno::Errno;
 use super::model::{Clauses, Flaw, Model};
 use super::oci::{ArchSet, Flags, Listener, Profile, Rule};
@@ -75,8 +75,9 @@ impl Profile {
                 }
             }
         }
+        let mut effort = Effort::for_profile();
         let decide = |(call, clauses): (Syscall, Clauses)| {
-            let (decision, _) = clauses.decision(true, self.default_action)?;
+            let (decision, _) = clauses.decision(true, self.default_action, &mut effort)?;
             Ok((call, decision))
         };
         Ok(Meaning {
@@ -122,8 +123,14 @@ impl Meaning {
                 Some(action) => vec![(Vec::new(), action)],
                 None => settled(decision, self.default)?,
             };
+            conditional += of_call
+                .iter()
+                .map(|(conditions, _)| conditions.len())
+                .sum::<usize>();
+            if conditional > MAX_CONDITIONAL {
+                return Err(TooComplex);
+            }
             for (conditions, action) in of_call {
-                conditional += conditions.len();
                 let order = match conditions.len() {
                     0 => 0,
                     many => 7 - many,
@@ -133,9 +140,6 @@ impl Meaning {
                     .or_default()
                     .push(*call);
             }
-        }
-        if conditional > MAX_CONDITIONAL {
-            return Err(TooComplex);
         }
         Ok(Profile {
             default_action: self.default,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::action::Action;
 use super::arch::Arch;
 use super::condition::{ArgIndex, Condition, Operator};
-use super::decision::{Decision, TooComplex};
+use super::decision::{Decision, Effort, TooComplex};
 use super::errno::Errno;
 use super::oci::{ArchSet, Profile, Rule};
 use super::region::{Args, Region};
@@ -22,8 +22,10 @@ const X32_BIT: u32 = 0x4000_0000;
 #[derive(Debug, Clone)]
 pub struct Model {
     pub(super) default: Action,
+    /// The default for a call that no rule speaks of.
+    otherwise: Decision,
     pub(super) architectures: ArchSet,
-    pub(super) calls: BTreeMap<(Arch, u32), Decision>,
+    calls: BTreeMap<(Arch, u32), Decision>,
     last: BTreeMap<Arch, u32>,
     flaws: Vec<Flaw>,
 }
@@ -91,6 +93,7 @@ impl Profile {
     pub fn model(&self) -> Result<Model, TooComplex> {
         let mut model = Model {
             default: self.default_action,
+            otherwise: Decision::always(self.default_action),
             architectures: self.architectures,
             calls: BTreeMap::new(),
             last: BTreeMap::new(),
@@ -106,20 +109,23 @@ impl Profile {
             .filter(|(arch, filter)| !loads_number(*arch, filter, &filters));
         let void = void.map(|(arch, _)| Flaw::NumberNotLoaded { arch: *arch });
         model.flaws.extend(void);
+        let effort = &mut Effort::for_profile();
+        let mut calls = Vec::new();
         for (arch, filter) in filters {
+            let is_64_bit = arch.is_64_bit();
             let shared = filter.sharing();
             for (number, clauses) in filter.calls {
-                if !merge_well(&clauses.conditional, arch.is_64_bit()) || shared.contains(&number) {
+                if !merge_well(&clauses.conditional, is_64_bit) || shared.contains(&number) {
                     model.flaws.push(Flaw::Merge { arch, number });
                 }
                 let (decision, overlap) =
-                    clauses.decision(arch.is_64_bit(), self.default_action)?;
+                    clauses.decision(is_64_bit, self.default_action, effort)?;
                 let overlap = overlap.map(|args| Flaw::Overlap { arch, number, args });
                 model.flaws.extend(overlap);
-                model.calls.insert((arch, number), decision);
+                calls.push(((arch, number), decision));
             }
             for (call, clauses) in filter.foreign {
-                let (_, overlap) = clauses.decision(arch.is_64_bit(), self.default_action)?;
+                let (_, overlap) = clauses.decision(is_64_bit, self.default_action, effort)?;
                 model
                     .flaws
                     .extend(overlap.map(|_| Flaw::Refused { arch, call }));
@@ -129,6 +135,8 @@ impl Profile {
                 model.last.insert(arch, last);
             }
         }
+        // They are in order: a map is made of them quicker than it grows.
+        model.calls = calls.into_iter().collect();
         Ok(model)
     }
 
@@ -225,32 +233,28 @@ impl Filter {
                 calls_with.entry(*condition).or_default().insert(*number);
             }
         }
+        let is_shared = |condition: &Condition| {
+            let calls = calls_with.get(condition);
+            calls.is_some_and(|calls| calls.len() > 1)
+        };
         let shares = |clauses: &Clauses| {
-            let rules = || {
-                clauses
-                    .conditional
-                    .iter()
-                    .map(|(conditions, _)| conditions)
-                    .enumerate()
-            };
-            rules()
-                .filter(|(_, conditions)| conditions.len() > 1)
-                .any(|(many, conditions)| {
-                    let last = conditions.iter().map(|condition| condition.arg).max();
-                    let earlier = |arg| {
-                        Some(arg) != last && conditions.iter().any(|condition| condition.arg == arg)
-                    };
-                    let others = rules()
-                        .filter(|(other, _)| *other != many)
-                        .flat_map(|(_, conditions)| conditions);
-                    others
-                        .filter(|condition| earlier(condition.arg))
-                        .any(|condition| {
-                            calls_with
-                                .get(condition)
-                                .is_some_and(|calls| calls.len() > 1)
-                        })
+            let rules = || clauses.conditional.iter().enumerate();
+            // The rules that compare an argument as another call does.
+            let mut comparing: [BTreeSet<usize>; 6] = Default::default();
+            for (rule, (conditions, _)) in rules() {
+                for condition in conditions.iter().filter(|condition| is_shared(condition)) {
+                    comparing[usize::from(condition.arg.get())].insert(rule);
+                }
+            }
+            let mut many = rules().filter(|(_, (conditions, _))| conditions.len() > 1);
+            many.any(|(rule, (conditions, _))| {
+                let args = || conditions.iter().map(|condition| condition.arg);
+                let mut earlier = args().filter(|arg| Some(*arg) != args().max());
+                earlier.any(|arg| {
+                    let mut others = comparing[usize::from(arg.get())].iter();
+                    others.any(|other| *other != rule)
                 })
+            })
         };
         let sharing = conditional().filter(|(_, clauses)| shares(clauses));
         sharing.map(|(number, _)| *number).collect()
@@ -319,21 +323,22 @@ impl Clauses {
         mut self,
         is_64_bit: bool,
         default: Action,
+        effort: &mut Effort,
     ) -> Result<(Decision, Option<Args>), TooComplex> {
         let universe = if is_64_bit {
-            Region::ALL
+            &Region::ALL
         } else {
-            Region::ALL_32_BIT
+            &Region::ALL_32_BIT
         };
         let mut decision = Decision::within(universe, default);
         let mut overlap = None;
         self.conditional
             .sort_by_key(|(_, action)| std::cmp::Reverse(*action));
         for (conditions, action) in self.conditional {
-            let regions = Region::of(&conditions);
+            let regions = Region::of(&conditions).ok_or(TooComplex)?;
             overlap = overlap
                 .or_else(|| decision.find_in(&regions, |old| old != default && old != action));
-            decision.set(&regions, action)?;
+            decision.set(&regions, action, effort)?;
         }
         if let Some(action) = self.unconditional {
             decision = Decision::within(universe, action);
@@ -376,6 +381,9 @@ pub(super) fn merge_well(rules: &[(Vec<Condition>, Action)], is_64_bit: bool) ->
     if !is_64_bit && many().any(|(_, (conditions, _))| inverts(conditions)) {
         return false;
     }
+    if rules.len() <= 1 {
+        return true;
+    }
     // A rule that can never hold makes libseccomp refuse the call's other rules.
     let largest = if is_64_bit { u64::MAX } else { u32::MAX.into() };
     let never = |condition: &Condition| match condition.operator {
@@ -383,7 +391,7 @@ pub(super) fn merge_well(rules: &[(Vec<Condition>, Action)], is_64_bit: bool) ->
         Operator::Greater => condition.value >= largest,
         _ => false,
     };
-    if rules.len() > 1 && all().any(never) {
+    if all().any(never) {
         return false;
     }
     // Ranges, and all but one value, have the same upper half in all rules.
@@ -394,20 +402,36 @@ pub(super) fn merge_well(rules: &[(Vec<Condition>, Action)], is_64_bit: bool) ->
         ranges.all(|condition| Some(upper(condition)) == first)
     });
     // Several conditions are of values that 32 bits hold, and no rule before them, or of the same action, excludes one.
-    let excludes = |arg, (other, _): &&(Vec<Condition>, Action)| matches!(other.as_slice(), [Condition { arg: of, operator: Operator::NotEqual, .. }] if *of == arg);
+    let excluding = rules
+        .iter()
+        .enumerate()
+        .filter_map(|(i, rule)| match rule.0[..] {
+            [
+                Condition {
+                    arg,
+                    operator: Operator::NotEqual,
+                    ..
+                },
+            ] => Some((arg, i, rule.1)),
+            _ => None,
+        });
+    let excluding: Vec<_> = excluding.collect();
+    let first = ArgIndex::ALL.map(|of| excluding.iter().find(|(arg, ..)| *arg == of));
+    let actions: BTreeSet<_> = excluding
+        .iter()
+        .map(|(arg, _, action)| (*arg, *action))
+        .collect();
     let plain = many().all(|(i, (conditions, action))| {
         conditions.iter().all(|condition| {
-            let mut opposed = rules
-                .iter()
-                .enumerate()
-                .filter(|(j, rule)| *j < i || rule.1 == *action);
+            let arg = condition.arg;
+            let before = first[usize::from(arg.get())].is_some_and(|(_, first, _)| *first < i);
             is_value(condition)
                 && condition.value >> 32 == 0
                 && !(condition.operator == Operator::Equal
-                    && opposed.any(|(_, rule)| excludes(condition.arg, &rule)))
+                    && (before || actions.contains(&(arg, *action))))
         })
     });
-    rules.len() <= 1 || same_upper && plain
+    same_upper && plain
 }
 
 /// The condition as libseccomp compiles it: of 32-bit arguments it sees the lower half of all its numbers, and a mask
@@ -481,12 +505,27 @@ impl Model {
             let arch = self.architectures.iter().next()?;
             return Some((arch, u32::MAX, [0; 6]));
         }
-        let default = Decision::always(self.default);
-        let keys = self.calls.keys().chain(other.calls.keys());
-        keys.into_iter().find_map(|key| {
-            let mine = self.calls.get(key).unwrap_or(&default);
-            let others = other.calls.get(key).unwrap_or(&default);
-            Some((key.0, key.1, mine.difference(others)?))
+        self.beside(other)
+            .find_map(|(arch, number, mine, others)| Some((arch, number, mine.difference(others)?)))
+    }
+
+    /// The calls that rules of either speak of, with what happens to them under both.
+    pub(super) fn beside<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (Arch, u32, &'a Decision, &'a Decision)> {
+        let (mut mine, mut others) = (self.calls.iter().peekable(), other.calls.iter().peekable());
+        std::iter::from_fn(move || {
+            let keys = [mine.peek(), others.peek()].map(|next| next.map(|(key, _)| **key));
+            let key = keys.into_iter().flatten().min()?;
+            let is_next = |(next, _): &(&(Arch, u32), &Decision)| **next == key;
+            let of_mine = mine
+                .next_if(is_next)
+                .map_or(&self.otherwise, |(_, decision)| decision);
+            let of_others = others
+                .next_if(is_next)
+                .map_or(&other.otherwise, |(_, decision)| decision);
+            Some((key.0, key.1, of_mine, of_others))
         })
     }
 

@@ -231,6 +231,9 @@ impl Style {
     }
 }
 
+/// How many regions a set of arguments may consist of.
+pub(super) const MAX_REGIONS: usize = 1024;
+
 /// Arguments of a call: a set of values for each of the six, all combinations of them. Never empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Region([Values; 6]);
@@ -246,21 +249,21 @@ impl Region {
         }; 6],
     );
 
-    /// Where all `conditions` hold, in disjoint regions.
-    pub(super) fn of(conditions: &[Condition]) -> Vec<Self> {
-        conditions
-            .iter()
-            .fold(vec![Self::ALL], |regions, condition| {
-                let arg = usize::from(condition.arg.get());
-                let values: Vec<_> = Values::of(condition).collect();
-                let narrowed = regions.iter().flat_map(|region| {
-                    let narrowed = values
-                        .iter()
-                        .filter_map(|values| region.0[arg].and(*values));
-                    narrowed.map(|values| region.with(arg, values))
-                });
-                narrowed.collect()
-            })
+    /// Where all `conditions` hold, in disjoint regions. `None` if they are more than [`MAX_REGIONS`].
+    pub(super) fn of(conditions: &[Condition]) -> Option<Vec<Self>> {
+        let mut regions = vec![Self::ALL];
+        for condition in conditions {
+            let arg = usize::from(condition.arg.get());
+            let narrowed = regions.iter().flat_map(|region| {
+                let narrowed = Values::of(condition).filter_map(|values| region.0[arg].and(values));
+                narrowed.map(|values| region.with(arg, values))
+            });
+            regions = narrowed.collect();
+            if regions.len() > MAX_REGIONS {
+                return None;
+            }
+        }
+        Some(regions)
     }
 
     fn with(mut self, arg: usize, values: Values) -> Self {
@@ -284,11 +287,14 @@ impl Region {
     pub(super) fn meets(&self, other: &Self) -> bool {
         self.0
             .iter()
-            .zip(other.0)
-            .all(|(mine, others)| mine.meets(others))
+            .zip(&other.0)
+            .all(|(mine, others)| mine.meets(*others))
     }
 
     pub(super) fn and(&self, other: &Self) -> Option<Self> {
+        if !self.meets(other) {
+            return None;
+        }
         let mut common = *self;
         for (mine, others) in common.0.iter_mut().zip(other.0) {
             *mine = mine.and(others)?;
@@ -505,7 +511,7 @@ mod tests {
             args in args(),
             style in prop::sample::select(vec![Style::Free, Style::Ranges, Style::Masks]),
         ) {
-            let (ra, rb) = (Region::of(&a), Region::of(&b));
+            let (ra, rb) = (Region::of(&a).unwrap(), Region::of(&b).unwrap());
             let mut tried = vec![args];
             tried.extend(ra.iter().chain(&rb).flat_map(|region| region.boundaries().collect::<Vec<_>>()));
             for args in tried {
@@ -538,7 +544,8 @@ mod tests {
                     value: *value,
                 })
                 .collect();
-            let lists = Region::conditions(Region::of(&conditions), Style::Ranges, 99).unwrap();
+            let lists =
+                Region::conditions(Region::of(&conditions).unwrap(), Style::Ranges, 99).unwrap();
             let lists: Vec<_> = lists
                 .iter()
                 .map(|list| list.iter().map(ToString::to_string).collect::<String>())

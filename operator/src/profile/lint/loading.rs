@@ -227,11 +227,15 @@ fn too_large(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
         arches.filter(|arch| call.number(*arch).is_some()).count()
     };
     let mut instructions = 0;
-    for (call, decision) in &subject.meaning.calls {
+    let calls = subject.meaning.calls.iter();
+    for (call, decision) in calls.filter(|(call, _)| subject.is_reachable(**call)) {
         instructions += arches(call)
             * match decision.constant() {
                 Some(action) => usize::from(action != default),
-                None => decision.rules(default).map_or(0, |rules| rules.len()),
+                // What cannot be written takes more conditions than that.
+                None => decision
+                    .rules(default)
+                    .map_or(BPF_MAXINSNS + 1, |rules| rules.len()),
             };
         if instructions > BPF_MAXINSNS {
             break;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::super::action::Action;
 use super::super::change::{Change, Changes};
 use super::super::condition::{Condition, Operator};
+use super::super::decision::{Decision, Effort};
 use super::super::document::Entry;
 use super::super::meaning::Meaning;
 use super::super::region::{Region, Values};
@@ -118,13 +119,14 @@ fn alternatives(subject: &Subject<'_>, entries: &[(usize, &Entry)], findings: &m
 
 /// Whether one of the conditions holds for all arguments.
 fn is_everything(conditions: &[Condition]) -> bool {
-    let mut rest = vec![Region::ALL];
-    for condition in conditions {
-        for region in Region::of(&[*condition]) {
-            rest = rest.iter().flat_map(|part| part.minus(&region)).collect();
-        }
-    }
-    rest.is_empty()
+    let mut decision = Decision::always(Action::KillProcess);
+    let mut effort = Effort::for_profile();
+    let can_tell = conditions.iter().all(|condition| {
+        let regions = Region::of(&[*condition]).unwrap_or_default();
+        let taken = decision.set(&regions, Action::Allow, &mut effort);
+        taken.is_ok()
+    });
+    can_tell && decision.constant() == Some(Action::Allow)
 }
 
 fn faked_success(subject: &Subject<'_>, entries: &[(usize, &Entry)], findings: &mut Vec<Finding>) {
@@ -302,7 +304,9 @@ pub(super) fn of_changes(
                     remedy: "write EPERM or ENOSYS".into(),
                 });
             }
-            let regions = Region::of(&change.conditions);
+            let Some(regions) = Region::of(&change.conditions) else {
+                continue;
+            };
             if regions.is_empty() {
                 if change.conditions.len() > 1 {
                     findings.push(Finding {

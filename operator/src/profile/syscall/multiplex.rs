@@ -1,6 +1,8 @@
 //! Calls that some architectures also, or only, make through another one: `socketcall` for sockets and `ipc` for System V
 //! IPC, with the call's own number as first argument.
 
+use std::sync::LazyLock;
+
 use super::super::arch::Arch;
 use super::Syscall;
 
@@ -62,6 +64,19 @@ impl Arch {
     }
 }
 
+/// For each call in the table, the one that it can be made through, and its number there: asked of every call of every rule.
+static THROUGH: LazyLock<Vec<Option<(Syscall, u64)>>> = LazyLock::new(|| {
+    let through = |call: Syscall| {
+        let name = call.name();
+        let sockets = SOCKETCALL.iter().zip(1..);
+        let socket = sockets.map(|(known, number)| ("socketcall", *known, number));
+        let ipc = IPC.iter().map(|(known, number)| ("ipc", *known, *number));
+        let (through, _, number) = socket.chain(ipc).find(|(_, known, _)| *known == name)?;
+        Some((Syscall::named(through)?, number))
+    };
+    Syscall::all().map(through).collect()
+});
+
 impl Syscall {
     /// Whether other calls can be made through it.
     pub(in crate::profile) fn carries_others(self) -> bool {
@@ -72,20 +87,6 @@ impl Syscall {
     /// are in memory, where a filter cannot see them.
     #[must_use]
     pub fn multiplexed(self, arch: Arch) -> Option<(Self, u64)> {
-        if !arch.multiplexes() {
-            return None;
-        }
-        let name = self.name();
-        let socket = SOCKETCALL
-            .iter()
-            .zip(1..)
-            .find(|(known, _)| **known == name);
-        let ipc = IPC.iter().find(|(known, _)| *known == name);
-        let (through, number) = match (socket, ipc) {
-            (Some((_, number)), _) => ("socketcall", number),
-            (None, Some((_, number))) => ("ipc", *number),
-            (None, None) => return None,
-        };
-        Some((Self::named(through)?, number))
+        THROUGH[usize::from(self.0)].filter(|_| arch.multiplexes())
     }
 }
