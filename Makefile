@@ -11,7 +11,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/seccomp-operator
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PROVIDER
 
-.PHONY: help demo demo-down test check unit chart e2e generate deny
+.PHONY: help demo demo-down test check unit chart e2e bench bench-engine generate deny
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -43,6 +43,13 @@ chart:
 
 e2e:
 	e2e/test
+
+# How fast it is, beside the budgets; docs/performance.md has figures and says what they mean.
+bench: bench-engine
+
+bench-engine:
+	e2e/prerequisites check
+	cargo bench $(CARGO_SELECTION) --bench engine
 
 # The custom resource definitions, from the types; in two places, since Helm reads no file outside a chart.
 generate:
