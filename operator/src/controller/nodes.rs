@@ -1,18 +1,20 @@
 //! Adds to each SeccompNode what only the cluster side may read of its Node: the Node as its owner, so that the one goes with the
-//! other, and the container runtime. Agents may not read Nodes. The leader does it.
+//! other, and the container runtime. Agents may not read Nodes. The leader does it, and removes what a Node left behind that went
+//! before it was an owner.
 
 use std::fmt::Debug;
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
+use kube::api::{DeleteParams, PartialObjectMeta, Preconditions};
 use kube::core::ObjectMeta;
 use kube::{Api, Client, Resource};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Shared;
 use crate::api::{GROUP, SeccompNode};
@@ -81,14 +83,15 @@ pub async fn run(
     }
 }
 
-/// Writes what the Node says into the SeccompNode of that name. One that is not there is not made: its schema asks for more.
+/// Writes what the Node says into the SeccompNode of that name. One that is not there is not made: its schema asks for more. One
+/// whose Node is not there is removed.
 async fn complete(
     nodes: &Api<NodeObject>,
     reports: &Api<SeccompNode>,
     name: &str,
 ) -> Result<(), WriteError> {
     let Some(node) = bounded(nodes.get_opt(name)).await? else {
-        return Ok(());
+        return remove(reports, name).await;
     };
     let owner =
         json!({ "apiVersion": "v1", "kind": "Node", "name": name, "uid": node.metadata.uid });
@@ -99,4 +102,98 @@ async fn complete(
         "node": { "containerRuntime": node.status.node_info.container_runtime_version },
     });
     apply(reports, name, MANAGER, &object).await.map(drop)
+}
+
+/// Removes a SeccompNode, unless its agent writes it meanwhile.
+async fn remove(reports: &Api<SeccompNode>, name: &str) -> Result<(), WriteError> {
+    let Some(PartialObjectMeta { metadata, .. }) = bounded(reports.get_metadata_opt(name)).await?
+    else {
+        return Ok(());
+    };
+    let as_seen = Preconditions {
+        uid: metadata.uid,
+        resource_version: metadata.resource_version,
+    };
+    match bounded(reports.delete(name, &DeleteParams::default().preconditions(as_seen))).await {
+        Ok(_) => info!(node = name, "a SeccompNode without a Node was removed"),
+        Err(error) if error.is_not_found() || error.is_conflict() => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::http::{Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// What an API server is asked that has this Node, or none, and a SeccompNode `n1`.
+    async fn asked(node: Option<Value>) -> Vec<(String, Value)> {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = asked.clone();
+        let answer = move |request: Request<Body>| {
+            let (log, node) = (log.clone(), node.clone());
+            async move {
+                let asks = format!("{} {}", request.method(), request.uri().path());
+                let sent = request.into_body().collect_bytes().await.unwrap();
+                let sent = serde_json::from_slice(&sent).unwrap_or_default();
+                let of_node = asks == "GET /api/v1/nodes/n1";
+                log.lock().unwrap().push((asks, sent));
+                let report = json!({
+                    "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "SeccompNode",
+                    "metadata": { "name": "n1", "uid": "u", "resourceVersion": "7" },
+                    "appliedResourceVersion": "1", "failed": 0,
+                    "node": { "architecture": "", "kernelVersion": "", "agentVersion": "" },
+                });
+                let missing = json!({
+                    "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "NotFound", "message": "", "code": 404,
+                });
+                let (code, body) = match (of_node, node) {
+                    (true, None) => (StatusCode::NOT_FOUND, missing),
+                    (true, Some(node)) => (StatusCode::OK, node),
+                    (false, _) => (StatusCode::OK, report),
+                };
+                let response = Response::builder().status(code);
+                let body = Body::from(body.to_string().into_bytes());
+                Ok::<_, std::convert::Infallible>(response.body(body).unwrap())
+            }
+        };
+        let client = Client::new(tower::service_fn(answer), "default");
+        let (nodes, reports) = (Api::all(client.clone()), Api::all(client));
+        complete(&nodes, &reports, "n1").await.unwrap();
+        let asked = asked.lock().unwrap();
+        asked[1..].to_vec()
+    }
+
+    const REPORT: &str = "/apis/seccomp-operator.io/v1alpha1/seccompnodes/n1";
+
+    #[tokio::test]
+    async fn a_report_whose_node_is_gone_is_removed_as_it_was_seen() {
+        let asked = asked(None).await;
+        assert_eq!(asked[0].0, format!("GET {REPORT}"));
+        assert_eq!(asked[1].0, format!("DELETE {REPORT}"));
+        assert_eq!(
+            asked[1].1["preconditions"],
+            json!({ "uid": "u", "resourceVersion": "7" })
+        );
+        assert_eq!(asked.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_report_gets_its_node_as_owner() {
+        let node = json!({
+            "metadata": { "name": "n1", "uid": "node" },
+            "status": { "nodeInfo": { "containerRuntimeVersion": "containerd://2.1.9" } },
+        });
+        let asked = asked(Some(node)).await;
+        assert_eq!(asked[0].0, format!("PATCH {REPORT}"));
+        assert_eq!(asked[0].1["metadata"]["ownerReferences"][0]["uid"], "node");
+        assert_eq!(asked[0].1["node"]["containerRuntime"], "containerd://2.1.9");
+        assert_eq!(asked.len(), 1);
+    }
 }
