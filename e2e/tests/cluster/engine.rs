@@ -465,6 +465,8 @@ async fn the_examples_are_taken_and_nginx_serves_under_its_own() -> Tested {
         !chmod.success && chmod.stderr.contains("Operation not permitted"),
         "{chmod:?}"
     );
+    // Its profile would wait for it.
+    cluster.delete("namespace", &namespace).await?;
     for name in names.lines().filter_map(|line| line.rsplit('/').next()) {
         cluster.delete("seccompprofile", name).await?;
     }

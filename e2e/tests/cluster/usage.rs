@@ -64,7 +64,23 @@ async fn a_file_stays_while_a_pod_uses_it_and_the_status_says_how_many_do() -> T
     })
     .await?;
 
-    cluster.delete("seccompprofile", "e2e-used").await?;
+    // With nobody to hold the profile the file stays all the same.
+    kubectl(
+        &["delete", "seccompprofile", "e2e-used", "--wait=false"],
+        "",
+    )
+    .await?
+    .ok()?;
+    let strip = r#"{"metadata": {"finalizers": null}}"#;
+    let patch = [
+        "patch",
+        "seccompprofile",
+        "e2e-used",
+        "--type=merge",
+        "--patch",
+        strip,
+    ];
+    kubectl(&patch, "").await?.ok()?;
     until("the pending removal", PATIENCE, || async {
         let nodes = kubectl(&["get", "seccompnodes", "-o", "json"], "")
             .await?
@@ -74,20 +90,8 @@ async fn a_file_stays_while_a_pod_uses_it_and_the_status_says_how_many_do() -> T
     })
     .await?;
     viewer.read("profiles/e2e-used.json").await?;
-    kubectl(
-        &[
-            "delete",
-            "pod",
-            "user",
-            "-n",
-            &namespace,
-            "--now",
-            "--ignore-not-found",
-        ],
-        "",
-    )
-    .await?
-    .ok()?;
+    let delete = ["delete", "pod", "user", "-n", &namespace, "--now"];
+    kubectl(&delete, "").await?.ok()?;
     viewer.await_absence("profiles/e2e-used.json").await
 }
 

@@ -13,8 +13,8 @@ pub use image::{Image, ImagePattern, ImagePatternError};
 pub use node::{NodeFailure, NodeInfo, NodeUse, SeccompNode, SeccompNodeReport, labels_digest};
 pub use policy::{Mode, PolicyProfile, ProfileType, SeccompPolicy, SeccompPolicySpec};
 pub use profile::{
-    ADOPT_ANNOTATION, Failure, NodeCounts, ProfileName, SeccompProfile, SeccompProfileSpec,
-    SeccompProfileStatus, StoredProfile, condition, define, selects,
+    ADOPT_ANNOTATION, Failure, IN_USE_FINALIZER, NodeCounts, ProfileName, SeccompProfile,
+    SeccompProfileSpec, SeccompProfileStatus, StoredProfile, condition, define, selects,
 };
 pub use schema::{Requirement, Selector, SelectorError};
 

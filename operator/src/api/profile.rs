@@ -23,13 +23,16 @@ pub mod condition {
     pub const ACCEPTED: &str = "Accepted";
     /// This generation is on every node that it should be on.
     pub const READY: &str = "Ready";
-    /// Pods use the profile.
+    /// Pods use the profile, or one that has it as its base: it cannot vanish.
     pub const IN_USE: &str = "InUse";
 }
 
 /// On a profile, with the value `true`: a regular file that has the profile's name on a node and is not the operator's is taken
 /// over and overwritten, rather than being a conflict.
 pub const ADOPT_ANNOTATION: &str = "seccomp-operator.io/adopt";
+
+/// The operator's finalizer: it is on a profile while pods use it, so that the profile cannot vanish meanwhile.
+pub const IN_USE_FINALIZER: &str = "seccomp-operator.io/in-use";
 
 /// A seccomp profile that the operator keeps as a file on every node, for pods to use as
 /// `securityContext.seccompProfile: {type: Localhost, localhostProfile: <status.localhostProfile>}`.

@@ -1,4 +1,4 @@
-//! The operator's binary: `controller`, `agent` and `crds`. No logic here.
+//! The operator's binary: `controller`, `agent`, `release` and `crds`. No logic here.
 
 use std::io::Write as _;
 
@@ -27,6 +27,8 @@ enum Command {
     Controller(Box<controller::ControllerArgs>),
     /// Keep this node's profile files as the SeccompProfiles say
     Agent(agent::AgentArgs),
+    /// Let go of every SeccompProfile, before the operator is uninstalled
+    Release(controller::release::ReleaseArgs),
     /// Print the custom resource definitions as YAML
     Crds {
         /// Write one file per definition into this folder instead
@@ -53,6 +55,13 @@ fn main() -> anyhow::Result<()> {
                 .enable_all()
                 .build()?
                 .block_on(while_following(logging, controller::run(*args)))
+        }
+        Command::Release(args) => {
+            let logging = logging::start(&cli.log)?;
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(while_following(logging, controller::release::run(args)))
         }
     };
     if let Err(error) = &run {

@@ -7,7 +7,10 @@ use std::sync::atomic::Ordering;
 
 use futures::StreamExt as _;
 use futures::stream::select_all;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Affinity, ContainerStatus, Namespace, Node, Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::PartialObjectMeta;
 use kube::core::{ClusterResourceScope, DeserializeGuard, ObjectMeta};
 use kube::runtime::watcher::Config;
@@ -16,8 +19,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::Shared;
+use super::agents::{Agent, Away};
 use super::index::{self, Index, SeenProfile};
+use super::{ControllerArgs, Shared};
 use crate::api::{
     SeccompNode, SeccompPolicy, SeccompProfile, SeccompProfileStatus, StoredProfile, define,
 };
@@ -25,19 +29,95 @@ use crate::kubernetes::{Change, Watched, resource_version, watch, watch_as};
 use crate::profile::Defined;
 use crate::webhook::view::{self, View};
 
-/// An agent's pod: of its spec only the node matters.
+/// An agent's pod: only where it is, or is meant to be, and how it does.
 #[derive(Resource, Clone, Debug, Deserialize)]
 #[resource(inherit = Pod)]
 struct AgentPod {
     metadata: ObjectMeta,
     #[serde(default)]
     spec: AgentPodSpec,
+    #[serde(default)]
+    status: AgentPodStatus,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AgentPodSpec {
     node_name: Option<String>,
+    affinity: Option<Affinity>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AgentPodStatus {
+    conditions: Vec<PodCondition>,
+    container_statuses: Vec<ContainerStatus>,
+}
+
+impl AgentPod {
+    /// Where the pod is, or else where its DaemonSet means it to be.
+    fn node(&self) -> Option<&str> {
+        let meant = || {
+            let affinity = self.spec.affinity.as_ref()?.node_affinity.as_ref()?;
+            let required = affinity
+                .required_during_scheduling_ignored_during_execution
+                .as_ref()?;
+            let fields = required.node_selector_terms.iter();
+            let mut fields = fields.flat_map(|term| term.match_fields.iter().flatten());
+            let name = fields.find(|field| field.key == "metadata.name")?;
+            name.values.as_ref()?.first().map(String::as_str)
+        };
+        self.spec.node_name.as_deref().or_else(meant)
+    }
+
+    fn agent(&self, now: Timestamp) -> Option<Agent> {
+        let condition = |type_: &str| {
+            let mut conditions = self.status.conditions.iter();
+            conditions.find(|condition| condition.type_ == type_)
+        };
+        let ready = condition("Ready");
+        let created = self
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|Time(at)| *at);
+        let away = || {
+            let changed = ready.and_then(|ready| ready.last_transition_time.as_ref());
+            let changed = changed.map(|Time(at)| *at).or(created).unwrap_or(now);
+            let waiting =
+                |status: &ContainerStatus| status.state.as_ref()?.waiting.as_ref()?.reason.clone();
+            let waiting = self.status.container_statuses.iter().find_map(waiting);
+            let unscheduled =
+                condition("PodScheduled").filter(|scheduled| scheduled.status != "True");
+            let reason = |condition: &PodCondition| condition.reason.clone();
+            Away {
+                since: now.duration_since(changed).try_into().unwrap_or_default(),
+                why: waiting
+                    .or_else(|| unscheduled.and_then(reason))
+                    .or_else(|| ready.and_then(reason)),
+            }
+        };
+        Some(Agent {
+            node: self.node()?.to_owned(),
+            created,
+            away: ready.is_none_or(|ready| ready.status != "True").then(away),
+        })
+    }
+}
+
+/// The agents' DaemonSet: only how many it wants.
+#[derive(Resource, Clone, Debug, Deserialize)]
+#[resource(inherit = DaemonSet)]
+struct AgentDaemonSet {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    status: AgentDaemonSetStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AgentDaemonSetStatus {
+    desired_number_scheduled: i32,
 }
 
 /// So many profiles are asked for at once: each can have a megabyte.
@@ -51,17 +131,15 @@ enum Event {
     Node(Change<PartialObjectMeta<Node>>),
     Namespace(Change<PartialObjectMeta<Namespace>>),
     Agent(Change<AgentPod>),
+    DaemonSet(Change<AgentDaemonSet>),
 }
 
 /// Watches for as long as the process lives.
-pub async fn run(
-    client: &Client,
-    namespace: &str,
-    agent_selector: &str,
-    shared: &Shared,
-) -> anyhow::Result<()> {
+pub async fn run(client: &Client, args: &ControllerArgs, shared: &Shared) -> anyhow::Result<()> {
     let everywhere = Config::default;
-    let agents = Api::namespaced(client.clone(), namespace);
+    let agents = Api::namespaced(client.clone(), &args.namespace);
+    let daemon_sets = Api::namespaced(client.clone(), &args.namespace);
+    let itself = format!("metadata.name={}", args.agent_daemon_set);
     let mut events = pin!(select_all([
         watch_as(
             Api::all(client.clone()),
@@ -82,8 +160,11 @@ pub async fn run(
         watch(all::<PartialObjectMeta<Namespace>>(client), everywhere())
             .map(Event::Namespace)
             .boxed(),
-        watch::<AgentPod>(agents, Config::default().labels(agent_selector))
+        watch::<AgentPod>(agents, Config::default().labels(&args.agent_selector))
             .map(Event::Agent)
+            .boxed(),
+        watch::<AgentDaemonSet>(daemon_sets, Config::default().fields(&itself))
+            .map(Event::DaemonSet)
             .boxed(),
     ]));
     while let Some(event) = events.next().await {
@@ -101,7 +182,11 @@ where
 
 fn take(event: Event, shared: &Shared) {
     // The view is taken only by what belongs there, and only for a moment: reviews of pods wait for it.
-    let index = || shared.index.lock().unwrap_or_else(PoisonError::into_inner);
+    let index = || {
+        let mut index = shared.index.lock().unwrap_or_else(PoisonError::into_inner);
+        index.tick(shared.started.elapsed());
+        index
+    };
     let view = || {
         shared
             .admission
@@ -132,6 +217,7 @@ fn take(event: Event, shared: &Shared) {
             ended
         }
         Event::Agent(change) => take_agent(&change, &mut index()).then_some(5),
+        Event::DaemonSet(change) => take_daemon_set(&change, &mut index()).then_some(6),
     };
     if let Some(feed) = ended {
         shared.ready.feeds[feed].store(true, Ordering::Relaxed);
@@ -275,13 +361,32 @@ fn take_agent(change: &Change<AgentPod>, index: &mut Index) -> bool {
             return true;
         }
         Change::Exists(pod) => {
-            let node = pod
+            // One that cannot be read is there all the same, but who knows where.
+            let agent = pod
                 .as_ref()
                 .ok()
-                .and_then(|pod| pod.spec.node_name.as_deref());
-            index.agent(&name_of(pod), node);
+                .and_then(|pod| pod.agent(Timestamp::now()));
+            index.agent(&name_of(pod), agent);
         }
         Change::Deleted(pod) => index.gone(index::Kind::Agent, &name_of(pod)),
+    }
+    false
+}
+
+fn take_daemon_set(change: &Change<AgentDaemonSet>, index: &mut Index) -> bool {
+    match change {
+        Change::ListBegins => index.list_begins(index::Kind::DaemonSet),
+        Change::ListEnds => {
+            index.list_ends(index::Kind::DaemonSet);
+            return true;
+        }
+        Change::Exists(daemon_set) => {
+            let wanted = daemon_set.as_ref().ok().map(|daemon_set| {
+                usize::try_from(daemon_set.status.desired_number_scheduled).unwrap_or_default()
+            });
+            index.daemon_set(&name_of(daemon_set), wanted);
+        }
+        Change::Deleted(daemon_set) => index.gone(index::Kind::DaemonSet, &name_of(daemon_set)),
     }
     false
 }
@@ -315,6 +420,59 @@ fn profile_of(profile: &Watched<SeccompProfile>) -> (String, SeenProfile) {
             .ok()
             .and_then(|profile| profile.status.clone())
             .unwrap_or_default(),
+        finalizers: metadata.finalizers.clone().unwrap_or_default(),
+        deleting: metadata.deletion_timestamp.is_some(),
     };
     (name_of(profile), seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn agent(spec: &Value, status: &Value) -> Option<Agent> {
+        let pod = json!({
+            "metadata": { "name": "p", "creationTimestamp": "2026-01-01T00:00:00Z" }, "spec": spec, "status": status,
+        });
+        let pod: AgentPod = serde_json::from_value(pod).unwrap();
+        pod.agent("2026-01-01T00:10:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn an_agent_s_pod_says_where_it_is_and_how_it_does() {
+        let on = json!({ "nodeName": "n1", "containers": [] });
+        let ready = |status: &str| json!([{ "type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:09:50Z" }]);
+        let found = agent(&on, &json!({ "conditions": ready("True") })).unwrap();
+        assert_eq!((found.node.as_str(), found.away), ("n1", None));
+        let state = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
+        let container = json!([{ "name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 3, "state": state }]);
+        let status = json!({ "conditions": ready("False"), "containerStatuses": container });
+        let away = agent(&on, &status).unwrap().away.unwrap();
+        assert_eq!(away.since, Duration::from_secs(10));
+        assert_eq!(away.why.as_deref(), Some("CrashLoopBackOff"));
+    }
+
+    #[test]
+    fn a_pod_that_has_no_node_yet_is_where_its_daemon_set_means_it_to_be() {
+        let term = json!({ "matchFields": [{ "key": "metadata.name", "operator": "In", "values": ["n2"] }] });
+        let affinity = json!({ "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [term] },
+        }});
+        let unscheduled =
+            json!([{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable" }]);
+        let found = agent(
+            &json!({ "affinity": affinity }),
+            &json!({ "conditions": unscheduled }),
+        );
+        let found = found.unwrap();
+        assert_eq!(found.node, "n2");
+        let away = found.away.unwrap();
+        assert_eq!(away.since, Duration::from_mins(10), "since it was created");
+        assert_eq!(away.why.as_deref(), Some("Unschedulable"));
+        assert_eq!(agent(&json!({}), &json!({})), None);
+    }
 }

@@ -8,21 +8,24 @@
 //! all their revisions: an agent that has dealt with a change has dealt with everything that follows from it.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
+use super::agents::{Agent, Agents, Standing};
+use super::finalizer::{self, Step};
+use super::usage::{NodeUse, Usage, listed};
 use crate::api::{
-    Failure, NodeCounts, ProfileName, SeccompNode, SeccompProfileStatus, condition, labels_digest,
-    selects,
+    Failure, IN_USE_FINALIZER, NodeCounts, ProfileName, SeccompNode, SeccompProfileStatus,
+    condition, labels_digest, selects,
 };
 use crate::kubernetes::{Listing, resource_version};
 use crate::profile::{Defined, Library, Severity};
 
-/// How many failures a profile's status names, and how many nodes a message does.
+/// How many failures a profile's status names.
 const MOST_FAILURES: usize = 10;
-const MOST_NAMES: usize = 3;
 /// How many warnings it holds, and how long they are.
 const MOST_WARNINGS: usize = 10;
 const LONGEST_WARNING: usize = 1024;
@@ -40,6 +43,10 @@ pub struct SeenProfile {
     pub node_selector: BTreeMap<String, String>,
     /// Its status, as it is now.
     pub status: SeccompProfileStatus,
+    /// Its finalizers.
+    pub finalizers: Vec<String>,
+    /// Somebody has deleted it, and finalizers keep it.
+    pub deleting: bool,
 }
 
 /// A node as the watch saw it.
@@ -100,17 +107,19 @@ pub struct Census {
     pub dirty: usize,
 }
 
-/// A profile's status that should be written.
+/// What should be written of a profile.
 #[derive(Debug, PartialEq)]
 pub struct Wanted {
     /// The resource version of the object that it is for.
     pub version: u64,
-    /// All of the status.
-    pub status: SeccompProfileStatus,
+    /// What to do about the finalizer, and the finalizers as they are; comes first.
+    pub finalizer: Option<(Step, Vec<String>)>,
+    /// All of the status, if it has to change.
+    pub status: Option<SeccompProfileStatus>,
 }
 
 /// See the module's head.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Index {
     profiles_dir: String,
     profiles: BTreeMap<String, Profile>,
@@ -119,16 +128,19 @@ pub struct Index {
     library: Library,
     /// Linux nodes.
     nodes: BTreeMap<String, Node>,
-    /// Agent pods, with their nodes.
-    agents: HashMap<String, String>,
-    /// How many agent pods each node has; never 0.
-    running: HashMap<String, usize>,
+    agents: Agents,
+    /// What to expect of each node.
+    standings: BTreeMap<String, Standing>,
+    /// The nodes whose standing changes by itself, and when.
+    waking: BTreeMap<String, Duration>,
+    /// The moment that it is, since the start of the process.
+    now: Duration,
     reports: BTreeMap<String, Report>,
     /// The uids of the nodes that own each SeccompNode.
     owners: BTreeMap<String, Vec<String>>,
     /// Profiles whose status may have to change.
     dirty: BTreeSet<String>,
-    listings: [Listing; 4],
+    listings: [Listing; 5],
 }
 
 /// The kinds that an index is fed with.
@@ -142,15 +154,74 @@ pub enum Kind {
     Agent,
     /// SeccompNodes.
     Report,
+    /// The agents' DaemonSet.
+    DaemonSet,
 }
 
 impl Index {
-    /// An empty index. `profiles_dir` is the folder below kubelet's seccomp folder.
+    /// An empty index. `profiles_dir` is the folder below kubelet's seccomp folder; an agent that has been away for `patience` counts
+    /// as gone.
     #[must_use]
-    pub fn new(profiles_dir: &str) -> Self {
+    pub fn new(profiles_dir: &str, patience: Duration) -> Self {
         Self {
             profiles_dir: profiles_dir.into(),
-            ..Self::default()
+            profiles: BTreeMap::new(),
+            by_level: BTreeSet::new(),
+            library: Library::default(),
+            nodes: BTreeMap::new(),
+            agents: Agents::new(patience),
+            standings: BTreeMap::new(),
+            waking: BTreeMap::new(),
+            now: Duration::ZERO,
+            reports: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            listings: Default::default(),
+        }
+    }
+
+    /// It is so long since the start of the process: some agents that are away count as gone from now on.
+    pub fn tick(&mut self, now: Duration) {
+        self.now = now;
+        let due = self.waking.iter().filter(|(_, at)| **at <= now);
+        let due: Vec<_> = due.map(|(node, _)| node.clone()).collect();
+        for node in due {
+            self.restand(&node);
+        }
+    }
+
+    /// When [`tick`](Self::tick) has something to do next.
+    #[must_use]
+    pub fn wakes(&self) -> Option<Duration> {
+        self.waking.values().min().copied()
+    }
+
+    /// What to expect of a node may have changed, and with it every status.
+    fn restand(&mut self, node: &str) {
+        let reported = self.reports.contains_key(node);
+        let (standing, wakes) = self.agents.standing(node, reported, self.now);
+        match wakes {
+            Some(at) => self.waking.insert(node.to_owned(), at),
+            None => self.waking.remove(node),
+        };
+        let old = match standing {
+            Standing::Unmanaged => self.standings.remove(node),
+            _ => self.standings.insert(node.to_owned(), standing.clone()),
+        };
+        if old.unwrap_or_default() != standing && self.nodes.contains_key(node) {
+            self.all_dirty();
+        }
+    }
+
+    /// Does something to the agents; what to expect of the nodes follows.
+    fn agents_change(&mut self, change: impl FnOnce(&mut Agents, Duration) -> Vec<String>) {
+        let short = self.agents.is_short();
+        let mut nodes = change(&mut self.agents, self.now);
+        if self.agents.is_short() != short {
+            nodes.extend(self.agents.missing());
+        }
+        for node in nodes {
+            self.restand(&node);
         }
     }
 
@@ -165,7 +236,8 @@ impl Index {
         let gone = match kind {
             Kind::Profile => listing.ends(self.profiles.keys().map(String::as_str)),
             Kind::Node => listing.ends(self.nodes.keys().map(String::as_str)),
-            Kind::Agent => listing.ends(self.agents.keys().map(String::as_str)),
+            Kind::Agent => listing.ends(self.agents.pods()),
+            Kind::DaemonSet => listing.ends(self.agents.daemon_sets()),
             Kind::Report => listing.ends(self.reports.keys().map(String::as_str)),
         };
         for name in gone {
@@ -179,6 +251,7 @@ impl Index {
             Kind::Profile => {
                 if let Some(profile) = self.profiles.remove(name) {
                     self.by_level.remove(&(profile.level, name.to_owned()));
+                    self.bases_dirty(name);
                     self.library.remove(name);
                     self.moved(name);
                 }
@@ -190,15 +263,14 @@ impl Index {
                 }
             }
             Kind::Agent => {
-                if let Some(node) = self.agents.remove(name) {
-                    self.agent_left(&node);
-                    self.all_dirty();
-                }
+                self.agents_change(|agents, _| agents.gone(name).into_iter().collect());
             }
+            Kind::DaemonSet => self.daemon_set(name, None),
             Kind::Report => {
                 self.owners.remove(name);
                 if self.reports.remove(name).is_some() {
                     self.all_dirty();
+                    self.restand(name);
                 }
             }
         }
@@ -243,8 +315,10 @@ impl Index {
         self.by_level.insert((profile.level, name.to_owned()));
         self.profiles.insert(name.to_owned(), profile);
         if new {
+            self.bases_dirty(name);
             let defined = ProfileName::parse(name).map_err(|error| error.to_string());
             self.library.define(name, defined.and_then(|_| define()));
+            self.bases_dirty(name);
         }
         if new || before != Some(revision) {
             self.moved(name);
@@ -269,6 +343,14 @@ impl Index {
             profile.level = level;
             profile.verdict.take();
             self.dirty.insert(name);
+        }
+    }
+
+    /// What a profile stands on is held while it is used, and no longer.
+    fn bases_dirty(&mut self, name: &str) {
+        if self.uses(name).next().is_some() {
+            let bases: Vec<_> = self.library.bases(name).map(str::to_owned).collect();
+            self.dirty.extend(bases);
         }
     }
 
@@ -305,26 +387,21 @@ impl Index {
         self.dirty.extend(names.map(|(name, _)| name.clone()));
     }
 
-    /// An agent's pod exists; `node` is where it runs, once that is known.
-    pub fn agent(&mut self, pod: &str, node: Option<&str>) {
+    /// An agent's pod exists. One that has no node to be on yet concerns nobody.
+    pub fn agent(&mut self, pod: &str, agent: Option<Agent>) {
         self.listings[Kind::Agent as usize].saw(pod);
-        let Some(node) = node else { return };
-        match self.agents.insert(pod.to_owned(), node.to_owned()) {
-            Some(old) if old == node => return,
-            Some(old) => self.agent_left(&old),
-            None => {}
+        if let Some(agent) = agent {
+            self.agents_change(|agents, now| agents.pod(pod, agent, now));
         }
-        *self.running.entry(node.to_owned()).or_default() += 1;
-        self.all_dirty();
     }
 
-    fn agent_left(&mut self, node: &str) {
-        if let Some(count) = self.running.get_mut(node) {
-            *count -= 1;
-            if *count == 0 {
-                self.running.remove(node);
-            }
-        }
+    /// A DaemonSet of agents exists, and wants so many of them; or it is gone.
+    pub fn daemon_set(&mut self, name: &str, wanted: Option<usize>) {
+        self.listings[Kind::DaemonSet as usize].saw(name);
+        self.agents_change(|agents, _| {
+            agents.wants(name, wanted);
+            Vec::new()
+        });
     }
 
     /// A node's agent says this.
@@ -362,6 +439,7 @@ impl Index {
             labels_digest: report.spec.node.labels_digest.clone(),
         };
         let Some(old) = self.reports.insert(name.to_owned(), new) else {
+            self.restand(name);
             return self.all_dirty();
         };
         let new = &self.reports[name];
@@ -384,9 +462,11 @@ impl Index {
         );
         let used = old.in_use.keys().chain(new.in_use.keys());
         let used = used.filter(|name| old.in_use.get(*name) != new.in_use.get(*name));
+        // What a profile stands on is in use with it.
+        let used = used.flat_map(|name| self.library.bases(name).chain([name.as_str()]));
         let touched: Vec<_> = moved
             .chain(differing.map(|(name, _)| name.clone()))
-            .chain(used.cloned())
+            .chain(used.map(str::to_owned))
             .collect();
         let relabelled = old.labels_digest != new.labels_digest;
         self.dirty.extend(
@@ -448,11 +528,15 @@ impl Index {
             *count += 1;
         }
         for node in self.nodes.keys() {
-            let count = match (self.reports.get(node), self.running.contains_key(node)) {
-                (Some(report), true) if report.level >= newest => &mut census.level,
-                (Some(_), true) => &mut census.behind,
-                (Some(_), false) | (None, true) => &mut census.silent,
-                (None, false) => continue,
+            let count = match (self.standings.get(node), self.reports.get(node)) {
+                (Some(Standing::Managed), Some(report)) if report.level >= newest => {
+                    &mut census.level
+                }
+                (Some(Standing::Managed), Some(_)) => &mut census.behind,
+                (Some(Standing::Gone(_)), _) | (Some(Standing::Managed), None) => {
+                    &mut census.silent
+                }
+                (Some(Standing::Unmanaged) | None, _) => continue,
             };
             *count += 1;
         }
@@ -487,23 +571,40 @@ impl Index {
             .collect()
     }
 
-    /// The status that a profile should have, if it has another. `now` dates conditions that flip.
+    /// What should be written of a profile, if anything. `now` dates conditions that flip.
     #[must_use]
     pub fn wanted(&self, name: &str, now: Timestamp) -> Option<Wanted> {
         let profile = self.profiles.get(name)?;
-        let status = self.status(name, profile, now);
-        (status != profile.seen.status).then_some(Wanted {
+        let SeenProfile {
+            finalizers,
+            deleting,
+            ..
+        } = &profile.seen;
+        let usage = self.usage(name);
+        let finalizer = finalizer::step(usage.is_held(), finalizers, *deleting)
+            .map(|step| (step, finalizers.clone()));
+        let status = self.status(name, profile, &usage, now);
+        let status = (status != profile.seen.status).then_some(status);
+        (status.is_some() || finalizer.is_some()).then_some(Wanted {
             version: profile.seen.version,
+            finalizer,
             status,
         })
     }
 
-    fn status(&self, name: &str, profile: &Profile, now: Timestamp) -> SeccompProfileStatus {
+    fn status(
+        &self,
+        name: &str,
+        profile: &Profile,
+        usage: &Usage,
+        now: Timestamp,
+    ) -> SeccompProfileStatus {
         let generation = profile.seen.generation;
         let file = ProfileName::parse(name);
         let verdict = profile.verdict.get_or_init(|| self.judge(name)).clone();
         let tally = self.tally(name, profile.level, &profile.seen.node_selector);
-        let usage = self.usage(name);
+        let others = profile.seen.finalizers.iter().map(String::as_str);
+        let others: Vec<_> = others.filter(|name| *name != IN_USE_FINALIZER).collect();
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         let accepted = match &verdict {
             Ok(_) => (true, "Valid", "the profile is valid".to_owned()),
@@ -521,7 +622,10 @@ impl Index {
         let conditions = [
             (condition::ACCEPTED, accepted),
             (condition::READY, ready),
-            (condition::IN_USE, usage.condition()),
+            (
+                condition::IN_USE,
+                usage.condition(profile.seen.deleting, &others),
+            ),
         ];
         let old = &profile.seen.status.conditions;
         let verdict = verdict.ok();
@@ -550,8 +654,8 @@ impl Index {
                 })
                 .collect(),
             failures: tally.failed.into_iter().take(MOST_FAILURES).collect(),
-            used_by: Some(usage.pods),
-            outdated: Some(usage.outdated),
+            used_by: Some(usage.pods()),
+            outdated: Some(usage.outdated()),
         }
     }
 
@@ -569,33 +673,55 @@ impl Index {
         })
     }
 
-    /// How much pods use the profile, on all nodes that exist.
+    /// How pods use a profile, on all nodes that exist.
+    fn uses(&self, profile: &str) -> impl Iterator<Item = (String, NodeUse)> {
+        self.nodes.keys().filter_map(move |node| {
+            let (pods, outdated) = *self.reports.get(node)?.in_use.get(profile)?;
+            let gone = match self.standings.get(node) {
+                Some(Standing::Managed) => None,
+                Some(Standing::Gone(why)) => Some(why.clone()),
+                Some(Standing::Unmanaged) | None => Some("no agent runs there".to_owned()),
+            };
+            let found = NodeUse {
+                pods,
+                outdated,
+                gone,
+            };
+            Some((node.clone(), found))
+        })
+    }
+
+    /// How much a profile is used, by itself and by those that stand on it.
     fn usage(&self, profile: &str) -> Usage {
-        let reports = self.nodes.keys().filter_map(|node| self.reports.get(node));
-        let used = reports.filter_map(|report| report.in_use.get(profile));
-        used.fold(
-            Usage {
-                nodes: 0,
-                pods: 0,
-                outdated: 0,
-            },
-            |sum, (pods, outdated)| Usage {
-                nodes: sum.nodes + 1,
-                pods: sum.pods.saturating_add(*pods),
-                outdated: sum.outdated.saturating_add(*outdated),
-            },
-        )
+        let above = self.library.dependants(profile).into_iter();
+        let above = above.filter_map(|name| {
+            let nodes: BTreeMap<_, _> = self.uses(name).collect();
+            let usage = Usage {
+                nodes,
+                ..Usage::default()
+            };
+            usage.is_held().then_some((name.to_owned(), usage))
+        });
+        Usage {
+            nodes: self.uses(profile).collect(),
+            above: above.collect(),
+        }
     }
 
     /// Where the profile stands on each node that should have it.
     fn tally(&self, profile: &str, revision: u64, selector: &BTreeMap<String, String>) -> Tally {
         let mut tally = Tally::default();
         for (node, Node { labels, .. }) in &self.nodes {
-            let report = self.reports.get(node);
-            if report.is_none() && !self.running.contains_key(node) || !selects(selector, labels) {
+            let standing = self.standings.get(node);
+            if matches!(standing, None | Some(Standing::Unmanaged)) || !selects(selector, labels) {
                 continue;
             }
             tally.desired += 1;
+            if let Some(Standing::Gone(why)) = standing {
+                tally.gone.push(format!("{node} ({why})"));
+                continue;
+            }
+            let report = self.reports.get(node);
             // An agent that decided by other labels than the node has now may have decided otherwise.
             let digest = (!selector.is_empty()).then(|| labels_digest(labels));
             let told = |report: &Report| digest.is_none() || report.labels_digest == digest;
@@ -612,42 +738,10 @@ impl Index {
                         None => tally.ready += 1,
                     }
                 }
-                _ => tally.waiting.push(if self.running.contains_key(node) {
-                    node.clone()
-                } else {
-                    format!("{node} (no agent runs there)")
-                }),
+                _ => tally.waiting.push(node.clone()),
             }
         }
         tally
-    }
-}
-
-/// How much a profile is used.
-struct Usage {
-    nodes: usize,
-    pods: i32,
-    outdated: i32,
-}
-
-impl Usage {
-    fn condition(&self) -> (bool, &'static str, String) {
-        let Self {
-            nodes,
-            pods,
-            outdated,
-        } = self;
-        if *pods == 0 {
-            return (false, "NoPods", "no pod uses the profile".to_owned());
-        }
-        let used = format!("pods that use the profile: {pods}, on {nodes} of the nodes");
-        let message = match outdated {
-            0 => used,
-            _ => format!(
-                "{used}; running containers that keep an older content of it until they are created anew: {outdated}"
-            ),
-        };
-        (true, "Pods", message)
     }
 }
 
@@ -657,6 +751,8 @@ struct Tally {
     ready: usize,
     failed: Vec<Failure>,
     waiting: Vec<String>,
+    /// Nodes whose agent does not do its work, and why.
+    gone: Vec<String>,
 }
 
 impl Tally {
@@ -674,30 +770,24 @@ impl Tally {
                     first.node, first.message
                 ),
             )
-        } else if self.waiting.is_empty() {
+        } else if self.waiting.is_empty() && self.gone.is_empty() {
             (
                 true,
                 "OnAllNodes",
                 format!("generation {generation} is on all {desired} nodes"),
             )
         } else {
-            let names = self
-                .waiting
-                .iter()
-                .take(MOST_NAMES)
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(", ");
-            let more = self.waiting.len().saturating_sub(MOST_NAMES);
-            let more = if more > 0 {
-                format!(" and {more} more")
+            let reason = if self.waiting.is_empty() {
+                "AgentGone"
             } else {
-                String::new()
+                "Progressing"
             };
+            // Those that nobody need look after come last.
+            let names = listed(self.gone.iter().chain(&self.waiting).cloned().collect());
             let message = format!(
-                "generation {generation} is on {ready} of {desired} nodes; waiting for {names}{more}"
+                "generation {generation} is on {ready} of {desired} nodes; waiting for {names}"
             );
-            (false, "Progressing", message)
+            (false, reason, message)
         }
     }
 }
@@ -727,10 +817,20 @@ fn dated(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::api::{NodeFailure, SeccompNodeReport};
     use serde_json::json;
+
+    const PATIENCE: Duration = Duration::from_mins(1);
+
+    #[allow(clippy::unnecessary_wraps)] // as a pod's agent
+    fn ready_on(node: &str) -> Option<Agent> {
+        Some(Agent {
+            node: node.into(),
+            ..Agent::default()
+        })
+    }
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_800_000_000).unwrap()
@@ -741,8 +841,7 @@ mod tests {
             uid: "u".into(),
             generation,
             version,
-            node_selector: BTreeMap::new(),
-            status: SeccompProfileStatus::default(),
+            ..SeenProfile::default()
         }
     }
 
@@ -782,8 +881,14 @@ mod tests {
 
     /// A cluster that has nothing in it, and has said so.
     fn empty() -> Index {
-        let mut index = Index::new("profiles");
-        for kind in [Kind::Profile, Kind::Node, Kind::Agent, Kind::Report] {
+        let mut index = Index::new("profiles", PATIENCE);
+        for kind in [
+            Kind::Profile,
+            Kind::Node,
+            Kind::Agent,
+            Kind::Report,
+            Kind::DaemonSet,
+        ] {
             index.list_begins(kind);
             index.list_ends(kind);
         }
@@ -791,11 +896,12 @@ mod tests {
     }
 
     /// Two nodes with an agent each, and a profile `a` whose generation 1 appeared at version 10.
-    fn cluster() -> Index {
+    pub fn cluster() -> Index {
         let mut index = empty();
+        index.daemon_set("agents", Some(2));
         for node in ["n1", "n2"] {
             index.node(node, &format!("uid-{node}"), true, BTreeMap::new());
-            index.agent(&format!("agent-{node}"), Some(node));
+            index.agent(&format!("agent-{node}"), ready_on(node));
         }
         index.profile("a", seen(1, 10), valid);
         index
@@ -806,7 +912,7 @@ mod tests {
     }
 
     fn status_of(index: &Index, name: &str) -> SeccompProfileStatus {
-        index.status(name, &index.profiles[name], now())
+        index.status(name, &index.profiles[name], &index.usage(name), now())
     }
 
     fn ready(index: &Index) -> (String, String, String) {
@@ -824,11 +930,11 @@ mod tests {
 
     #[test]
     fn nothing_is_written_before_everything_has_been_listed() {
-        let mut index = Index::new("profiles");
+        let mut index = Index::new("profiles", PATIENCE);
         index.list_begins(Kind::Profile);
         index.profile("a", seen(1, 10), valid);
         index.list_ends(Kind::Profile);
-        for kind in [Kind::Report, Kind::Agent, Kind::Node] {
+        for kind in [Kind::Report, Kind::Agent, Kind::DaemonSet, Kind::Node] {
             index.list_begins(kind);
             assert!(index.take_dirty(9).is_empty(), "{kind:?} is not known");
             index.list_ends(kind);
@@ -934,8 +1040,8 @@ mod tests {
         let mut index = empty();
         index.node("n1", "u1", true, gpu.clone());
         index.node("n2", "u2", true, BTreeMap::new());
-        index.agent("p1", Some("n1"));
-        index.agent("p2", Some("n2"));
+        index.agent("p1", ready_on("n1"));
+        index.agent("p2", ready_on("n2"));
         let selecting = SeenProfile {
             node_selector: gpu.clone(),
             ..seen(1, 10)
@@ -993,7 +1099,7 @@ mod tests {
         let mut index = cluster();
         index.node("n3", "u3", true, BTreeMap::new());
         index.node("n4", "u4", true, BTreeMap::new());
-        index.agent("agent-n4", Some("n4"));
+        index.agent("agent-n4", ready_on("n4"));
         index.report("n1", &report(10, &[]));
         index.report("n2", &report(9, &[]));
         let census = index.census();
@@ -1014,7 +1120,7 @@ mod tests {
         index.report("n2", &report(10, &[("a", "no")]));
         let failed = status(&index);
         index.profile("bad", seen(1, 10), || Err("no".into()));
-        let invalid = index.status("bad", &index.profiles["bad"], now());
+        let invalid = status_of(&index, "bad");
         let mut stale = ready.clone();
         stale.observed_generation = Some(0);
         with("a", &mut index, ready);
@@ -1070,12 +1176,149 @@ mod tests {
     }
 
     #[test]
-    fn a_node_whose_agent_is_gone_is_waited_for_and_named() {
+    fn a_node_whose_agent_is_gone_is_not_ready_and_says_why() {
         let mut index = cluster();
-        index.report("n1", &report(10, &[]));
-        index.report("n2", &report(5, &[]));
+        for node in ["n1", "n2"] {
+            index.report(node, &report(10, &[]));
+        }
+        index.take_dirty(9);
         index.gone(Kind::Agent, "agent-n2");
-        assert!(ready(&index).2.contains("n2 (no agent runs there)"));
+        assert_eq!(index.wakes(), Some(PATIENCE));
+        index.tick(PATIENCE.saturating_sub(Duration::from_secs(1)));
+        assert!(
+            index.take_dirty(9).is_empty(),
+            "agents are replaced now and then"
+        );
+        assert_eq!(ready(&index).0, "True");
+        index.tick(PATIENCE);
+        assert_eq!(index.wakes(), None);
+        assert!(index.take_dirty(9).contains("a"));
+        let (holds, reason, message) = ready(&index);
+        assert_eq!((holds.as_str(), reason.as_str()), ("False", "AgentGone"));
+        assert!(
+            message.contains("on 1 of 2 nodes; waiting for n2 (no agent runs there)"),
+            "{message}"
+        );
+        assert_eq!(index.census().silent, 1);
+        index.agent("agent-n2-new", ready_on("n2"));
+        assert!(index.take_dirty(9).contains("a"));
+        assert_eq!(ready(&index).0, "True");
+    }
+
+    #[test]
+    fn a_node_that_the_daemon_set_leaves_stops_counting() {
+        let mut index = cluster();
+        for node in ["n1", "n2"] {
+            index.report(node, &report(10, &[]));
+        }
+        index.gone(Kind::Agent, "agent-n2");
+        index.daemon_set("agents", Some(1));
+        assert_eq!(status(&index).nodes.unwrap().summary, "1/1");
+        assert_eq!(ready(&index).0, "True");
+    }
+
+    /// What is to be done about the finalizer of a profile.
+    fn step(index: &Index, name: &str) -> Option<Step> {
+        Some(index.wanted(name, now())?.finalizer?.0)
+    }
+
+    fn using(profile: &str, pods: i32) -> SeccompNode {
+        let mut report = report(11, &[]);
+        report.spec.in_use = vec![crate::api::NodeUse {
+            profile: profile.into(),
+            pods,
+            ..crate::api::NodeUse::default()
+        }];
+        report
+    }
+
+    fn held(generation: i64, deleting: bool) -> SeenProfile {
+        SeenProfile {
+            finalizers: vec![IN_USE_FINALIZER.into()],
+            deleting,
+            ..seen(generation, 10)
+        }
+    }
+
+    fn in_use(index: &Index, name: &str) -> Condition {
+        let conditions = status_of(index, name).conditions;
+        let mut conditions = conditions.into_iter();
+        conditions.find(|c| c.type_ == condition::IN_USE).unwrap()
+    }
+
+    #[test]
+    fn a_profile_is_held_while_pods_use_it() {
+        let mut index = cluster();
+        assert_eq!(step(&index, "a"), None);
+        index.report("n1", &using("a", 1));
+        assert_eq!(step(&index, "a"), Some(Step::Hold));
+        index.profile("a", held(1, false), valid);
+        assert_eq!(step(&index, "a"), None);
+        index.take_dirty(9);
+        index.report("n1", &report(11, &[]));
+        assert!(index.take_dirty(9).contains("a"));
+        assert_eq!(step(&index, "a"), Some(Step::Release));
+    }
+
+    #[test]
+    fn a_deleted_profile_goes_with_the_last_pod_or_the_last_node_that_has_one() {
+        let mut index = cluster();
+        index.report("n1", &using("a", 1));
+        index.report("n2", &using("a", 2));
+        index.profile("a", held(2, true), valid);
+        assert_eq!(step(&index, "a"), None);
+        assert!(
+            in_use(&index, "a")
+                .message
+                .contains("n1 (1 pod), n2 (2 pods)")
+        );
+        index.report("n1", &report(11, &[]));
+        assert_eq!(step(&index, "a"), None);
+        index.take_dirty(9);
+        index.gone(Kind::Node, "n2");
+        assert!(index.take_dirty(9).contains("a"));
+        assert_eq!(step(&index, "a"), Some(Step::Release));
+    }
+
+    #[test]
+    fn what_a_lost_agent_said_last_holds_until_its_report_is_deleted() {
+        let mut index = cluster();
+        index.report("n1", &using("a", 1));
+        index.profile("a", held(2, true), valid);
+        assert!(!in_use(&index, "a").message.contains("kubectl"));
+        index.gone(Kind::Agent, "agent-n1");
+        index.tick(PATIENCE);
+        assert_eq!(step(&index, "a"), None);
+        let message = in_use(&index, "a").message;
+        assert!(
+            message.ends_with("kubectl delete seccompnode n1"),
+            "{message}"
+        );
+        index.gone(Kind::Report, "n1");
+        assert_eq!(step(&index, "a"), Some(Step::Release));
+    }
+
+    #[test]
+    fn a_base_is_held_while_pods_use_what_stands_on_it() {
+        let mut index = standing();
+        index.take_dirty(9);
+        index.report("n1", &using("derived", 1));
+        assert_eq!(
+            index.take_dirty(9),
+            BTreeSet::from(["a".to_owned(), "derived".to_owned()])
+        );
+        assert_eq!(step(&index, "a"), Some(Step::Hold));
+        assert_eq!(in_use(&index, "a").reason, "DerivedProfiles");
+        assert_eq!(status(&index).used_by, Some(0));
+        index.profile("a", held(1, false), valid);
+        index.take_dirty(9);
+        let rebased = SeenProfile {
+            uid: "d".into(),
+            ..seen(2, 12)
+        };
+        index.profile("derived", rebased, || on("audit"));
+        assert!(index.take_dirty(9).contains("a"));
+        assert_eq!(step(&index, "a"), Some(Step::Release));
     }
 
     #[test]
@@ -1089,9 +1332,9 @@ mod tests {
         assert!(index.wanted("a", later).is_none());
         index.report("n1", &report(10, &[]));
         index.report("n2", &report(10, &[]));
-        let wanted = index.wanted("a", later).unwrap();
-        assert_eq!(wanted.status.conditions[0].last_transition_time.0, now());
-        assert_eq!(wanted.status.conditions[1].last_transition_time.0, later);
+        let wanted = index.wanted("a", later).unwrap().status.unwrap();
+        assert_eq!(wanted.conditions[0].last_transition_time.0, now());
+        assert_eq!(wanted.conditions[1].last_transition_time.0, later);
     }
 
     #[test]
@@ -1137,7 +1380,7 @@ mod tests {
     #[test]
     fn a_node_counts_while_any_of_its_agent_pods_is_there() {
         let mut index = cluster();
-        index.agent("agent-n2-new", Some("n2"));
+        index.agent("agent-n2-new", ready_on("n2"));
         index.gone(Kind::Agent, "agent-n2");
         assert_eq!(status(&index).nodes.unwrap().desired, 2);
         index.gone(Kind::Agent, "agent-n2-new");

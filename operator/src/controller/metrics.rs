@@ -26,6 +26,7 @@ const RESULTS: [&str; 3] = ["success", "conflict", "error"];
 #[derive(Clone, Debug)]
 pub struct Metrics {
     status_writes: Family<Label, Counter>,
+    finalizer_writes: Family<Label, Counter>,
 }
 
 impl Metrics {
@@ -34,29 +35,42 @@ impl Metrics {
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
             status_writes: family("result", &RESULTS),
+            finalizer_writes: family("result", &RESULTS),
         };
-        registry
+        let registry = registry
             .sub_registry_with_prefix(PREFIX)
-            .sub_registry_with_prefix(COMPONENT)
-            .register(
-                "status_writes",
-                "Writes of the status of SeccompProfiles",
-                metrics.status_writes.clone(),
-            );
+            .sub_registry_with_prefix(COMPONENT);
+        registry.register(
+            "status_writes",
+            "Writes of the status of SeccompProfiles",
+            metrics.status_writes.clone(),
+        );
+        registry.register(
+            "finalizer_writes",
+            "Finalizers put on SeccompProfiles and taken off",
+            metrics.finalizer_writes.clone(),
+        );
         metrics
     }
 
     /// A status was written, or not. One that was overtaken (`conflict`) is worked out anew.
-    pub fn wrote(&self, outcome: &Result<(), WriteError>) {
-        let result = match outcome {
-            Ok(()) => "success",
-            Err(error) if error.is_not_found() || error.is_conflict() => "conflict",
-            Err(_) => "error",
-        };
-        self.status_writes
-            .get_or_create(&[("result", result)])
-            .inc();
+    pub fn wrote(&self, error: Option<&WriteError>) {
+        count(&self.status_writes, error);
     }
+
+    /// A finalizer was put on or taken off, or not.
+    pub fn held(&self, error: Option<&WriteError>) {
+        count(&self.finalizer_writes, error);
+    }
+}
+
+fn count(writes: &Family<Label, Counter>, error: Option<&WriteError>) {
+    let result = match error {
+        None => "success",
+        Some(error) if error.is_not_found() || error.is_conflict() => "conflict",
+        Some(_) => "error",
+    };
+    writes.get_or_create(&[("result", result)]).inc();
 }
 
 /// Registers what is counted when somebody asks.

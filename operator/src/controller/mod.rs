@@ -1,16 +1,21 @@
 //! The cluster side: keeps the status of profiles, serves admission, and looks after the webhooks' certificates.
 //!
 //! Every replica watches and serves; only the leader writes. `feed` brings what the watches see into `index` (what each
-//! profile's status should say) and into the webhook's view; `status`, `nodes`, `certificates` and `default_policy` do what
-//! follows from it. This file ties them together.
+//! profile's status should say; `agents`, `usage` and `finalizer` know a part of that each) and into the webhook's view; `status`,
+//! `nodes`, `certificates` and `default_policy` do what follows from it. `release` undoes what would outlive the operator. This file
+//! ties them together.
 
+pub mod agents;
 mod certificates;
 mod default_policy;
 mod feed;
+pub mod finalizer;
 pub mod index;
 pub(crate) mod metrics;
 mod nodes;
+pub mod release;
 mod status;
+pub mod usage;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -21,6 +26,7 @@ use clap::Args;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::api::SeccompPolicySpec;
@@ -93,6 +99,16 @@ pub struct ControllerArgs {
         default_value = "app.kubernetes.io/name=seccomp-operator,app.kubernetes.io/component=agent"
     )]
     agent_selector: String,
+    /// The agents' DaemonSet
+    #[arg(
+        long,
+        env = "AGENT_DAEMON_SET",
+        default_value = "seccomp-operator-agent"
+    )]
+    agent_daemon_set: String,
+    /// For how many seconds an agent may be away before its node counts as not having any profile
+    #[arg(long, env = "AGENT_PATIENCE", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    agent_patience: u64,
     /// Namespaces whose pods are left alone, separated by commas
     #[arg(
         long,
@@ -114,6 +130,8 @@ pub struct ControllerArgs {
 
 /// What the tasks of this process share.
 struct Shared {
+    /// When this process started, for all the clocks of `index`.
+    started: Instant,
     index: Mutex<Index>,
     admission: Arc<Admission>,
     serving: Arc<Serving>,
@@ -128,7 +146,7 @@ struct Shared {
 struct Readiness {
     stopping: AtomicBool,
     /// Of `feed`: each watch has told all there is.
-    feeds: [AtomicBool; 6],
+    feeds: [AtomicBool; 7],
     /// Of `certificates`: the webhook configurations trust what this replica serves.
     trusted: [AtomicBool; 2],
     /// Of `default_policy`: it is as it should be.
@@ -167,7 +185,11 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
         .cloned()
         .chain([args.namespace.clone()]);
     let shared = Arc::new(Shared {
-        index: Mutex::new(Index::new(&args.profiles_dir)),
+        started: Instant::now(),
+        index: Mutex::new(Index::new(
+            &args.profiles_dir,
+            Duration::from_secs(args.agent_patience),
+        )),
         admission: Arc::new(Admission {
             view: RwLock::new(View::new(&args.profiles_dir, excluded)),
             namespace_added: Notify::new(),
@@ -219,7 +241,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     // What ends only together with the process.
     let forever = async {
         tokio::select! {
-            ended = feed::run(&client, &args.namespace, &args.agent_selector, &shared) => ended,
+            ended = feed::run(&client, &args, &shared) => ended,
             ended = status::run(&client, &shared, role.clone()) => ended,
             ended = nodes::run(&client, &shared, role.clone()) => ended,
             ended = certificates::run(&client, &args, &shared, role.clone()) => ended,
@@ -243,5 +265,24 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
         ended = served => ended,
         ended = forever => ended,
         ended = until_stopped => ended,
+    }
+}
+
+#[cfg(test)]
+impl Shared {
+    /// Around this index, of a process that has just started.
+    fn with(index: Index) -> Self {
+        Self {
+            started: Instant::now(),
+            index: Mutex::new(index),
+            admission: Arc::new(Admission {
+                view: RwLock::new(View::new("profiles", [])),
+                namespace_added: Notify::new(),
+            }),
+            serving: Arc::new(Serving::default()),
+            changed: Notify::new(),
+            ready: Readiness::default(),
+            metrics: Metrics::new(&mut crate::metrics::registry()),
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Writes the statuses of profiles: only the leader, only what changed, and each profile's at most once a second.
+//! Writes the statuses of profiles and the finalizer that holds them: only the leader, only what changed, and of each profile at most
+//! once a second.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::PoisonError;
@@ -6,17 +7,19 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::jiff::Timestamp;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
+use super::finalizer;
 use super::index::Wanted;
+use super::metrics::Metrics;
 use super::{MANAGER, Shared};
 use crate::api::{GROUP, SeccompProfile};
 use crate::kubernetes::leader::Role;
-use crate::kubernetes::{WriteError, apply_status};
+use crate::kubernetes::{WriteError, apply_status, apply_tested};
 use crate::logging::chain;
 
 /// A change waits this long for others to join it: long enough for nearby agents to answer a new profile, so that its first
@@ -50,7 +53,13 @@ pub async fn run(
             .all_dirty();
         shared.changed.notify_one();
         while *role.borrow() == Role::Leads {
-            let due = resting.values().min().copied();
+            let wakes = shared
+                .index
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .wakes();
+            let wakes = wakes.map(|at| shared.started + at);
+            let due = resting.values().copied().chain(wakes).min();
             tokio::select! {
                 () = shared.changed.notified() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
@@ -64,22 +73,26 @@ pub async fn run(
             let written = stream::iter(wanted)
                 .map(|(name, wanted)| {
                     let api = &api;
-                    async move { (write(api, &name, &wanted).await, name) }
+                    let metrics = &shared.metrics;
+                    async move { (write(api, &name, wanted, metrics).await, name) }
                 })
                 .buffer_unordered(CONCURRENCY)
                 .collect::<Vec<_>>()
                 .await;
             let mut again = later;
             for (outcome, name) in written {
-                shared.metrics.wrote(&outcome);
                 let pause = match outcome {
                     Ok(()) => PAUSE,
-                    Err(error) if error.is_not_found() || error.is_conflict() => continue,
+                    // Somebody else was faster: what they did comes by the watch, and is looked at after the pause.
+                    Err(error) if error.is_not_found() || error.is_conflict() => {
+                        again.insert(name.clone());
+                        PAUSE
+                    }
                     Err(error) => {
                         warn!(
                             profile = name,
                             error = chain(&error),
-                            "a profile's status could not be written"
+                            "a profile's status or finalizer could not be written"
                         );
                         again.insert(name.clone());
                         AFTER_FAILURE
@@ -105,6 +118,7 @@ async fn look(
     loop {
         {
             let mut index = shared.index.lock().unwrap_or_else(PoisonError::into_inner);
+            index.tick(shared.started.elapsed());
             let dirty = index.take_dirty(PORTION);
             if dirty.is_empty() {
                 return (wanted, later);
@@ -121,14 +135,107 @@ async fn look(
     }
 }
 
-async fn write(api: &Api<SeccompProfile>, name: &str, wanted: &Wanted) -> Result<(), WriteError> {
+async fn write(
+    api: &Api<SeccompProfile>,
+    name: &str,
+    wanted: Wanted,
+    metrics: &Metrics,
+) -> Result<(), WriteError> {
+    let mut version = wanted.version.to_string();
+    if let Some((step, finalizers)) = &wanted.finalizer {
+        debug!(profile = name, ?step, "a profile's finalizer is written");
+        let patch = finalizer::patch(*step, &version, finalizers);
+        let written = apply_tested(api, name, MANAGER, patch).await;
+        metrics.held(written.as_ref().err());
+        let object = written?;
+        if object.metadata.deletion_timestamp.is_some() && object.finalizers().is_empty() {
+            return Ok(());
+        }
+        // Nobody else was in between.
+        version = object.resource_version().unwrap_or_default();
+    }
+    let Some(status) = wanted.status else {
+        return Ok(());
+    };
     debug!(profile = name, "a profile's status is written");
     let object = json!({
         "apiVersion": format!("{GROUP}/v1alpha1"),
         "kind": "SeccompProfile",
         // A profile that has changed meanwhile, or was made again under the same name, must not get this one's status.
-        "metadata": { "name": name, "resourceVersion": wanted.version.to_string() },
-        "status": wanted.status,
+        "metadata": { "name": name, "resourceVersion": version },
+        "status": status,
     });
-    apply_status(api, name, MANAGER, &object).await.map(drop)
+    let written = apply_status(api, name, MANAGER, &object).await;
+    metrics.wrote(written.as_ref().err());
+    written.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::http::{Request, Response};
+    use kube::client::Body;
+
+    use super::*;
+    use crate::api::{NodeFailure, SeccompNode, SeccompNodeReport};
+    use crate::controller::index::tests::cluster;
+
+    /// An API server that takes every write, and counts those of a status.
+    fn counting(writes: &Arc<AtomicUsize>) -> Client {
+        let writes = writes.clone();
+        let answer = move |request: Request<Body>| {
+            let writes = writes.clone();
+            async move {
+                if request.uri().path().ends_with("/a/status") {
+                    writes.fetch_add(1, Ordering::Relaxed);
+                }
+                let object = json!({
+                    "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "SeccompProfile",
+                    "metadata": { "name": "a" }, "spec": {},
+                });
+                let body = Body::from(object.to_string().into_bytes());
+                Ok::<_, std::convert::Infallible>(Response::new(body))
+            }
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_that_changes_all_the_time_is_written_once_a_second() {
+        let writes = Arc::new(AtomicUsize::new(0));
+        let shared = Arc::new(Shared::with(cluster()));
+        let (_elected, role) = watch::channel(Role::Leads);
+        let (client, task) = (counting(&writes), shared.clone());
+        tokio::spawn(async move { run(&client, &task, role).await });
+        let mut counts = Vec::new();
+        for n in 0..100 {
+            let failure = NodeFailure {
+                profile: "a".into(),
+                message: n.to_string(),
+                ..NodeFailure::default()
+            };
+            let report = SeccompNodeReport {
+                applied_resource_version: "10".into(),
+                failures: vec![failure],
+                ..SeccompNodeReport::default()
+            };
+            let report = SeccompNode::new("n1", report);
+            shared.index.lock().unwrap().report("n1", &report);
+            shared.changed.notify_one();
+            sleep(Duration::from_millis(100)).await;
+            counts.push(writes.load(Ordering::Relaxed));
+        }
+        // Ten seconds of changes; each write gathers for a moment after its pause.
+        assert!((7..=11).contains(&counts[99]), "{counts:?}");
+        sleep(Duration::from_secs(3)).await;
+        let settled = writes.load(Ordering::Relaxed);
+        assert!(
+            settled <= counts[99] + 1,
+            "the last change and nothing else: {settled}"
+        );
+        sleep(Duration::from_mins(1)).await;
+        assert_eq!(writes.load(Ordering::Relaxed), settled);
+    }
 }

@@ -21,6 +21,8 @@ use crate::logging::chain;
 const DURATION: Duration = Duration::from_secs(15);
 /// How long a leader may fail to renew before it gives up; less than [`DURATION`], by more than clocks can drift in that time.
 const RENEW_WITHIN: Duration = Duration::from_secs(10);
+/// A leader has stopped so long after somebody else took its lease, at the latest.
+pub const STOPPED_WITHIN: Duration = RENEW_WITHIN;
 /// How often to renew, and how often to look whether the lease is free.
 const EVERY: Duration = Duration::from_secs(2);
 
@@ -115,6 +117,24 @@ pub async fn lead(
     }
 }
 
+/// Takes the lease from whoever holds it: that process finds out when it looks next, and ends.
+pub async fn seize(api: &Api<Lease>, name: &str, identity: &str) -> kube::Result<()> {
+    let election = Election {
+        api: api.clone(),
+        name,
+        identity,
+        record: None,
+        renewed: None,
+        next: Instant::now(),
+    };
+    loop {
+        let lease = api.get_opt(name).await?;
+        if let Look::Held = election.write(lease.as_ref()).await? {
+            return Ok(());
+        }
+    }
+}
+
 /// What a look at the lease told.
 enum Look {
     /// This process holds it, newly or again.
@@ -179,12 +199,19 @@ impl Election<'_> {
             _ => Instant::now(),
         };
         self.record = Some((version, since));
-        let wanted = self.lease(lease.as_ref());
+        match decide(lease.as_ref(), self.identity, since.elapsed()) {
+            Step::Wait => Ok(Look::Other),
+            Step::Create | Step::Renew | Step::TakeOver => self.write(lease.as_ref()).await,
+        }
+    }
+
+    /// Writes the record with this process as its holder, unless it is another than `old` by now.
+    async fn write(&self, old: Option<&Lease>) -> kube::Result<Look> {
+        let wanted = self.lease(old);
         let params = PostParams::default();
-        let written = match decide(lease.as_ref(), self.identity, since.elapsed()) {
-            Step::Wait => return Ok(Look::Other),
-            Step::Create => self.api.create(&params, &wanted).await,
-            Step::Renew | Step::TakeOver => self.api.replace(self.name, &params, &wanted).await,
+        let written = match old {
+            None => self.api.create(&params, &wanted).await,
+            Some(_) => self.api.replace(self.name, &params, &wanted).await,
         };
         match written {
             Ok(_) => Ok(Look::Held),

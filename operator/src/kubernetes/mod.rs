@@ -14,7 +14,7 @@ pub use requests::Requests;
 #[cfg(test)]
 pub use requests::example as requests_example;
 pub use watch::{Change, Listing, Watched, watch, watch_as};
-pub use write::{WriteError, apply, apply_status, bounded};
+pub use write::{WriteError, apply, apply_status, apply_tested, bounded};
 
 use kube::client::ClientBuilder;
 use kube::{Client, Config};

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{PartialObjectMeta, Patch, PatchParams};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -20,6 +20,9 @@ pub enum WriteError {
     /// The API server did not answer in time.
     #[error("the API server did not answer within {} s", LIMIT.as_secs())]
     TimedOut,
+    /// A patch's test did not hold.
+    #[error("the object is not as it was any more")]
+    Overtaken,
 }
 
 impl WriteError {
@@ -32,7 +35,13 @@ impl WriteError {
     /// Whether somebody else was first.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Refused(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists())
+        match self {
+            Self::Refused(kube::Error::Api(status)) => {
+                status.is_conflict() || status.is_already_exists()
+            }
+            Self::Overtaken => true,
+            _ => false,
+        }
     }
 }
 
@@ -78,4 +87,28 @@ where
         &Patch::Apply(object),
     ))
     .await
+}
+
+/// Applies a patch that tests what it was decided by; what the object's metadata are then.
+pub async fn apply_tested<K>(
+    api: &Api<K>,
+    name: &str,
+    manager: &str,
+    patch: json_patch::Patch,
+) -> Result<PartialObjectMeta<K>, WriteError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let params = PatchParams {
+        field_manager: Some(manager.into()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Json::<()>(patch);
+    match bounded(api.patch_metadata(name, &params, &patch)).await {
+        // A test that fails is an unprocessable patch to the API server.
+        Err(WriteError::Refused(kube::Error::Api(status))) if status.code == 422 => {
+            Err(WriteError::Overtaken)
+        }
+        outcome => outcome,
+    }
 }
