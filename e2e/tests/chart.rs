@@ -816,9 +816,10 @@ fn agents_run_on_every_linux_node_and_the_controller_where_the_startup_taint_sti
             "{component}"
         );
     }
+    let taint = json!({"key": "seccomp-operator.io/agent-not-ready", "operator": "Exists"});
     assert_eq!(
         agent["spec"]["template"]["spec"]["tolerations"],
-        json!([{"operator": "Exists"}])
+        json!([taint, {"operator": "Exists"}])
     );
     assert_eq!(
         agent["spec"]["template"]["spec"]["priorityClassName"],
@@ -833,7 +834,6 @@ fn agents_run_on_every_linux_node_and_the_controller_where_the_startup_taint_sti
         controller["spec"]["template"]["spec"]["priorityClassName"],
         "system-cluster-critical"
     );
-    let taint = json!({"key": "seccomp-operator.io/agent-not-ready", "operator": "Exists"});
     assert_eq!(
         controller["spec"]["template"]["spec"]["tolerations"],
         json!([taint])
@@ -841,11 +841,15 @@ fn agents_run_on_every_linux_node_and_the_controller_where_the_startup_taint_sti
 
     // Tolerations of one's own come on top.
     let own = json!({"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"});
-    let objects = render(CURRENT, &json!({"controller": {"tolerations": [own]}}))?;
-    assert_eq!(
-        only(&objects, "Deployment")?["spec"]["template"]["spec"]["tolerations"],
-        json!([taint, own])
-    );
+    let values = json!({"controller": {"tolerations": [own]}, "agent": {"tolerations": [own]}});
+    let objects = render(CURRENT, &values)?;
+    for (component, workload) in workloads(&objects)? {
+        assert_eq!(
+            workload["spec"]["template"]["spec"]["tolerations"],
+            json!([taint, own]),
+            "{component}"
+        );
+    }
     Ok(())
 }
 
@@ -1031,6 +1035,25 @@ fn the_disruption_budget_speaks_the_cluster_s_version_of_its_api() -> Result<()>
             only(&render(CURRENT, &values)?, "PodDisruptionBudget").is_err(),
             "{values}"
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn nodes_may_be_patched_only_where_the_start_up_taint_is_asked_for() -> Result<()> {
+    for enabled in [false, true] {
+        let objects = render(CURRENT, &json!({"startupTaint": {"enabled": enabled}}))?;
+        let controller = all(&objects, "ClusterRole")
+            .find(|role| role["metadata"]["name"] == "rel-seccomp-operator-controller.security")
+            .context("the controller has no role")?;
+        let verbs = if enabled {
+            "get list watch patch"
+        } else {
+            "get list watch"
+        };
+        assert!(rules(controller)?.contains(&format!("/nodes: {verbs}")));
+        let deployment = only(&objects, "Deployment")?;
+        assert_eq!(args(deployment)?.contains(&"--startup-taint"), enabled);
     }
     Ok(())
 }

@@ -295,7 +295,7 @@ impl State {
             let failure = |error: &StoreError| {
                 let reason = match (error, edit) {
                     (StoreError::Conflict | StoreError::Obstacle(_), _) => "Conflict",
-                    (_, Edit::Write { .. }) => "WriteFailed",
+                    (_, Edit::Write { .. }) => NodeFailure::WRITE_FAILED,
                     (_, Edit::Remove(_)) => "RemoveFailed",
                 };
                 NodeFailure {

@@ -23,6 +23,9 @@ use kube::CustomResourceExt as _;
 /// The API group of every kind here.
 pub const GROUP: &str = "seccomp-operator.io";
 
+/// The key of the taint that keeps pods away from a node that does not have its profiles yet.
+pub const STARTUP_TAINT: &str = "seccomp-operator.io/agent-not-ready";
+
 /// All custom resource definitions, each with the file name (without extension) that it is kept under in `crds/`.
 #[must_use]
 pub fn crds() -> [(

@@ -75,6 +75,11 @@ pub struct NodeFailure {
     pub message: String,
 }
 
+impl NodeFailure {
+    /// The reason of a file that could not be written: the node lacks what it should have.
+    pub const WRITE_FAILED: &'static str = "WriteFailed";
+}
+
 /// A profile that pods on a node use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -6,9 +6,11 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use futures::StreamExt as _;
-use futures::stream::select_all;
+use futures::stream::{BoxStream, select_all};
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Affinity, ContainerStatus, Namespace, Node, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{
+    Affinity, ContainerStatus, Namespace, Node, Pod, PodCondition, Taint,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PartialObjectMeta;
@@ -23,7 +25,8 @@ use super::agents::{Agent, Away};
 use super::index::{self, Index, SeenProfile};
 use super::{ControllerArgs, Shared};
 use crate::api::{
-    SeccompNode, SeccompPolicy, SeccompProfile, SeccompProfileStatus, StoredProfile, define,
+    STARTUP_TAINT, SeccompNode, SeccompPolicy, SeccompProfile, SeccompProfileStatus, StoredProfile,
+    define,
 };
 use crate::kubernetes::{Change, Watched, resource_version, watch, watch_as};
 use crate::profile::Defined;
@@ -76,11 +79,7 @@ impl AgentPod {
             conditions.find(|condition| condition.type_ == type_)
         };
         let ready = condition("Ready");
-        let created = self
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|Time(at)| *at);
+        let created = created(&self.metadata);
         let away = || {
             let changed = ready.and_then(|ready| ready.last_transition_time.as_ref());
             let changed = changed.map(|Time(at)| *at).or(created).unwrap_or(now);
@@ -103,6 +102,21 @@ impl AgentPod {
             away: ready.is_none_or(|ready| ready.status != "True").then(away),
         })
     }
+}
+
+/// A Node: of its spec only the taints matter.
+#[derive(Resource, Clone, Debug, Deserialize)]
+#[resource(inherit = Node)]
+struct ClusterNode {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: ClusterNodeSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ClusterNodeSpec {
+    taints: Vec<Taint>,
 }
 
 /// The agents' DaemonSet: only how many it wants.
@@ -128,7 +142,7 @@ enum Event {
     Profile(Change<SeccompProfile>),
     Policy(Change<SeccompPolicy>),
     Report(Change<SeccompNode>),
-    Node(Change<PartialObjectMeta<Node>>),
+    Node(Change<ClusterNode>),
     Namespace(Change<PartialObjectMeta<Namespace>>),
     Agent(Change<AgentPod>),
     DaemonSet(Change<AgentDaemonSet>),
@@ -154,9 +168,7 @@ pub async fn run(client: &Client, args: &ControllerArgs, shared: &Shared) -> any
         watch(all::<SeccompNode>(client), everywhere())
             .map(Event::Report)
             .boxed(),
-        watch(all::<PartialObjectMeta<Node>>(client), everywhere())
-            .map(Event::Node)
-            .boxed(),
+        nodes(client, args.startup_taint).map(Event::Node).boxed(),
         watch(all::<PartialObjectMeta<Namespace>>(client), everywhere())
             .map(Event::Namespace)
             .boxed(),
@@ -171,6 +183,21 @@ pub async fn run(client: &Client, args: &ControllerArgs, shared: &Shared) -> any
         take(event, shared);
     }
     anyhow::bail!("the watches ended")
+}
+
+/// Nodes: as much of them as is needed. Their taints are not among their metadata, and with the rest of a Node comes every word that
+/// kubelet says of it.
+fn nodes(client: &Client, taints: bool) -> BoxStream<'static, Change<ClusterNode>> {
+    if taints {
+        return watch(all::<ClusterNode>(client), Config::default()).boxed();
+    }
+    let metadata = |DeserializeGuard(node): DeserializeGuard<PartialObjectMeta<Node>>| {
+        node.map(|node| ClusterNode {
+            metadata: node.metadata,
+            spec: ClusterNodeSpec::default(),
+        })
+    };
+    watch_as(Api::all(client.clone()), Config::default(), metadata).boxed()
 }
 
 fn all<K>(client: &Client) -> Api<DeserializeGuard<K>>
@@ -223,6 +250,7 @@ fn take(event: Event, shared: &Shared) {
         shared.ready.feeds[feed].store(true, Ordering::Relaxed);
     }
     shared.changed.notify_one();
+    shared.nodes_changed.notify_one();
 }
 
 // Each of these takes one change of one kind, and says whether a full list has ended with it.
@@ -316,7 +344,7 @@ fn take_report(change: Change<SeccompNode>, index: &mut Index) -> bool {
     false
 }
 
-fn take_node(change: &Change<PartialObjectMeta<Node>>, index: &mut Index) -> bool {
+fn take_node(change: &Change<ClusterNode>, index: &mut Index) -> bool {
     match change {
         Change::ListBegins => index.list_begins(index::Kind::Node),
         Change::ListEnds => {
@@ -325,16 +353,23 @@ fn take_node(change: &Change<PartialObjectMeta<Node>>, index: &mut Index) -> boo
         }
         Change::Exists(node) => {
             let metadata = metadata_of(node);
-            let labels = metadata.labels.clone().unwrap_or_default();
-            let linux = labels
-                .get("kubernetes.io/os")
-                .is_none_or(|os| os == "linux");
-            let uid = metadata.uid.clone().unwrap_or_default();
-            index.node(&name_of(node), &uid, linux, labels);
+            let taints = node.iter().flat_map(|node| &node.spec.taints).enumerate();
+            let tainted = taints.filter(|(_, taint)| taint.key == STARTUP_TAINT);
+            let seen = index::Node {
+                uid: metadata.uid.clone().unwrap_or_default(),
+                created: created(metadata),
+                labels: metadata.labels.clone().unwrap_or_default(),
+                tainted: tainted.map(|(place, _)| place).collect(),
+            };
+            index.node(&name_of(node), seen);
         }
         Change::Deleted(node) => index.gone(index::Kind::Node, &name_of(node)),
     }
     false
+}
+
+fn created(metadata: &ObjectMeta) -> Option<Timestamp> {
+    metadata.creation_timestamp.as_ref().map(|Time(at)| *at)
 }
 
 fn take_namespace(change: &Change<PartialObjectMeta<Namespace>>, view: &mut View) -> bool {

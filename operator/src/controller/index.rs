@@ -18,8 +18,8 @@ use super::agents::{Agent, Agents, Standing};
 use super::finalizer::{self, Step};
 use super::usage::{NodeUse, Usage, listed};
 use crate::api::{
-    Failure, IN_USE_FINALIZER, NodeCounts, ProfileName, SeccompNode, SeccompProfileStatus,
-    condition, labels_digest, selects,
+    Failure, IN_USE_FINALIZER, NodeCounts, NodeFailure, ProfileName, SeccompNode,
+    SeccompProfileStatus, condition, labels_digest, selects,
 };
 use crate::kubernetes::{Listing, resource_version};
 use crate::profile::{Defined, Library, Severity};
@@ -50,10 +50,23 @@ pub struct SeenProfile {
 }
 
 /// A node as the watch saw it.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Node {
-    uid: String,
-    labels: BTreeMap<String, String>,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// The object's uid.
+    pub uid: String,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Where the start-up taint is among its taints.
+    pub tainted: Vec<usize>,
+}
+
+impl Node {
+    fn runs_linux(&self) -> bool {
+        let os = self.labels.get("kubernetes.io/os");
+        os.is_none_or(|os| os == "linux")
+    }
 }
 
 /// What there is to say of a profile that means something.
@@ -84,6 +97,14 @@ struct Report {
     in_use: BTreeMap<String, (i32, i32)>,
     /// By which labels of its node the agent decided, once a profile asks for labels.
     labels_digest: Option<String>,
+}
+
+impl Report {
+    /// Whether every file that could be on the node is.
+    fn has_written(&self) -> bool {
+        let mut failures = self.failures.values();
+        failures.all(|(reason, _)| reason != NodeFailure::WRITE_FAILED)
+    }
 }
 
 /// How things stand, in numbers.
@@ -128,6 +149,8 @@ pub struct Index {
     library: Library,
     /// Linux nodes.
     nodes: BTreeMap<String, Node>,
+    /// Those of them that have the start-up taint.
+    tainted: BTreeSet<String>,
     agents: Agents,
     /// What to expect of each node.
     standings: BTreeMap<String, Standing>,
@@ -169,6 +192,7 @@ impl Index {
             by_level: BTreeSet::new(),
             library: Library::default(),
             nodes: BTreeMap::new(),
+            tainted: BTreeSet::new(),
             agents: Agents::new(patience),
             standings: BTreeMap::new(),
             waking: BTreeMap::new(),
@@ -258,6 +282,7 @@ impl Index {
                 self.dirty.remove(name);
             }
             Kind::Node => {
+                self.tainted.remove(name);
                 if self.nodes.remove(name).is_some() {
                     self.all_dirty();
                 }
@@ -362,22 +387,51 @@ impl Index {
     }
 
     /// A node exists. One that does not run Linux is not for us.
-    pub fn node(&mut self, name: &str, uid: &str, linux: bool, labels: BTreeMap<String, String>) {
+    pub fn node(&mut self, name: &str, node: Node) {
         self.listings[Kind::Node as usize].saw(name);
-        if !linux {
+        if !node.runs_linux() {
             return self.gone(Kind::Node, name);
         }
-        let node = Node {
-            uid: uid.to_owned(),
-            labels,
-        };
         let relabelled = |old: &Node| old.labels != node.labels;
         match self.nodes.get(name).map(relabelled) {
             None => self.all_dirty(),
             Some(true) => self.selecting_dirty(),
             Some(false) => {}
         }
+        if node.tainted.is_empty() {
+            self.tainted.remove(name);
+        } else {
+            self.tainted.insert(name.to_owned());
+        }
         self.nodes.insert(name.to_owned(), node);
+    }
+
+    /// The nodes that pods may come to although they have the start-up taint, and where it is among their taints: a ready agent is
+    /// there, is level with the profile list, and has been able to write. What nobody can write there (an invalid profile) or may (a
+    /// file that is somebody else's) keeps no pod away.
+    #[must_use]
+    pub fn untaint(&self) -> Vec<(String, Vec<usize>)> {
+        if !self.is_complete() {
+            return Vec::new();
+        }
+        let newest = self.newest();
+        let level = |name: &&String| {
+            let report = self.reports.get(*name);
+            report.is_some_and(|report| report.level >= newest && report.has_written())
+        };
+        // A node can have had the name before, with an agent that was level.
+        let ready = |(name, node): &(&String, &Node)| self.agents.is_ready(name, node.created);
+        let tainted = self.tainted.iter().filter(level);
+        let nodes = tainted.filter_map(|name| Some((name, self.nodes.get(name)?)));
+        nodes
+            .filter(ready)
+            .map(|(name, node)| (name.clone(), node.tainted.clone()))
+            .collect()
+    }
+
+    /// The version that a node has to be level with to have everything.
+    fn newest(&self) -> u64 {
+        self.by_level.last().map_or(0, |(level, _)| *level)
     }
 
     /// The statuses of profiles that select nodes by labels may have to change.
@@ -506,7 +560,7 @@ impl Index {
     /// How things stand, in numbers.
     #[must_use]
     pub fn census(&self) -> Census {
-        let newest = self.by_level.last().map_or(0, |(level, _)| *level);
+        let newest = self.newest();
         let mut census = Census {
             dirty: self.dirty.len(),
             ..Census::default()
@@ -819,7 +873,8 @@ fn dated(
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::api::{NodeFailure, SeccompNodeReport};
+    use crate::api::SeccompNodeReport;
+    use crate::controller::agents::Away;
     use serde_json::json;
 
     const PATIENCE: Duration = Duration::from_mins(1);
@@ -830,6 +885,14 @@ pub(super) mod tests {
             node: node.into(),
             ..Agent::default()
         })
+    }
+
+    fn linux(uid: &str, labels: BTreeMap<String, String>) -> Node {
+        Node {
+            uid: uid.into(),
+            labels,
+            ..Node::default()
+        }
     }
 
     fn now() -> Timestamp {
@@ -900,7 +963,7 @@ pub(super) mod tests {
         let mut index = empty();
         index.daemon_set("agents", Some(2));
         for node in ["n1", "n2"] {
-            index.node(node, &format!("uid-{node}"), true, BTreeMap::new());
+            index.node(node, linux(&format!("uid-{node}"), BTreeMap::new()));
             index.agent(&format!("agent-{node}"), ready_on(node));
         }
         index.profile("a", seen(1, 10), valid);
@@ -980,7 +1043,7 @@ pub(super) mod tests {
     #[test]
     fn a_controller_that_starts_later_trusts_the_revision_in_the_status() {
         let mut index = empty();
-        index.node("n1", "u", true, BTreeMap::new());
+        index.node("n1", linux("u", BTreeMap::new()));
         index.report("n1", &report(10, &[]));
         let mut late = seen(1, 99);
         late.status = SeccompProfileStatus {
@@ -1038,8 +1101,8 @@ pub(super) mod tests {
         };
         let gpu = labels(&[("gpu", "yes")]);
         let mut index = empty();
-        index.node("n1", "u1", true, gpu.clone());
-        index.node("n2", "u2", true, BTreeMap::new());
+        index.node("n1", linux("u1", gpu.clone()));
+        index.node("n2", linux("u2", BTreeMap::new()));
         index.agent("p1", ready_on("n1"));
         index.agent("p2", ready_on("n2"));
         let selecting = SeenProfile {
@@ -1059,7 +1122,7 @@ pub(super) mod tests {
         index.report("n1", &told(Some(labels_digest(&gpu))));
         assert!(index.take_dirty(9).contains("a"));
         assert_eq!(status(&index).nodes.unwrap().summary, "1/1");
-        index.node("n2", "u2", true, gpu);
+        index.node("n2", linux("u2", gpu));
         assert!(index.take_dirty(9).contains("a"));
         assert_eq!(status(&index).nodes.unwrap().summary, "1/2");
     }
@@ -1067,7 +1130,7 @@ pub(super) mod tests {
     #[test]
     fn the_pods_that_use_a_profile_are_counted_on_nodes_that_exist() {
         let mut index = empty();
-        index.node("n1", "u1", true, BTreeMap::new());
+        index.node("n1", linux("u1", BTreeMap::new()));
         index.profile("a", seen(1, 10), valid);
         let using = |pods, outdated| {
             let mut report = report(10, &[]);
@@ -1097,8 +1160,8 @@ pub(super) mod tests {
     #[test]
     fn a_census_counts_each_profile_and_each_node_once() {
         let mut index = cluster();
-        index.node("n3", "u3", true, BTreeMap::new());
-        index.node("n4", "u4", true, BTreeMap::new());
+        index.node("n3", linux("u3", BTreeMap::new()));
+        index.node("n4", linux("u4", BTreeMap::new()));
         index.agent("agent-n4", ready_on("n4"));
         index.report("n1", &report(10, &[]));
         index.report("n2", &report(9, &[]));
@@ -1162,8 +1225,9 @@ pub(super) mod tests {
         let mut index = empty();
         index.profile("a", seen(1, 10), valid);
         assert_eq!(ready(&index).1, "NoNodes");
-        index.node("windows", "w", false, BTreeMap::new());
-        index.node("no-agent", "x", true, BTreeMap::new());
+        let os = BTreeMap::from([("kubernetes.io/os".to_owned(), "windows".to_owned())]);
+        index.node("windows", linux("w", os));
+        index.node("no-agent", linux("x", BTreeMap::new()));
         assert_eq!(ready(&index).1, "NoNodes");
     }
 
@@ -1215,6 +1279,52 @@ pub(super) mod tests {
         index.daemon_set("agents", Some(1));
         assert_eq!(status(&index).nodes.unwrap().summary, "1/1");
         assert_eq!(ready(&index).0, "True");
+    }
+
+    #[test]
+    fn the_start_up_taint_goes_once_the_agent_of_this_very_node_is_ready_and_level() {
+        let time = |seconds| Some(Timestamp::from_second(seconds).unwrap());
+        let agent = |created, away| {
+            let mut agent = ready_on("new").unwrap();
+            (agent.created, agent.away) = (time(created), away);
+            Some(agent)
+        };
+        let mut index = cluster();
+        let tainted = Node {
+            created: time(100),
+            tainted: vec![1],
+            ..linux("u", BTreeMap::new())
+        };
+        index.node("new", tainted.clone());
+        assert!(index.untaint().is_empty(), "no agent is there");
+        index.agent("agent-new", agent(101, Some(Away::default())));
+        index.report("new", &report(9, &[]));
+        assert!(index.untaint().is_empty(), "it has yet to get a profile");
+        index.report("new", &report(10, &[]));
+        assert!(index.untaint().is_empty(), "the agent is not ready");
+        index.agent("agent-new", agent(99, None));
+        assert!(
+            index.untaint().is_empty(),
+            "the agent is older than the node"
+        );
+        index.agent("agent-new", agent(101, None));
+        assert_eq!(index.untaint(), [("new".to_owned(), vec![1])]);
+        index.profile("b", seen(1, 20), valid);
+        assert!(index.untaint().is_empty(), "there is another profile");
+        let mut failing = report(20, &[("b", "no space")]);
+        index.report("new", &failing);
+        assert!(index.untaint().is_empty(), "it could not write");
+        failing.spec.failures[0].reason = "Conflict".into();
+        index.report("new", &failing);
+        assert_eq!(index.untaint().len(), 1);
+        index.node(
+            "new",
+            Node {
+                tainted: vec![],
+                ..tainted
+            },
+        );
+        assert!(index.untaint().is_empty());
     }
 
     /// What is to be done about the finalizer of a profile.
@@ -1394,7 +1504,7 @@ pub(super) mod tests {
         index.list_ends(Kind::Profile);
         assert!(index.wanted("a", now()).is_none());
         index.list_begins(Kind::Node);
-        index.node("n1", "uid-n1", true, BTreeMap::new());
+        index.node("n1", linux("uid-n1", BTreeMap::new()));
         index.list_ends(Kind::Node);
         assert_eq!(index.nodes.len(), 1);
     }

@@ -2,7 +2,7 @@
 //!
 //! Every replica watches and serves; only the leader writes. `feed` brings what the watches see into `index` (what each
 //! profile's status should say; `agents`, `usage` and `finalizer` know a part of that each) and into the webhook's view; `status`,
-//! `nodes`, `certificates` and `default_policy` do what follows from it. `release` undoes what would outlive the operator. This file
+//! `nodes`, `taints`, `certificates` and `default_policy` do what follows from it. `release` undoes what would outlive the operator. This file
 //! ties them together.
 
 pub mod agents;
@@ -15,6 +15,7 @@ pub(crate) mod metrics;
 mod nodes;
 pub mod release;
 mod status;
+mod taints;
 pub mod usage;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,6 +110,9 @@ pub struct ControllerArgs {
     /// For how many seconds an agent may be away before its node counts as not having any profile
     #[arg(long, env = "AGENT_PATIENCE", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     agent_patience: u64,
+    /// Remove the taint seccomp-operator.io/agent-not-ready from nodes that have all profiles
+    #[arg(long, env = "STARTUP_TAINT")]
+    startup_taint: bool,
     /// Namespaces whose pods are left alone, separated by commas
     #[arg(
         long,
@@ -137,6 +141,8 @@ struct Shared {
     serving: Arc<Serving>,
     /// Told when the index has something to write.
     changed: Notify,
+    /// Told the same, for those who look after nodes.
+    nodes_changed: Notify,
     ready: Readiness,
     metrics: Metrics,
 }
@@ -196,6 +202,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
         }),
         serving: Arc::new(Serving::default()),
         changed: Notify::new(),
+        nodes_changed: Notify::new(),
         ready: Readiness::default(),
         metrics: Metrics::new(&mut registry),
     });
@@ -238,11 +245,19 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
         server::router(shared.admission.clone()),
         stop(closed.clone()),
     );
+    let taints = async {
+        if args.startup_taint {
+            taints::run(&client, &shared, role.clone()).await
+        } else {
+            std::future::pending().await
+        }
+    };
     // What ends only together with the process.
     let forever = async {
         tokio::select! {
             ended = feed::run(&client, &args, &shared) => ended,
             ended = status::run(&client, &shared, role.clone()) => ended,
+            ended = taints => ended,
             ended = nodes::run(&client, &shared, role.clone()) => ended,
             ended = certificates::run(&client, &args, &shared, role.clone()) => ended,
             ended = default_policy::run(&client, args.default_policy.as_ref(), &shared, role.clone()) => ended,
@@ -281,6 +296,7 @@ impl Shared {
             }),
             serving: Arc::new(Serving::default()),
             changed: Notify::new(),
+            nodes_changed: Notify::new(),
             ready: Readiness::default(),
             metrics: Metrics::new(&mut crate::metrics::registry()),
         }

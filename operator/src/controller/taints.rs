@@ -1,0 +1,105 @@
+//! Removes the start-up taint from nodes whose agent is level with the profile list, so that no pod gets there before its profile.
+//! The leader does it, and only where the installation asks for it: it takes the right to patch Nodes.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{Patch, PatchOperation, RemoveOperation, TestOperation};
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::{MANAGER, Shared};
+use crate::api::STARTUP_TAINT;
+use crate::kubernetes::apply_tested;
+use crate::kubernetes::leader::Role;
+use crate::logging::chain;
+
+/// The pause after a write that failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// Runs for as long as the process lives.
+pub async fn run(
+    client: &Client,
+    shared: &Shared,
+    mut role: watch::Receiver<Role>,
+) -> anyhow::Result<()> {
+    let api: Api<Node> = Api::all(client.clone());
+    loop {
+        role.wait_for(|role| *role == Role::Leads).await?;
+        let untaint = shared
+            .index
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .untaint();
+        let mut failed = false;
+        for (node, places) in untaint {
+            match apply_tested(&api, &node, MANAGER, patch(&places)).await {
+                Ok(_) => info!(
+                    node,
+                    "the node has all profiles; its start-up taint was removed"
+                ),
+                // The watch brings what it is now.
+                Err(error) if error.is_not_found() || error.is_conflict() => {}
+                Err(error) => {
+                    warn!(
+                        node,
+                        error = chain(&error),
+                        "a node's start-up taint could not be removed"
+                    );
+                    failed = true;
+                }
+            }
+        }
+        tokio::select! {
+            () = shared.nodes_changed.notified() => {}
+            () = sleep(AFTER_FAILURE), if failed => {}
+            changed = role.changed() => changed?,
+        }
+    }
+}
+
+/// Removes the taints at these places, in rising order, unless others are there by now.
+fn patch(places: &[usize]) -> Patch {
+    let at = |place: usize, more: &[&str]| {
+        let place = place.to_string();
+        let tokens = ["spec", "taints", &place].into_iter();
+        PointerBuf::from_tokens(tokens.chain(more.iter().copied()))
+    };
+    let tests = places.iter().map(|place| {
+        PatchOperation::Test(TestOperation {
+            path: at(*place, &["key"]),
+            value: STARTUP_TAINT.into(),
+        })
+    });
+    // From the end, so that the others keep their places.
+    let removals = places.iter().rev().map(|place| {
+        PatchOperation::Remove(RemoveOperation {
+            path: at(*place, &[]),
+        })
+    });
+    Patch(tests.chain(removals).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_patch_removes_the_start_up_taints_and_no_others() {
+        let taint = |key: &str| json!({ "key": key, "effect": "NoSchedule" });
+        let ours = || taint(STARTUP_TAINT);
+        let mut node = json!({ "spec": { "taints": [ours(), taint("x"), ours(), taint("y")] } });
+        json_patch::patch(&mut node, &patch(&[0, 2])).unwrap();
+        assert_eq!(node["spec"]["taints"], json!([taint("x"), taint("y")]));
+        let before = node.clone();
+        assert!(json_patch::patch(&mut node, &patch(&[0])).is_err());
+        assert!(json_patch::patch(&mut node, &patch(&[7])).is_err());
+        assert_eq!(node, before, "others moved into its place");
+    }
+}
