@@ -1,6 +1,7 @@
 //! The product on a real cluster: real kubelet, containerd, runc and kernel. One thread, any order.
 
 mod engine;
+mod lifecycle;
 mod usage;
 
 use std::collections::BTreeSet;
@@ -12,7 +13,7 @@ use e2e::cluster::{Cluster, NAMESPACE, RELEASE, profile};
 use e2e::command::{helm, kubectl, until};
 use e2e::node::Viewer;
 use e2e::pods::Pod;
-use seccomp_operator::api::condition;
+use seccomp_operator::api::{IN_USE_FINALIZER, condition};
 use seccomp_operator::profile::{Arch, CapabilitySet, KernelVersion, Target};
 use serde_json::{Value, json};
 
@@ -459,6 +460,22 @@ async fn uninstalling_leaves_pods_creatable_and_it_installs_again_in_any_namespa
     let cluster = Cluster::with_operator().await?;
     let namespace = cluster.namespace("e2e-uninstall", &[]).await?;
     cluster.apply_profile("no-chmod", NO_CHMOD).await?;
+    cluster.apply_profile("e2e-outlived", NO_CHMOD).await?;
+    cluster.wait_ready("e2e-outlived").await?;
+    Pod::script(&cluster, &namespace, "user", CHMOD_SCRIPT)
+        .localhost("profiles/e2e-outlived.json")
+        .log_with(&cluster, CHMOD_REFUSED)
+        .await?;
+    let finalizers = || async {
+        let object = cluster.get(&["seccompprofile", "e2e-outlived"]).await?;
+        anyhow::Ok(object.metadata.finalizers.unwrap_or_default())
+    };
+    until("the finalizer", Duration::from_secs(30), || async {
+        let finalizers: Vec<String> = finalizers().await?;
+        anyhow::ensure!(finalizers == [IN_USE_FINALIZER], "{finalizers:?}");
+        Ok(())
+    })
+    .await?;
     helm(&[
         "uninstall",
         RELEASE,
@@ -484,10 +501,13 @@ async fn uninstalling_leaves_pods_creatable_and_it_installs_again_in_any_namespa
         Some("0"),
         "nobody injects any more: {log}"
     );
-    // The definitions stay, and the users' profiles with them.
+    // The definitions stay, and the users' profiles with them; and nobody holds one, though a pod uses it.
     cluster.status("no-chmod").await?;
+    assert_eq!(finalizers().await?, Vec::<String>::new());
+    cluster.delete("seccompprofile", "e2e-outlived").await?;
 
-    cluster.install("e2e-elsewhere", &[]).await?;
+    let quickly = ["--set", "uninstall.releaseProfiles=false"];
+    cluster.install("e2e-elsewhere", &quickly).await?;
     let log = Pod::script(&cluster, &namespace, "again", SECCOMP_MODE)
         .run(&cluster)
         .await?;
