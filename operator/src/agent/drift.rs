@@ -23,6 +23,10 @@ const FLAGS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR);
 
+/// At most so many events are taken at once: whoever makes them faster than they can be taken must not keep the agent from its
+/// other work.
+const MOST: usize = 8192;
+
 /// What was touched.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Touched {
@@ -36,7 +40,8 @@ pub enum Touched {
 #[derive(Debug)]
 pub struct Drift {
     inotify: AsyncFd<OwnedFd>,
-    watching: bool,
+    /// The watched folder's descriptor in the inotify instance.
+    watched: Option<i32>,
 }
 
 impl Drift {
@@ -49,26 +54,25 @@ impl Drift {
         let inotify = AsyncFd::with_interest(inotify, Interest::READABLE)?;
         Ok(Self {
             inotify,
-            watching: false,
+            watched: None,
         })
     }
 
-    /// Whether a folder is watched. One that was removed is not any more.
+    /// Whether a folder is watched. One that was removed or moved away is not any more.
     #[must_use]
     pub fn is_watching(&self) -> bool {
-        self.watching
+        self.watched.is_some()
     }
 
     /// Watches this folder from now on.
     pub fn watch(&mut self, folder: impl AsFd) -> rustix::io::Result<()> {
         // By its descriptor: a path could lead elsewhere by now.
         let path = format!("/proc/self/fd/{}", folder.as_fd().as_raw_fd());
-        inotify::add_watch(self.inotify.get_ref(), path, FLAGS)?;
-        self.watching = true;
+        self.watched = Some(inotify::add_watch(self.inotify.get_ref(), path, FLAGS)?);
         Ok(())
     }
 
-    /// Waits until something is touched, and takes all that was touched until now.
+    /// Waits until something is touched, and takes what was touched until now, or the first part of it.
     pub async fn touched(&mut self) -> std::io::Result<Touched> {
         loop {
             let mut ready = self.inotify.readable().await?;
@@ -76,10 +80,17 @@ impl Drift {
             let mut everything = false;
             let mut buffer = [MaybeUninit::uninit(); 16 << 10];
             let mut reader = Reader::new(self.inotify.get_ref(), &mut buffer);
-            loop {
+            let mut moved = false;
+            let mut taken = 0;
+            // What is in the buffer is not in the kernel any more.
+            while taken < MOST || !reader.is_buffer_empty() {
+                taken += 1;
                 let event = match reader.next() {
                     Ok(event) => event,
-                    Err(Errno::AGAIN) => break,
+                    Err(Errno::AGAIN) => {
+                        ready.clear_ready();
+                        break;
+                    }
                     Err(Errno::INTR) => continue,
                     Err(errno) => return Err(errno.into()),
                 };
@@ -87,22 +98,24 @@ impl Drift {
                     | ReadFlags::DELETE_SELF
                     | ReadFlags::MOVE_SELF
                     | ReadFlags::UNMOUNT;
-                if event
-                    .events()
-                    .intersects(ReadFlags::IGNORED | ReadFlags::MOVE_SELF)
-                {
-                    self.watching = false;
+                // The end of a watch that was given up says nothing of the present one.
+                let ours = Some(event.wd()) == self.watched;
+                if ours && event.events().contains(ReadFlags::IGNORED) {
+                    self.watched = None;
+                    everything = true;
                 }
-                everything |= event
-                    .events()
-                    .intersects(of_the_folder | ReadFlags::IGNORED);
+                moved |= ours && event.events().contains(ReadFlags::MOVE_SELF);
+                everything |= event.events().intersects(of_the_folder);
                 names.extend(
                     event
                         .file_name()
                         .and_then(|name| Some(name.to_str().ok()?.to_owned())),
                 );
             }
-            ready.clear_ready();
+            if moved && let Some(moved) = self.watched.take() {
+                // What happens where it is now does not concern us.
+                let _ = inotify::remove_watch(self.inotify.get_ref(), moved);
+            }
             if everything {
                 return Ok(Touched::Everything);
             }
@@ -157,6 +170,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_folder_that_is_moved_away_is_noticed_and_not_watched_any_more() {
+        let (folder, mut drift) = watched();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let away = elsewhere.path().join("away");
+        fs::rename(folder.path(), &away).unwrap();
+        assert_eq!(touched(&mut drift).await, Touched::Everything);
+        assert!(!drift.is_watching());
+        fs::create_dir(folder.path()).unwrap();
+        drift.watch(File::open(folder.path()).unwrap()).unwrap();
+        fs::write(away.join("away"), "1").unwrap();
+        fs::write(folder.path().join("here"), "1").unwrap();
+        let here = Touched::Files(BTreeSet::from(["here".to_owned()]));
+        assert_eq!(touched(&mut drift).await, here);
+        assert!(drift.is_watching());
+    }
+
+    #[tokio::test]
     async fn a_burst_beyond_the_buffer_is_taken_whole() {
         let (folder, mut drift) = watched();
         for n in 0..2000 {
@@ -166,5 +196,32 @@ mod tests {
             panic!("everything")
         };
         assert_eq!(names.len(), 2000);
+    }
+
+    #[tokio::test]
+    async fn a_storm_is_taken_piece_by_piece_and_one_beyond_what_the_kernel_keeps_is_everything() {
+        let (folder, mut drift) = watched();
+        let permissions = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+        // Of different lengths, so that the last events share a buffer with earlier ones.
+        let names = ["a", "a-rather-longer-name"];
+        let [a, b] = names.map(|name| folder.path().join(name));
+        fs::write(&a, "1").unwrap();
+        fs::write(&b, "1").unwrap();
+        touched(&mut drift).await;
+        // One event each; the same one twice in a row would be one.
+        let storm = |events: usize| {
+            for n in 0..events {
+                let file = if n % 2 == 0 { &a } else { &b };
+                fs::set_permissions(file, permissions(0o644)).unwrap();
+            }
+        };
+        let both = Touched::Files(names.map(String::from).into());
+        storm(2 * MOST - 2);
+        assert_eq!(touched(&mut drift).await, both);
+        assert_eq!(touched(&mut drift).await, both, "the rest");
+        let kept = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        storm(kept.trim().parse::<usize>().unwrap() + 1);
+        while touched(&mut drift).await != Touched::Everything {}
+        assert!(drift.is_watching());
     }
 }
