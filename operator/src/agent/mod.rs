@@ -6,6 +6,8 @@
 
 mod content;
 mod drift;
+#[cfg(test)]
+mod faults;
 mod incident;
 mod ledger;
 pub(crate) mod metrics;

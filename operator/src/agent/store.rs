@@ -8,6 +8,7 @@
 //! It knows bytes and names, and nothing of Kubernetes or of what a profile means.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -15,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use tracing::warn;
@@ -29,6 +30,8 @@ use crate::logging::chain;
 const TEMPORARY: &str = ".seccomp-operator.tmp.";
 /// The ledger's file, beside the profiles.
 const LEDGER: &str = ".seccomp-operator.ledger.json";
+/// Runtimes read the files as root; whoever else looks after a node may as well.
+const MODE: Mode = Mode::from_raw_mode(0o644);
 /// No ledger is larger than this; what is, is not one.
 const LEDGER_MAX: u64 = 16 << 20;
 
@@ -87,13 +90,21 @@ pub enum StoreError {
     )]
     Obstacle(&'static str),
     /// The file system said no.
-    #[error("{step}: {text}", text = std::io::Error::from(*errno))]
+    #[error("{step}: {text}{remedy}", text = std::io::Error::from(*errno), remedy = remedy(*errno))]
     Io {
         /// What was being done.
         step: &'static str,
         /// What the kernel answered.
         errno: Errno,
     },
+    /// Something else than a folder has the name of the folder of profiles, or of one that leads there.
+    #[error(
+        "a {0} is where the profiles folder should be, and is not followed; remove it, and the agent makes the folder"
+    )]
+    NoFolder(&'static str),
+    /// The ledger could not be read or written.
+    #[error("the list of the operator's own files: {0}")]
+    Ledger(Box<StoreError>),
     /// The folder that is mounted here was removed, and one of its name may have been made anew; it is not to be seen from here.
     #[error("kubelet's seccomp folder was removed under its mount")]
     Gone,
@@ -113,6 +124,24 @@ fn io(step: &'static str) -> impl FnOnce(std::io::Error) -> StoreError {
     move |error| StoreError::Io {
         step,
         errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
+    }
+}
+
+/// What somebody with access to the node can do about it.
+fn remedy(errno: Errno) -> &'static str {
+    match errno {
+        Errno::NOSPC | Errno::DQUOT => {
+            "; make room on the disk of kubelet's folder: there are no free blocks (df) or no free inodes (df -i)"
+        }
+        Errno::ROFS => {
+            "; the file system is mounted read-only, or became so because its disk failed (dmesg)"
+        }
+        Errno::IO => "; the disk or the file system is faulty (dmesg)",
+        Errno::PERM => "; the file or its folder is immutable, perhaps (lsattr, chattr -i)",
+        Errno::ACCESS => {
+            "; the folder must belong to root with mode 0755, and SELinux, where it is enforced, must let the agent write there (agent.seLinuxOptions)"
+        }
+        _ => "",
     }
 }
 
@@ -163,9 +192,12 @@ impl Store {
     pub fn open(&mut self) -> Result<OwnedFd, StoreError> {
         let folder = self.folder()?;
         if self.ledger.is_none() {
-            self.ledger = Some(match open(&folder, LEDGER)? {
-                Found::File(file) => read_ledger(file)?,
-                _ => Ledger::default(),
+            self.ledger = Some(match open(&folder, LEDGER).map_err(ledgers)? {
+                Found::File(file) => read_ledger(file).map_err(ledgers)?,
+                Found::Unreadable(errno) => {
+                    return at("open the file")(errno).map_err(ledgers);
+                }
+                Found::Nothing | Found::Other(_) => Ledger::default(),
             });
             // Temporary files take space and do no harm.
             if let Err(error) = remove_temporaries(&folder) {
@@ -176,7 +208,10 @@ impl Store {
             }
         }
         // Without the ledger our files would be nobody's after a restart.
-        let lost = matches!(open(&folder, LEDGER)?, Found::Nothing);
+        let lost = matches!(
+            open(&folder, LEDGER).map_err(ledgers)?,
+            Found::Nothing | Found::Other(_)
+        );
         self.stale |= lost
             && self
                 .ledger
@@ -204,7 +239,11 @@ impl Store {
                 (Edit::Write { name, content, .. }, Claim::Ours) => {
                     write(&folder, name, content, RenameFlags::empty())
                 }
-                (Edit::Write { .. }, Claim::Adopt) => entered.clone().map(|()| Done::Adopted),
+                // The bytes are right; the mode may not be.
+                (Edit::Write { name, content, .. }, Claim::Adopt) => entered
+                    .clone()
+                    .and_then(|()| write(&folder, name, content, RenameFlags::empty()))
+                    .map(|_| Done::Adopted),
                 (Edit::Write { name, content, .. }, Claim::New) => entered
                     .clone()
                     .and_then(|()| write(&folder, name, content, RenameFlags::NOREPLACE)),
@@ -215,7 +254,10 @@ impl Store {
             })
             .collect();
         let changed = |outcome: &Result<Done, _>| {
-            matches!(outcome, Ok(Done::Written | Done::TakenOver | Done::Removed))
+            matches!(
+                outcome,
+                Ok(Done::Written | Done::Adopted | Done::TakenOver | Done::Removed)
+            )
         };
         self.unsynced |= outcomes.iter().any(changed);
         if self.unsynced {
@@ -253,8 +295,14 @@ impl Store {
                 Err(Errno::EXIST) => {}
                 Err(errno) => return at("make the profiles folder")(errno),
             }
-            folder = rustix::fs::openat(&folder, part, flags | OFlags::NOFOLLOW, Mode::empty())
-                .or_else(at("open the profiles folder"))?;
+            folder =
+                match rustix::fs::openat(&folder, part, flags | OFlags::NOFOLLOW, Mode::empty()) {
+                    Ok(part) => part,
+                    Err(Errno::NOTDIR | Errno::LOOP) => {
+                        return Err(StoreError::NoFolder(kind(&folder, part)));
+                    }
+                    Err(errno) => return at("open the profiles folder")(errno),
+                };
         }
         Ok(folder)
     }
@@ -280,11 +328,9 @@ impl Store {
         }
         match open(folder, &name.file_name())? {
             Found::Nothing => Ok(Claim::New),
-            Found::File(file) => match (holds(file, content)?, adopt) {
-                (true, _) => Ok(Claim::Adopt),
-                (false, true) => Ok(Claim::TakeOver),
-                (false, false) => Err(StoreError::Conflict),
-            },
+            Found::File(file) if holds(&file, content) => Ok(Claim::Adopt),
+            Found::File(_) | Found::Unreadable(_) if *adopt => Ok(Claim::TakeOver),
+            Found::File(_) | Found::Unreadable(_) => Err(StoreError::Conflict),
             Found::Other(kind) => Err(StoreError::Obstacle(kind)),
         }
     }
@@ -373,7 +419,8 @@ impl Store {
         }
         match rustix::fs::unlinkat(folder, name.file_name(), AtFlags::empty()) {
             Ok(()) => Ok(Done::Removed),
-            Err(Errno::NOENT) => Ok(Done::Unchanged),
+            // Somebody made a folder there: that is not what we wrote.
+            Err(Errno::NOENT | Errno::ISDIR) => Ok(Done::Unchanged),
             Err(errno) => at("remove the file")(errno),
         }
     }
@@ -403,39 +450,71 @@ enum Found {
     Nothing,
     /// A regular file, open for reading.
     File(File),
+    /// A regular file that the kernel does not let us read.
+    Unreadable(Errno),
     /// Something else, in words.
     Other(&'static str),
 }
 
 /// Opens what is at a name, without following it.
 fn open(folder: &OwnedFd, name: &str) -> Result<Found, StoreError> {
-    let kind = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+    let step = "look at the file";
+    match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        // To open a device or a pipe would already do something.
+        Ok(stat) if !is_regular(&stat) => return Ok(Found::Other(in_words(&stat))),
+        Ok(_) => {}
         Err(Errno::NOENT) => return Ok(Found::Nothing),
-        Err(errno) => return at("look at the file")(errno),
-    };
-    match kind {
-        FileType::RegularFile => {}
-        FileType::Symlink => return Ok(Found::Other("symbolic link")),
-        FileType::Directory => return Ok(Found::Other("directory")),
-        _ => return Ok(Found::Other("special file")),
+        Err(errno) => return at(step)(errno),
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match rustix::fs::openat(folder, name, flags, Mode::empty()) {
-        Ok(file) => Ok(Found::File(file.into())),
-        Err(Errno::NOENT) => Ok(Found::Nothing),
-        Err(Errno::LOOP) => Ok(Found::Other("symbolic link")),
-        Err(errno) => at("open the file")(errno),
+    let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(Found::Nothing),
+        Err(Errno::LOOP) => return Ok(Found::Other("symbolic link")),
+        Err(errno) => return Ok(Found::Unreadable(errno)),
+    };
+    // It may be another one than a moment ago.
+    let stat = rustix::fs::fstat(&file).or_else(at(step))?;
+    if is_regular(&stat) {
+        Ok(Found::File(file.into()))
+    } else {
+        Ok(Found::Other(in_words(&stat)))
     }
 }
 
-/// Whether a file holds exactly this. Reads no more than that, and one byte, a piece at a time.
-fn holds(file: File, content: &Content) -> Result<bool, StoreError> {
-    Ok(digest(file, content.length())? == Some(content.digest()))
+fn is_regular(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
-/// The digest of a file that has so many bytes; none if it has more or fewer.
-fn digest(file: File, length: usize) -> Result<Option<Digest>, StoreError> {
+/// What something is that is not a regular file.
+fn in_words(stat: &Stat) -> &'static str {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => "file",
+        FileType::Symlink => "symbolic link",
+        FileType::Directory => "directory",
+        _ => "special file",
+    }
+}
+
+/// What is where a folder should be.
+fn kind(folder: &OwnedFd, name: &OsStr) -> &'static str {
+    rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+        .map_or("file", |stat| in_words(&stat))
+}
+
+/// Whether a file holds exactly this. One that cannot be read does not.
+fn holds(file: &File, content: &Content) -> bool {
+    matches!(digest(file, content.length()), Ok(Some(digest)) if digest == content.digest())
+}
+
+/// Whether nobody but its owner may write the file, and everybody may read it.
+fn has_our_mode(file: &File) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|stat| Mode::from_raw_mode(stat.st_mode) == MODE)
+}
+
+/// The digest of a file that has so many bytes; none if it has more or fewer. Reads no more than that, and one byte, a piece at
+/// a time.
+fn digest(file: &File, length: usize) -> Result<Option<Digest>, StoreError> {
     let mut file = file.take((length as u64).saturating_add(1));
     let mut digesting = Digesting::default();
     let (mut piece, mut read) = ([0; 16 << 10], 0);
@@ -447,7 +526,7 @@ fn digest(file: File, length: usize) -> Result<Option<Digest>, StoreError> {
                 digesting.update(piece.get(..n).unwrap_or_default());
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(io("read the file")(error)),
+            Err(error) => return Err(io("read the file back")(error)),
         }
     }
     Ok((read == length).then(|| digesting.finish()))
@@ -456,8 +535,7 @@ fn digest(file: File, length: usize) -> Result<Option<Digest>, StoreError> {
 fn read_ledger(file: File) -> Result<Ledger, StoreError> {
     let mut bytes = Vec::new();
     let mut file = file.take(LEDGER_MAX);
-    file.read_to_end(&mut bytes)
-        .map_err(io("read the ledger"))?;
+    file.read_to_end(&mut bytes).map_err(io("read the file"))?;
     Ok(Ledger::parse(&bytes))
 }
 
@@ -469,10 +547,13 @@ fn write(
     flags: RenameFlags,
 ) -> Result<Done, StoreError> {
     let file_name = name.file_name();
-    if let Found::File(file) = open(folder, &file_name)?
-        && holds(file, content)?
-    {
-        return Ok(Done::Unchanged);
+    match open(folder, &file_name)? {
+        Found::File(file) if has_our_mode(&file) && holds(&file, content) => {
+            return Ok(Done::Unchanged);
+        }
+        // The one thing that cannot be replaced.
+        Found::Other(kind @ "directory") => return Err(StoreError::Obstacle(kind)),
+        _ => {}
     }
     let bytes = content.bytes().ok_or(StoreError::Unfaithful)?;
     publish(folder, &file_name, &bytes, flags)?;
@@ -480,8 +561,13 @@ fn write(
 }
 
 fn write_ledger(folder: &OwnedFd, ledger: &Ledger) -> Result<(), StoreError> {
-    publish(folder, LEDGER, &ledger.to_bytes(), RenameFlags::empty())?;
-    rustix::fs::fsync(folder).or_else(at("sync the profiles folder"))
+    publish(folder, LEDGER, &ledger.to_bytes(), RenameFlags::empty())
+        .and_then(|()| rustix::fs::fsync(folder).or_else(at("sync the profiles folder")))
+        .map_err(ledgers)
+}
+
+fn ledgers(error: StoreError) -> StoreError {
+    StoreError::Ledger(Box::new(error))
 }
 
 /// Temporary file, sync, read back, rename. The temporary file does not outlive a failure.
@@ -526,16 +612,15 @@ fn put_in_place(
 
 fn fill(folder: &OwnedFd, temporary: &str, content: &[u8]) -> Result<(), StoreError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::from_raw_mode(0o644);
     let file =
-        rustix::fs::openat(folder, temporary, flags, mode).or_else(at("make a temporary file"))?;
+        rustix::fs::openat(folder, temporary, flags, MODE).or_else(at("make a temporary file"))?;
     // The umask had its say above.
-    rustix::fs::fchmod(&file, mode).or_else(at("set the file's mode"))?;
+    rustix::fs::fchmod(&file, MODE).or_else(at("set the file's mode"))?;
     let mut file = File::from(file);
     file.write_all(content).map_err(io("write the file"))?;
     file.sync_all().map_err(io("sync the file"))?;
     file.rewind().map_err(io("read the file back"))?;
-    if digest(file, content.len())? == Some(Digest::of(content)) {
+    if digest(&file, content.len())? == Some(Digest::of(content)) {
         Ok(())
     } else {
         Err(StoreError::Unfaithful)
@@ -864,7 +949,8 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "write the file: No space left on device (os error 28)"
+            "write the file: No space left on device (os error 28); make room on the disk of kubelet's folder: there are no \
+             free blocks (df) or no free inodes (df -i)"
         );
     }
 }
