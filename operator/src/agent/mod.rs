@@ -337,6 +337,7 @@ impl Agent {
             let Some(mut store) = self.store.take() else {
                 anyhow::bail!("the file store was lost")
             };
+            store.clock_was(self.usage.latest_start());
             // A disk that hangs must not hang the health checks.
             let (store, edits, outcomes) = tokio::task::spawn_blocking(move || {
                 let outcomes = store.apply(&edits);

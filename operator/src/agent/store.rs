@@ -156,6 +156,8 @@ pub struct Store {
     stale: bool,
     /// The folder has changes that were not synced.
     unsynced: bool,
+    /// The node's clock has been as late as this, in seconds since 1970.
+    clock: u64,
 }
 
 impl Store {
@@ -169,7 +171,14 @@ impl Store {
             ledger: None,
             stale: false,
             unsynced: false,
+            clock: 0,
         }
+    }
+
+    /// The node's clock has been as late as this, in seconds since 1970. Should it have been put back since, contents that change
+    /// now must not seem older than the containers that were created with what was there before.
+    pub fn clock_was(&mut self, time: u64) {
+        self.clock = self.clock.max(time);
     }
 
     /// The profiles whose files are ours, as far as is known.
@@ -350,7 +359,7 @@ impl Store {
                 (Edit::Write { content, .. }, Ok(Claim::New | Claim::Adopt)) => {
                     (Some(content.digest()), None)
                 }
-                (Edit::Write { .. }, Ok(Claim::TakeOver)) => (None, Some(now())),
+                (Edit::Write { .. }, Ok(Claim::TakeOver)) => (None, Some(now(self.clock))),
                 _ => continue,
             };
             news |= ledger.set(edit.name(), ledger::Entry { digest, changed });
@@ -391,7 +400,7 @@ impl Store {
                     let changed = if as_before {
                         known.changed
                     } else {
-                        Some(now())
+                        Some(now(self.clock))
                     };
                     let digest = Some(held);
                     ledger.set(name, ledger::Entry { digest, changed })
@@ -426,10 +435,10 @@ impl Store {
     }
 }
 
-/// In seconds since 1970.
-fn now() -> u64 {
+/// In seconds since 1970, and no earlier than this.
+fn now(no_earlier: u64) -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
+    since.map_or(0, |since| since.as_secs()).max(no_earlier)
 }
 
 /// Whose a file is that should be written.
@@ -797,6 +806,20 @@ mod tests {
         node.remove("a").unwrap();
         node.write("a", "3").unwrap();
         assert_eq!(node.store.changed(&named("a")), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_makes_no_content_older_than_what_was_created_before() {
+        let mut node = Node::new();
+        node.write("a", "1").unwrap();
+        let later = now(0) + 3600;
+        node.store.clock_was(later);
+        node.store.clock_was(7);
+        node.write("a", "2").unwrap();
+        assert_eq!(node.store.changed(&named("a")), Some(later));
+        fs::write(node.path("b.json"), "theirs").unwrap();
+        node.take_over("b", "ours").unwrap();
+        assert_eq!(node.store.changed(&named("b")), Some(later));
     }
 
     #[test]

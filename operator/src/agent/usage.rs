@@ -205,6 +205,13 @@ impl Usage {
         self.pods.remove(&key(metadata));
     }
 
+    /// When the container started last that uses a profile, in seconds since 1970 by this node's clock; 0 if none does.
+    #[must_use]
+    pub fn latest_start(&self) -> u64 {
+        let started = self.pods.values().flat_map(BTreeMap::values).flatten();
+        started.copied().max().unwrap_or_default()
+    }
+
     /// The profiles in use. `changed` says when a profile's file came to hold what it holds instead of something else, in
     /// seconds since 1970.
     #[must_use]
@@ -484,6 +491,7 @@ mod tests {
         let a = ProfileName::parse("a").unwrap();
         // Midnight of that day and ten seconds.
         let changed = |name: &ProfileName| (*name == a).then_some(1_767_225_610);
+        assert_eq!(usage.latest_start(), 1_767_225_613);
         let found = usage.by_profile(changed);
         assert_eq!(
             found[&a],

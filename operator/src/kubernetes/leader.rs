@@ -310,6 +310,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_record_says_of_the_time_counts_for_nothing() {
+        // The other machine's clock may be hours off, or ours, or be moved at any moment.
+        for hours in [-1000, -1, 0, 1, 1000] {
+            let mut lease = lease("you", 15);
+            let spec = lease.spec.as_mut().unwrap();
+            let at = Timestamp::UNIX_EPOCH + Duration::from_hours(500_000);
+            let at = at + k8s_openapi::jiff::SignedDuration::from_hours(hours);
+            spec.renew_time = Some(MicroTime(at));
+            spec.acquire_time = Some(MicroTime(at));
+            let wait = decide(Some(&lease), "me", Duration::from_secs(14));
+            let take = decide(Some(&lease), "me", Duration::from_secs(15));
+            assert_eq!((wait, take), (Step::Wait, Step::TakeOver), "{hours} h");
+        }
+    }
+
+    #[test]
     fn a_record_without_a_spec_is_free() {
         assert_eq!(
             decide(Some(&Lease::default()), "me", Duration::ZERO),
