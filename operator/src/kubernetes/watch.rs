@@ -82,6 +82,32 @@ impl Listing {
     }
 }
 
+/// The interruptions since a watch last told anything. Each is tried again, few are told of: what is away for long must not fill
+/// the log.
+#[derive(Debug, Default)]
+struct Interruptions(u32);
+
+impl Interruptions {
+    /// One more; whether to tell of it.
+    fn one_more(&mut self) -> bool {
+        self.0 = self.0.saturating_add(1);
+        self.0.is_power_of_two()
+    }
+
+    fn over(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// Whether the API server does not know what was asked for. It may learn of it: definitions are installed beside the operator.
+fn is_unknown(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
+        _ => false,
+    }
+}
+
 /// Watches until dropped. An interrupted watch lists again after a growing pause.
 pub fn watch<K>(
     api: Api<DeserializeGuard<K>>,
@@ -106,6 +132,7 @@ where
     K: Send,
 {
     let kind = W::kind(&W::DynamicType::default()).into_owned();
+    let mut interruptions = Interruptions::default();
     watcher(api, config)
         .backoff(Backoff::new(PAUSE.0, PAUSE.1))
         .filter_map(move |event| {
@@ -114,6 +141,9 @@ where
                 object.managed_fields_mut().clear();
                 read(object)
             };
+            if !matches!(event, Ok(watcher::Event::Init) | Err(_)) {
+                interruptions.over();
+            }
             let change = match event {
                 Ok(watcher::Event::Init) => Some(Change::ListBegins),
                 Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
@@ -122,11 +152,20 @@ where
                 Ok(watcher::Event::InitDone) => Some(Change::ListEnds),
                 Ok(watcher::Event::Delete(object)) => Some(Change::Deleted(slim(object))),
                 Err(error) => {
-                    warn!(
-                        kind,
-                        error = chain(&error),
-                        "the watch was interrupted; it will be tried again"
-                    );
+                    let error_chain = chain(&error);
+                    match (interruptions.one_more(), is_unknown(&error)) {
+                        (true, true) => warn!(
+                            kind,
+                            error = error_chain,
+                            "the API server does not know the kind; are the definitions installed? It is asked again every few seconds"
+                        ),
+                        (true, false) => warn!(
+                            kind,
+                            error = error_chain,
+                            "the watch was interrupted; it will be tried again"
+                        ),
+                        (false, _) => {}
+                    }
                     None
                 }
             };
@@ -137,6 +176,28 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn interruptions_are_told_of_ever_more_seldom_until_one_is_over() {
+        let mut interruptions = Interruptions::default();
+        let told = (0..1000).filter(|_| interruptions.one_more()).count();
+        assert_eq!(told, 10);
+        interruptions.over();
+        assert!(interruptions.one_more());
+    }
+
+    #[test]
+    fn a_kind_that_the_api_server_does_not_know_is_told_from_one_that_it_does_not_show() {
+        let refused = |code| {
+            // The answer about an unknown path is no Status, and kube makes one of it.
+            let status =
+                kube::core::Status::failure("no", "Failed to parse error data").with_code(code);
+            watcher::Error::InitialListFailed(kube::Error::Api(status.boxed()))
+        };
+        assert!(is_unknown(&refused(404)));
+        assert!(!is_unknown(&refused(403)));
+        assert!(!is_unknown(&watcher::Error::NoResourceVersion));
+    }
 
     #[test]
     fn what_was_known_and_is_not_in_a_full_list_is_gone() {
