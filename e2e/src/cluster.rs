@@ -51,6 +51,12 @@ impl Cluster {
     /// Installs the operator, or makes sure that it is as this chart and these images would have it. `more` are more
     /// arguments for helm.
     pub async fn install(&self, namespace: &str, more: &[&str]) -> anyhow::Result<()> {
+        let wait = ["--wait", "--timeout", "3m"];
+        self.install_only(namespace, &[&wait, more].concat()).await
+    }
+
+    /// Like [`install`](Self::install), without waiting until it works.
+    pub async fn install_only(&self, namespace: &str, more: &[&str]) -> anyhow::Result<()> {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/seccomp-operator");
         let (repository, tag) = self
             .operator_image
@@ -68,9 +74,6 @@ impl Cluster {
             "--namespace",
             namespace,
             "--create-namespace",
-            "--wait",
-            "--timeout",
-            "3m",
             "--set",
             &repository,
             "--set-string",

@@ -15,3 +15,4 @@ pub mod cluster;
 pub mod command;
 pub mod node;
 pub mod pods;
+pub mod shell;

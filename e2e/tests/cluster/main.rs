@@ -1,7 +1,9 @@
 //! The product on a real cluster: real kubelet, containerd, runc and kernel. One thread, any order.
 
 mod engine;
+mod faults;
 mod lifecycle;
+mod rights;
 mod usage;
 
 use std::collections::BTreeSet;
@@ -345,114 +347,6 @@ async fn bad_input_is_refused_at_apply_and_nothing_on_the_node_changes() -> Test
         Some(0)
     );
     Ok(())
-}
-
-#[tokio::test]
-async fn an_outage_of_the_api_server_loses_no_file_and_everything_recovers() -> Tested {
-    let cluster = Cluster::with_operator().await?;
-    let namespace = cluster.namespace("e2e-outage", &[]).await?;
-    cluster.apply_profile("no-chmod", NO_CHMOD).await?;
-    cluster.wait_ready("no-chmod").await?;
-    cluster.delete("seccompprofile", "e2e-after-outage").await?;
-    let viewer = Viewer::start(&cluster, &namespace).await?;
-    let before = viewer.snapshot().await?;
-    let agents = restarts(&cluster, "agent").await?;
-    let controllers = restarts(&cluster, "controller").await?;
-
-    take_the_api_server_away(&cluster, &namespace).await?;
-
-    assert_eq!(
-        viewer.snapshot().await?,
-        before,
-        "a file changed while the API server was away"
-    );
-    // A new profile goes all the way again: admission, agent, status.
-    until(
-        "admission and the status to work again",
-        Duration::from_secs(90),
-        || async {
-            cluster.apply_profile("e2e-after-outage", NO_CHMOD).await?;
-            cluster.wait_ready("e2e-after-outage").await
-        },
-    )
-    .await?;
-    await_injection(&cluster, &namespace).await?;
-    assert_eq!(
-        restarts(&cluster, "agent").await?,
-        agents,
-        "an agent was restarted"
-    );
-    // A leader that cannot renew its lease ends by design; nobody else does, and nobody twice.
-    let ended = restarts(&cluster, "controller").await? - controllers;
-    assert!(ended <= 2, "the controllers were restarted {ended} times");
-    cluster.delete("seccompprofile", "e2e-after-outage").await
-}
-
-/// Kills every API server that shows itself, for 30 s, and waits until one stays.
-async fn take_the_api_server_away(cluster: &Cluster, namespace: &str) -> Tested {
-    let script = "echo begin; end=$((SECONDS + 30)); while ((SECONDS < end)); do
-        for p in /proc/[0-9]*; do
-            read -r c 2>/dev/null < $p/comm && [[ $c == kube-apiserver ]] && kill -9 ${p#/proc/} && n=$((n + 1))
-        done; sleep 0.1
-    done; echo killed $n";
-    Pod::script(cluster, namespace, "killer", script)
-        .host_pid()
-        .with("/spec/containers/0/securityContext", json!({}))
-        .on_control_plane(cluster)
-        .await?
-        .create(cluster)
-        .await?;
-    until(
-        "the API server to go away",
-        Duration::from_secs(30),
-        || async {
-            let readyz = kubectl(&["get", "--raw", "/readyz", "--request-timeout=2s"], "").await?;
-            if readyz.success {
-                bail!("it answers");
-            }
-            Ok(())
-        },
-    )
-    .await?;
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    let log = until(
-        "the API server to come back",
-        Duration::from_mins(2),
-        || async {
-            let log = kubectl(
-                &[
-                    "logs",
-                    "--namespace",
-                    namespace,
-                    "killer",
-                    "--request-timeout=5s",
-                ],
-                "",
-            )
-            .await?
-            .ok()?;
-            if log.contains("killed") {
-                Ok(log)
-            } else {
-                bail!("the killer says {log}")
-            }
-        },
-    )
-    .await?;
-    println!("the killer says: {}", log.replace('\n', " "));
-    Ok(())
-}
-
-/// How often the containers of a component were restarted, in all.
-async fn restarts(cluster: &Cluster, component: &str) -> anyhow::Result<i64> {
-    let selector = format!("app.kubernetes.io/component={component}");
-    let pods = cluster
-        .get(&["pods", "--namespace", NAMESPACE, "--selector", &selector])
-        .await?;
-    let counts = pods.data["items"].as_array().into_iter().flatten();
-    Ok(counts
-        .filter_map(|pod| pod["status"]["containerStatuses"][0]["restartCount"].as_i64())
-        .sum())
 }
 
 #[tokio::test]
