@@ -1,8 +1,9 @@
 //! AdmissionReviews (`admission.k8s.io/v1`): reads what the decisions need and nothing else, and writes the answers.
 
 use k8s_openapi::ByteString;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -35,6 +36,9 @@ pub struct Request<T> {
     pub namespace: String,
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
     pub operation: String,
+    /// Whether nothing will be stored, whatever the answer.
+    #[serde(default, deserialize_with = "or_default")]
+    pub dry_run: bool,
     /// The object as it shall be; absent on DELETE.
     #[serde(default = "none", bound(deserialize = "T: Deserialize<'de>"))]
     pub object: Option<T>,
@@ -45,6 +49,12 @@ pub struct Request<T> {
 
 fn none<T>() -> Option<T> {
     None
+}
+
+fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// What kind of object a request is about.
@@ -80,14 +90,55 @@ pub enum ReviewError {
 
 /// Reads a question.
 pub fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Request<T>, ReviewError> {
-    let review: Review<T> = serde_json::from_slice(body)?;
+    let review: Review<T> = match serde_json::from_slice(body) {
+        Ok(review) => review,
+        Err(error) => return Err(explain(body, error)),
+    };
     if review.api_version != API_VERSION || review.kind != KIND {
-        return Err(ReviewError::Other {
-            api_version: review.api_version,
-            kind: review.kind,
-        });
+        return Err(other(review.api_version, review.kind));
     }
     review.request.ok_or(ReviewError::NoRequest)
+}
+
+/// Reads a question about an object whose form does not matter: what is left to do with one that [`read`] does not take.
+pub fn read_around(body: &[u8]) -> Result<Request<()>, ReviewError> {
+    let request: Request<IgnoredAny> = read(body)?;
+    Ok(Request {
+        uid: request.uid,
+        kind: request.kind,
+        name: request.name,
+        namespace: request.namespace,
+        operation: request.operation,
+        dry_run: request.dry_run,
+        object: None,
+        old_object: None,
+    })
+}
+
+/// A body of another version may differ in anything; then its version is what to speak of.
+fn explain(body: &[u8], error: serde_json::Error) -> ReviewError {
+    #[derive(Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    #[derive(Default)]
+    struct Type {
+        api_version: String,
+        kind: String,
+    }
+    match serde_json::from_slice::<Type>(body) {
+        Ok(seen) if seen.api_version != API_VERSION || seen.kind != KIND => {
+            other(seen.api_version, seen.kind)
+        }
+        _ => ReviewError::Unreadable(error),
+    }
+}
+
+fn other(mut api_version: String, mut kind: String) -> ReviewError {
+    for text in [&mut api_version, &mut kind] {
+        if let Some((end, _)) = text.char_indices().nth(64) {
+            text.truncate(end);
+        }
+    }
+    ReviewError::Other { api_version, kind }
 }
 
 /// An answer.
@@ -113,11 +164,18 @@ impl Answer {
     pub fn write(self, uid: &str) -> Vec<u8> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
+        struct Review<'a> {
+            api_version: &'static str,
+            kind: &'static str,
+            response: Response<'a>,
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
         struct Response<'a> {
             uid: &'a str,
             allowed: bool,
             #[serde(skip_serializing_if = "Option::is_none")]
-            status: Option<Value>,
+            status: Option<Status<'a>>,
             #[serde(skip_serializing_if = "Option::is_none")]
             patch_type: Option<&'static str>,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,31 +183,79 @@ impl Answer {
             #[serde(skip_serializing_if = "Vec::is_empty")]
             warnings: Vec<String>,
         }
-        let patch = (!self.patch.is_empty())
-            .then(|| ByteString(Value::Array(self.patch).to_string().into_bytes()));
-        let response = Response {
-            uid,
-            allowed: self.denied.is_none(),
-            status: self
-                .denied
-                .map(|message| json!({ "code": 403, "reason": "Forbidden", "message": message })),
-            patch_type: patch.is_some().then_some("JSONPatch"),
-            patch,
-            warnings: self
-                .warnings
-                .into_iter()
-                .map(|warning| warning.chars().take(LONGEST_WARNING).collect())
-                .collect(),
-        };
-        json!({ "apiVersion": API_VERSION, "kind": KIND, "response": response })
-            .to_string()
-            .into_bytes()
+        let patch = (!self.patch.is_empty()).then(|| ByteString(json(&self.patch)));
+        let mut warnings = self.warnings;
+        for warning in &mut warnings {
+            if let Some((end, _)) = warning.char_indices().nth(LONGEST_WARNING) {
+                warning.truncate(end);
+            }
+        }
+        json(&Review {
+            api_version: API_VERSION,
+            kind: KIND,
+            response: Response {
+                uid,
+                allowed: self.denied.is_none(),
+                status: self
+                    .denied
+                    .as_deref()
+                    .map(|message| Status::of(403, "Forbidden", message)),
+                patch_type: patch.is_some().then_some("JSONPatch"),
+                patch,
+                warnings,
+            },
+        })
     }
+}
+
+/// An error as Kubernetes' API says it.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+struct Status<'a> {
+    api_version: &'static str,
+    #[serde(rename = "status")]
+    outcome: &'static str,
+    code: u16,
+    reason: &'a str,
+    message: &'a str,
+}
+
+impl<'a> Status<'a> {
+    fn of(code: u16, reason: &'a str, message: &'a str) -> Self {
+        Self {
+            api_version: "v1",
+            outcome: "Failure",
+            code,
+            reason,
+            message,
+        }
+    }
+}
+
+/// The body of a response that is no answer: a `Status`, whose message the API server shows to whoever made the request.
+#[must_use]
+pub fn failure(code: u16, message: &str) -> Vec<u8> {
+    let reason = match code {
+        404 => "NotFound",
+        405 => "MethodNotAllowed",
+        408 => "Timeout",
+        413 => "RequestEntityTooLarge",
+        415 => "UnsupportedMediaType",
+        500 => "InternalError",
+        _ => "BadRequest",
+    };
+    json(&Status::of(code, reason, message))
+}
+
+/// What is written here has string keys and plain values, so that writing it cannot fail; an empty body would be the answer.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_question_is_read_with_just_the_fields_that_matter() {
@@ -177,8 +283,38 @@ mod tests {
                 .contains("v1beta1")
         );
         assert!(
+            error(r#"{"apiVersion":"admission.k8s.io/v2","kind":"AdmissionReview","request":[]}"#)
+                .contains("v2"),
+            "another version may look different"
+        );
+        assert!(
             error(r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#)
                 .contains("no request")
+        );
+        let long = format!(
+            r#"{{"apiVersion":"v1","kind":"{}"}}"#,
+            "K".repeat(1_000_000)
+        );
+        assert!(
+            error(&long).len() < 300,
+            "what a caller sends is not echoed whole"
+        );
+    }
+
+    #[test]
+    fn a_question_about_an_object_of_another_form_still_has_its_uid() {
+        let body = json!({
+            "apiVersion": API_VERSION, "kind": KIND,
+            "request": {"uid": "u", "kind": {"group": "", "kind": "ConfigMap"}, "operation": "CREATE", "object": {"metadata": 7}},
+        });
+        assert!(
+            read::<super::super::mutate::Pod>(body.to_string().as_bytes()).is_err(),
+            "not a Pod"
+        );
+        let request = read_around(body.to_string().as_bytes()).unwrap();
+        assert_eq!(
+            (request.uid.as_str(), request.kind.kind.as_str()),
+            ("u", "ConfigMap")
         );
     }
 
@@ -189,6 +325,8 @@ mod tests {
             ..Answer::default()
         };
         let written: Value = serde_json::from_slice(&answer.write("u")).unwrap();
+        assert_eq!(written["apiVersion"], API_VERSION);
+        assert_eq!(written["kind"], KIND);
         assert_eq!(written["response"]["uid"], "u");
         assert_eq!(written["response"]["allowed"], true);
         assert_eq!(written["response"]["patchType"], "JSONPatch");
@@ -207,6 +345,29 @@ mod tests {
         let written: Value = serde_json::from_slice(&answer.write("u")).unwrap();
         assert_eq!(written["response"]["allowed"], false);
         assert_eq!(written["response"]["status"]["message"], "no");
+        assert_eq!(written["response"]["status"]["code"], 403);
         assert!(written["response"].get("patch").is_none());
+    }
+
+    #[test]
+    fn a_warning_is_cut_between_characters() {
+        let answer = Answer {
+            warnings: vec!["ü".repeat(300), "short".into()],
+            ..Answer::default()
+        };
+        let written: Value = serde_json::from_slice(&answer.write("u")).unwrap();
+        assert_eq!(
+            written["response"]["warnings"],
+            json!(["ü".repeat(LONGEST_WARNING), "short"])
+        );
+    }
+
+    #[test]
+    fn a_failure_is_a_status() {
+        let written: Value = serde_json::from_slice(&failure(400, "no")).unwrap();
+        assert_eq!(
+            written,
+            json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": 400, "reason": "BadRequest", "message": "no"})
+        );
     }
 }

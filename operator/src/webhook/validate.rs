@@ -172,6 +172,7 @@ mod tests {
             name: "x".into(),
             namespace: String::new(),
             operation: if old.is_some() { "UPDATE" } else { "CREATE" }.into(),
+            dry_run: false,
             object: serde_json::from_str(&object.to_string()).unwrap(),
             old_object: old.map(|old| serde_json::from_str(&old.to_string()).unwrap()),
         }
