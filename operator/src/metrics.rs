@@ -122,7 +122,7 @@ mod tests {
 
     use crate::controller::{index, metrics as controller};
     use crate::kubernetes::Requests;
-    use crate::{agent, kubernetes};
+    use crate::{agent, kubernetes, webhook};
 
     /// A metric's type and the names of its labels, by its name.
     type Described = BTreeMap<String, (String, BTreeSet<String>)>;
@@ -137,6 +137,7 @@ mod tests {
     fn controller() -> Registry {
         let mut registry = registry();
         drop(controller::Metrics::new(&mut registry));
+        drop(webhook::metrics::Metrics::new(&mut registry));
         kubernetes::requests_example(&Requests::new(&mut registry));
         let census = controller::Census(|| (index::Census::default(), true));
         registry

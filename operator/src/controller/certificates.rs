@@ -3,7 +3,7 @@
 //!
 //! Any replica may make the Secret, the fastest wins; only the leader mends or renews it and writes into the configurations.
 //! Whoever empties, damages or deletes the Secret, or takes the trust away, gets it back within seconds. What the material should become is decided in
-//! `webhook::certificate`.
+//! `webhook::certificate`. Where somebody else makes the certificates (cert-manager), the Secret and the configurations are only read.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -24,16 +24,18 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::sync::watch as channel;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::{ControllerArgs, MANAGER, Shared};
 use crate::kubernetes::leader::Role;
 use crate::kubernetes::{Change, WriteError, bounded, watch};
-use crate::webhook::certificate::{Material, Step};
+use crate::webhook::certificate::{Lives, Material, Step};
 
 /// How often the clock is asked whether something has grown old, and how soon a failed write is tried again.
 const EVERY: Duration = Duration::from_secs(10);
+/// And as often within the life of a serving certificate, should that be short.
+const WITHIN_A_LIFE: u32 = 20;
 
 /// A webhook configuration of either kind: of its webhooks only the trust matters.
 #[derive(kube::Resource, Clone, Debug, Deserialize)]
@@ -103,7 +105,13 @@ pub async fn run(
         mutating.boxed(),
         validating.boxed()
     ]));
-    let mut ticks = interval(EVERY);
+    let lives = args.lives();
+    let life = Duration::try_from(lives.serving).unwrap_or(EVERY);
+    let mut ticks = interval(
+        EVERY
+            .min(life / WITHIN_A_LIFE)
+            .max(Duration::from_millis(100)),
+    );
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let service = format!("{}.{}.svc", args.webhook_service, args.namespace);
     let mut keeper = Keeper {
@@ -111,8 +119,10 @@ pub async fn run(
         args,
         shared,
         names: vec![service.clone(), format!("{service}.cluster.local")],
+        lives,
         secret: Known::default(),
         material: None,
+        published: Published::default(),
         configurations: <[Configuration; 2]>::default(),
     };
     loop {
@@ -171,14 +181,37 @@ impl Configuration {
     }
 }
 
+/// Since when the API server has had which bundle, by this machine's monotonic clock.
+#[derive(Debug, Default)]
+struct Published(Option<(ByteString, Instant)>);
+
+impl Published {
+    /// For how long the API server has had this bundle without a break, if it has.
+    fn note(&mut self, bundle: ByteString, published: bool) -> Option<time::Duration> {
+        if !published {
+            self.0 = None;
+            return None;
+        }
+        let (known, since) = self
+            .0
+            .get_or_insert_with(|| (bundle.clone(), Instant::now()));
+        if *known != bundle {
+            (*known, *since) = (bundle, Instant::now());
+        }
+        Some(since.elapsed().try_into().unwrap_or(time::Duration::MAX))
+    }
+}
+
 struct Keeper<'a> {
     client: &'a Client,
     args: &'a ControllerArgs,
     shared: &'a Shared,
     names: Vec<String>,
+    lives: Lives,
     secret: Known,
     /// What this process uses: the last that was sound.
     material: Option<Material>,
+    published: Published,
     /// The mutating and the validating configuration.
     configurations: [Configuration; 2],
 }
@@ -191,6 +224,10 @@ impl Keeper<'_> {
                     Ok(secret) => (secret.metadata, secret.data.unwrap_or_default()),
                     Err(unreadable) => (unreadable.metadata, BTreeMap::new()),
                 };
+                if self.args.webhook_certificates_given {
+                    self.load(&data);
+                    return;
+                }
                 let version = metadata.resource_version.unwrap_or_default();
                 match Material::read(&data) {
                     Ok(material) => {
@@ -216,16 +253,49 @@ impl Keeper<'_> {
         }
     }
 
+    /// Serves what somebody else has put into the Secret. What is of no use leaves things as they are.
+    fn load(&self, data: &BTreeMap<String, ByteString>) {
+        match self.shared.serving.load(data) {
+            Ok(true) => info!("a new serving certificate is in use"),
+            Ok(false) => {}
+            Err(error) => {
+                warn!(secret = self.args.webhook_secret, %error, "the Secret holds no certificate that can be served");
+            }
+        }
+        let end = self.shared.serving.not_after();
+        if let Some(end) = end.map(OffsetDateTime::unix_timestamp) {
+            self.shared.admission.metrics.certificate(end, None);
+        }
+    }
+
+    /// Whether the API server trusts anybody at all, where somebody else says whom.
+    fn note_trust_of_others(&self) {
+        for (configuration, trusted) in self.configurations.iter().zip(&self.shared.ready.trusted) {
+            let webhooks = configuration.webhooks.as_ref();
+            let all = webhooks.is_some_and(|webhooks| {
+                webhooks.iter().all(|webhook| {
+                    let bundle = webhook.client_config.ca_bundle.as_ref();
+                    bundle.is_some_and(|bundle| !bundle.0.is_empty())
+                })
+            });
+            trusted.store(all, Ordering::Relaxed);
+        }
+    }
+
     /// The material to be kept in the Secret: what this process uses, or else a new one. So nothing breaks when the Secret is
     /// merely deleted or damaged.
     fn material_or_new(&self) -> anyhow::Result<Material> {
-        Ok(self
-            .material
-            .clone()
-            .map_or_else(|| Material::generate(OffsetDateTime::now_utc()), Ok)?)
+        Ok(self.material.clone().map_or_else(
+            || Material::generate(OffsetDateTime::now_utc(), self.lives),
+            Ok,
+        )?)
     }
 
     async fn act(&mut self, leads: bool) -> anyhow::Result<()> {
+        if self.args.webhook_certificates_given {
+            self.note_trust_of_others();
+            return Ok(());
+        }
         let now = OffsetDateTime::now_utc();
         match &self.secret {
             Known::Unlisted => return Ok(()),
@@ -245,24 +315,45 @@ impl Keeper<'_> {
         let Some(material) = self.material.clone() else {
             return Ok(());
         };
-        if self.shared.serving.ensure(&material, &self.names, now)? {
-            info!("a new serving certificate is in use");
+        // Who has a certificate already keeps it until the API server believes the next one.
+        if !self.shared.serving.is_loaded() {
+            self.serve(&material, now)?;
         }
         let bundle = ByteString(material.bundle().into_bytes());
-        let mut published = true;
-        for which in 0..self.configurations.len() {
-            let trusted = self.publish(which, &bundle, leads).await?;
-            self.shared.ready.trusted[which].store(trusted, Ordering::Relaxed);
-            published &= trusted;
+        let mut trusted = [false; 2];
+        for (which, trusted) in trusted.iter_mut().enumerate() {
+            *trusted = self.publish(which, &bundle, leads).await?;
+        }
+        let published = trusted == [true; 2];
+        let published_for = self.published.note(bundle, published);
+        if published {
+            self.serve(&material, now)?;
+        }
+        for (flag, trusted) in self.shared.ready.trusted.iter().zip(trusted) {
+            flag.store(trusted, Ordering::Relaxed);
         }
         if leads
             && let Known::Sound(version) = &self.secret
-            && let Step::Replace(next) = material.step(now, published)?
+            && let Step::Replace(next) = material.step(now, published_for, self.lives)?
         {
             self.replace(&next, version)
                 .await
                 .context("the certificate authority could not be renewed")?;
             info!("the certificate authority was renewed by a step");
+        }
+        Ok(())
+    }
+
+    /// Sees to the serving certificate of this process.
+    fn serve(&self, material: &Material, now: OffsetDateTime) -> anyhow::Result<()> {
+        let serving = &self.shared.serving;
+        if serving.ensure(material, &self.names, now, self.lives)? {
+            info!("a new serving certificate is in use");
+        }
+        if let Some(end) = serving.not_after() {
+            let authority = Some(material.not_after().unix_timestamp());
+            let metrics = &self.shared.admission.metrics;
+            metrics.certificate(end.unix_timestamp(), authority);
         }
         Ok(())
     }
@@ -410,6 +501,24 @@ mod tests {
             Some(0),
             "deleted while the watch was interrupted"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bundle_counts_as_published_since_it_was_last_without_a_break() {
+        let (old, new) = (ByteString(b"old".to_vec()), ByteString(b"new".to_vec()));
+        let mut published = Published::default();
+        let minutes = |n| Some(time::Duration::minutes(n));
+        let minute = || tokio::time::advance(Duration::from_mins(1));
+        assert_eq!(published.note(old.clone(), false), None);
+        assert_eq!(published.note(old.clone(), true), minutes(0));
+        minute().await;
+        assert_eq!(published.note(old.clone(), true), minutes(1));
+        assert_eq!(published.note(new.clone(), true), minutes(0), "another");
+        minute().await;
+        assert_eq!(published.note(new.clone(), true), minutes(1));
+        assert_eq!(published.note(new.clone(), false), None, "taken away");
+        minute().await;
+        assert_eq!(published.note(new, true), minutes(0));
     }
 
     #[test]

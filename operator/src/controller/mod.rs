@@ -19,7 +19,7 @@ mod taints;
 pub mod usage;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -33,17 +33,18 @@ use tracing::info;
 use crate::api::SeccompPolicySpec;
 use crate::kubernetes::leader::{self, Role};
 use crate::kubernetes::{Requests, client};
-use crate::webhook::certificate::Serving;
+use crate::webhook::certificate::{Lives, Serving};
+use crate::webhook::connections::{self, Drain, Limits};
 use crate::webhook::server::{self, Admission};
 use crate::webhook::view::View;
-use crate::{health, shutdown};
+use crate::{health, shutdown, webhook};
 use index::Index;
 use metrics::Metrics;
 
 /// Everything this process writes to the cluster, but for its Lease, carries this field manager.
 const MANAGER: &str = "seccomp-operator";
 /// After a stop was asked for, so long new connections are still taken: the API server needs a moment to learn that this
-/// replica is going.
+/// replica is going. Meanwhile every answer gives up its connection, so that none is closed while a review is on its way to it.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Keeps the status of profiles, serves admission, and looks after the webhooks' certificates.
@@ -79,6 +80,16 @@ pub struct ControllerArgs {
         default_value = "seccomp-operator-webhook-ca"
     )]
     webhook_secret: String,
+    /// Take the webhooks' certificate from that Secret (tls.crt, tls.key), as somebody else, such as cert-manager, puts it there,
+    /// and leave the trust in it to them
+    #[arg(long, env = "WEBHOOK_CERTIFICATES_GIVEN")]
+    webhook_certificates_given: bool,
+    /// How long a certificate authority of the operator's own lives, in seconds; its successor is prepared after two thirds
+    #[arg(long, env = "WEBHOOK_AUTHORITY_LIFE", default_value_t = 365 * 24 * 3600, value_parser = clap::value_parser!(i64).range(10..))]
+    webhook_authority_life: i64,
+    /// How long a serving certificate of the operator's own lives, in seconds; it is renewed after two thirds
+    #[arg(long, env = "WEBHOOK_CERTIFICATE_LIFE", default_value_t = 30 * 24 * 3600, value_parser = clap::value_parser!(i64).range(3..))]
+    webhook_certificate_life: i64,
     /// The MutatingWebhookConfiguration to keep supplied with the certificate authority
     #[arg(
         long,
@@ -130,6 +141,15 @@ pub struct ControllerArgs {
     /// Port for /livez, /readyz and /metrics
     #[arg(long, env = "HEALTH_PORT", default_value_t = 8081)]
     health_port: u16,
+}
+
+impl ControllerArgs {
+    fn lives(&self) -> Lives {
+        Lives {
+            authority: time::Duration::seconds(self.webhook_authority_life),
+            serving: time::Duration::seconds(self.webhook_certificate_life),
+        }
+    }
 }
 
 /// What the tasks of this process share.
@@ -190,16 +210,17 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
         .iter()
         .cloned()
         .chain([args.namespace.clone()]);
+    let webhook_metrics = webhook::metrics::Metrics::new(&mut registry);
     let shared = Arc::new(Shared {
         started: Instant::now(),
         index: Mutex::new(Index::new(
             &args.profiles_dir,
             Duration::from_secs(args.agent_patience),
         )),
-        admission: Arc::new(Admission {
-            view: RwLock::new(View::new(&args.profiles_dir, excluded)),
-            namespace_added: Notify::new(),
-        }),
+        admission: Arc::new(Admission::new(
+            View::new(&args.profiles_dir, excluded),
+            webhook_metrics.clone(),
+        )),
         serving: Arc::new(Serving::default()),
         changed: Notify::new(),
         nodes_changed: Notify::new(),
@@ -210,7 +231,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     metrics::register_census(&mut registry, &shared, &role);
     let registry = Arc::new(registry);
     let (stopping, stopped) = watch::channel(false);
-    let (drained, closed) = watch::channel(false);
+    let drain = Arc::new(Drain::default());
     let stop = |mut stopped: watch::Receiver<bool>| async move {
         drop(stopped.wait_for(|stopped| *stopped).await);
     };
@@ -239,11 +260,13 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
         .await?;
         anyhow::Ok(())
     };
-    let webhooks = server::serve(
+    let webhooks = connections::serve(
         listener,
         shared.serving.clone(),
         server::router(shared.admission.clone()),
-        stop(closed.clone()),
+        Limits::default(),
+        webhook_metrics,
+        drain.clone(),
     );
     let taints = async {
         if args.startup_taint {
@@ -270,8 +293,9 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
         shared.ready.stopping.store(true, Ordering::Relaxed);
         // The lease goes at once, so that the next leader (with other settings, in an upgrade) need not wait for the rest.
         stopping.send_replace(true);
+        drain.begin();
         tokio::time::sleep(DRAIN).await;
-        drained.send_replace(true);
+        drain.close();
         std::future::pending::<anyhow::Result<()>>().await
     };
     // Both end when a stop is asked for; should one of them fail, this process is of no use any more.

@@ -12,20 +12,40 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
 
-/// How long an authority lives.
-const AUTHORITY_LIFE: Duration = Duration::days(365);
-/// How long a serving certificate lives.
-const SERVING_LIFE: Duration = Duration::days(30);
-/// Certificates are valid from a little earlier on: an API server's clock may be behind.
-const CLOCK_SKEW: Duration = Duration::hours(1);
+/// How long certificates live. Each is renewed when two thirds of its life are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lives {
+    /// An authority's.
+    pub authority: Duration,
+    /// A serving certificate's.
+    pub serving: Duration,
+}
+
+impl Default for Lives {
+    fn default() -> Self {
+        Self {
+            authority: Duration::days(365),
+            serving: Duration::days(30),
+        }
+    }
+}
+
+/// Certificates are valid from earlier on: clocks may differ by an hour, and this is that with something to spare. At the other
+/// end a third of a life is left when a certificate is renewed.
+const CLOCK_SKEW: Duration = Duration::minutes(90);
 /// How long a successor has to be known before it signs, so that every API server has seen it.
 const SETTLE: Duration = Duration::minutes(5);
+/// It need not be longer than this part of the authority's life.
+const SETTLE_PART: i32 = 12;
 
 /// Why certificate material is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +56,9 @@ pub enum CertificateError {
     /// A part is not what it should be.
     #[error("{0} cannot be read")]
     Unreadable(&'static str),
+    /// Each can be read, and they are not of one authority.
+    #[error("{0}, {1} and {2} do not belong together")]
+    Mismatch(&'static str, &'static str, &'static str),
     /// Signing failed.
     #[error("the certificate could not be made")]
     Signing(#[from] rcgen::Error),
@@ -74,38 +97,47 @@ pub enum Step {
 }
 
 impl Authority {
-    fn generate(now: OffsetDateTime) -> Result<Self, CertificateError> {
+    fn generate(now: OffsetDateTime, life: Duration) -> Result<Self, CertificateError> {
         let key = KeyPair::generate()?;
-        let certificate = Self::params(now).self_signed(&key)?;
         // Whole seconds: that is what a certificate and the Secret can hold.
         let not_before = OffsetDateTime::from_unix_timestamp(now.unix_timestamp()).unwrap_or(now);
+        let not_after = not_before + life;
+        let certificate = Self::params(not_before, not_after).self_signed(&key)?;
         Ok(Self {
             certificate: certificate.pem(),
             key: key.serialize_pem(),
             not_before,
-            not_after: not_before + AUTHORITY_LIFE,
+            not_after,
         })
     }
 
-    fn params(now: OffsetDateTime) -> CertificateParams {
+    fn life(&self) -> Duration {
+        self.not_after - self.not_before
+    }
+
+    fn params(not_before: OffsetDateTime, not_after: OffsetDateTime) -> CertificateParams {
         let mut params = CertificateParams::default();
         params
             .distinguished_name
             .push(DnType::CommonName, "seccomp-operator webhook authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.not_before = now - CLOCK_SKEW;
-        params.not_after = now + AUTHORITY_LIFE;
+        params.not_before = not_before - CLOCK_SKEW;
+        params.not_after = not_after;
         params
     }
 
-    /// Signs a serving certificate for these DNS names.
+    /// Signs a serving certificate for these DNS names. The certificate, and its end.
     fn sign(
         &self,
         names: &[String],
         now: OffsetDateTime,
-    ) -> Result<CertifiedKey, CertificateError> {
-        let issuer = Issuer::new(Self::params(self.not_before), KeyPair::from_pem(&self.key)?);
+        life: Duration,
+    ) -> Result<(CertifiedKey, OffsetDateTime), CertificateError> {
+        let issuer = Issuer::new(
+            Self::params(self.not_before, self.not_after),
+            KeyPair::from_pem(&self.key)?,
+        );
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(names.to_vec())?;
         params
@@ -115,16 +147,14 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         params.not_before = now - CLOCK_SKEW;
-        params.not_after = (now + SERVING_LIFE).min(self.not_after);
+        let not_after = (now + life).min(self.not_after);
+        params.not_after = not_after;
         let certificate = params.signed_by(&key, &issuer)?;
         let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes())
             .map_err(|_| CertificateError::Unreadable("the serving key"))?;
         let provider = rustls::crypto::ring::default_provider();
-        Ok(CertifiedKey::from_der(
-            vec![CertificateDer::from(certificate.der().to_vec())],
-            key,
-            &provider,
-        )?)
+        let chain = vec![CertificateDer::from(certificate.der().to_vec())];
+        Ok((CertifiedKey::from_der(chain, key, &provider)?, not_after))
     }
 
     fn read(
@@ -153,10 +183,20 @@ impl Authority {
             not_before: time(from).ok_or_else(unreadable)?,
             not_after: time(to).ok_or_else(unreadable)?,
         };
-        CertificateDer::from_pem_slice(authority.certificate.as_bytes())
+        let root = CertificateDer::from_pem_slice(authority.certificate.as_bytes())
             .map_err(|_| CertificateError::Unreadable(certificate))?;
         KeyPair::from_pem(&authority.key).map_err(|_| CertificateError::Unreadable(key))?;
+        if not_after(&root) != Some(authority.not_after) || !authority.is_believed()? {
+            return Err(CertificateError::Mismatch(certificate, key, validity));
+        }
         Ok(authority)
+    }
+
+    /// Whether who trusts the certificate believes what the key signs.
+    fn is_believed(&self) -> Result<bool, CertificateError> {
+        const NAME: &str = "trial.invalid";
+        let (trial, _) = self.sign(&[NAME.to_owned()], self.not_before, self.life())?;
+        Ok(verify(&trial, NAME, &self.certificate, self.not_before).is_ok())
     }
 
     fn write(&self, data: &mut BTreeMap<String, ByteString>, names: [&'static str; 3]) {
@@ -180,9 +220,9 @@ const PREVIOUS: [&str; 3] = ["previous-ca.crt", "previous-ca.key", "previous-ca.
 
 impl Material {
     /// A first authority.
-    pub fn generate(now: OffsetDateTime) -> Result<Self, CertificateError> {
+    pub fn generate(now: OffsetDateTime, lives: Lives) -> Result<Self, CertificateError> {
         Ok(Self {
-            current: Authority::generate(now)?,
+            current: Authority::generate(now, lives.authority)?,
             next: None,
             previous: None,
         })
@@ -210,6 +250,12 @@ impl Material {
         data
     }
 
+    /// When the authority that signs ends.
+    #[must_use]
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.current.not_after
+    }
+
     /// What API servers should trust: every authority that signs, will sign or has signed, in PEM.
     #[must_use]
     pub fn bundle(&self) -> String {
@@ -224,12 +270,18 @@ impl Material {
         .collect()
     }
 
-    /// What should become of the material. `published`: the API server has been given the whole [`bundle`](Self::bundle).
-    pub fn step(&self, now: OffsetDateTime, published: bool) -> Result<Step, CertificateError> {
+    /// What should become of the material. `published`: for how long the API server has had the whole [`bundle`](Self::bundle), as
+    /// measured by whoever asks: no other machine's clock is believed.
+    pub fn step(
+        &self,
+        now: OffsetDateTime,
+        published: Option<Duration>,
+        lives: Lives,
+    ) -> Result<Step, CertificateError> {
         let replace = |material| Ok(Step::Replace(Box::new(material)));
         if now >= self.current.not_after && self.next.is_none() {
             // Nobody was there to prepare a successor; what is served now is not trusted any more anyway.
-            return replace(Self::generate(now)?);
+            return replace(Self::generate(now, lives)?);
         }
         if self
             .previous
@@ -242,18 +294,103 @@ impl Material {
             });
         }
         match &self.next {
-            None if now >= self.current.not_before + AUTHORITY_LIFE * 2 / 3 => replace(Self {
-                next: Some(Authority::generate(now)?),
+            None if now >= self.current.not_before + self.current.life() * 2 / 3 => replace(Self {
+                next: Some(Authority::generate(now, lives.authority)?),
                 ..self.clone()
             }),
-            Some(next) if published && now >= next.not_before + SETTLE => replace(Self {
-                current: next.clone(),
-                next: None,
-                previous: Some(self.current.clone()),
-            }),
+            Some(next)
+                if published.is_some_and(|time| time >= SETTLE.min(next.life() / SETTLE_PART)) =>
+            {
+                replace(Self {
+                    current: next.clone(),
+                    next: None,
+                    previous: Some(self.current.clone()),
+                })
+            }
             _ => Ok(Step::Keep),
         }
     }
+}
+
+/// What a client thinks of a certificate for `name` that trusts the authorities of `bundle` (PEM) and whose clock says `at`.
+fn verify(
+    served: &CertifiedKey,
+    name: &str,
+    bundle: &str,
+    at: OffsetDateTime,
+) -> Result<(), rustls::Error> {
+    let unusable = |error: &dyn ToString| rustls::Error::General(error.to_string());
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
+        roots.add(authority.map_err(|error| unusable(&error))?)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| unusable(&error))?;
+    let name = ServerName::try_from(name).map_err(|error| unusable(&error))?;
+    let since = u64::try_from(at.unix_timestamp()).unwrap_or_default();
+    let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(since));
+    let (leaf, chain) = served
+        .cert
+        .split_first()
+        .ok_or_else(|| unusable(&"there is no certificate"))?;
+    verifier
+        .verify_server_cert(leaf, chain, &name, &[], at)
+        .map(drop)
+}
+
+/// When a certificate ends (RFC 5280, section 4.1: `Certificate`, `TBSCertificate`, `Validity`).
+fn not_after(certificate: &[u8]) -> Option<OffsetDateTime> {
+    const VERSION: u8 = 0xa0;
+    let (_, certificate, _) = element(certificate)?;
+    let (_, signed, _) = element(certificate)?;
+    let after_version = match element(signed)? {
+        (VERSION, _, rest) => rest,
+        _ => signed,
+    };
+    let (_, _serial, rest) = element(after_version)?;
+    let (_, _algorithm, rest) = element(rest)?;
+    let (_, _issuer, rest) = element(rest)?;
+    let (_, validity, _) = element(rest)?;
+    let (_, _not_before, rest) = element(validity)?;
+    let (tag, text, _) = element(rest)?;
+    moment(tag, std::str::from_utf8(text).ok()?)
+}
+
+/// The tag, the content and what follows of the first element of DER.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = if first < 0x80 {
+        (usize::from(first), rest)
+    } else {
+        let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        let value = |sum: usize, byte: &u8| sum.checked_mul(256)?.checked_add(usize::from(*byte));
+        (length.iter().try_fold(0, value)?, rest)
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
+}
+
+/// `YYMMDDHHMMSSZ` (`UTCTime`, of 1950 to 2049) or `YYYYMMDDHHMMSSZ` (`GeneralizedTime`).
+fn moment(tag: u8, text: &str) -> Option<OffsetDateTime> {
+    const UTC_TIME: u8 = 23;
+    let digits = text
+        .strip_suffix('Z')
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let (year, rest) = digits.split_at_checked(if tag == UTC_TIME { 2 } else { 4 })?;
+    let year: i32 = year.parse().ok()?;
+    let year = match tag {
+        UTC_TIME if year < 50 => 2000 + year,
+        UTC_TIME => 1900 + year,
+        _ => year,
+    };
+    let two = |at: usize| rest.get(at..at + 2)?.parse::<u8>().ok();
+    let month = time::Month::try_from(two(0)?).ok()?;
+    let date = time::Date::from_calendar_date(year, month, two(2)?).ok()?;
+    let time = time::Time::from_hms(two(4)?, two(6)?, two(8)?).ok()?;
+    Some(OffsetDateTime::new_utc(date, time))
 }
 
 /// The serving certificate of this process. A new one takes effect with the next handshake; connections stay.
@@ -264,6 +401,7 @@ pub struct Serving(RwLock<Option<Signed>>);
 struct Signed {
     key: Arc<CertifiedKey>,
     by: String,
+    not_after: OffsetDateTime,
     renew_at: OffsetDateTime,
 }
 
@@ -274,51 +412,98 @@ impl Serving {
         material: &Material,
         names: &[String],
         now: OffsetDateTime,
+        lives: Lives,
     ) -> Result<bool, CertificateError> {
-        let current =
-            |signed: &Signed| signed.by == material.current.certificate && now < signed.renew_at;
-        if self
+        let authority = &material.current;
+        let current = |signed: &Signed| signed.by == authority.certificate && now < signed.renew_at;
+        if self.with(|signed| signed.is_some_and(current)) {
+            return Ok(false);
+        }
+        let (key, not_after) = authority.sign(names, now, lives.serving)?;
+        let two_thirds: Duration = lives.serving * 2 / 3;
+        self.set(Signed {
+            key: Arc::new(key),
+            by: authority.certificate.clone(),
+            not_after,
+            // Of one that ends with its authority nothing better can be made before there is another.
+            renew_at: (now + two_thirds).min(not_after),
+        });
+        Ok(true)
+    }
+
+    /// Serves a certificate that somebody else made: `tls.crt` (the whole chain) and `tls.key` of a Secret of type
+    /// `kubernetes.io/tls`. Whether there is a new one.
+    pub fn load(&self, data: &BTreeMap<String, ByteString>) -> Result<bool, CertificateError> {
+        let part = |name: &'static str| {
+            data.get(name)
+                .filter(|bytes| !bytes.0.is_empty())
+                .map(|bytes| bytes.0.as_slice())
+                .ok_or(CertificateError::Missing(name))
+        };
+        let (certificate, key) = (part("tls.crt")?, part("tls.key")?);
+        let by = String::from_utf8_lossy(certificate).into_owned();
+        if self.with(|signed| signed.is_some_and(|signed| signed.by == by)) {
+            return Ok(false);
+        }
+        let chain = CertificateDer::pem_slice_iter(certificate)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| CertificateError::Unreadable("tls.crt"))?;
+        let end = chain.first().and_then(|first| not_after(first));
+        let not_after = end.ok_or(CertificateError::Unreadable("tls.crt"))?;
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|_| CertificateError::Unreadable("tls.key"))?;
+        let provider = rustls::crypto::ring::default_provider();
+        let key = CertifiedKey::from_der(chain, key, &provider)?;
+        self.set(Signed {
+            key: Arc::new(key),
+            by,
+            not_after,
+            renew_at: not_after,
+        });
+        Ok(true)
+    }
+
+    fn with<T>(&self, f: impl FnOnce(Option<&Signed>) -> T) -> T {
+        f(self
             .0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-            .is_some_and(current)
-        {
-            return Ok(false);
-        }
-        let key = Arc::new(material.current.sign(names, now)?);
-        let signed = Signed {
-            key,
-            by: material.current.certificate.clone(),
-            renew_at: now + SERVING_LIFE * 2 / 3,
-        };
+            .as_ref())
+    }
+
+    fn set(&self, signed: Signed) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(signed);
-        Ok(true)
+    }
+
+    /// When the certificate that is served ends.
+    #[must_use]
+    pub fn not_after(&self) -> Option<OffsetDateTime> {
+        self.with(|signed| signed.map(|signed| signed.not_after))
     }
 
     /// Whether there is a certificate to serve.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
+        self.with(|signed| signed.is_some())
     }
 }
 
 impl ResolvesServerCert for Serving {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-            .map(|signed| signed.key.clone())
+        self.with(|signed| signed.map(|signed| signed.key.clone()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LIVES: Lives = Lives {
+        authority: Duration::days(365),
+        serving: Duration::days(30),
+    };
+
+    const LONG: Option<Duration> = Some(Duration::HOUR);
 
     fn day(n: i64) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap() + Duration::days(n)
@@ -333,13 +518,13 @@ mod tests {
 
     #[test]
     fn material_reads_back_as_it_was_written() {
-        let material = Material::generate(day(0)).unwrap();
+        let material = Material::generate(day(0), LIVES).unwrap();
         assert_eq!(Material::read(&material.write()).unwrap(), material);
     }
 
     #[test]
     fn damaged_material_is_told_from_good() {
-        let good = Material::generate(day(0)).unwrap().write();
+        let good = Material::generate(day(0), LIVES).unwrap().write();
         for name in CURRENT {
             for bytes in [&b""[..], b"nonsense", b"\xff"] {
                 let mut data = good.clone();
@@ -354,48 +539,143 @@ mod tests {
 
     #[test]
     fn a_successor_is_known_before_it_signs_and_the_old_one_stays_trusted() {
-        let first = Material::generate(day(0)).unwrap();
-        assert_eq!(first.step(day(200), true).unwrap(), Step::Keep);
-        let prepared = replaced(first.step(day(250), true).unwrap());
+        let first = Material::generate(day(0), LIVES).unwrap();
+        assert_eq!(first.step(day(200), LONG, LIVES).unwrap(), Step::Keep);
+        let prepared = replaced(first.step(day(250), LONG, LIVES).unwrap());
         assert_eq!(prepared.current, first.current);
         assert_eq!(prepared.bundle().matches("BEGIN CERTIFICATE").count(), 2);
         assert_eq!(
-            prepared.step(day(251), false).unwrap(),
+            prepared.step(day(251), None, LIVES).unwrap(),
             Step::Keep,
             "not before the API server knows it"
         );
         assert_eq!(
-            prepared.step(day(250), true).unwrap(),
+            prepared
+                .step(day(251), Some(Duration::minutes(4)), LIVES)
+                .unwrap(),
             Step::Keep,
             "not before every API server had time to see it"
         );
-        let promoted = replaced(prepared.step(day(251), true).unwrap());
+        let promoted = replaced(
+            prepared
+                .step(day(251), Some(Duration::minutes(5)), LIVES)
+                .unwrap(),
+        );
         assert_eq!(promoted.current, prepared.next.unwrap());
         assert!(promoted.bundle().contains(&first.bundle()));
-        let done = replaced(promoted.step(day(366), true).unwrap());
+        let done = replaced(promoted.step(day(366), LONG, LIVES).unwrap());
         assert_eq!(done.bundle().matches("BEGIN CERTIFICATE").count(), 1);
     }
 
     #[test]
     fn an_authority_that_ran_out_unattended_is_replaced_at_once() {
-        let first = Material::generate(day(0)).unwrap();
-        let new = replaced(first.step(day(400), false).unwrap());
+        let first = Material::generate(day(0), LIVES).unwrap();
+        let new = replaced(first.step(day(400), None, LIVES).unwrap());
         assert_ne!(new.current, first.current);
     }
 
     #[test]
     fn a_serving_certificate_is_renewed_at_two_thirds_of_its_life_and_when_the_authority_changes() {
-        let material = Material::generate(day(0)).unwrap();
+        let material = Material::generate(day(0), LIVES).unwrap();
         let serving = Serving::default();
         let names = ["x.ns.svc".to_owned()];
         assert!(!serving.is_loaded());
-        assert!(serving.ensure(&material, &names, day(0)).unwrap());
-        assert!(!serving.ensure(&material, &names, day(19)).unwrap());
-        assert!(serving.ensure(&material, &names, day(20)).unwrap());
+        assert!(serving.ensure(&material, &names, day(0), LIVES).unwrap());
+        assert!(!serving.ensure(&material, &names, day(19), LIVES).unwrap());
+        assert!(serving.ensure(&material, &names, day(20), LIVES).unwrap());
         assert!(
             serving
-                .ensure(&Material::generate(day(1)).unwrap(), &names, day(20))
+                .ensure(
+                    &Material::generate(day(1), LIVES).unwrap(),
+                    &names,
+                    day(20),
+                    LIVES
+                )
                 .unwrap()
         );
+    }
+
+    #[test]
+    fn parts_of_different_authorities_are_damage() {
+        let good = Material::generate(day(0), LIVES).unwrap().write();
+        let other = Material::generate(day(1), LIVES).unwrap().write();
+        for name in CURRENT {
+            let mut data = good.clone();
+            data.insert(name.into(), other[name].clone());
+            assert!(
+                matches!(Material::read(&data), Err(CertificateError::Mismatch(..))),
+                "{name}"
+            );
+        }
+        // A certificate that is none of an authority, with the right key.
+        let key = std::str::from_utf8(&good["ca.key"].0).unwrap();
+        let key = KeyPair::from_pem(key).unwrap();
+        let leaf = CertificateParams::new(["x".to_owned()]).unwrap();
+        let mut data = good;
+        let pem = leaf.self_signed(&key).unwrap().pem();
+        data.insert("ca.crt".into(), ByteString(pem.into_bytes()));
+        assert!(Material::read(&data).is_err());
+    }
+
+    fn verdict(serving: &Serving, bundle: &str, at: OffsetDateTime) -> Result<(), rustls::Error> {
+        let key = serving.with(|signed| signed.unwrap().key.clone());
+        verify(&key, "x.ns.svc", bundle, at)
+    }
+
+    #[test]
+    fn a_client_whose_clock_is_an_hour_off_trusts_what_is_served_at_any_time_of_its_life() {
+        let names = ["x.ns.svc".to_owned()];
+        let (mut material, serving) = (
+            Material::generate(day(0), LIVES).unwrap(),
+            Serving::default(),
+        );
+        let hour = Duration::hours(1);
+        // Two years, looked at every day; what the API server has is always what was last published.
+        for n in 0..730 {
+            let now = day(n);
+            if let Step::Replace(next) = material.step(now, LONG, LIVES).unwrap() {
+                let before = material.bundle();
+                material = *next;
+                // A replica that has seen the step already, and an API server that has not, and the other way round.
+                let ahead = Serving::default();
+                ahead.ensure(&material, &names, now, LIVES).unwrap();
+                verdict(&ahead, &before, now).unwrap();
+                verdict(&serving, &material.bundle(), now).unwrap();
+            }
+            serving.ensure(&material, &names, now, LIVES).unwrap();
+            for at in [now - hour, now, now + hour] {
+                verdict(&serving, &material.bundle(), at)
+                    .unwrap_or_else(|error| panic!("{error} at {at}, the server's {now}"));
+            }
+        }
+        assert!(verdict(&serving, &material.bundle(), day(900)).is_err());
+    }
+
+    #[test]
+    fn a_certificate_of_somebody_else_is_served_with_its_end() {
+        let key = KeyPair::generate().unwrap();
+        for (year, end) in [(2031, 1_924_992_000), (2055, 2_682_374_400)] {
+            let mut params = CertificateParams::new(["x.ns.svc".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            let certificate = params.self_signed(&key).unwrap();
+            let data = BTreeMap::from(
+                [
+                    ("tls.crt", certificate.pem()),
+                    ("tls.key", key.serialize_pem()),
+                ]
+                .map(|(name, text)| (name.to_owned(), ByteString(text.into_bytes()))),
+            );
+            let serving = Serving::default();
+            assert!(serving.load(&data).unwrap());
+            assert!(!serving.load(&data).unwrap(), "the same is not new");
+            assert_eq!(serving.not_after().unwrap().unix_timestamp(), end);
+            for name in ["tls.crt", "tls.key"] {
+                let mut damaged = data.clone();
+                damaged.insert(name.into(), ByteString(b"nonsense".to_vec()));
+                assert!(Serving::default().load(&damaged).is_err(), "{name}");
+                damaged.remove(name);
+                assert!(Serving::default().load(&damaged).is_err(), "{name} removed");
+            }
+        }
     }
 }

@@ -5,15 +5,16 @@
 //! of compared.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use k8s_openapi::ByteString;
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 use tower::ServiceExt as _;
 
+use super::metrics::Metrics;
 use super::server::{Admission, router};
 use super::view::View;
 
@@ -44,10 +45,8 @@ fn admission() -> Arc<Admission> {
     ] {
         view.policy(name, serde_json::from_value(spec).unwrap());
     }
-    Arc::new(Admission {
-        view: RwLock::new(view),
-        namespace_added: Notify::new(),
-    })
+    let metrics = Metrics::new(&mut Registry::default());
+    Arc::new(Admission::new(view, metrics))
 }
 
 async fn post(path: &str, body: Vec<u8>) -> Value {

@@ -2,11 +2,14 @@
 //! SeccompPolicies that do not mean what they seem to.
 //!
 //! Decisions are pure functions of a review and of what the watches have told (`mutate`, `validate`, `view`); `review` reads and
-//! writes AdmissionReviews; `server` speaks TLS and HTTP; `certificate` makes certificates. No decision calls the API server.
+//! writes AdmissionReviews; `server` has the routes, `connections` speaks TLS and HTTP; `certificate` makes certificates; `metrics`
+//! counts. No decision calls the API server.
 
 pub mod certificate;
+pub mod connections;
 #[cfg(test)]
 mod golden;
+pub mod metrics;
 pub mod mutate;
 pub mod pod;
 pub mod review;

@@ -196,10 +196,11 @@ impl Answer {
             response: Response {
                 uid,
                 allowed: self.denied.is_none(),
-                status: self
-                    .denied
-                    .as_deref()
-                    .map(|message| Status::of(403, "Forbidden", message)),
+                status: self.denied.as_deref().map(|message| Status {
+                    code: 403,
+                    reason: "Forbidden",
+                    message,
+                }),
                 patch_type: patch.is_some().then_some("JSONPatch"),
                 patch,
                 warnings,
@@ -208,33 +209,26 @@ impl Answer {
     }
 }
 
-/// An error as Kubernetes' API says it.
+/// Why something is refused, as Kubernetes' API says it.
 #[derive(Serialize)]
-#[serde(tag = "kind", rename_all = "camelCase")]
 struct Status<'a> {
-    api_version: &'static str,
-    #[serde(rename = "status")]
-    outcome: &'static str,
     code: u16,
     reason: &'a str,
     message: &'a str,
 }
 
-impl<'a> Status<'a> {
-    fn of(code: u16, reason: &'a str, message: &'a str) -> Self {
-        Self {
-            api_version: "v1",
-            outcome: "Failure",
-            code,
-            reason,
-            message,
-        }
-    }
-}
-
 /// The body of a response that is no answer: a `Status`, whose message the API server shows to whoever made the request.
 #[must_use]
 pub fn failure(code: u16, message: &str) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Failure<'a> {
+        api_version: &'static str,
+        kind: &'static str,
+        status: &'static str,
+        #[serde(flatten)]
+        cause: Status<'a>,
+    }
     let reason = match code {
         404 => "NotFound",
         405 => "MethodNotAllowed",
@@ -244,7 +238,16 @@ pub fn failure(code: u16, message: &str) -> Vec<u8> {
         500 => "InternalError",
         _ => "BadRequest",
     };
-    json(&Status::of(code, reason, message))
+    json(&Failure {
+        api_version: "v1",
+        kind: "Status",
+        status: "Failure",
+        cause: Status {
+            code,
+            reason,
+            message,
+        },
+    })
 }
 
 /// What is written here has string keys and plain values, so that writing it cannot fail; an empty body would be the answer.

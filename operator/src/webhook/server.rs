@@ -1,49 +1,40 @@
-//! The webhook server: TLS, HTTP, and the two routes `/mutate` and `/validate`.
+//! The webhook's routes, `/mutate` and `/validate`: from a request to a response, without a socket.
 //!
-//! A handler is one synchronous function of the body and the view: no lock is held across an await, nothing is asked of the API
-//! server. Everything from outside is bounded: the time for a handshake and for a request's head, the body, the connections.
+//! A decision is one synchronous function of the body and the view: no lock is held across an await, nothing is asked of the API
+//! server. Bodies are bounded, and so is what they may cost together.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
+use axum::body::{Body, Bytes, HttpBody as _};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::post;
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
-use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+use futures::StreamExt as _;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
-use super::certificate::Serving;
+use super::metrics::{Metrics, Refusal, Verdict, Webhook};
 use super::mutate::{self, Pod};
 use super::review::{self, Answer, ReviewError};
 use super::validate;
 use super::view::View;
-use crate::logging::chain;
 
 /// The largest review: an object of etcd's limit (1.5 MiB), twice (old and new), with room for the rest.
 const LARGEST_BODY: usize = 4 << 20;
+/// Larger ones count as large. Reviews of pods have some kilobytes, of profiles some dozens.
+const LARGE_BODY: usize = 64 << 10;
+/// So many large bodies are taken at once; others wait for their turn, at most [`LONGEST_REQUEST`].
+const LARGE_AT_ONCE: usize = 8;
+/// So many documents are validated at once, a large one alone: to understand a document takes many times its size.
+const VALIDATIONS_AT_ONCE: u32 = 2;
 /// How long a request may take from its head to its answer; the answer itself takes a moment.
 const LONGEST_REQUEST: Duration = Duration::from_secs(10);
-/// How long a client may take for the TLS handshake and for the head of a request.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How many connections are served at once; API servers keep a few alive each.
-const MOST_CONNECTIONS: usize = 2048;
-/// How many reviews one connection carries at once.
-const MOST_STREAMS: u32 = 100;
-/// How long open requests may take after a stop was asked for.
-const LAST_ORDERS: Duration = Duration::from_secs(10);
 /// A pod can reach admission before its new namespace reaches this process' watch; so long we wait for it.
 const NAMESPACE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -54,188 +45,329 @@ pub struct Admission {
     pub view: RwLock<View>,
     /// Told when a namespace was added to the view.
     pub namespace_added: Notify,
+    /// What the handlers count.
+    pub metrics: Metrics,
+    large: Semaphore,
+    validations: Semaphore,
 }
 
-/// The routes, without a socket.
+impl Admission {
+    /// Answers from this view, which the watches feed from now on.
+    #[must_use]
+    pub fn new(view: View, metrics: Metrics) -> Self {
+        Self {
+            view: RwLock::new(view),
+            namespace_added: Notify::new(),
+            metrics,
+            large: Semaphore::new(LARGE_AT_ONCE),
+            validations: Semaphore::new(VALIDATIONS_AT_ONCE as usize),
+        }
+    }
+
+    fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The routes.
 pub fn router(admission: Arc<Admission>) -> Router {
     Router::new()
         .route("/mutate", post(mutate))
         .route("/validate", post(validate))
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(middleware::from_fn(in_time))
+        .method_not_allowed_fallback(async || {
+            refuse(
+                Refusal::Route,
+                StatusCode::METHOD_NOT_ALLOWED,
+                "reviews are sent by POST",
+            )
+        })
+        .fallback(async || {
+            refuse(
+                Refusal::Route,
+                StatusCode::NOT_FOUND,
+                "there are /mutate and /validate here",
+            )
+        })
+        .layer(middleware::from_fn_with_state(admission.clone(), in_time))
         .with_state(admission)
 }
 
 /// A client that sends its body a byte at a time does not keep its place for ever.
-async fn in_time(request: Request, next: Next) -> Response {
-    match timeout(LONGEST_REQUEST, next.run(request)).await {
+async fn in_time(
+    State(admission): State<Arc<Admission>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = match timeout(LONGEST_REQUEST, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response(),
+        Err(_) => refuse(
+            Refusal::TooSlow,
+            StatusCode::REQUEST_TIMEOUT,
+            "the request took too long",
+        ),
+    };
+    if let Some(reason) = response.extensions().get() {
+        admission.metrics.refused(*reason);
     }
+    response
 }
 
-async fn mutate(State(admission): State<Arc<Admission>>, body: Bytes) -> Response {
-    let request: review::Request<Pod> = match review::read(&body) {
+async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
+    let started = Instant::now();
+    let body = match take(&admission, request).await {
+        Ok(body) => body,
+        Err(refused) => return refused,
+    };
+    let request: review::Request<Pod> = match review::read(&body.bytes) {
         Ok(request) => request,
-        Err(error) => return refuse(&error),
+        Err(error) => return not_about_a_pod(&admission, &body.bytes, &error, started),
     };
-    let known = |admission: &Admission| {
-        admission
-            .view
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .knows_namespace(&request.namespace)
-    };
-    if !known(&admission) {
-        let seen = async {
-            loop {
-                let added = admission.namespace_added.notified();
-                if known(&admission) {
-                    return;
-                }
-                added.await;
-            }
-        };
-        if timeout(NAMESPACE_PATIENCE, seen).await.is_err() {
-            warn!(
-                namespace = request.namespace,
-                "a pod's namespace is not known yet; it is judged without its labels"
-            );
-        }
+    if !admission.view().knows_namespace(&request.namespace) {
+        await_namespace(&admission, &request.namespace).await;
     }
-    respond(&request.uid, || {
+    respond(&admission, Webhook::Mutate, &request.uid, started, || {
         let Some(pod) = request
             .object
             .as_ref()
-            .filter(|_| request.kind.kind == "Pod" && request.operation == "CREATE")
+            .filter(|_| is_new_pod(&request.kind, &request.operation))
         else {
-            return Answer::allow();
+            return (Answer::allow(), Verdict::NotANewPod);
         };
-        let view = admission
-            .view
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let view = admission.view();
         let decision = mutate::decide(pod, &request.namespace, &view);
         debug!(namespace = request.namespace, pod = request.name, reason = ?decision.reason, "a pod was reviewed");
-        Answer {
+        let verdict = Verdict::Pod(decision.reason);
+        let answer = Answer {
             patch: decision.patch,
             warnings: decision.warnings,
             denied: None,
-        }
+        };
+        (answer, verdict)
     })
 }
 
-async fn validate(State(admission): State<Arc<Admission>>, body: Bytes) -> Response {
-    match review::read(&body) {
-        Ok(request) => respond(&request.uid, || {
-            // Reading a large profile takes a while: the view is asked for a moment only, so that pods need not wait.
-            let view = || {
-                admission
-                    .view
-                    .read()
-                    .unwrap_or_else(PoisonError::into_inner)
-            };
-            let library = view().library();
-            validate::answer(&request, &library, |name| view().concern_by_name(name))
-        }),
-        Err(error) => refuse(&error),
+fn is_new_pod(kind: &review::Kind, operation: &str) -> bool {
+    kind.kind == "Pod" && kind.group.is_empty() && operation == "CREATE"
+}
+
+/// A review that cannot be read as one of a pod: one of something else is let through; of a pod that is none, the API server may
+/// do what `failurePolicy` says.
+fn not_about_a_pod(
+    admission: &Admission,
+    body: &[u8],
+    error: &ReviewError,
+    started: Instant,
+) -> Response {
+    match review::read_around(body) {
+        Ok(request) if !is_new_pod(&request.kind, &request.operation) => {
+            respond(admission, Webhook::Mutate, &request.uid, started, || {
+                (Answer::allow(), Verdict::NotANewPod)
+            })
+        }
+        _ => unreadable(error),
     }
 }
 
-/// A panic in a decision must cost one answer, not the connection and all reviews on it.
-fn respond(uid: &str, decide: impl FnOnce() -> Answer) -> Response {
-    match catch_unwind(AssertUnwindSafe(decide)) {
-        Ok(answer) => (
-            [(header::CONTENT_TYPE, "application/json")],
-            Body::from(answer.write(uid)),
+async fn await_namespace(admission: &Admission, namespace: &str) {
+    let seen = async {
+        loop {
+            let added = admission.namespace_added.notified();
+            if admission.view().knows_namespace(namespace) {
+                return;
+            }
+            added.await;
+        }
+    };
+    if timeout(NAMESPACE_PATIENCE, seen).await.is_err() {
+        warn!(
+            namespace,
+            "a pod's namespace is not known yet; it is judged without its labels"
+        );
+    }
+}
+
+async fn validate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
+    let started = Instant::now();
+    let body = match take(&admission, request).await {
+        Ok(body) => body,
+        Err(refused) => return refused,
+    };
+    let places = if body.place.is_some() {
+        VALIDATIONS_AT_ONCE
+    } else {
+        1
+    };
+    let _places = admission.validations.acquire_many(places).await.ok();
+    // It takes a while even for a small document that stands on others; reviews of pods must not wait behind it.
+    let (judging, bytes) = (admission.clone(), body.bytes.clone());
+    tokio::task::spawn_blocking(move || judge(&judging, &bytes, started))
+        .await
+        .unwrap_or_else(|_| failed())
+}
+
+fn judge(admission: &Admission, body: &[u8], started: Instant) -> Response {
+    match review::read(body) {
+        Ok(request) => respond(admission, Webhook::Validate, &request.uid, started, || {
+            // The view is asked for a moment only, so that pods need not wait for a profile to be read.
+            let library = admission.view().library();
+            let concern = |name: &str| admission.view().concern_by_name(name);
+            let answer = validate::answer(&request, &library, concern);
+            let verdict = match (&answer.denied, answer.warnings.is_empty()) {
+                (Some(_), _) => Verdict::Invalid,
+                (None, true) => Verdict::Valid,
+                (None, false) => Verdict::Warned,
+            };
+            (answer, verdict)
+        }),
+        Err(error) => unreadable(&error),
+    }
+}
+
+/// A whole body, and for a large one its place among those that are taken at once.
+struct Taken<'a> {
+    bytes: Bytes,
+    place: Option<SemaphorePermit<'a>>,
+}
+
+async fn take(admission: &Admission, request: Request) -> Result<Taken<'_>, Response> {
+    if !is_json(request.headers()) {
+        return Err(refuse(
+            Refusal::ContentType,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "reviews are sent as application/json",
+        ));
+    }
+    let body = request.into_body();
+    let too_large = || {
+        refuse(
+            Refusal::TooLarge,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &format!("the body has more than {LARGEST_BODY} bytes"),
         )
-            .into_response(),
+    };
+    let expected = body.size_hint().exact();
+    if expected.is_some_and(|bytes| bytes > LARGEST_BODY as u64) {
+        return Err(too_large());
+    }
+    let mut place = None;
+    // Whoever does not say how much will come is taken for somebody who brings much.
+    if expected.is_none_or(|bytes| bytes > LARGE_BODY as u64) {
+        place = admission.large.acquire().await.ok();
+    }
+    let cut_off = |_| {
+        refuse(
+            Refusal::CutOff,
+            StatusCode::BAD_REQUEST,
+            "the body did not come whole",
+        )
+    };
+    let mut chunks = body.into_data_stream();
+    let first = chunks.next().await.transpose().map_err(cut_off)?;
+    let first = first.unwrap_or_default();
+    let Some(second) = chunks.next().await else {
+        // Nearly always: then the bytes stay where they came to.
+        return Ok(Taken {
+            bytes: first,
+            place,
+        });
+    };
+    let mut whole = Vec::with_capacity(first.len() * 2);
+    whole.extend_from_slice(&first);
+    let mut next = Some(second);
+    while let Some(chunk) = next {
+        let chunk = chunk.map_err(cut_off)?;
+        if whole.len() + chunk.len() > LARGEST_BODY {
+            return Err(too_large());
+        }
+        whole.extend_from_slice(&chunk);
+        next = chunks.next().await;
+    }
+    Ok(Taken {
+        bytes: whole.into(),
+        place,
+    })
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE);
+    let essence = value.and_then(|value| value.as_bytes().split(|byte| *byte == b';').next());
+    essence.is_some_and(|essence| {
+        essence
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"application/json")
+    })
+}
+
+/// A panic in a decision must cost one answer, not the connection.
+fn respond(
+    admission: &Admission,
+    webhook: Webhook,
+    uid: &str,
+    started: Instant,
+    decide: impl FnOnce() -> (Answer, Verdict),
+) -> Response {
+    let decided = catch_unwind(AssertUnwindSafe(|| {
+        let (answer, verdict) = decide();
+        (answer.write(uid), verdict)
+    }));
+    let (response, verdict) = match decided {
+        Ok((body, verdict)) => (json(StatusCode::OK, body), verdict),
         Err(_) => {
             error!(
                 uid,
                 "the decision on a review failed; the API server does what failurePolicy says"
             );
-            (StatusCode::INTERNAL_SERVER_ERROR, "the decision failed").into_response()
+            (failed(), Verdict::Failed)
         }
-    }
+    };
+    admission
+        .metrics
+        .reviewed(webhook, verdict, started.elapsed());
+    response
 }
 
-fn refuse(error: &ReviewError) -> Response {
-    (StatusCode::BAD_REQUEST, error.to_string()).into_response()
+fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
 }
 
-/// Serves the routes on `listener` until `stop`; then lets open requests finish.
-pub async fn serve(
-    listener: TcpListener,
-    serving: Arc<Serving>,
-    router: Router,
-    stop: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_cert_resolver(serving);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let graceful = GracefulShutdown::new();
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        let (accepted, place) = tokio::select! {
-            accepted = async {
-                let place = places.clone().acquire_owned().await;
-                (listener.accept().await, place)
-            } => accepted,
-            () = &mut stop => break,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of descriptors, most likely; waiting is all that helps.
-                warn!(error = chain(&error), "a connection could not be accepted");
-                sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
-        tokio::spawn(async move {
-            let _place = place;
-            // Port scanners, load balancers' probes and clients that do not trust us yet end here, in silence.
-            let Ok(Ok(stream)) = timeout(PATIENCE, acceptor.accept(stream)).await else {
-                return;
-            };
-            // By what the handshake agreed on, not by the first bytes: waiting for those would have no time limit.
-            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            let (io, service) = (TokioIo::new(stream), TowerToHyperService::new(router));
-            let ended = if http2 {
-                let mut builder = http2::Builder::new(TokioExecutor::new());
-                builder
-                    .timer(TokioTimer::new())
-                    .keep_alive_interval(Duration::from_secs(30))
-                    .max_concurrent_streams(MOST_STREAMS);
-                watcher.watch(builder.serve_connection(io, service)).await
-            } else {
-                let mut builder = http1::Builder::new();
-                builder
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(PATIENCE);
-                watcher.watch(builder.serve_connection(io, service)).await
-            };
-            if let Err(error) = ended {
-                debug!(error = chain(&error), "a connection ended early");
-            }
-        });
-    }
-    drop(listener);
-    if timeout(LAST_ORDERS, graceful.shutdown()).await.is_err() {
-        warn!("some connections were still open at the end");
-    }
-    Ok(())
+/// No answer. The sentence reaches whoever made the request to the API server; the reason is counted.
+fn refuse(reason: Refusal, status: StatusCode, sentence: &str) -> Response {
+    let mut response = failure(status, sentence);
+    response.extensions_mut().insert(reason);
+    response
+}
+
+fn unreadable(error: &ReviewError) -> Response {
+    refuse(
+        Refusal::Unreadable,
+        StatusCode::BAD_REQUEST,
+        &error.to_string(),
+    )
+}
+
+fn failed() -> Response {
+    failure(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the decision failed; the controller's log says more",
+    )
+}
+
+fn failure(status: StatusCode, sentence: &str) -> Response {
+    let message = format!("seccomp-operator: {sentence}");
+    json(status, review::failure(status.as_u16(), &message))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use axum::http;
+    use prometheus_client::registry::Registry;
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
     use tower::ServiceExt as _;
@@ -247,10 +379,7 @@ mod tests {
             "default",
             serde_json::from_value(json!({"profile": {"type": "RuntimeDefault"}})).unwrap(),
         );
-        Arc::new(Admission {
-            view: RwLock::new(view),
-            namespace_added: Notify::new(),
-        })
+        Arc::new(Admission::new(view, Metrics::new(&mut Registry::default())))
     }
 
     fn pod_review(namespace: &str) -> Value {
@@ -299,7 +428,7 @@ mod tests {
         let admission = admission();
         let later = admission.clone();
         tokio::spawn(async move {
-            sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
             let labels = BTreeMap::from([(
                 "seccomp-operator.io/inject".to_owned(),
                 "disabled".to_owned(),
@@ -318,7 +447,13 @@ mod tests {
     async fn a_bad_body_is_refused_with_a_reason() {
         let (status, answer) = post(admission(), "/mutate", "hello").await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
-        assert!(answer.as_str().unwrap().contains("not an AdmissionReview"));
+        assert_eq!(answer["kind"], "Status");
+        assert!(
+            answer["message"]
+                .as_str()
+                .unwrap()
+                .contains("not an AdmissionReview")
+        );
     }
 
     #[tokio::test]
