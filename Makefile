@@ -11,7 +11,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/seccomp-operator
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PROVIDER
 
-.PHONY: help demo demo-down test check unit chart e2e bench bench-engine generate deny
+.PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-webhook generate deny
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -45,11 +45,16 @@ e2e:
 	e2e/test
 
 # How fast it is, beside the budgets; docs/performance.md has figures and says what they mean.
-bench: bench-engine
+bench: bench-engine bench-webhook
 
 bench-engine:
 	e2e/prerequisites check
 	cargo bench $(CARGO_SELECTION) --bench engine
+
+# How fast admission answers, beside a server that does not look at what it is sent.
+bench-webhook:
+	e2e/prerequisites check
+	cargo bench $(CARGO_SELECTION) --bench webhook
 
 # The custom resource definitions, from the types; in two places, since Helm reads no file outside a chart.
 generate:
