@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod mutate;
 pub mod pod;
 pub mod review;
+mod selection;
 pub mod server;
 pub mod validate;
 pub mod view;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::pod::SeccompProfile;
+use super::selection::Selection;
 use crate::api::{ImagePattern, ProfileName, ProfileType, SeccompPolicySpec};
 use crate::kubernetes::Listing;
 use crate::profile::{Defined, Library};
@@ -44,6 +45,7 @@ pub struct View {
     excluded: BTreeSet<String>,
     /// In the order in which they are asked: highest priority first, then by name.
     policies: Vec<Policy>,
+    selection: Selection,
     namespaces: HashMap<String, BTreeMap<String, String>>,
     /// Whether all nodes have each profile.
     profiles: BTreeMap<String, bool>,
@@ -84,8 +86,14 @@ impl View {
     /// An object is gone.
     pub fn gone(&mut self, kind: Kind, name: &str) {
         match kind {
-            Kind::Policy => self.policies.retain(|policy| policy.name != name),
-            Kind::Namespace => drop(self.namespaces.remove(name)),
+            Kind::Policy => {
+                self.policies.retain(|policy| policy.name != name);
+                self.selection.forget_all();
+            }
+            Kind::Namespace => {
+                self.namespaces.remove(name);
+                self.selection.forget(name);
+            }
             Kind::Profile => {
                 self.profiles.remove(name);
                 Arc::make_mut(&mut self.library).remove(name);
@@ -121,6 +129,7 @@ impl View {
     pub fn namespace(&mut self, name: &str, mut labels: BTreeMap<String, String>) {
         self.listings[Kind::Namespace as usize].saw(name);
         labels.insert(NAME_LABEL.into(), name.into());
+        self.selection.forget(name);
         self.namespaces.insert(name.to_owned(), labels);
     }
 
@@ -165,24 +174,31 @@ impl View {
     /// The policies that select a pod by its namespace and labels, in the order of their precedence.
     pub fn policies_for<'a>(
         &'a self,
-        namespace: &'a str,
+        namespace: &str,
         labels: &'a BTreeMap<String, String>,
     ) -> impl Iterator<Item = &'a Policy> + 'a {
-        let only_name = BTreeMap::from([(NAME_LABEL.to_owned(), namespace.to_owned())]);
-        let selects = move |policy: &&Policy| {
-            let of = self.namespaces.get(namespace).unwrap_or(&only_name);
-            policy
-                .spec
-                .namespace_selector
-                .as_ref()
-                .is_none_or(|selector| selector.matches(of))
-                && policy
-                    .spec
-                    .pod_selector
-                    .as_ref()
-                    .is_none_or(|selector| selector.matches(labels))
+        let selected = match self.namespaces.get(namespace) {
+            Some(known) => self.selection.of(namespace, || self.selecting(known)),
+            None => self.selecting(&BTreeMap::from([(
+                NAME_LABEL.to_owned(),
+                namespace.to_owned(),
+            )])),
         };
-        self.policies.iter().filter(selects)
+        let policies = (0..selected.len()).filter_map(move |n| self.policies.get(selected[n]));
+        policies.filter(|policy| {
+            let selector = policy.spec.pod_selector.as_ref();
+            selector.is_none_or(|selector| selector.matches(labels))
+        })
+    }
+
+    /// The positions of the policies that select a namespace with these labels.
+    fn selecting(&self, labels: &BTreeMap<String, String>) -> Arc<[usize]> {
+        let all = self.policies.iter().enumerate();
+        let selecting = all.filter(|(_, policy)| {
+            let selector = policy.spec.namespace_selector.as_ref();
+            selector.is_none_or(|selector| selector.matches(labels))
+        });
+        selecting.map(|(position, _)| position).collect()
     }
 
     fn profile_of(&self, spec: &SeccompPolicySpec) -> SeccompProfile {
@@ -226,5 +242,42 @@ impl View {
                 "there is no SeccompProfile {name:?}; a pod that uses it cannot start until there is (CreateContainerError)"
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_policies_of_a_namespace_are_those_of_its_labels_and_of_the_policies_as_they_are_now() {
+        let mut view = View::new("profiles", []);
+        let spec = |team: &str| {
+            let selector = json!({"matchLabels": {"team": team}});
+            let spec =
+                json!({"namespaceSelector": selector, "profile": {"type": "RuntimeDefault"}});
+            serde_json::from_value::<SeccompPolicySpec>(spec).unwrap()
+        };
+        let team = |name: &str| BTreeMap::from([("team".to_owned(), name.to_owned())]);
+        let none = BTreeMap::new();
+        let asked = |view: &View| -> Vec<String> {
+            let policies = view.policies_for("shop", &none);
+            policies.map(|policy| policy.name.clone()).collect()
+        };
+        view.policy("web", spec("web"));
+        assert!(asked(&view).is_empty(), "the namespace is not known yet");
+        view.namespace("shop", team("web"));
+        assert_eq!(asked(&view), ["web"]);
+        view.policy("all", SeccompPolicySpec::default());
+        assert_eq!(asked(&view), ["all", "web"]);
+        view.namespace("shop", team("db"));
+        assert_eq!(asked(&view), ["all"]);
+        view.policy("web", spec("db"));
+        assert_eq!(asked(&view), ["all", "web"]);
+        view.gone(Kind::Policy, "all");
+        assert_eq!(asked(&view), ["web"]);
+        view.gone(Kind::Namespace, "shop");
+        assert!(asked(&view).is_empty());
     }
 }
