@@ -1266,6 +1266,69 @@ fn each_account_gets_its_own_roles_and_only_pods_mount_its_token() -> Result<()>
 // ---- webhooks -----------------------------------------------------------------------------------------------------
 
 #[test]
+fn with_cert_manager_the_operator_only_reads_what_cert_manager_makes() -> Result<()> {
+    let own = json!({"name": "corp", "kind": "ClusterIssuer"});
+    for (issuer, expected) in [
+        (
+            json!({}),
+            json!({"name": "rel-seccomp-operator-webhook", "kind": "Issuer"}),
+        ),
+        (own.clone(), own),
+    ] {
+        let values = json!({"webhook": {"certManager": {"enabled": true, "issuerRef": issuer}}});
+        let objects = render(CURRENT, &values)?;
+        assert_eq!(
+            all(&objects, "Issuer").count(),
+            usize::from(expected["kind"] == "Issuer")
+        );
+        let certificate = only(&objects, "Certificate")?;
+        assert_eq!(certificate["spec"]["issuerRef"], expected);
+        let service = string(only(&objects, "Service")?, "/metadata/name")?;
+        let name = format!("{service}.{NAMESPACE}.svc");
+        assert_eq!(certificate["spec"]["dnsNames"][0], name.as_str());
+        let injected = format!("{NAMESPACE}/{}", string(certificate, "/metadata/name")?);
+        for kind in [
+            "MutatingWebhookConfiguration",
+            "ValidatingWebhookConfiguration",
+        ] {
+            let annotations = &only(&objects, kind)?["metadata"]["annotations"];
+            assert_eq!(
+                annotations["cert-manager.io/inject-ca-from"],
+                injected.as_str()
+            );
+        }
+        let controller = only(&objects, "Deployment")?;
+        assert!(args(controller)?.contains(&"--external-certificates"));
+        let secret = arg(controller, "--webhook-secret")?;
+        assert_eq!(certificate["spec"]["secretName"], secret);
+        let granted = objects
+            .iter()
+            .filter(|object| kind(object).ends_with("Role"))
+            .map(rules)
+            .collect::<Result<Vec<_>>>()?;
+        let touching = |what: &str| {
+            let lines = granted.iter().flatten().filter(|line| line.contains(what));
+            lines.cloned().collect::<Vec<_>>()
+        };
+        for line in [touching("secrets"), touching("webhookconfigurations")].concat() {
+            for verb in ["create", "update", "patch", "delete"] {
+                assert!(!line.contains(verb), "{line}");
+            }
+        }
+        assert!(!touching("secrets").is_empty() && !touching("webhookconfigurations").is_empty());
+    }
+    let plain = render(CURRENT, &json!({}))?;
+    assert_eq!(
+        all(&plain, "Certificate").count() + all(&plain, "Issuer").count(),
+        0
+    );
+    for issuer in [json!({"kind": "Issuer"}), json!({"name": ""})] {
+        refusal(&json!({"webhook": {"certManager": {"enabled": true, "issuerRef": issuer}}}))?;
+    }
+    Ok(())
+}
+
+#[test]
 fn no_release_states_a_ca_bundle() -> Result<()> {
     for version in [OLDEST, CURRENT] {
         for object in render(version, &json!({}))? {

@@ -43,10 +43,11 @@ with a letter, as a Service's name must.
 {{- end -}}
 
 {{/*
-The Secret with the webhooks' certificate authority. The controller makes and keeps it; it is not part of the release.
+The Secret with the webhooks' certificate authority. The controller makes and keeps it; it is not part of the release. With
+cert-manager, the Secret with the serving certificate, which cert-manager makes and keeps.
 */}}
 {{- define "seccomp-operator.webhook.secretName" -}}
-{{ include "seccomp-operator.fullname" . }}-webhook-ca
+{{ include "seccomp-operator.fullname" . }}-webhook-{{ .Values.webhook.certManager.enabled | ternary "tls" "ca" }}
 {{- end -}}
 
 {{/*

@@ -33,9 +33,7 @@ use crate::kubernetes::{Change, WriteError, bounded, watch};
 use crate::webhook::certificate::{Lives, Material, Step};
 
 /// How often the clock is asked whether something has grown old, and how soon a failed write is tried again.
-const EVERY: Duration = Duration::from_secs(10);
-/// And as often within the life of a serving certificate, should that be short.
-const WITHIN_A_LIFE: u32 = 20;
+const EVERY: Duration = Duration::from_secs(2);
 
 /// A webhook configuration of either kind: of its webhooks only the trust matters.
 #[derive(kube::Resource, Clone, Debug, Deserialize)]
@@ -105,13 +103,7 @@ pub async fn run(
         mutating.boxed(),
         validating.boxed()
     ]));
-    let lives = args.lives();
-    let life = Duration::try_from(lives.serving).unwrap_or(EVERY);
-    let mut ticks = interval(
-        EVERY
-            .min(life / WITHIN_A_LIFE)
-            .max(Duration::from_millis(100)),
-    );
+    let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let service = format!("{}.{}.svc", args.webhook_service, args.namespace);
     let mut keeper = Keeper {
@@ -119,12 +111,14 @@ pub async fn run(
         args,
         shared,
         names: vec![service.clone(), format!("{service}.cluster.local")],
-        lives,
+        lives: Lives::default(),
         secret: Known::default(),
         material: None,
         published: Published::default(),
         configurations: <[Configuration; 2]>::default(),
     };
+    // Told once, not every time that it is tried again.
+    let mut known_failure = None;
     loop {
         let event = tokio::select! {
             event = events.next() => event.context("a watch ended")?,
@@ -133,12 +127,18 @@ pub async fn run(
         };
         keeper.take(event);
         let leads = *role.borrow() == Role::Leads;
-        if let Err(error) = keeper.act(leads).await {
+        let failure = keeper
+            .act(leads)
+            .await
+            .err()
+            .map(|error| format!("{error:#}"));
+        if let Some(error) = failure.as_ref().filter(|_| failure != known_failure) {
             warn!(
-                error = format!("{error:#}"),
+                error,
                 "the webhooks' certificates could not be seen to; it will be tried again"
             );
         }
+        known_failure = failure;
     }
 }
 
@@ -224,7 +224,7 @@ impl Keeper<'_> {
                     Ok(secret) => (secret.metadata, secret.data.unwrap_or_default()),
                     Err(unreadable) => (unreadable.metadata, BTreeMap::new()),
                 };
-                if self.args.webhook_certificates_given {
+                if self.args.external_certificates {
                     self.load(&data);
                     return;
                 }
@@ -292,7 +292,7 @@ impl Keeper<'_> {
     }
 
     async fn act(&mut self, leads: bool) -> anyhow::Result<()> {
-        if self.args.webhook_certificates_given {
+        if self.args.external_certificates {
             self.note_trust_of_others();
             return Ok(());
         }

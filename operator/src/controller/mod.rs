@@ -33,7 +33,7 @@ use tracing::info;
 use crate::api::SeccompPolicySpec;
 use crate::kubernetes::leader::{self, Role};
 use crate::kubernetes::{Requests, client};
-use crate::webhook::certificate::{Lives, Serving};
+use crate::webhook::certificate::Serving;
 use crate::webhook::connections::{self, Drain, Limits};
 use crate::webhook::server::{self, Admission};
 use crate::webhook::view::View;
@@ -80,16 +80,10 @@ pub struct ControllerArgs {
         default_value = "seccomp-operator-webhook-ca"
     )]
     webhook_secret: String,
-    /// Take the webhooks' certificate from that Secret (tls.crt, tls.key), as somebody else, such as cert-manager, puts it there,
-    /// and leave the trust in it to them
-    #[arg(long, env = "WEBHOOK_CERTIFICATES_GIVEN")]
-    webhook_certificates_given: bool,
-    /// How long a certificate authority of the operator's own lives, in seconds; its successor is prepared after two thirds
-    #[arg(long, env = "WEBHOOK_AUTHORITY_LIFE", default_value_t = 365 * 24 * 3600, value_parser = clap::value_parser!(i64).range(10..))]
-    webhook_authority_life: i64,
-    /// How long a serving certificate of the operator's own lives, in seconds; it is renewed after two thirds
-    #[arg(long, env = "WEBHOOK_CERTIFICATE_LIFE", default_value_t = 30 * 24 * 3600, value_parser = clap::value_parser!(i64).range(3..))]
-    webhook_certificate_life: i64,
+    /// Serve the certificate that somebody else, such as cert-manager, puts into that Secret (tls.crt, tls.key), and leave the
+    /// trust in it to them
+    #[arg(long, env = "EXTERNAL_CERTIFICATES")]
+    external_certificates: bool,
     /// The MutatingWebhookConfiguration to keep supplied with the certificate authority
     #[arg(
         long,
@@ -141,15 +135,6 @@ pub struct ControllerArgs {
     /// Port for /livez, /readyz and /metrics
     #[arg(long, env = "HEALTH_PORT", default_value_t = 8081)]
     health_port: u16,
-}
-
-impl ControllerArgs {
-    fn lives(&self) -> Lives {
-        Lives {
-            authority: time::Duration::seconds(self.webhook_authority_life),
-            serving: time::Duration::seconds(self.webhook_certificate_life),
-        }
-    }
 }
 
 /// What the tasks of this process share.

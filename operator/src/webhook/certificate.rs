@@ -44,7 +44,7 @@ impl Default for Lives {
 const CLOCK_SKEW: Duration = Duration::minutes(90);
 /// How long a successor has to be known before it signs, so that every API server has seen it.
 const SETTLE: Duration = Duration::minutes(5);
-/// It need not be longer than this part of the authority's life.
+/// It need not be longer than this part of the life of either of the two.
 const SETTLE_PART: i32 = 12;
 
 /// Why certificate material is of no use.
@@ -113,6 +113,11 @@ impl Authority {
 
     fn life(&self) -> Duration {
         self.not_after - self.not_before
+    }
+
+    /// How long both have to be known before the other signs.
+    fn settle(&self, next: &Self) -> Duration {
+        SETTLE.min(self.life().min(next.life()) / SETTLE_PART)
     }
 
     fn params(not_before: OffsetDateTime, not_after: OffsetDateTime) -> CertificateParams {
@@ -298,9 +303,7 @@ impl Material {
                 next: Some(Authority::generate(now, lives.authority)?),
                 ..self.clone()
             }),
-            Some(next)
-                if published.is_some_and(|time| time >= SETTLE.min(next.life() / SETTLE_PART)) =>
-            {
+            Some(next) if published.is_some_and(|time| time >= self.current.settle(next)) => {
                 replace(Self {
                     current: next.clone(),
                     next: None,
