@@ -26,6 +26,7 @@ use anyhow::Context as _;
 use clap::Args;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
+use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::info;
@@ -184,6 +185,30 @@ impl Readiness {
     }
 }
 
+impl Shared {
+    fn new(index: Index, admission: Admission, registry: &mut Registry) -> Self {
+        Self {
+            started: Instant::now(),
+            index: Mutex::new(index),
+            admission: Arc::new(admission),
+            serving: Arc::new(Serving::default()),
+            changed: Notify::new(),
+            nodes_changed: Notify::new(),
+            ready: Readiness::default(),
+            metrics: Metrics::new(registry),
+        }
+    }
+
+    /// Around this index, of a process that has just started.
+    #[cfg(test)]
+    fn with(index: Index) -> Self {
+        let mut registry = crate::metrics::registry();
+        let metrics = webhook::metrics::Metrics::new(&mut registry);
+        let admission = Admission::new(View::new("profiles", []), metrics);
+        Self::new(index, admission, &mut registry)
+    }
+}
+
 /// Runs until it is told to stop, or until it can no longer do its work.
 pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let mut registry = crate::metrics::registry();
@@ -196,22 +221,12 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
         .cloned()
         .chain([args.namespace.clone()]);
     let webhook_metrics = webhook::metrics::Metrics::new(&mut registry);
-    let shared = Arc::new(Shared {
-        started: Instant::now(),
-        index: Mutex::new(Index::new(
-            &args.profiles_dir,
-            Duration::from_secs(args.agent_patience),
-        )),
-        admission: Arc::new(Admission::new(
-            View::new(&args.profiles_dir, excluded),
-            webhook_metrics.clone(),
-        )),
-        serving: Arc::new(Serving::default()),
-        changed: Notify::new(),
-        nodes_changed: Notify::new(),
-        ready: Readiness::default(),
-        metrics: Metrics::new(&mut registry),
-    });
+    let index = Index::new(&args.profiles_dir, Duration::from_secs(args.agent_patience));
+    let admission = Admission::new(
+        View::new(&args.profiles_dir, excluded),
+        webhook_metrics.clone(),
+    );
+    let shared = Arc::new(Shared::new(index, admission, &mut registry));
     let (elected, role) = watch::channel(Role::default());
     metrics::register_census(&mut registry, &shared, &role);
     let registry = Arc::new(registry);
@@ -289,25 +304,5 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
         ended = served => ended,
         ended = forever => ended,
         ended = until_stopped => ended,
-    }
-}
-
-#[cfg(test)]
-impl Shared {
-    /// Around this index, of a process that has just started.
-    fn with(index: Index) -> Self {
-        Self {
-            started: Instant::now(),
-            index: Mutex::new(index),
-            admission: Arc::new(Admission {
-                view: RwLock::new(View::new("profiles", [])),
-                namespace_added: Notify::new(),
-            }),
-            serving: Arc::new(Serving::default()),
-            changed: Notify::new(),
-            nodes_changed: Notify::new(),
-            ready: Readiness::default(),
-            metrics: Metrics::new(&mut crate::metrics::registry()),
-        }
     }
 }

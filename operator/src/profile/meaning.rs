@@ -116,12 +116,13 @@ impl Meaning {
 
     fn written(&self) -> Result<Profile, TooComplex> {
         let mut conditional = 0;
+        let mut effort = Effort::for_profile();
         let mut rules = BTreeMap::<Key, Vec<Syscall>>::new();
         for (call, decision) in &self.calls {
             // That a call is named tells runc that the profile knows it, also where the default is meant.
             let of_call = match decision.constant() {
                 Some(action) => vec![(Vec::new(), action)],
-                None => settled(decision, self.default)?,
+                None => settled(decision, self.default, &mut effort)?,
             };
             conditional += of_call
                 .iter()
@@ -176,7 +177,11 @@ impl Meaning {
 /// The rules of a decision, such that reading them and writing them again makes no others.
 ///
 /// The same arguments fall into parts in many ways where ranges and masks overlap, and the parts are what is written.
-fn settled(decision: &Decision, default: Action) -> Result<Vec<Clause>, TooComplex> {
+fn settled(
+    decision: &Decision,
+    default: Action,
+    effort: &mut Effort,
+) -> Result<Vec<Clause>, TooComplex> {
     const ROUNDS: usize = 8;
     let mut rules = decision.rules(default)?;
     for _ in 0..ROUNDS {
@@ -185,7 +190,7 @@ fn settled(decision: &Decision, default: Action) -> Result<Vec<Clause>, TooCompl
             clauses.add(conditions, true, *action);
         }
         // What is too complex to be read again is too complex to be written.
-        let (again, _) = clauses.decision(true, default)?;
+        let (again, _) = clauses.decision(true, default, effort)?;
         let again = again.rules(default)?;
         if again == rules {
             break;
