@@ -1,5 +1,6 @@
 //! The product on a real cluster: real kubelet, containerd, runc and kernel. One thread, any order.
 
+mod admission;
 mod engine;
 mod faults;
 mod lifecycle;
