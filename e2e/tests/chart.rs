@@ -1113,6 +1113,7 @@ const CONTROLLER_EVERYWHERE: &[&str] = &[
     "seccomp-operator.io/seccompprofiles: get list watch patch",
     "seccomp-operator.io/seccompprofiles/status: patch",
     "seccomp-operator.io/seccomppolicies: get list watch",
+    "seccomp-operator.io/seccomppolicies/status: patch",
     "seccomp-operator.io/seccompnodes: get list watch patch delete",
     "/nodes: get list watch",
     "/namespaces: list watch",

@@ -331,3 +331,85 @@ async fn profiles_and_policies_can_be_deleted_while_nobody_answers_for_them() ->
     .await?;
     cluster.delete("seccomppolicy", "e2e-gone").await
 }
+
+#[tokio::test]
+async fn a_policy_s_status_says_whether_its_profile_is_there_and_how_many_pods_it_changed() -> Tested
+{
+    let cluster = Cluster::with_operator().await?;
+    let namespace = cluster
+        .namespace("e2e-policy-status", &[("e2e", "policy-status")])
+        .await?;
+    cluster.delete("seccompprofile", "e2e-counted").await?;
+    cluster.delete("seccomppolicy", "e2e-counted").await?;
+    let spec = json!({
+        "priority": 40, "namespaceSelector": {"matchLabels": {"e2e": "policy-status"}},
+        "profile": {"type": "Localhost", "name": "e2e-counted"},
+    });
+    cluster.apply(&policy("e2e-counted", &spec)).await?;
+    let status = async |what: &str, test: &dyn Fn(&Value) -> bool| {
+        until(what, PATIENCE, || async {
+            let policy = cluster.get(&["seccomppolicy", "e2e-counted"]).await?;
+            let status = policy.data["status"].clone();
+            ensure!(test(&status), "{status}");
+            Ok(status)
+        })
+        .await
+    };
+    let ready = |status: &Value, holds: &str, reason: &str| {
+        let conditions = status["conditions"].as_array();
+        conditions.into_iter().flatten().any(|condition| {
+            condition["type"] == "Ready"
+                && condition["status"] == holds
+                && condition["reason"] == reason
+        })
+    };
+    status("the missing profile", &|status| {
+        ready(status, "False", "ProfileMissing")
+    })
+    .await?;
+    cluster.apply_profile("e2e-counted", NO_CHMOD).await?;
+    let name = ["wait", "--for=condition=Ready", "seccomppolicy/e2e-counted"];
+    kubectl(&[&name[..], &["--timeout=30s"]].concat(), "")
+        .await?
+        .ok()?;
+
+    // Pods that no node takes; a dry run is none. The second states its own.
+    let mut spec = images(&["nginx"]);
+    spec["nodeSelector"] = json!({"e2e": "nowhere"});
+    let bare = pod(&namespace, &json!({}), &json!({}), &spec);
+    spec["securityContext"] = json!({"seccompProfile": {"type": "RuntimeDefault"}});
+    let own = pod(&namespace, &json!({}), &json!({}), &spec);
+    for manifest in [&bare, &bare, &own] {
+        stored(manifest).await?;
+    }
+    for manifest in [&bare, &bare, &own] {
+        kubectl(&["create", "-f", "-"], manifest).await?.ok()?;
+    }
+    status("the pods that were counted", &|status| {
+        status["pods"] == json!({"matched": 3, "changed": 2})
+    })
+    .await?;
+
+    // An entry that nobody keeps goes.
+    let dead = json!([{"op": "add", "path": "/status/replicas/-",
+        "value": {"name": "dead", "matched": 100, "changed": 1, "updated": "2020-01-01T00:00:00Z"}}]);
+    let args = [
+        "patch",
+        "seccomppolicy",
+        "e2e-counted",
+        "--subresource=status",
+        "--type=json",
+        "--patch",
+    ];
+    kubectl(&[&args[..], &[&dead.to_string()]].concat(), "")
+        .await?
+        .ok()?;
+    let status = status("the dead replica to go", &|status| {
+        !status.to_string().contains("dead")
+    })
+    .await?;
+    assert_eq!(status["pods"], json!({"matched": 3, "changed": 2}));
+    cluster.delete("namespace", &namespace).await?;
+    cluster.delete("seccomppolicy", "e2e-counted").await?;
+    cluster.delete("seccompprofile", "e2e-counted").await
+}

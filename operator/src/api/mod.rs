@@ -3,15 +3,20 @@
 //! These are the types of the wire. They know how to turn themselves into something the profile engine
 //! understands, and nothing of watches, nodes or files.
 
+mod constraints;
 mod image;
 mod node;
 mod policy;
 mod profile;
 mod schema;
 
+pub use constraints::Constraints;
 pub use image::{Image, ImagePattern, ImagePatternError};
 pub use node::{NodeFailure, NodeInfo, NodeUse, SeccompNode, SeccompNodeReport, labels_digest};
-pub use policy::{Mode, PolicyProfile, ProfileType, SeccompPolicy, SeccompPolicySpec};
+pub use policy::{
+    Mode, PolicyPods, PolicyProfile, ProfileType, ReplicaPods, SeccompPolicy, SeccompPolicySpec,
+    SeccompPolicyStatus,
+};
 pub use profile::{
     ADOPT_ANNOTATION, Failure, IN_USE_FINALIZER, NodeCounts, ProfileName, SeccompProfile,
     SeccompProfileSpec, SeccompProfileStatus, StoredProfile, condition, define, selects,

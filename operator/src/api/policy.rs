@@ -1,10 +1,14 @@
 //! `SeccompPolicy`: which pods that state no seccomp profile get which.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ImagePattern, ProfileName, schema::Selector};
+use super::{
+    ImagePattern, ProfileName,
+    schema::{self, Selector},
+};
 use crate::profile::Problem;
 
 /// Gives a seccomp profile to pods that state none. Of the policies that select a pod, the one with the highest priority
@@ -15,6 +19,7 @@ use crate::profile::Problem;
     version = "v1alpha1",
     kind = "SeccompPolicy",
     plural = "seccomppolicies",
+    status = "SeccompPolicyStatus",
     shortname = "scpol",
     category = "security",
     derive = "PartialEq",
@@ -23,6 +28,21 @@ use crate::profile::Problem;
     printcolumn(name = "Type", type_ = "string", json_path = ".spec.profile.type"),
     printcolumn(name = "Profile", type_ = "string", json_path = ".spec.profile.name"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Matched",
+        type_ = "integer",
+        json_path = ".status.pods.matched"
+    ),
+    printcolumn(
+        name = "Changed",
+        type_ = "integer",
+        json_path = ".status.pods.changed"
+    ),
     printcolumn(
         name = "Age",
         type_ = "date",
@@ -91,6 +111,67 @@ pub enum Mode {
     Observe,
 }
 
+/// What is known of a policy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeccompPolicyStatus {
+    /// The generation of the spec that this is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub observed_generation: Option<i64>,
+    /// The pods of about the last hour, over all replicas of the controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PolicyPods>,
+    /// What each replica of the controller has counted; each writes its own entry, at most once a minute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 256),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub replicas: Vec<ReplicaPods>,
+    /// What keeps the policy, or a part of it, from having an effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 1024)))]
+    pub warnings: Vec<String>,
+    /// `Accepted` (the spec is valid) and `Ready` (pods that get the profile start).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Pods that a policy had to do with. A pod that was refused afterwards counts too; one of a dry run does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyPods {
+    /// New pods that it selected, and that no policy before it had decided about.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub matched: i64,
+    /// Those of them that it gave its profile; that it would have given it, if it only observes.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub changed: i64,
+}
+
+/// What one replica has counted in about the last hour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaPods {
+    /// The replica's pod.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// See `status.pods`.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub matched: i64,
+    /// See `status.pods`.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub changed: i64,
+    /// When the replica said so.
+    pub updated: Time,
+}
+
 /// With a better sentence than a type's name for a number that is too large.
 fn priority<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
     let number = serde_json::Number::deserialize(deserializer)?;
@@ -107,6 +188,13 @@ fn priority<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i32, D:
 }
 
 impl SeccompPolicySpec {
+    /// The SeccompProfile that pods get, if it is one.
+    #[must_use]
+    pub fn profile_name(&self) -> Option<&str> {
+        let name = self.profile.name.as_deref();
+        name.filter(|_| self.profile.type_ == ProfileType::Localhost)
+    }
+
     /// What the schema cannot say of a policy. All problems, each with its path, reason and remedy.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {

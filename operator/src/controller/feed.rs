@@ -23,10 +23,11 @@ use tracing::warn;
 
 use super::agents::{Agent, Away};
 use super::index::{self, Index, SeenProfile};
+use super::policies::index::{Policies, Seen as SeenPolicy};
 use super::{ControllerArgs, Shared};
 use crate::api::{
-    STARTUP_TAINT, SeccompNode, SeccompPolicy, SeccompProfile, SeccompProfileStatus, StoredProfile,
-    define,
+    STARTUP_TAINT, SeccompNode, SeccompPolicy, SeccompPolicyStatus, SeccompProfile,
+    SeccompProfileStatus, StoredProfile, define,
 };
 use crate::kubernetes::{Change, Watched, resource_version, watch, watch_as};
 use crate::profile::Defined;
@@ -233,9 +234,20 @@ fn take(event: Event, shared: &Shared) {
                 _ => None,
             };
             view_profile(&change, defined.clone(), &mut view());
+            shared.policies_changed.notify_one();
             take_profile(&change, defined, &mut index()).then_some(0)
         }
-        Event::Policy(change) => take_policy(change, &mut view()).then_some(1),
+        Event::Policy(change) => {
+            // Whoever takes both takes the view first.
+            let mut view = view();
+            let mut policies = shared
+                .policies
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let ended = take_policy(change, &mut view, &mut policies).then_some(1);
+            shared.policies_changed.notify_one();
+            ended
+        }
         Event::Report(change) => take_report(change, &mut index()).then_some(2),
         Event::Node(change) => take_node(&change, &mut index()).then_some(3),
         Event::Namespace(change) => {
@@ -295,15 +307,28 @@ fn view_profile(change: &Change<SeccompProfile>, defined: Option<Defined>, view:
     }
 }
 
-fn take_policy(change: Change<SeccompPolicy>, view: &mut View) -> bool {
+fn take_policy(change: Change<SeccompPolicy>, view: &mut View, policies: &mut Policies) -> bool {
     match change {
-        Change::ListBegins => view.list_begins(view::Kind::Policy),
+        Change::ListBegins => {
+            view.list_begins(view::Kind::Policy);
+            policies.list_begins();
+        }
         Change::ListEnds => {
             view.list_ends(view::Kind::Policy);
+            policies.list_ends();
             return true;
         }
         Change::Exists(Ok(policy)) => {
-            view.policy(&policy.metadata.name.unwrap_or_default(), policy.spec);
+            let metadata = policy.metadata;
+            let name = metadata.name.unwrap_or_default();
+            let seen = SeenPolicy {
+                generation: metadata.generation.unwrap_or_default(),
+                version: metadata.resource_version.unwrap_or_default(),
+                spec: Ok(policy.spec.clone()),
+                status: policy.status.unwrap_or_default(),
+            };
+            policies.exists(&name, seen);
+            view.policy(&name, policy.spec);
         }
         Change::Exists(Err(unreadable)) => {
             let name = unreadable.metadata.name.unwrap_or_default();
@@ -313,8 +338,22 @@ fn take_policy(change: Change<SeccompPolicy>, view: &mut View) -> bool {
                 "a SeccompPolicy cannot be read and selects nothing"
             );
             view.gone(view::Kind::Policy, &name);
+            let seen = SeenPolicy {
+                generation: unreadable.metadata.generation.unwrap_or_default(),
+                version: unreadable.metadata.resource_version.unwrap_or_default(),
+                spec: Err(format!(
+                    "spec: this version of the operator cannot read it: {}",
+                    unreadable.error
+                )),
+                status: SeccompPolicyStatus::default(),
+            };
+            policies.exists(&name, seen);
         }
-        Change::Deleted(policy) => view.gone(view::Kind::Policy, &name_of(&policy)),
+        Change::Deleted(policy) => {
+            let name = name_of(&policy);
+            view.gone(view::Kind::Policy, &name);
+            policies.gone(&name);
+        }
     }
     false
 }

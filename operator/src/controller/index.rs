@@ -847,7 +847,7 @@ impl Tally {
 }
 
 /// A condition whose date is that of its last flip.
-fn dated(
+pub(super) fn dated(
     type_: &str,
     holds: bool,
     reason: &str,

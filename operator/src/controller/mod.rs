@@ -13,6 +13,7 @@ pub mod finalizer;
 pub mod index;
 pub(crate) mod metrics;
 mod nodes;
+mod policies;
 pub mod release;
 mod status;
 mod taints;
@@ -41,6 +42,7 @@ use crate::webhook::view::View;
 use crate::{health, shutdown, webhook};
 use index::Index;
 use metrics::Metrics;
+use policies::index::Policies;
 
 /// Everything this process writes to the cluster, but for its Lease, carries this field manager.
 const MANAGER: &str = "seccomp-operator";
@@ -149,6 +151,9 @@ struct Shared {
     changed: Notify,
     /// Told the same, for those who look after nodes.
     nodes_changed: Notify,
+    policies: Mutex<Policies>,
+    /// Told when the status of a policy may have to change.
+    policies_changed: Notify,
     ready: Readiness,
     metrics: Metrics,
 }
@@ -166,11 +171,16 @@ struct Readiness {
 }
 
 impl Readiness {
+    /// Whether all there is has been listed.
+    fn has_listed(&self) -> bool {
+        self.feeds.iter().all(|fed| fed.load(Ordering::Relaxed))
+    }
+
     fn check(&self, serving: &Serving) -> Result<(), String> {
         let all = |flags: &[AtomicBool]| flags.iter().all(|flag| flag.load(Ordering::Relaxed));
         let reason = if self.stopping.load(Ordering::Relaxed) {
             "stopping"
-        } else if !all(&self.feeds) {
+        } else if !self.has_listed() {
             "the watches have not told all there is yet"
         } else if !serving.is_loaded() {
             "there is no certificate yet"
@@ -194,6 +204,8 @@ impl Shared {
             serving: Arc::new(Serving::default()),
             changed: Notify::new(),
             nodes_changed: Notify::new(),
+            policies: Mutex::default(),
+            policies_changed: Notify::new(),
             ready: Readiness::default(),
             metrics: Metrics::new(registry),
         }
@@ -282,6 +294,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
             ended = status::run(&client, &shared, role.clone()) => ended,
             ended = taints => ended,
             ended = nodes::run(&client, &shared, role.clone()) => ended,
+            ended = policies::run(&client, &args.identity, &shared, role.clone()) => ended,
             ended = certificates::run(&client, &args, &shared, role.clone()) => ended,
             ended = default_policy::run(&client, args.default_policy.as_ref(), &shared, role.clone()) => ended,
             ended = health::serve(args.health_port, readiness, registry) => ended,

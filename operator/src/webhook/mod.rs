@@ -6,6 +6,7 @@
 //! counts. No decision calls the API server.
 
 pub mod certificate;
+pub mod concerns;
 pub mod connections;
 #[cfg(test)]
 mod golden;
@@ -15,5 +16,6 @@ pub mod pod;
 pub mod review;
 mod selection;
 pub mod server;
+pub mod tally;
 pub mod validate;
 pub mod view;

@@ -99,6 +99,13 @@ pub struct Decision<'a> {
 }
 
 impl Decision<'_> {
+    /// Counts the pod for the policies that speak of it.
+    pub fn count(&self) {
+        for (policy, effect) in &self.policies {
+            policy.tally.count(*effect);
+        }
+    }
+
     fn leave(reason: Reason) -> Self {
         Self {
             patch: Vec::new(),

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
+use super::concerns;
 use super::metrics::{Metrics, Refusal, Verdict, Webhook};
 use super::mutate::{self, Pod};
 use super::review::{self, Answer, ReviewError};
@@ -135,6 +136,9 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
         };
         let view = admission.view();
         let decision = mutate::decide(pod, &request.namespace, &view);
+        if !request.dry_run {
+            decision.count();
+        }
         debug!(namespace = request.namespace, pod = request.name, reason = ?decision.reason, "a pod was reviewed");
         let verdict = Verdict::Pod(decision.reason);
         let answer = Answer {
@@ -210,8 +214,9 @@ fn judge(admission: &Admission, body: &[u8], started: Instant) -> Response {
         Ok(request) => respond(admission, Webhook::Validate, &request.uid, started, || {
             // The view is asked for a moment only, so that pods need not wait for a profile to be read.
             let library = admission.view().library();
-            let concern = |name: &str| admission.view().concern_by_name(name);
-            let answer = validate::answer(&request, &library, concern);
+            let answer = validate::answer(&request, &library, |name, spec| {
+                concerns::concerns(name, spec, &admission.view())
+            });
             let verdict = match (&answer.denied, answer.warnings.is_empty()) {
                 (Some(_), _) => Verdict::Invalid,
                 (None, true) => Verdict::Valid,

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::review::{Answer, Request};
-use crate::api::{ProfileName, ProfileType, SeccompPolicySpec, SeccompProfileSpec};
+use crate::api::{ProfileName, SeccompPolicySpec, SeccompProfileSpec};
 use crate::profile::{Library, Severity};
 
 /// The fields of an object of ours that validation reads.
@@ -42,12 +42,12 @@ const MOST_FINDINGS: usize = 10;
 /// Answers a request about a SeccompProfile or a SeccompPolicy. What cannot change what is in force (a deletion, a new label)
 /// is never refused, or an object that an older version let in could not even be deleted.
 ///
-/// `library` is what all profiles say; `concern` is a sentence if pods that use a SeccompProfile would not start.
+/// `library` is what all profiles say; `concerns` are the sentences about a valid policy among the others.
 #[must_use]
 pub fn answer(
     request: &Request<Object>,
     library: &Library,
-    concern: impl Fn(&str) -> Option<String>,
+    concerns: impl Fn(&str, &SeccompPolicySpec) -> Vec<String>,
 ) -> Answer {
     let Some(object) = &request.object else {
         return Answer::allow();
@@ -61,7 +61,7 @@ pub fn answer(
     }
     let (problems, warnings) = match request.kind.kind.as_str() {
         "SeccompProfile" => profile(&object.metadata.name, object.spec(), library),
-        "SeccompPolicy" => policy(object.spec(), concern),
+        "SeccompPolicy" => policy(&object.metadata.name, object.spec(), concerns),
         _ => return Answer::allow(),
     };
     let denied = (!problems.is_empty()).then(|| problems.join("; "));
@@ -132,18 +132,22 @@ fn broken(name: &str, before: &Library, after: &Library) -> Vec<String> {
     broken.take(MOST_BROKEN).collect()
 }
 
-fn policy(spec: &str, concern: impl Fn(&str) -> Option<String>) -> (Vec<String>, Vec<String>) {
+fn policy(
+    name: &str,
+    spec: &str,
+    concerns: impl Fn(&str, &SeccompPolicySpec) -> Vec<String>,
+) -> (Vec<String>, Vec<String>) {
     let spec = match serde_json::from_str::<SeccompPolicySpec>(spec) {
         Ok(spec) => spec,
         Err(error) => return (vec![unreadable(&error)], Vec::new()),
     };
     let problems: Vec<_> = spec.problems().iter().map(ToString::to_string).collect();
-    let name = spec
-        .profile
-        .name
-        .as_deref()
-        .filter(|_| problems.is_empty() && spec.profile.type_ == ProfileType::Localhost);
-    (problems, name.and_then(concern).into_iter().collect())
+    let warnings = if problems.is_empty() {
+        concerns(name, &spec)
+    } else {
+        Vec::new()
+    };
+    (problems, warnings)
 }
 
 /// Why a spec is not even of the right shape.
@@ -179,7 +183,7 @@ mod tests {
     }
 
     fn answered(request: &Request<Object>) -> Answer {
-        answer(request, &Library::default(), |_| None)
+        answer(request, &Library::default(), |_, _| Vec::new())
     }
 
     fn denied(kind: &str, object: &Value) -> Option<String> {
@@ -284,8 +288,8 @@ mod tests {
         let object = json!({"metadata": {"name": "x"}, "spec": {"profile": {"type": "Localhost", "name": "absent"}}});
         let view = View::new("profiles", []);
         let request = request("SeccompPolicy", &object, None);
-        let answer = answer(&request, &Library::default(), |name| {
-            view.concern_by_name(name)
+        let answer = answer(&request, &Library::default(), |name, spec| {
+            super::super::concerns::concerns(name, spec, &view)
         });
         assert_eq!(answer.denied, None);
         assert!(answer.warnings[0].contains("absent"));
@@ -320,7 +324,11 @@ mod tests {
 
     fn applied(name: &str, spec: &Value, library: &Library) -> Answer {
         let object = json!({"metadata": {"name": name}, "spec": spec});
-        answer(&request("SeccompProfile", &object, None), library, |_| None)
+        answer(
+            &request("SeccompProfile", &object, None),
+            library,
+            |_, _| Vec::new(),
+        )
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What admission knows of the cluster, all of it in memory, fed by the watches.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::pod::SeccompProfile;
 use super::selection::Selection;
-use crate::api::{ImagePattern, ProfileName, ProfileType, SeccompPolicySpec};
+use super::tally::{Counts, Tally};
+use crate::api::{Constraints, ImagePattern, ProfileName, ProfileType, SeccompPolicySpec};
 use crate::kubernetes::Listing;
 use crate::profile::{Defined, Library};
 
@@ -15,7 +17,7 @@ pub const OPT_OUT_LABEL: &str = "seccomp-operator.io/inject";
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// A policy with its name.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Policy {
     /// The object's name.
     pub name: String,
@@ -25,6 +27,21 @@ pub struct Policy {
     pub images: Vec<ImagePattern>,
     /// What it writes into a pod's `seccompProfile`.
     pub profile: SeccompProfile,
+    /// Its `namespaceSelector`, to be compared with others.
+    pub namespaces: Constraints,
+    /// Its `podSelector`, to be compared with others.
+    pub pods: Constraints,
+    /// The pods that it had to do with.
+    pub tally: Arc<Tally>,
+}
+
+impl Policy {
+    /// The order in which policies are asked: highest priority first, then by name.
+    #[must_use]
+    pub fn order(&self, other: &Self) -> Ordering {
+        let by_priority = other.spec.priority.cmp(&self.spec.priority);
+        by_priority.then_with(|| self.name.cmp(&other.name))
+    }
 }
 
 /// The kinds that a view is fed with.
@@ -104,24 +121,36 @@ impl View {
     /// A policy exists in this form. One whose spec is not valid selects nothing: admission refused it, or will when it changes.
     pub fn policy(&mut self, name: &str, spec: SeccompPolicySpec) {
         self.listings[Kind::Policy as usize].saw(name);
+        let before = self.find(name);
+        // A new status, most likely: there is one every minute or so.
+        if before.is_some_and(|before| before.spec == spec) {
+            return;
+        }
+        let tally = before.map(|before| before.tally.clone());
         self.gone(Kind::Policy, name);
         if spec.problems().is_empty() {
-            let images = spec
-                .images
-                .iter()
-                .flat_map(|image| ImagePattern::parse(image));
-            self.policies.push(Policy {
-                name: name.to_owned(),
-                images: images.collect(),
-                profile: self.profile_of(&spec),
-                spec,
-            });
-            self.policies.sort_by(|a, b| {
-                b.spec
-                    .priority
-                    .cmp(&a.spec.priority)
-                    .then_with(|| a.name.cmp(&b.name))
-            });
+            let mut policy = self.read(name, spec);
+            policy.tally = tally.unwrap_or_default();
+            self.policies.push(policy);
+            self.policies.sort_by(Policy::order);
+        }
+    }
+
+    /// A policy as this view would take it.
+    #[must_use]
+    pub fn read(&self, name: &str, spec: SeccompPolicySpec) -> Policy {
+        let images = spec
+            .images
+            .iter()
+            .flat_map(|image| ImagePattern::parse(image));
+        Policy {
+            name: name.to_owned(),
+            images: images.collect(),
+            profile: self.profile_of(&spec),
+            namespaces: Constraints::of(spec.namespace_selector.as_ref()),
+            pods: Constraints::of(spec.pod_selector.as_ref()),
+            tally: Arc::default(),
+            spec,
         }
     }
 
@@ -151,7 +180,39 @@ impl View {
     /// Whether there is a policy of this name that can be used.
     #[must_use]
     pub fn has_policy(&self, name: &str) -> bool {
-        self.policies.iter().any(|policy| policy.name == name)
+        self.find(name).is_some()
+    }
+
+    /// The policy of this name, if there is one that can be used.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Policy> {
+        self.policies.iter().find(|policy| policy.name == name)
+    }
+
+    /// All policies that can be used, in the order in which they are asked.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.iter()
+    }
+
+    /// What all policies have counted.
+    #[must_use]
+    pub fn tallies(&self) -> Vec<(String, Counts)> {
+        let tallies = self.policies.iter();
+        tallies
+            .map(|policy| (policy.name.clone(), policy.tally.counts()))
+            .collect()
+    }
+
+    /// All namespaces with their labels.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, String>)> {
+        let namespaces = self.namespaces.iter();
+        namespaces.map(|(name, labels)| (name.as_str(), labels))
+    }
+
+    /// Whether there is a SeccompProfile of this name, ready or not.
+    #[must_use]
+    pub fn has_profile(&self, name: &str) -> bool {
+        self.profiles.contains_key(name)
     }
 
     /// Whether the watch has told of this namespace yet.

@@ -1,0 +1,300 @@
+//! Writes the statuses of policies: each replica its own counts, the leader their sum and all else.
+//!
+//! `recent` knows what this replica counted and when to say so, `index` what a status should be.
+
+pub(super) mod index;
+mod recent;
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::warn;
+
+use super::Shared;
+use crate::api::{GROUP, SeccompPolicy};
+use crate::kubernetes::leader::Role;
+use crate::kubernetes::{WriteError, apply_status, bounded};
+use crate::logging::chain;
+use crate::webhook::tally::Counts;
+use index::Wanted;
+use recent::Recent;
+
+/// The leader's part of a status. Not the field manager of the default policy: before Kubernetes 1.22 a manager's spec and
+/// its status are one set of fields, and each apply would give up the other's.
+const STATUS_MANAGER: &str = "seccomp-operator-policy-status";
+/// How often the counts are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A change waits this long for others to join it.
+const GATHER: Duration = Duration::from_millis(300);
+/// How often the leader looks even if nothing seems to have changed: namespaces come, and entries become stale.
+const LEADER_LOOKS_EVERY: Duration = Duration::from_secs(30);
+/// The pause between two writes of one status, if only the counts differ.
+const COUNTS_PAUSE: Duration = Duration::from_mins(1);
+/// The pause after a write that failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// Runs for as long as the process lives.
+pub async fn run(
+    client: &Client,
+    identity: &str,
+    shared: &Shared,
+    role: watch::Receiver<Role>,
+) -> anyhow::Result<()> {
+    let api: Api<SeccompPolicy> = Api::all(client.clone());
+    tokio::select! {
+        ended = count(&api, identity, shared) => ended,
+        ended = lead(&api, shared, role) => ended,
+    }
+}
+
+/// Writes what this replica has counted.
+async fn count(api: &Api<SeccompPolicy>, identity: &str, shared: &Shared) -> anyhow::Result<()> {
+    let mut recent = Recent::new(std::time::Instant::now());
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let tallies = shared
+            .admission
+            .view
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .tallies();
+        recent.look(&tallies, std::time::Instant::now());
+        for (name, counts) in recent.due(std::time::Instant::now()) {
+            let written = match write_counts(api, &name, identity, counts).await {
+                Ok(()) => Some(counts),
+                // The policy is gone, or its definition is an older one without a status.
+                Err(error) if error.is_not_found() => None,
+                Err(error) => {
+                    let error = chain(&error);
+                    warn!(
+                        policy = name,
+                        error, "a policy's counts could not be written"
+                    );
+                    None
+                }
+            };
+            recent.tried(&name, written, std::time::Instant::now());
+        }
+    }
+}
+
+async fn write_counts(
+    api: &Api<SeccompPolicy>,
+    name: &str,
+    identity: &str,
+    counts: Counts,
+) -> Result<(), WriteError> {
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    // What a manager applied before and does not any more is removed.
+    let status = if counts == Counts::default() {
+        json!({})
+    } else {
+        json!({ "replicas": [{
+            "name": identity,
+            "matched": number(counts.matched),
+            "changed": number(counts.changed),
+            "updated": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        }] })
+    };
+    // A field manager's name has at most 128 characters, and the end of a pod's name is what tells pods apart.
+    let end = identity.len().saturating_sub(100);
+    let manager = format!(
+        "seccomp-operator-{}",
+        identity.get(end..).unwrap_or(identity)
+    );
+    apply_status(
+        api,
+        name,
+        &manager,
+        &object(&json!({ "name": name }), &status),
+    )
+    .await
+    .map(drop)
+}
+
+fn object(metadata: &Value, status: &Value) -> Value {
+    json!({
+        "apiVersion": format!("{GROUP}/v1alpha1"),
+        "kind": "SeccompPolicy",
+        "metadata": metadata,
+        "status": status,
+    })
+}
+
+/// Writes the leader's part, for as long as this replica leads.
+async fn lead(
+    api: &Api<SeccompPolicy>,
+    shared: &Shared,
+    mut role: watch::Receiver<Role>,
+) -> anyhow::Result<()> {
+    loop {
+        role.wait_for(|role| *role == Role::Leads).await?;
+        // When each status may be written again, if only its counts differ; and if anything does.
+        let mut resting: HashMap<String, (Instant, Instant)> = HashMap::new();
+        let mut compared: Option<Instant> = None;
+        while *role.borrow() == Role::Leads {
+            // A profile that has not been listed yet is not missing.
+            if !shared.ready.has_listed() {
+                sleep(GATHER).await;
+                continue;
+            }
+            let now = Instant::now();
+            compare(shared, &mut compared, now).await;
+            resting.retain(|_, (counts, any)| *counts > now || *any > now);
+            for (name, task) in look(shared, &resting, now) {
+                let counts = matches!(&task, Task::Status(wanted) if wanted.counts);
+                let outcome = match &task {
+                    Task::Status(wanted) => write_status(api, &name, wanted).await,
+                    Task::Stale(places, version) => remove(api, &name, places, version).await,
+                };
+                let now = Instant::now();
+                match outcome {
+                    Ok(()) => {
+                        let rested = resting.get(&name).map_or(now, |(rested, _)| *rested);
+                        let counts = if counts { now + COUNTS_PAUSE } else { rested };
+                        resting.insert(name, (counts, now + GATHER));
+                    }
+                    // Overtaken: the watch tells of what has happened.
+                    Err(error) if error.is_not_found() || error.is_conflict() => {
+                        resting.insert(name, (now + GATHER, now + GATHER));
+                    }
+                    Err(error) => {
+                        let error = chain(&error);
+                        warn!(
+                            policy = name,
+                            error, "a policy's status could not be written"
+                        );
+                        resting.insert(name, (now + AFTER_FAILURE, now + AFTER_FAILURE));
+                    }
+                }
+            }
+            let due = resting.values().map(|(counts, _)| *counts).min();
+            let due = due
+                .unwrap_or(now + LEADER_LOOKS_EVERY)
+                .min(now + LEADER_LOOKS_EVERY);
+            tokio::select! {
+                () = shared.policies_changed.notified() => sleep(GATHER).await,
+                () = tokio::time::sleep_until(due.max(now + GATHER)) => {}
+                _ = role.changed() => {}
+            }
+        }
+    }
+}
+
+/// What to do about one policy.
+enum Task {
+    Status(Wanted),
+    Stale(Vec<usize>, String),
+}
+
+/// Compares all policies with each other, when one has changed and every now and then. One at a time: reviews want the view.
+async fn compare(shared: &Shared, compared: &mut Option<Instant>, now: Instant) {
+    let policies = || {
+        shared
+            .policies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    };
+    let old = compared.is_none_or(|at| now.duration_since(at) >= LEADER_LOOKS_EVERY);
+    if !policies().take_changed() && !old {
+        return;
+    }
+    *compared = Some(now);
+    let names = policies().names();
+    for name in names {
+        {
+            let view = shared
+                .admission
+                .view
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            policies().compare(&name, &view);
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn look(
+    shared: &Shared,
+    resting: &HashMap<String, (Instant, Instant)>,
+    now: Instant,
+) -> Vec<(String, Task)> {
+    let wall = Timestamp::now();
+    let view = shared
+        .admission
+        .view
+        .read()
+        .unwrap_or_else(PoisonError::into_inner);
+    let policies = shared
+        .policies
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let mut tasks = Vec::new();
+    for name in policies.names() {
+        let (counts_rest, all_rest) = resting
+            .get(&name)
+            .map_or((false, false), |(counts, any)| (*counts > now, *any > now));
+        if all_rest {
+            continue;
+        }
+        if let Some(wanted) = policies.wanted(&name, &view, wall)
+            && !(wanted.only_counts && counts_rest)
+        {
+            tasks.push((name, Task::Status(wanted)));
+        } else if let Some((places, version)) = policies.stale(&name, wall) {
+            tasks.push((name, Task::Stale(places, version)));
+        }
+    }
+    tasks
+}
+
+async fn write_status(
+    api: &Api<SeccompPolicy>,
+    name: &str,
+    wanted: &Wanted,
+) -> Result<(), WriteError> {
+    // A policy that has changed meanwhile must not get this one's status.
+    let metadata = json!({ "name": name, "resourceVersion": wanted.version });
+    let status = json!(wanted.status);
+    apply_status(api, name, STATUS_MANAGER, &object(&metadata, &status))
+        .await
+        .map(drop)
+}
+
+/// Removes entries that belong to nobody any more.
+async fn remove(
+    api: &Api<SeccompPolicy>,
+    name: &str,
+    places: &[usize],
+    version: &str,
+) -> Result<(), WriteError> {
+    let mut operations =
+        vec![json!({ "op": "test", "path": "/metadata/resourceVersion", "value": version })];
+    // From the end, so that the places before stay what they are.
+    operations.extend(
+        places
+            .iter()
+            .rev()
+            .map(|place| json!({ "op": "remove", "path": format!("/status/replicas/{place}") })),
+    );
+    let patch: json_patch::Patch = match serde_json::from_value(Value::Array(operations)) {
+        Ok(patch) => patch,
+        Err(error) => return Err(kube::Error::SerdeError(error).into()),
+    };
+    let params = PatchParams {
+        field_manager: Some(STATUS_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    bounded(api.patch_status(name, &params, &Patch::<()>::Json(patch)))
+        .await
+        .map(drop)
+}
