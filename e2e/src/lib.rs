@@ -11,6 +11,7 @@
 //! | `KUBECTL`, `HELM` | the commands; default `kubectl` and `helm` |
 
 pub mod audit;
+pub mod cel;
 pub mod cluster;
 pub mod command;
 pub mod node;

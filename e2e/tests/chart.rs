@@ -3,6 +3,8 @@
 //! `HELM` names the helm to run (default: the one on `PATH`). Without one every test here fails: a chart that nobody rendered
 //! is not a chart that was tested.
 
+#[path = "chart/injection.rs"]
+mod injection;
 #[path = "chart/own_node.rs"]
 mod own_node;
 
@@ -703,6 +705,7 @@ fn the_binaries_are_started_with_exactly_these_arguments() -> Result<()> {
             "--mutating-webhook-configuration=rel-seccomp-operator.security",
             "--validating-webhook-configuration=rel-seccomp-operator.security",
             "--excluded-namespaces=kube-flannel,kube-system,security",
+            "--injection-engine=webhook",
             r#"--default-policy={"mode":"Enforce","priority":-1000,"profile":{"type":"RuntimeDefault"}}"#,
             "--profiles-dir=profiles",
             "--health-port=8081",

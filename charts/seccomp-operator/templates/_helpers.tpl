@@ -132,6 +132,20 @@ Call it with (dict "root" $ "component" "agent").
 {{- end -}}
 
 {{/*
+The version of admissionregistration.k8s.io in which the cluster has MutatingAdmissionPolicies.
+*/}}
+{{- define "seccomp-operator.mutatingAdmissionPolicyVersion" -}}
+{{- $group := "admissionregistration.k8s.io" -}}
+{{- if .Capabilities.APIVersions.Has (printf "%s/v1/MutatingAdmissionPolicy" $group) -}}
+v1
+{{- else if .Capabilities.APIVersions.Has (printf "%s/v1beta1/MutatingAdmissionPolicy" $group) -}}
+v1beta1
+{{- else -}}
+{{- fail (printf "injection.engine policy needs MutatingAdmissionPolicies, which this cluster (Kubernetes %s) does not serve: Kubernetes has them since 1.36. Set injection.engine to webhook; or, where no cluster was asked (helm template), add --api-versions %s/v1/MutatingAdmissionPolicy" .Capabilities.KubeVersion.Version $group) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
 The namespaces that the webhook never changes pods in, as a JSON list: always the release's own and kube-system, so that the operator
 and what it needs can start without it.
 */}}

@@ -38,7 +38,7 @@ use crate::kubernetes::{Requests, client};
 use crate::webhook::certificate::Serving;
 use crate::webhook::connections::{self, Drain, Limits};
 use crate::webhook::server::{self, Admission};
-use crate::webhook::view::View;
+use crate::webhook::view::{Engine, View};
 use crate::{health, shutdown, webhook};
 use index::Index;
 use metrics::Metrics;
@@ -129,6 +129,9 @@ pub struct ControllerArgs {
         default_value = "kube-system"
     )]
     excluded_namespaces: Vec<String>,
+    /// What gives pods their profiles: by anything but the webhook, SeccompPolicies have no effect, and their statuses say so
+    #[arg(long, env = "INJECTION_ENGINE", value_enum, default_value_t = Engine::Webhook)]
+    injection_engine: Engine,
     /// The spec, in JSON, of a SeccompPolicy `default` to keep in the cluster
     #[arg(long, env = "DEFAULT_POLICY", value_parser = default_policy::parse)]
     default_policy: Option<SeccompPolicySpec>,
@@ -235,7 +238,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let webhook_metrics = webhook::metrics::Metrics::new(&mut registry);
     let index = Index::new(&args.profiles_dir, Duration::from_secs(args.agent_patience));
     let admission = Admission::new(
-        View::new(&args.profiles_dir, excluded),
+        View::new(&args.profiles_dir, excluded).injected_by(args.injection_engine),
         webhook_metrics.clone(),
     );
     let shared = Arc::new(Shared::new(index, admission, &mut registry));

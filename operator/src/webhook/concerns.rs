@@ -13,6 +13,9 @@ const MOST_POLICIES: usize = 3;
 /// Sentences about a valid policy of this name that is about to be stored, the harm that it does to others among them.
 #[must_use]
 pub fn concerns(name: &str, spec: &SeccompPolicySpec, view: &View) -> Vec<String> {
+    if let Some(sentence) = view.without_effect() {
+        return vec![sentence.to_owned()];
+    }
     let policy = view.read(name, spec.clone());
     let mut concerns = missing_profile(&policy, view);
     concerns.extend(standing(&policy, view));
@@ -25,6 +28,9 @@ pub fn concerns(name: &str, spec: &SeccompPolicySpec, view: &View) -> Vec<String
 /// Sentences about a policy that is in force, for as long as they are true. Whether there is its profile is not among them.
 #[must_use]
 pub fn standing(policy: &Policy, view: &View) -> Vec<String> {
+    if view.without_effect().is_some() {
+        return Vec::new();
+    }
     let mut concerns = without_effect(policy);
     // What selects nothing is in nobody's way, and nobody is in its.
     let nothing = selects_nothing(policy, view);
@@ -176,6 +182,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
+    use super::super::view::Engine;
     use super::*;
 
     fn view(policies: &Value) -> View {
@@ -382,6 +389,13 @@ mod tests {
                 None,
             ),
         ]);
+    }
+
+    #[test]
+    fn where_something_else_injects_no_policy_has_an_effect() {
+        let view = view(&json!({})).injected_by(Engine::None);
+        let spec = serde_json::from_value(RUNTIME_DEFAULT()).unwrap();
+        assert!(concerns("mine", &spec, &view)[0].contains("injection.engine is none"));
     }
 
     #[test]

@@ -44,6 +44,18 @@ impl Policy {
     }
 }
 
+/// What gives pods their profiles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Engine {
+    /// This webhook, by all policies.
+    #[default]
+    Webhook,
+    /// The installation's MutatingAdmissionPolicy.
+    Policy,
+    /// Nothing.
+    None,
+}
+
 /// The kinds that a view is fed with.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
@@ -66,6 +78,7 @@ pub struct View {
     namespaces: HashMap<String, BTreeMap<String, String>>,
     /// Whether all nodes have each profile.
     profiles: BTreeMap<String, bool>,
+    engine: Engine,
     /// What the profiles say. Lent to reviews that take their time.
     library: Arc<Library>,
     listings: [Listing; 3],
@@ -79,6 +92,27 @@ impl View {
             profiles_dir: profiles_dir.into(),
             excluded: excluded.into_iter().collect(),
             ..Self::default()
+        }
+    }
+
+    /// The same view in an installation where something else may give pods their profiles.
+    #[must_use]
+    pub fn injected_by(mut self, engine: Engine) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// A sentence, if policies have no effect in this installation.
+    #[must_use]
+    pub fn without_effect(&self) -> Option<&'static str> {
+        match self.engine {
+            Engine::Webhook => None,
+            Engine::Policy => Some(
+                "SeccompPolicies have no effect in this installation: injection.engine is policy, and does what defaultPolicy says",
+            ),
+            Engine::None => Some(
+                "SeccompPolicies have no effect in this installation: injection.engine is none",
+            ),
         }
     }
 

@@ -227,6 +227,9 @@ fn judge(seen: &Seen, view: &View) -> Judged {
 
 /// Whether pods that get the profile start.
 fn ready(spec: &SeccompPolicySpec, view: &View) -> Finding {
+    if let Some(sentence) = view.without_effect() {
+        return (false, "NotInjecting", sentence.to_owned());
+    }
     let named = spec.profile_name();
     if let Some((name, concern)) = named.and_then(|name| Some((name, view.concern_by_name(name)?)))
     {
