@@ -420,6 +420,38 @@ mod tests {
     }
 
     #[test]
+    fn replicas_that_were_told_the_same_in_another_order_say_the_same() {
+        let specs: Vec<_> = (0..5)
+            .map(|n| {
+                let selector = json!({"matchLabels": {"n": (n % 2).to_string()}});
+                let more = json!({"priority": -n / 2, "podSelector": selector});
+                (format!("p{n}"), with(&RUNTIME_DEFAULT(), &more))
+            })
+            .collect();
+        let specs_concerns = |view: &View| -> Vec<_> {
+            let of = |(name, spec): &(String, Value)| {
+                concerns(name, &serde_json::from_value(spec.clone()).unwrap(), view)
+            };
+            specs.iter().map(of).collect()
+        };
+        let told = |order: &mut dyn Iterator<Item = &(String, Value)>| {
+            let mut view = view(&json!({}));
+            for (name, spec) in order {
+                // As it was before, and then as it is.
+                view.policy(name, serde_json::from_value(RUNTIME_DEFAULT()).unwrap());
+                view.policy(name, serde_json::from_value(spec.clone()).unwrap());
+            }
+            specs_concerns(&view)
+        };
+        let first = told(&mut specs.iter());
+        assert!(
+            first.iter().any(|concerns| !concerns.is_empty()),
+            "{first:?}"
+        );
+        assert_eq!(first, told(&mut specs.iter().rev()));
+    }
+
+    #[test]
     fn of_many_only_a_few_are_named() {
         let policies: serde_json::Map<_, _> = (0..6)
             .map(|n| {
