@@ -1,14 +1,14 @@
 //! The expressions in the chart's admission policies, evaluated as the API server would.
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context as _, anyhow, bail};
 use kube_cel::KubeCelExt as _;
 use kube_cel::cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use kube_cel::cel::parser::Parser;
 use kube_cel::cel::{Context, Program, Value as CelValue};
 use serde_json::{Map, Value};
 
-/// What an expression that has to be true or false says of these variables, such as `object` and `request`.
-pub fn holds(expression: &str, variables: &[(&str, &Value)]) -> anyhow::Result<bool> {
+/// What an expression gives, of these variables, such as `object` and `request`.
+pub fn evaluate(expression: &str, variables: &[(&str, &Value)]) -> anyhow::Result<Value> {
     let program = Program::compile(expression)
         .map_err(|error| anyhow!("{expression} does not compile: {error}"))?;
     let mut context = Context::default().with_all();
@@ -18,10 +18,17 @@ pub fn holds(expression: &str, variables: &[(&str, &Value)]) -> anyhow::Result<b
             .map_err(|error| anyhow!("{name} cannot be a variable: {error}"))?;
     }
     match program.execute(&context) {
-        Ok(CelValue::Bool(holds)) => Ok(holds),
-        Ok(other) => bail!("{expression} is {other:?}, neither true nor false"),
+        Ok(value) => json(&value).with_context(|| format!("of {expression}")),
         Err(error) => bail!("{expression} fails: {error}"),
     }
+}
+
+/// Whether an expression is true that has to be true or false.
+pub fn holds(expression: &str, variables: &[(&str, &Value)]) -> anyhow::Result<bool> {
+    let value = evaluate(expression, variables)?;
+    value
+        .as_bool()
+        .with_context(|| format!("{expression} is {value}, neither true nor false"))
 }
 
 /// The object that an `ApplyConfiguration` writes down with `Object{...}`: nested `Object.<path>{...}`, each of the type that its
@@ -55,10 +62,16 @@ fn object(expression: &IdedExpr, type_: &str) -> anyhow::Result<Value> {
 }
 
 fn constant(expression: &IdedExpr) -> anyhow::Result<Value> {
-    match CelValue::resolve(expression, &Context::default()) {
-        Ok(CelValue::String(text)) => Ok(Value::String(text.to_string())),
-        Ok(CelValue::Bool(value)) => Ok(value.into()),
-        Ok(CelValue::Int(number)) => Ok(number.into()),
-        other => bail!("{other:?} is no constant that a pod has"),
+    let value = CelValue::resolve(expression, &Context::default())
+        .map_err(|error| anyhow!("a constant has no value: {error}"))?;
+    json(&value)
+}
+
+fn json(value: &CelValue) -> anyhow::Result<Value> {
+    match value {
+        CelValue::String(text) => Ok(Value::String(text.to_string())),
+        CelValue::Bool(value) => Ok((*value).into()),
+        CelValue::Int(number) => Ok((*number).into()),
+        other => bail!("{other:?} is more than a text, a number, or true or false"),
     }
 }

@@ -1,33 +1,14 @@
 //! The policy that lets an agent write the SeccompNode of its own node only, evaluated on requests as an API server of Kubernetes
 //! 1.30 or later describes them.
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use kube_cel::KubeCelExt as _;
-use kube_cel::cel::{Context, Program, Value as CelValue};
+use anyhow::{Context as _, Result};
+use e2e::cel::evaluate;
 use serde_json::{Map, Value, json};
 
 use super::{CURRENT, OLDEST, all, kind, list, only, render, string};
 
 const AGENT: &str = "system:serviceaccount:security:rel-seccomp-operator-agent";
 const CLAIM: &str = "authentication.kubernetes.io/node-name";
-
-/// What an expression gives, of these variables.
-fn evaluate(expression: &str, variables: &[(&str, &Value)]) -> Result<Value> {
-    let program = Program::compile(expression)
-        .map_err(|error| anyhow!("{expression} does not compile: {error}"))?;
-    let mut context = Context::default().with_all();
-    for (name, value) in variables {
-        context
-            .add_variable(*name, value)
-            .map_err(|error| anyhow!("{name} cannot be a variable: {error}"))?;
-    }
-    match program.execute(&context) {
-        Ok(CelValue::Bool(value)) => Ok(value.into()),
-        Ok(CelValue::String(text)) => Ok(text.as_str().into()),
-        Ok(other) => bail!("{expression} gives {other:?}"),
-        Err(error) => bail!("{expression} fails: {error}"),
-    }
-}
 
 /// A request to write a SeccompNode.
 fn request(operation: &str, user: &str, extra: &Value, node: &str) -> Value {
