@@ -6,6 +6,7 @@ mod faults;
 mod lifecycle;
 mod rights;
 mod usage;
+mod webhook;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

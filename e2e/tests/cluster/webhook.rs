@@ -1,0 +1,470 @@
+//! Admission in front of a stream of pods: through rolling updates, renewed certificates and what people do to them, and without
+//! a controller.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use e2e::cluster::{Cluster, NAMESPACE};
+use e2e::command::{kubectl, until};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use seccomp_operator::webhook::certificate::{Lives, Material};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+
+use super::Tested;
+
+const DEPLOYMENT: &str = "deployment/seccomp-operator-controller";
+/// The name of both webhook configurations.
+const CONFIGURATION: &str = "seccomp-operator.seccomp-operator";
+const SECRET: &str = "seccomp-operator-webhook-ca";
+const SOON: Duration = Duration::from_secs(20);
+
+/// A pod that nobody schedules, so that only its creation costs anything.
+fn pod(name: &str) -> anyhow::Result<Pod> {
+    Ok(serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": name},
+        "spec": {"schedulerName": "nobody", "containers": [{"name": "c", "image": "none"}]},
+    }))?)
+}
+
+fn is_injected(pod: &Pod) -> bool {
+    let context = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.security_context.as_ref());
+    context.is_some_and(|context| context.seccomp_profile.is_some())
+}
+
+fn dry_run() -> PostParams {
+    PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    }
+}
+
+/// Pods that are created, in a dry run, one after the other for as long as this lives.
+struct Stream {
+    stop: Arc<AtomicBool>,
+    tasks: JoinSet<(usize, Duration, Vec<String>)>,
+}
+
+impl Stream {
+    fn start(cluster: &Cluster, namespace: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for _ in 0..3 {
+            let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                let (mut count, mut slowest, mut failures) = (0, Duration::ZERO, Vec::new());
+                while !stop.load(Ordering::Relaxed) {
+                    let started = Instant::now();
+                    let created = async {
+                        pods.create(&dry_run(), &pod("stream-")?)
+                            .await
+                            .context("refused")
+                    };
+                    match created.await {
+                        Ok(pod) if is_injected(&pod) => {}
+                        Ok(_) => failures.push("a pod got no profile".to_owned()),
+                        Err(error) => failures.push(format!("{error:#}")),
+                    }
+                    count += 1;
+                    slowest = slowest.max(started.elapsed());
+                    tokio::time::sleep(Duration::from_millis(15)).await;
+                }
+                (count, slowest, failures)
+            });
+        }
+        Self { stop, tasks }
+    }
+
+    /// Ends it. None may have failed.
+    async fn end(mut self, what: &str) -> Tested {
+        self.stop.store(true, Ordering::Relaxed);
+        let (mut count, mut slowest, mut failures) = (0, Duration::ZERO, Vec::new());
+        while let Some(ended) = self.tasks.join_next().await {
+            let (more, took, mut failed) = ended?;
+            count += more;
+            slowest = slowest.max(took);
+            failures.append(&mut failed);
+        }
+        println!(
+            "{what}: {count} pods, {} failures, the slowest took {slowest:?}",
+            failures.len()
+        );
+        failures.sort_unstable();
+        failures.dedup();
+        ensure!(failures.is_empty(), "{what}: {failures:#?}");
+        ensure!(count > 20, "{what}: only {count} pods");
+        Ok(())
+    }
+}
+
+async fn secret(cluster: &Cluster) -> anyhow::Result<Secret> {
+    let api: Api<Secret> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    Ok(api.get(SECRET).await?)
+}
+
+async fn authority(cluster: &Cluster) -> anyhow::Result<ByteString> {
+    let data = secret(cluster).await?.data.context("the Secret is empty")?;
+    data.get("ca.crt").cloned().context("there is no ca.crt")
+}
+
+async fn bundle(cluster: &Cluster) -> anyhow::Result<ByteString> {
+    let api: Api<MutatingWebhookConfiguration> = Api::all(cluster.client.clone());
+    let webhooks = api.get(CONFIGURATION).await?.webhooks;
+    let webhook = webhooks
+        .into_iter()
+        .flatten()
+        .next()
+        .context("no webhook")?;
+    webhook.client_config.ca_bundle.context("no caBundle")
+}
+
+async fn injects(cluster: &Cluster, namespace: &str) -> Tested {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+    let pod = pods.create(&dry_run(), &pod("try-")?).await?;
+    ensure!(is_injected(&pod), "a pod got no profile");
+    Ok(())
+}
+
+async fn restored(cluster: &Cluster, sound: &ByteString, what: &str) -> Tested {
+    let started = Instant::now();
+    until(
+        &format!("the Secret to be mended: {what}"),
+        SOON,
+        || async {
+            ensure!(
+                authority(cluster).await? == *sound,
+                "it holds another authority"
+            );
+            let data = secret(cluster).await?.data.unwrap_or_default();
+            Material::read(&data)?;
+            Ok(())
+        },
+    )
+    .await?;
+    println!(
+        "{what}: the Secret was as before after {:?}",
+        started.elapsed()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_pod_is_missed_while_controllers_roll_authorities_change_and_the_secret_is_damaged()
+-> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let namespace = cluster.namespace("e2e-webhook-stream", &[]).await?;
+    let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+
+    let stream = Stream::start(&cluster, &namespace);
+    kubectl(
+        &["--namespace", NAMESPACE, "rollout", "restart", DEPLOYMENT],
+        "",
+    )
+    .await?
+    .ok()?;
+    rolled_out().await?;
+    stream.end("a rolling update").await?;
+
+    // A successor that lives for 24 s: it signs 2 s after the API server knows it, and gives way to another after 16 s.
+    let stream = Stream::start(&cluster, &namespace);
+    let lives = Lives {
+        authority: time::Duration::seconds(24),
+        ..Lives::default()
+    };
+    let short = Material::generate(OffsetDateTime::now_utc(), lives)?.write();
+    let first = authority(&cluster).await?;
+    let next: serde_json::Map<String, Value> = short
+        .iter()
+        .map(|(name, bytes)| Ok((format!("next-{name}"), serde_json::to_value(bytes)?)))
+        .collect::<anyhow::Result<_>>()?;
+    let patch = Patch::Merge(json!({ "data": next }));
+    secrets
+        .patch(SECRET, &PatchParams::default(), &patch)
+        .await?;
+    until("the successor to sign", SOON, || async {
+        ensure!(
+            authority(&cluster).await? == short["ca.crt"],
+            "another signs"
+        );
+        Ok(())
+    })
+    .await?;
+    until(
+        "its own successor to sign",
+        Duration::from_secs(40),
+        || async {
+            let now = authority(&cluster).await?;
+            ensure!(now != short["ca.crt"] && now != first, "the old one signs");
+            Ok(())
+        },
+    )
+    .await?;
+    stream.end("two changes of the authority").await?;
+
+    let stream = Stream::start(&cluster, &namespace);
+    let sound = authority(&cluster).await?;
+    secrets.delete(SECRET, &DeleteParams::default()).await?;
+    restored(&cluster, &sound, "deleted").await?;
+    for (what, data) in [
+        (
+            "emptied",
+            json!({"ca.crt": null, "ca.key": null, "ca.validity": null}),
+        ),
+        (
+            "corrupted",
+            json!({"ca.crt": ByteString(b"nonsense".to_vec())}),
+        ),
+        (
+            "with the key of another authority",
+            json!({"ca.key": short["ca.key"]}),
+        ),
+    ] {
+        let patch = Patch::Merge(json!({ "data": data }));
+        secrets
+            .patch(SECRET, &PatchParams::default(), &patch)
+            .await?;
+        restored(&cluster, &sound, what).await?;
+    }
+    stream.end("a Secret that somebody damaged").await?;
+
+    let trusted = bundle(&cluster).await?;
+    change_webhook(&cluster, json!({"clientConfig": {"caBundle": null}})).await?;
+    until("the caBundle that somebody took away", SOON, || async {
+        ensure!(bundle(&cluster).await? == trusted, "it is another");
+        injects(&cluster, &namespace).await
+    })
+    .await
+}
+
+async fn rolled_out() -> Tested {
+    kubectl(
+        &[
+            "--namespace",
+            NAMESPACE,
+            "rollout",
+            "status",
+            DEPLOYMENT,
+            "--timeout=120s",
+        ],
+        "",
+    )
+    .await?
+    .ok()
+    .map(drop)
+}
+
+async fn scale(replicas: u8) -> Tested {
+    let replicas = format!("--replicas={replicas}");
+    kubectl(
+        &["--namespace", NAMESPACE, "scale", DEPLOYMENT, &replicas],
+        "",
+    )
+    .await?
+    .ok()
+    .map(drop)
+}
+
+#[tokio::test]
+async fn without_a_controller_pods_are_created_or_refused_as_the_values_say_and_it_comes_back_by_itself()
+-> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let namespace = cluster.namespace("e2e-webhook-gone", &[]).await?;
+    let create = |namespace: &str| {
+        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+        async move { anyhow::Ok(pods.create(&dry_run(), &pod("gone-")?).await?) }
+    };
+    // What Kubernetes itself does since 1.21, and what the chart's notes ask for before.
+    for name in ["kube-system", NAMESPACE] {
+        let label = format!("kubernetes.io/metadata.name={name}");
+        kubectl(&["label", "--overwrite", "namespace", name, &label], "")
+            .await?
+            .ok()?;
+    }
+    cluster
+        .install(NAMESPACE, &["--set", "webhook.mutate.failurePolicy=Fail"])
+        .await?;
+    scale(0).await?;
+    let refused = until("pods to be refused", Duration::from_mins(1), || async {
+        match create(&namespace).await {
+            Ok(_) => bail!("a pod was created"),
+            Err(error) => Ok(format!("{error:#}")),
+        }
+    })
+    .await?;
+    println!("refused: {refused}");
+    assert!(refused.contains("pods.seccomp-operator.io"), "{refused}");
+    for excluded in ["kube-system", NAMESPACE] {
+        create(excluded)
+            .await
+            .with_context(|| format!("{excluded} is excluded"))?;
+    }
+
+    change_webhook(&cluster, json!({"failurePolicy": "Ignore"})).await?;
+    let created = until("pods to be let through", SOON, || create(&namespace)).await?;
+    assert!(!is_injected(&created), "nobody was there to inject");
+
+    change_webhook(&cluster, json!({"failurePolicy": "Fail"})).await?;
+    // The very same Deployment brings its pods back while their webhook refuses everybody else's.
+    scale(2).await?;
+    rolled_out().await?;
+    until("pods to be injected again", SOON, || {
+        injects(&cluster, &namespace)
+    })
+    .await?;
+    // What Helm is about to say anyway: it does not overwrite what somebody else has set to something else.
+    change_webhook(&cluster, json!({"failurePolicy": "Ignore"})).await?;
+    cluster.install(NAMESPACE, &[]).await
+}
+
+/// Changes the pods' webhook, as somebody in need would.
+async fn change_webhook(cluster: &Cluster, mut change: Value) -> Tested {
+    change["name"] = "pods.seccomp-operator.io".into();
+    let api: Api<MutatingWebhookConfiguration> = Api::all(cluster.client.clone());
+    let patch = Patch::Strategic(json!({ "webhooks": [change] }));
+    api.patch(CONFIGURATION, &PatchParams::default(), &patch)
+        .await?;
+    Ok(())
+}
+
+/// What a component tells Prometheus.
+async fn scrape(path: &str) -> anyhow::Result<String> {
+    kubectl(&["get", "--raw", path], "").await?.ok()
+}
+
+/// The sum of all series of a metric whose labels `wanted` accepts.
+fn sum(text: &str, metric: &str, wanted: impl Fn(&str) -> bool) -> f64 {
+    let series = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix(metric)?;
+        let (labels, value) = rest.rsplit_once(' ')?;
+        (labels.is_empty() || labels.starts_with('{'))
+            .then_some(labels)
+            .filter(|labels| wanted(labels))?;
+        value.parse::<f64>().ok()
+    });
+    series.sum()
+}
+
+/// All calls of all controllers to the API server, but for the Lease that they hold and the watches that go on.
+async fn calls_of_controllers() -> anyhow::Result<f64> {
+    let selector = "app.kubernetes.io/component=controller";
+    let names = kubectl(
+        &[
+            "--namespace",
+            NAMESPACE,
+            "get",
+            "pods",
+            "--selector",
+            selector,
+            "--output",
+            "jsonpath={.items[*].metadata.name}",
+        ],
+        "",
+    )
+    .await?
+    .ok()?;
+    let mut calls = 0.0;
+    for name in names.split_whitespace() {
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}:8081/proxy/metrics");
+        calls += sum(
+            &scrape(&path).await?,
+            "seccomp_operator_api_requests_total",
+            |labels| !labels.contains("leases") && !labels.contains(r#"verb="watch""#),
+        );
+    }
+    Ok(calls)
+}
+
+/// Creates pods, eight at a time. How many per second.
+async fn creations(cluster: &Cluster, namespace: &str, count: usize) -> anyhow::Result<f64> {
+    let started = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..8 {
+        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+        tasks.spawn(async move {
+            for _ in 0..count / 8 {
+                pods.create(&PostParams::default(), &pod("many-")?).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    let count = u32::try_from(count)?;
+    Ok(f64::from(count) / started.elapsed().as_secs_f64())
+}
+
+#[tokio::test]
+async fn two_hundred_pods_cost_no_call_to_the_api_server() -> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let with = cluster.namespace("e2e-webhook-with", &[]).await?;
+    let opt_out = ("seccomp-operator.io/inject", "disabled");
+    let without = cluster.namespace("e2e-webhook-without", &[opt_out]).await?;
+    until("pods to be injected", SOON, || injects(&cluster, &with)).await?;
+
+    let ours = |metric: &'static str| {
+        let labelled = |labels: &str| {
+            labels.contains(r#"name="pods.seccomp-operator.io""#)
+                && !labels.contains(r#"rejected="true""#)
+        };
+        async move { anyhow::Ok(sum(&scrape("/metrics").await?, metric, labelled)) }
+    };
+    let (seconds, count) = (
+        "apiserver_admission_webhook_admission_duration_seconds_sum",
+        "apiserver_admission_webhook_admission_duration_seconds_count",
+    );
+    let look = || async {
+        anyhow::Ok((
+            calls_of_controllers().await?,
+            ours(seconds).await?,
+            ours(count).await?,
+        ))
+    };
+    // Something else may be seen to in the meantime (a certificate, say), but not every time.
+    let mut calls = f64::INFINITY;
+    for _ in 0..3 {
+        let before = look().await?;
+        let injected = creations(&cluster, &with, 200).await?;
+        let after = look().await?;
+        let alone = creations(&cluster, &without, 200).await?;
+        calls = after.0 - before.0;
+        let reviews = after.2 - before.2;
+        let mean = (after.1 - before.1) / reviews * 1000.0;
+        println!(
+            "pods created per second: {injected:.0} with the webhook, {alone:.0} without; {reviews} reviews took {mean:.2} ms each by the API server's measure; {calls} calls"
+        );
+        // With `reinvocationPolicy` there may be more, never fewer.
+        assert!(reviews >= 200.0, "only {reviews}");
+        if calls < 0.5 {
+            break;
+        }
+    }
+    assert!(calls < 0.5, "{calls} calls");
+    for pod in cluster.get(&["pods", "--namespace", &with]).await?.data["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        assert_eq!(
+            pod["spec"]["securityContext"]["seccompProfile"]["type"],
+            "RuntimeDefault"
+        );
+    }
+    for namespace in [with, without] {
+        kubectl(&["delete", "namespace", &namespace, "--wait=false"], "")
+            .await?
+            .ok()?;
+    }
+    Ok(())
+}
