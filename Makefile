@@ -11,7 +11,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/seccomp-operator
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PROVIDER
 
-.PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-webhook generate deny
+.PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-webhook bench-cluster generate deny
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -31,7 +31,7 @@ check:
 	e2e/prerequisites check
 	cargo fmt --all --check
 	cargo clippy $(CARGO_SELECTION) --all-targets -- --deny warnings
-	shellcheck --external-sources .ci/run kind/cluster e2e/demo e2e/prerequisites e2e/test e2e/images/build e2e/images/operator e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
+	shellcheck --external-sources .ci/run kind/cluster e2e/bench e2e/demo e2e/prerequisites e2e/test e2e/images/build e2e/images/operator e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
 
 unit:
 	e2e/prerequisites check
@@ -45,7 +45,7 @@ e2e:
 	e2e/test
 
 # How fast it is, beside the budgets; docs/performance.md has figures and says what they mean.
-bench: bench-engine bench-webhook
+bench: bench-engine bench-webhook bench-cluster
 
 bench-engine:
 	e2e/prerequisites check
@@ -55,6 +55,10 @@ bench-engine:
 bench-webhook:
 	e2e/prerequisites check
 	cargo bench $(CARGO_SELECTION) --bench webhook
+
+# From apply to file, bursts, memory and requests to the API server, on a cluster of its own.
+bench-cluster:
+	e2e/bench
 
 # The custom resource definitions, from the types; in two places, since Helm reads no file outside a chart.
 generate:
