@@ -19,6 +19,8 @@ pub fn required(name: &str) -> anyhow::Result<String> {
 pub struct Output {
     /// Whether it exited with 0.
     pub success: bool,
+    /// Its exit code, unless a signal ended it.
+    pub code: Option<i32>,
     /// Its standard output.
     pub stdout: String,
     /// Its standard error.
@@ -45,6 +47,21 @@ pub async fn kubectl(args: &[&str], input: &str) -> anyhow::Result<Output> {
     .await
 }
 
+/// Runs `kubectl seccomp`, with the plugin that was built beside the tests.
+pub async fn plugin(args: &[&str]) -> anyhow::Result<Output> {
+    let tests = std::env::current_exe()?;
+    let built = tests.ancestors().nth(2).context("no folder of binaries")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(built.to_owned()).chain(std::env::split_paths(&path));
+    let program = std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".into());
+    let mut command = Command::new(&program);
+    command
+        .arg("seccomp")
+        .args(args)
+        .env("PATH", std::env::join_paths(path)?);
+    finish(&program, command, "").await
+}
+
 /// Runs helm.
 pub async fn helm(args: &[&str]) -> anyhow::Result<Output> {
     run(
@@ -56,8 +73,13 @@ pub async fn helm(args: &[&str]) -> anyhow::Result<Output> {
 }
 
 async fn run(program: &str, args: &[&str], input: &str) -> anyhow::Result<Output> {
-    let mut child = Command::new(program)
-        .args(args)
+    let mut command = Command::new(program);
+    command.args(args);
+    finish(program, command, input).await
+}
+
+async fn finish(program: &str, mut command: Command, input: &str) -> anyhow::Result<Output> {
+    let mut child = command
         .env("KUBECONFIG", required("E2E_KUBECONFIG")?)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -71,6 +93,7 @@ async fn run(program: &str, args: &[&str], input: &str) -> anyhow::Result<Output
     let output = child.wait_with_output().await?;
     Ok(Output {
         success: output.status.success(),
+        code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })

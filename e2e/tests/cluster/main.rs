@@ -1,6 +1,7 @@
 //! The product on a real cluster: real kubelet, containerd, runc and kernel. One thread, any order.
 
 mod admission;
+mod cli;
 mod engine;
 mod faults;
 mod lifecycle;

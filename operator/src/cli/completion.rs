@@ -41,7 +41,8 @@ Examples:
   kubectl-seccomp completion zsh >\"${fpath[1]}/_kubectl-seccomp\"
   kubectl-seccomp completion fish >~/.config/fish/completions/kubectl-seccomp.fish";
 
-const BINARY: &str = "kubectl-seccomp";
+/// The program's name, by which kubectl finds it.
+pub const BINARY: &str = "kubectl-seccomp";
 
 /// kubectl runs a program of the plugin's name, and expects what programs made with cobra answer to `__complete`.
 const FOR_KUBECTL: &str = "#!/bin/sh\nexec kubectl-seccomp __complete \"$@\"\n";

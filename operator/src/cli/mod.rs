@@ -3,8 +3,10 @@
 //! Each subcommand has a module. This one reads the command line and turns what a subcommand found into an exit code:
 //! 0 nothing to complain of, 1 findings, 2 wrong use or no way to do it.
 
+mod cluster;
 mod completion;
 mod convert;
+mod coverage;
 mod diff;
 mod document;
 mod explain;
@@ -13,6 +15,8 @@ mod lint;
 mod machine;
 mod merge;
 mod probe;
+mod status;
+mod table;
 mod target;
 mod text;
 mod trace;
@@ -37,6 +41,12 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Say how profiles and nodes stand, what failed and why.
+    #[command(after_help = status::EXAMPLES)]
+    Status(status::StatusArgs),
+    /// Say what filters each container that runs, and what policies would change.
+    #[command(after_help = coverage::EXAMPLES)]
+    Coverage(Box<coverage::CoverageArgs>),
     /// Find out which syscalls the filter in force really stops, without executing any.
     #[command(after_help = probe::EXAMPLES)]
     Probe(probe::ProbeArgs),
@@ -87,6 +97,13 @@ enum Failure {
     Other(anyhow::Error),
 }
 
+/// Whether this process was started as the plugin.
+#[must_use]
+pub fn is_called() -> bool {
+    let called = std::env::args_os().next().unwrap_or_default();
+    std::path::Path::new(&called).file_name() == Some(completion::BINARY.as_ref())
+}
+
 /// Runs the tool with this process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -115,6 +132,8 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<Findings, Failure> {
     match &cli.command {
+        Command::Status(args) => status::run(args),
+        Command::Coverage(args) => coverage::run(args),
         Command::Probe(args) => probe::run(args),
         Command::FromStrace(args) => trace::from_strace(args),
         Command::FromAudit(args) => trace::from_audit(args),

@@ -17,6 +17,12 @@ impl Style {
         }
     }
 
+    /// No emphasis.
+    #[cfg(test)]
+    pub fn plain() -> Self {
+        Self { emphasis: false }
+    }
+
     /// A heading.
     pub fn bold(self, text: &str) -> String {
         if !self.emphasis {

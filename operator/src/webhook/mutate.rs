@@ -16,8 +16,9 @@ use crate::api::{Image, Mode};
 
 /// The annotations that meant what the fields mean now. The API server refuses a pod whose annotation and field differ, so one
 /// that is left behind can make a pod impossible to create.
-const POD_ANNOTATION: &str = "seccomp.security.alpha.kubernetes.io/pod";
-const CONTAINER_ANNOTATION: &str = "container.seccomp.security.alpha.kubernetes.io/";
+pub const POD_ANNOTATION: &str = "seccomp.security.alpha.kubernetes.io/pod";
+/// See [`POD_ANNOTATION`]; the container's name follows.
+pub const CONTAINER_ANNOTATION: &str = "container.seccomp.security.alpha.kubernetes.io/";
 /// Kubelet's mark on the image of a static pod.
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 /// What the names of runtime classes hold whose runtimes keep containers in a kernel of their own: the host's filter is not applied
@@ -215,14 +216,20 @@ fn warn_about_effect(pod: &Pod, warnings: &mut Vec<String>) {
             container.name
         )
     }));
-    if let Some(class) = &pod.spec.runtime_class_name {
-        let lower = class.to_lowercase();
-        if SANDBOXES.iter().any(|sandbox| lower.contains(sandbox)) {
-            warnings.push(format!(
-                "runtimeClassName {class:?} is a sandbox by its name: gVisor and Kata do not apply seccomp profiles to containers unless they are set up to"
-            ));
-        }
+    if let Some(class) = &pod.spec.runtime_class_name
+        && is_sandbox(class)
+    {
+        warnings.push(format!(
+            "runtimeClassName {class:?} is a sandbox by its name: gVisor and Kata do not apply seccomp profiles to containers unless they are set up to"
+        ));
     }
+}
+
+/// Whether a runtime class, or its handler, keeps containers in a kernel of their own, by its name.
+#[must_use]
+pub fn is_sandbox(class: &str) -> bool {
+    let lower = class.to_lowercase();
+    SANDBOXES.iter().any(|sandbox| lower.contains(sandbox))
 }
 
 /// One place in a pod that can state a profile.
