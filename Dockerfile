@@ -1,4 +1,4 @@
-# The image of the operator: two static binaries and nothing else. Needs BuildKit.
+# The image of the operator: one static binary, under two names, and nothing else. Needs BuildKit.
 #
 #   docker build --tag seccomp-operator/seccomp-operator:0.1.0 .
 #
@@ -17,9 +17,10 @@ RUN --mount=type=cache,id=cargo-registry,target=/usr/local/cargo/registry,sharin
         *) echo "no build for the architecture '${TARGETARCH}'" >&2; exit 1 ;; \
     esac \
     && RUSTFLAGS="-C target-feature=+crt-static" \
-        cargo build --release --locked --package seccomp-operator --bins --target "${target}" \
+        cargo build --release --locked --bin seccomp-operator --target "${target}" \
     && mkdir /out \
-    && cp "target/${target}/release/seccomp-operator" "target/${target}/release/kubectl-seccomp" /out/
+    && cp "target/${target}/release/seccomp-operator" /out/ \
+    && ln -s seccomp-operator /out/kubectl-seccomp
 
 FROM scratch
 ARG VERSION=0.1.0

@@ -1,9 +1,11 @@
-//! The operator's binary: `controller`, `agent`, `release` and `crds`. No logic here.
+//! The operator's binary: `controller`, `agent`, `release` and `crds`. Under the name of kubectl's plugin it is that: an image needs
+//! one file for both. No logic here.
 
 use std::io::Write as _;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use seccomp_operator::{agent, api, controller, logging};
+use seccomp_operator::{agent, api, cli, controller, logging};
 
 /// Seccomp profiles on Kubernetes: distributed to every node, injected into pods, checked before they break something.
 #[derive(Parser, Debug)]
@@ -37,10 +39,13 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
+    if cli::is_called() {
+        return Ok(cli::main());
+    }
     let cli = Cli::parse();
     let run = match cli.command {
-        Command::Crds { out } => return crds(out.as_deref()),
+        Command::Crds { out } => return crds(out.as_deref()).map(|()| ExitCode::SUCCESS),
         Command::Agent(args) => {
             let logging = logging::start(&cli.log)?;
             // One thread is plenty for a watch and a few files, and it is what keeps an idle agent small.
@@ -68,9 +73,9 @@ fn main() -> anyhow::Result<()> {
         tracing::error!(error = format!("{error:#}"), "cannot go on");
         // Shown by `kubectl describe pod`; outside a pod there is no such file, and that is fine.
         let _ = std::fs::write("/dev/termination-log", format!("{error:#}\n"));
-        std::process::exit(1);
+        return Ok(ExitCode::FAILURE);
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn while_following(
