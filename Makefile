@@ -38,8 +38,9 @@ unit:
 	cargo test $(CARGO_SELECTION) --lib --bins --test 'engine_*' --test 'cli_*'
 
 chart:
-	e2e/prerequisites tools
-	HELM=$$(e2e/cluster/install path tools)/helm cargo test $(CARGO_SELECTION) --test chart
+	e2e/prerequisites tools promtool
+	HELM=$$(e2e/cluster/install path tools)/helm PROMTOOL=$$(e2e/cluster/install path promtool)/promtool \
+		cargo test $(CARGO_SELECTION) --test chart
 
 e2e:
 	e2e/test

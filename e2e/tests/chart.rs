@@ -5,6 +5,8 @@
 
 #[path = "chart/injection.rs"]
 mod injection;
+#[path = "chart/monitoring.rs"]
+mod monitoring;
 #[path = "chart/own_node.rs"]
 mod own_node;
 
@@ -1723,6 +1725,21 @@ fn the_schema_refuses_wrong_values_and_names_the_field() -> Result<()> {
         ("defaultPolicy.spec.selector", json!({})),
         ("log.format", json!("logfmt")),
         ("log.filter", json!("")),
+        ("log.reloadable", json!("yes")),
+        ("monitoring.enabled", json!(true)),
+        ("monitoring.podMonitor.enabled", json!("yes")),
+        ("monitoring.podMonitor.interval", json!("30")),
+        ("monitoring.serviceMonitor.labels", json!(["release"])),
+        ("monitoring.serviceMonitor.relabelings", json!({})),
+        ("monitoring.prometheusRule.disabled", json!(["Other"])),
+        ("monitoring.dashboard.namespace", json!("grafana")),
+        ("networkPolicy.metricsFrom", json!(["monitoring"])),
+        (
+            "networkPolicy.apiServer.to",
+            json!([{"cidr": "10.0.0.1/32"}]),
+        ),
+        ("networkPolicy.apiServer.ports", json!([])),
+        ("agent.annotations.note", json!(1)),
         ("webhook.failurePolicy", json!("Ignore")),
         ("webhook.containerPort", json!(443)),
         ("webhook.mutate.failurePolicy", json!("fail")),

@@ -50,6 +50,10 @@ cert-manager, the Secret with the serving certificate, which cert-manager makes 
 {{ include "seccomp-operator.fullname" . }}-webhook-{{ .Values.webhook.certManager.enabled | ternary "tls" "ca" }}
 {{- end -}}
 
+{{- define "seccomp-operator.log.configMapName" -}}
+{{ include "seccomp-operator.fullname" . }}-log
+{{- end -}}
+
 {{/*
 The name of a cluster-scoped object. It ends with the namespace, so that releases of one name in several namespaces stay apart:
 a namespace has no dot in it. Call it with (dict "root" $ "name" "the name it would have in the namespace").
@@ -151,4 +155,41 @@ and what it needs can start without it.
 */}}
 {{- define "seccomp-operator.excludedNamespaces" -}}
 {{- concat (list .Release.Namespace "kube-system") .Values.excludedNamespaces | uniq | sortAlpha | toJson -}}
+{{- end -}}
+
+{{/*
+What a monitor says of one endpoint. Call it with the monitor's values.
+*/}}
+{{- define "seccomp-operator.endpoint" -}}
+port: health
+path: /metrics
+{{- with .interval }}
+interval: {{ . }}
+{{- end }}
+{{- with .scrapeTimeout }}
+scrapeTimeout: {{ . }}
+{{- end }}
+{{- with .relabelings }}
+relabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .metricRelabelings }}
+metricRelabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/*
+The metadata of an object for an operator that finds it by labels: the user's labels come on top of the chart's.
+Call it with (dict "root" $ "component" "agent" "name" "..." "own" the values of the object).
+*/}}
+{{- define "seccomp-operator.found" -}}
+name: {{ .name }}
+namespace: {{ .root.Release.Namespace | quote }}
+labels:
+  {{- toYaml (merge (include "seccomp-operator.labels" . | fromYaml) .own.labels) | nindent 2 }}
+{{- with .own.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}

