@@ -292,7 +292,14 @@ async fn without_a_controller_pods_are_created_or_refused_as_the_values_say_and_
             .ok()?;
     }
     cluster
-        .install(NAMESPACE, &["--set", "webhook.mutate.failurePolicy=Fail"])
+        .install(
+            NAMESPACE,
+            &[
+                "--set",
+                "webhook.mutate.failurePolicy=Fail",
+                "--force-conflicts",
+            ],
+        )
         .await?;
     scale(0).await?;
     let refused = until("pods to be refused", Duration::from_mins(1), || async {
@@ -322,9 +329,8 @@ async fn without_a_controller_pods_are_created_or_refused_as_the_values_say_and_
         injects(&cluster, &namespace)
     })
     .await?;
-    // What Helm is about to say anyway: it does not overwrite what somebody else has set to something else.
-    change_webhook(&cluster, json!({"failurePolicy": "Ignore"})).await?;
-    cluster.install(NAMESPACE, &[]).await
+    // What was changed by hand is the release's again.
+    cluster.install(NAMESPACE, &["--force-conflicts"]).await
 }
 
 /// Changes the pods' webhook, as somebody in need would.
