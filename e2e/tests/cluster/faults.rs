@@ -1,11 +1,12 @@
 //! What goes wrong in clusters, made to happen: no file is lost, and the status says what happened.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use e2e::cluster::{Cluster, NAMESPACE, profile};
-use e2e::command::{kubectl, until};
+use e2e::cluster::{Cluster, NAMESPACE, RELEASE, profile};
+use e2e::command::{helm, kubectl, until};
 use e2e::node::Viewer;
 use e2e::pods::Pod;
 use e2e::shell::Shell;
@@ -15,7 +16,7 @@ use seccomp_operator::api::{SeccompProfile, condition};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{NO_CHMOD, Tested, await_injection};
+use super::{NO_CHMOD, Tested, await_injection, meaning};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -260,6 +261,79 @@ async fn a_restart_of_etcd_changes_no_file_and_restarts_nobody() -> Tested {
     Ok(())
 }
 
+#[tokio::test]
+async fn an_operator_that_is_there_before_the_definitions_says_so_waits_and_goes_on() -> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let uninstall = [
+        "uninstall",
+        RELEASE,
+        "--namespace",
+        NAMESPACE,
+        "--wait",
+        "--timeout",
+        "3m",
+    ];
+    helm(&uninstall).await?.ok()?;
+    let definitions = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds");
+    kubectl(
+        &["delete", "--wait", "--timeout=90s", "-f", definitions],
+        "",
+    )
+    .await?
+    .ok()?;
+    cluster
+        .install_only(NAMESPACE, &["--set", "crds.enabled=false"])
+        .await?;
+    // Long enough for a process that gives up to be started again.
+    for component in ["agent", "controller"] {
+        until(
+            &format!("the {component} to say what is missing"),
+            PATIENCE,
+            || async {
+                let log = log(component).await?;
+                let says = |line: &&str| {
+                    line.contains("does not know the kind") && line.contains("SeccompProfile")
+                };
+                ensure!(log.lines().any(|line| says(&line)), "{log}");
+                Ok(())
+            },
+        )
+        .await?;
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let rollout = |timeout: &'static str| async move {
+        let args = ["rollout", "status", "--namespace", NAMESPACE, timeout];
+        let agents = kubectl(
+            &[&args[..], &["daemonset/seccomp-operator-agent"]].concat(),
+            "",
+        )
+        .await?;
+        let controllers = kubectl(
+            &[&args[..], &["deployment/seccomp-operator-controller"]].concat(),
+            "",
+        )
+        .await?;
+        anyhow::Ok((agents.success, controllers.success))
+    };
+    assert_eq!(
+        rollout("--timeout=1s").await?,
+        (false, false),
+        "ready for what?"
+    );
+    kubectl(&["apply", "--server-side", "-f", definitions], "")
+        .await?
+        .ok()?;
+    assert_eq!(rollout("--timeout=60s").await?, (true, true));
+    await_everything(&cluster, "e2e-after-definitions").await?;
+    for component in ["agent", "controller"] {
+        assert_eq!(restarts(&cluster, component).await?, 0, "{component}");
+    }
+    cluster
+        .delete("seccompprofile", "e2e-after-definitions")
+        .await?;
+    cluster.install(NAMESPACE, &[]).await
+}
+
 /// How many profiles are applied at once. `E2E_PROFILES` says otherwise.
 const MANY: usize = 300;
 
@@ -353,6 +427,51 @@ fn of_line(line: &str) -> Option<(String, usize)> {
     let (name, found) = line.split_once(':')?;
     let (_, number) = found.split_once(':')?;
     Some((name.to_owned(), number.trim().parse().ok()?))
+}
+
+#[tokio::test]
+async fn a_profile_of_nearly_a_mebibyte_goes_all_the_way() -> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let namespace = cluster.namespace("e2e-large", &[]).await?;
+    let viewer = Viewer::start(&cluster, &namespace).await?;
+    cluster.delete("seccompprofile", "e2e-large").await?;
+    let mut rules = String::new();
+    // Few enough conditions on each call for the kernel to hold them all; the rest is talk.
+    let calls = "ioctl socket fcntl personality prctl setsockopt getsockopt madvise mprotect kill lseek futex";
+    let calls = calls.split(' ').cycle().take(2000);
+    for (n, call) in calls.enumerate() {
+        let comma = if n == 0 { "" } else { "," };
+        write!(
+            rules,
+            r#"{comma}{{"names":["{call}"],"action":"SCMP_ACT_ERRNO","comment":"{:x<400}","args":[{{"index":1,"value":{},"op":"SCMP_CMP_EQ"}}]}}"#,
+            "",
+            n * 7919
+        )?;
+    }
+    let document = format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{rules}]}}"#);
+    assert!(
+        (1_000_000..1 << 20).contains(&document.len()),
+        "{}",
+        document.len()
+    );
+    // `kubectl apply` would keep a copy in an annotation, which may not be so long.
+    let began = Instant::now();
+    let manifest = profile("e2e-large", &document);
+    kubectl(&["apply", "--server-side", "-f", "-"], &manifest)
+        .await?
+        .ok()?;
+    cluster.wait_ready("e2e-large").await?;
+    let file = viewer.read("profiles/e2e-large.json").await?;
+    println!(
+        "a document of {} bytes is a file of {} bytes {:.1?} after it was applied",
+        document.len(),
+        file.len(),
+        began.elapsed()
+    );
+    let (held, meant) = (meaning(&file)?, meaning(&document)?);
+    assert!(held.rules() == meant.rules() && held.default_action() == meant.default_action());
+    cluster.delete("seccompprofile", "e2e-large").await?;
+    viewer.await_absence("profiles/e2e-large.json").await
 }
 
 #[tokio::test]
