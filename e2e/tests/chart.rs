@@ -1134,8 +1134,8 @@ const CONTROLLER_AT_HOME: &[&str] = &[
     "apps/daemonsets [rel-seccomp-operator-agent]: list watch",
 ];
 const AGENT_EVERYWHERE: &[&str] = &[
-    "seccomp-operator.io/seccompprofiles: get list watch",
-    "seccomp-operator.io/seccompnodes: get list watch create patch",
+    "seccomp-operator.io/seccompprofiles: list watch",
+    "seccomp-operator.io/seccompnodes: list watch create patch",
     "/pods: list watch",
     "/nodes: list watch",
 ];

@@ -41,9 +41,23 @@ write_configuration() {
 	printf 'NODE=%q\nNODE_IP=%q\nSERVICE_CIDR=%q\nAPI_PORT=%q\n' \
 		"$NODE" "$(node_ip)" "$SERVICE_CIDR" "$API_PORT" >"$dir/cluster.env"
 	containerd_config >"$dir/containerd.toml"
+	audit_policy >"$dir/audit.yaml"
 	cni_config >"$dir/cni/10-bridge.conflist"
 	kubelet_config >"$dir/kubelet.yaml"
 	kube_proxy_config >"$dir/kube-proxy.yaml"
+}
+
+# What the operator asks of the API server, and what came of it: for the test that compares it with the chart's roles.
+audit_policy() {
+	cat <<-YAML
+		apiVersion: audit.k8s.io/v1
+		kind: Policy
+		omitStages: [RequestReceived]
+		rules:
+		- level: Metadata
+		  userGroups: ["system:serviceaccounts:seccomp-operator"]
+		- level: None
+	YAML
 }
 
 containerd_config() {

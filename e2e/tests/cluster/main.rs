@@ -8,6 +8,7 @@ mod lifecycle;
 mod rights;
 mod usage;
 mod webhook;
+mod whole_run;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
