@@ -11,7 +11,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/seccomp-operator
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PROVIDER
 
-.PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-webhook bench-cluster generate deny
+.PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-webhook bench-cluster fuzz generate deny
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -31,7 +31,7 @@ check:
 	e2e/prerequisites check
 	cargo fmt --all --check
 	cargo clippy $(CARGO_SELECTION) --all-targets -- --deny warnings
-	shellcheck --external-sources .ci/run kind/cluster e2e/bench e2e/demo e2e/prerequisites e2e/test e2e/images/build e2e/images/operator e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
+	shellcheck --external-sources .ci/run fuzz/run kind/cluster e2e/bench e2e/demo e2e/prerequisites e2e/test e2e/images/build e2e/images/operator e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
 
 unit:
 	e2e/prerequisites check
@@ -69,3 +69,10 @@ generate:
 # Licences, sources and unwanted crates; needs cargo-deny 0.20 (cargo install cargo-deny).
 deny:
 	cargo deny --locked check bans licenses sources
+
+# Hostile documents for the engine, TIME seconds for each target. A finding ends it, and stays in fuzz/artifacts.
+TIME ?= 600
+fuzz:
+	e2e/prerequisites check fuzz
+	fuzz/run parse $(TIME)
+	fuzz/run pipeline $(TIME)
