@@ -1305,7 +1305,7 @@ fn with_cert_manager_the_operator_only_reads_what_cert_manager_makes() -> Result
         }
         let controller = only(&objects, "Deployment")?;
         assert!(args(controller)?.contains(&"--external-certificates"));
-        let secret = arg(controller, "--webhook-secret")?;
+        let secret = arg(controller, "webhook-secret")?;
         assert_eq!(certificate["spec"]["secretName"], secret);
         let granted = objects
             .iter()

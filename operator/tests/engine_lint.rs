@@ -172,8 +172,9 @@ fn what_containerd_gives_to_runc_has_few_findings() {
 
 #[test]
 fn findings_are_bounded() {
-    let rule = |i: usize| json!({"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{"index": i % 6, "op": "SCMP_CMP_GE", "value": 0}]});
-    let rules: Vec<_> = (0..500).map(rule).collect();
+    const CALLS: [&str; 5] = ["read", "write", "open", "close", "fstat"];
+    let rule = |i: usize| json!({"names": [CALLS[i % 5]], "action": "SCMP_ACT_ERRNO", "args": [{"index": i % 6, "op": "SCMP_CMP_GE", "value": 0}]});
+    let rules: Vec<_> = (0..300).map(rule).collect();
     let document = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules});
     let findings = lint_document(&parse(&document, "").unwrap(), Delivery::AsIs, &AMD64, "");
     assert_eq!(findings.len(), LISTED_FINDINGS);

@@ -156,7 +156,7 @@ mod tests {
             };
             meaning.change(&changes, Arch::X86_64)
         };
-        assert_eq!(deny(2), Ok(())); // 3 to the power of 6
+        assert_eq!(deny(1), Ok(())); // 2 to the power of 6
         assert_eq!(deny(20), Err(TooComplex)); // 85 millions
     }
 
