@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use kube::api::DynamicObject;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -134,16 +134,25 @@ impl Cluster {
             .collect();
         let object = serde_json::json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels } });
         self.apply(&object.to_string()).await?;
+        let version = kubectl(&["get", "--raw", "/version"], "").await?.ok()?;
+        let version: serde_json::Value = serde_json::from_str(&version)?;
+        let minor = version["minor"].as_str().unwrap_or_default();
+        // Before Kubernetes 1.24 no pod is created until its account has a token, which takes long after an outage.
+        let has_tokens = minor
+            .trim_end_matches('+')
+            .parse()
+            .is_ok_and(|n: u32| n < 24);
         until(
             "the namespace's service account",
-            Duration::from_secs(30),
+            Duration::from_mins(1),
             || async {
-                kubectl(
-                    &["get", "serviceaccount", "default", "--namespace", name],
-                    "",
-                )
-                .await?
-                .ok()
+                let account = self
+                    .get(&["serviceaccount", "default", "--namespace", name])
+                    .await?;
+                if has_tokens && account.data.get("secrets").is_none() {
+                    bail!("it has no token yet");
+                }
+                Ok(())
             },
         )
         .await?;

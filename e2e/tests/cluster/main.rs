@@ -64,15 +64,15 @@ async fn an_audit_profile_makes_the_kernel_record_what_a_pod_calls() -> Tested {
     let cluster = Cluster::with_operator().await?;
     let namespace = cluster.namespace("e2e-audit", &[]).await?;
     cluster
-        .apply_profile("audit", r#"{"defaultAction": "SCMP_ACT_LOG"}"#)
+        .apply_profile("e2e-audit", r#"{"defaultAction": "SCMP_ACT_LOG"}"#)
         .await?;
-    cluster.wait_ready("audit").await?;
+    cluster.wait_ready("e2e-audit").await?;
 
     let log = AuditLog::listen()?;
     // A shell of a name that nothing else on the machine has: records name the command, not the container.
     let script = "cp /bin/bash /tmp/e2e-audit-bash; /tmp/e2e-audit-bash -c 'ls /; true'; while true; do sleep 30; done";
     Pod::script(&cluster, &namespace, "audit-seccomp", script)
-        .localhost("profiles/audit.json")
+        .localhost("profiles/e2e-audit.json")
         .log_with(&cluster, "tmp")
         .await?;
 

@@ -271,15 +271,17 @@ mod tests {
     use super::super::{CapabilitySet, KernelVersion, Target, parse};
     use super::*;
 
+    const AMD64: Target = Target {
+        arch: Arch::X86_64,
+        kernel: KernelVersion {
+            major: 6,
+            minor: 12,
+        },
+        capabilities: CapabilitySet::RUNTIME_DEFAULT,
+    };
+
     fn profile(document: &Value) -> Profile {
-        parse(document, "").unwrap().resolve(&Target {
-            arch: Arch::X86_64,
-            kernel: KernelVersion {
-                major: 6,
-                minor: 12,
-            },
-            capabilities: CapabilitySet::RUNTIME_DEFAULT,
-        })
+        parse(document, "").unwrap().resolve(&AMD64)
     }
 
     /// The rules of the canonical form of a document that denies by default, one a line.
@@ -400,6 +402,44 @@ mod tests {
         let names: Vec<_> = written.rules().iter().flat_map(Rule::syscalls).collect();
         assert_eq!(names.len(), 3, "{written:?}");
         assert_eq!(written.canonical("").as_ref(), Ok(&written));
+    }
+
+    #[test]
+    fn masks_and_ranges_that_overlap_are_written_the_same_again() {
+        // Knuth's numbers: the same profiles each time.
+        let mut seed = 1u64;
+        let mut below = |bound: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % bound
+        };
+        let mut written = 0;
+        for _ in 0..60 {
+            let rules: Vec<_> = (0..4)
+                .map(|_| {
+                    let action =
+                        ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"][usize::from(below(2) == 0)];
+                    let op =
+                        ["MASKED_EQ", "MASKED_EQ", "LT", "GT"][usize::try_from(below(4)).unwrap()];
+                    let mut arg =
+                        json!({"index": 1, "op": format!("SCMP_CMP_{op}"), "value": below(64)});
+                    if op == "MASKED_EQ" {
+                        arg["valueTwo"] = below(64).into();
+                    }
+                    json!({"names": ["ioctl"], "action": action, "args": [arg]})
+                })
+                .collect();
+            let document = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules});
+            let Ok(document) = parse(&document, "") else {
+                continue;
+            };
+            let profile = document.resolve(&AMD64);
+            let Ok(canonical) = profile.canonical("") else {
+                continue;
+            };
+            assert_eq!(canonical.canonical("").as_ref(), Ok(&canonical));
+            written += 1;
+        }
+        assert!(written > 20, "{written}");
     }
 
     #[test]
