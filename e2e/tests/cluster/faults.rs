@@ -103,7 +103,18 @@ async fn an_outage_of_the_api_server_loses_no_file_drift_is_repaired_and_everyth
     for name in ["e2e-outage", "e2e-after-outage"] {
         cluster.delete("seccompprofile", name).await?;
     }
-    Ok(())
+    // The nodes' way to the webhooks follows later than pods that are ready: it has to last.
+    until("admission to answer for 5 s", PATIENCE, || async {
+        let tried = profile("e2e-outage", NO_CHMOD);
+        for _ in 0..10 {
+            kubectl(&["apply", "--dry-run=server", "-f", "-"], &tried)
+                .await?
+                .ok()?;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Kills every API server that shows itself, for 30 s, removes a profile's file meanwhile, and waits until one stays.
