@@ -4,29 +4,17 @@
 //! there, that is said and the part not tested.
 #![allow(clippy::unwrap_used)]
 
-use std::io::Write;
+mod tool;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
 fn run(args: &[&str], stdin: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kubectl-seccomp"))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut pipe = child.stdin.take().unwrap();
-    let bytes = stdin.to_owned();
-    let writer = std::thread::spawn(move || {
-        // A tool that has no use for its input closes it.
-        let _ = pipe.write_all(&bytes);
-    });
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    output
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-seccomp"));
+    command.args(args);
+    tool::run(command, stdin)
 }
 
 fn stdout(output: Output) -> Vec<u8> {

@@ -4,6 +4,8 @@
 //! `SECCOMP_SHARED_DATA` says) for recorded audit lines. What is missing is said, and that part not tested.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod tool;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -40,21 +42,7 @@ fn tool(args: &[&str]) -> Command {
 }
 
 fn run(args: &[&str], stdin: &str) -> Output {
-    let mut child = tool(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut pipe = child.stdin.take().unwrap();
-    let text = stdin.to_owned();
-    let writer = std::thread::spawn(move || {
-        // A tool that has no use for its input closes it.
-        let _ = pipe.write_all(text.as_bytes());
-    });
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    output
+    tool::run(tool(args), stdin.as_bytes())
 }
 
 fn stdout(output: &Output) -> String {
