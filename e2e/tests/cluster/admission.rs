@@ -204,7 +204,8 @@ async fn a_profile_for_an_image_stops_the_containers_that_have_it() -> Tested {
     let pod = Pod::script(&cluster, &namespace, "tools", CHMOD_SCRIPT);
     pod.log_with(&cluster, CHMOD_REFUSED).await?;
     assert_eq!(type_of(&pod.spec(&cluster).await?), "RuntimeDefault");
-    cluster.delete("seccomppolicy", "e2e-images").await
+    cluster.delete("seccomppolicy", "e2e-images").await?;
+    cluster.delete("namespace", &namespace).await
 }
 
 #[tokio::test]
