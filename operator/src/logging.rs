@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt, registry, reload};
 
 /// How often to look at the file.
 const EVERY: Duration = Duration::from_secs(10);
@@ -57,7 +60,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Changes the filter of a process that logs already.
-type Change = Box<dyn Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync>;
+type Change = Box<dyn Fn(Targets) -> Result<(), reload::Error> + Send + Sync>;
 
 /// What [`start`] began.
 pub struct Logging {
@@ -71,29 +74,14 @@ pub struct Logging {
 pub fn start(args: &LogArgs) -> anyhow::Result<Logging> {
     let filter = filter(&args.log_level)
         .map_err(|error| anyhow::anyhow!("--log-level {:?}: {error}", args.log_level))?;
-    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr);
-    // The two forms are two types, and so are the handles to their filters.
-    let change: Change = match args.log_format {
-        LogFormat::Text => {
-            let subscriber = subscriber
-                .with_ansi(false)
-                .with_env_filter(filter)
-                .with_filter_reloading();
-            let handle = subscriber.reload_handle();
-            subscriber.init();
-            Box::new(move |filter| handle.reload(filter))
-        }
-        LogFormat::Json => {
-            let subscriber = subscriber
-                .json()
-                .flatten_event(true)
-                .with_env_filter(filter)
-                .with_filter_reloading();
-            let handle = subscriber.reload_handle();
-            subscriber.init();
-            Box::new(move |filter| handle.reload(filter))
-        }
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match args.log_format {
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    registry().with(lines.with_filter(filter)).init();
+    let change = Box::new(move |filter| handle.reload(filter));
     let mut logging = Logging {
         level: args.log_level.clone(),
         file: args.log_level_file.clone(),
@@ -144,14 +132,15 @@ fn read(file: &Path) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn filter(level: &str) -> Result<EnvFilter, String> {
+fn filter(level: &str) -> Result<Targets, String> {
     // On an answer that it cannot read, kube's client logs all of it at WARN: megabytes, and Secrets among them.
     let quiet = if level.contains("kube_client") {
         ""
     } else {
         ",kube_client=error"
     };
-    EnvFilter::try_new(format!("{level}{quiet}"))
+    format!("{level}{quiet}")
+        .parse()
         .map_err(|error| format!("{error}; use for example `info` or `info,kube=debug`"))
 }
 
