@@ -29,7 +29,7 @@ const GATHER: Duration = Duration::from_millis(100);
 /// So long after a write it is a while without any.
 const CALM: Duration = Duration::from_secs(2);
 /// While changes keep coming, the next write waits for a pause of this length between them ...
-const QUIET: Duration = Duration::from_millis(300);
+const QUIET: Duration = Duration::from_millis(500);
 /// ... but not longer than this, the first time; then ever longer, up to the second.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
 /// Mere numbers (of pods that use a profile) wait this long: pods come and go, and nothing hangs on how many there are.
