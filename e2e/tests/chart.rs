@@ -717,7 +717,6 @@ fn the_binaries_are_started_with_exactly_these_arguments() -> Result<()> {
     assert_eq!(
         args(agent)?,
         [
-            "agent",
             "--node-name=$(NODE_NAME)",
             "--seccomp-root=/host/seccomp",
             "--profiles-dir=profiles",

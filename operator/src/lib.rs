@@ -12,6 +12,7 @@ mod health;
 mod kubernetes;
 pub mod logging;
 mod metrics;
+pub mod process;
 pub mod profile;
 mod shutdown;
 pub mod webhook;

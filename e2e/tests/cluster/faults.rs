@@ -188,7 +188,7 @@ async fn what_happened_while_an_agent_was_cut_off_reaches_it_though_its_watch_is
     }
     let before = restarts(&cluster, "agent").await?;
     shell
-        .run("kill -STOP $(processes seccomp-operato agent)")
+        .run("kill -STOP $(processes seccomp-operato /seccomp-operator-agent)")
         .await?;
     cluster.delete("seccompprofile", "e2e-deleted").await?;
     let changed = NO_CHMOD.replace("\"chmod\"", "\"mkdir\"");
@@ -217,7 +217,7 @@ async fn what_happened_while_an_agent_was_cut_off_reaches_it_though_its_watch_is
     )
     .await?;
     shell
-        .run("kill -CONT $(processes seccomp-operato agent)")
+        .run("kill -CONT $(processes seccomp-operato /seccomp-operator-agent)")
         .await?;
     until("the files to be as they should", PATIENCE, || async {
         let there = shell

@@ -272,7 +272,8 @@ fn late_agent(cluster: &Cluster, namespace: &str) -> Value {
             "volumes": [{"name": "root", "emptyDir": {}}],
             "containers": [{
                 "name": "agent", "image": cluster.operator_image, "imagePullPolicy": "IfNotPresent",
-                "args": ["agent", "--node-name=e2e-late", "--seccomp-root=/seccomp"],
+                "command": ["/seccomp-operator-agent"],
+                "args": ["--node-name=e2e-late", "--seccomp-root=/seccomp"],
                 "volumeMounts": volume, "securityContext": security,
             }, {
                 "name": "viewer", "image": cluster.tools_image, "imagePullPolicy": "IfNotPresent",

@@ -50,7 +50,11 @@ async fn an_agent_has_no_capability_one_folder_of_the_node_and_no_namespace_of_i
     let shell = Shell::start(&cluster, &namespace).await?;
     for component in ["agent", "controller"] {
         // The newest: an older one may be about to end.
-        let newest = format!("processes seccomp-operato {component} | sort -n | tail -n 1");
+        let word = match component {
+            "agent" => "/seccomp-operator-agent",
+            other => other,
+        };
+        let newest = format!("processes seccomp-operato {word} | sort -n | tail -n 1");
         let newest = shell.run(&newest).await?;
         let process = newest.trim();
         assert!(!process.is_empty(), "no {component}");

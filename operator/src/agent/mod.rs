@@ -35,13 +35,14 @@ use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::watch as channel;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 use crate::api::{ADOPT_ANNOTATION, ProfileName, SeccompProfile, StoredProfile, define};
 use crate::kubernetes::events::{Events, News, events, reference};
 use crate::kubernetes::{
-    Backoff, Change, Requests, Watched, client, resource_version, watch, watch_as,
+    Backoff, Change, Requests, Watched, client_of_pod, resource_version, watch, watch_as,
 };
 use crate::logging::chain;
 use crate::profile::{Library, Target};
@@ -57,7 +58,8 @@ use usage::{StoredPod, Usage, UsingPod};
 const RESYNC: Duration = Duration::from_mins(5);
 /// What failed is tried again after the first of these, then ever more slowly, up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// The pause after a change of the folder was noticed: changes come in swarms, and must not keep the agent from its other work.
+/// The pause after a change of the folder was looked at: changes come in swarms, the agent's own among them, and must not keep it
+/// from its other work.
 const DRIFT_PAUSE: Duration = Duration::from_millis(10);
 /// So many profiles are asked for at once: each can have a megabyte.
 const PAGE: u32 = 10;
@@ -65,6 +67,9 @@ const PAGE: u32 = 10;
 const POD_PAGE: u32 = 50;
 /// At most so many changes are taken from the watch before the disk is brought level with them.
 const BATCH: usize = 512;
+/// So often the connection gets its turn to bring more of what the API server has sent already: each event comes alone from
+/// there, and the first turn may only see that there is something to read.
+const TURNS: usize = 3;
 
 /// Keeps this node's profile files as the SeccompProfiles say.
 #[derive(Args, Debug)]
@@ -87,9 +92,8 @@ pub struct AgentArgs {
 pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let mut registry = crate::metrics::registry();
     let metrics = Metrics::new(&mut registry);
-    let client = client(&Requests::new(&mut registry))
-        .await
-        .context("cannot find out how to reach the API server")?;
+    let client = client_of_pod(&Requests::new(&mut registry))
+        .context("cannot find out how to reach the API server; the agent has to run as a pod")?;
     let store = Store::new(&args.seccomp_root, args.profiles_dir.as_ref());
     info!(node = args.node_name, root = %args.seccomp_root.display(), "the agent starts");
 
@@ -136,6 +140,17 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
     }
 }
 
+/// What a watch tells that the API server has sent already; none if there is nothing.
+async fn sent<T>(changes: &mut (impl Stream<Item = T> + Unpin)) -> Option<T> {
+    for _ in 0..TURNS {
+        if let Some(change) = changes.next().now_or_never() {
+            return change;
+        }
+        yield_now().await;
+    }
+    None
+}
+
 /// What a watch that may not have begun yet tells.
 type Changes<K> = Pin<Box<dyn Stream<Item = Change<K>> + Send>>;
 
@@ -177,6 +192,7 @@ impl Agent {
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let mut retry_at: Option<Instant> = None;
+        let mut drift_rests: Option<Instant> = None;
         loop {
             let drift_at = self.incidents.wakes();
             // When this process learnt of what it is about to do.
@@ -185,7 +201,7 @@ impl Agent {
                     let learnt = Instant::now();
                     self.observe(change.context("the watch of SeccompProfiles ended")?);
                     for _ in 1..BATCH {
-                        let Some(Some(change)) = changes.next().now_or_never() else { break };
+                        let Some(change) = sent(&mut changes).await else { break };
                         self.observe(change);
                     }
                     learnt
@@ -193,7 +209,8 @@ impl Agent {
                 change = pods.next() => {
                     let learnt = Instant::now();
                     self.observe_pod(change.context("the watch of pods ended")?);
-                    while let Some(Some(change)) = pods.next().now_or_never() {
+                    for _ in 1..BATCH {
+                        let Some(change) = sent(&mut pods).await else { break };
                         self.observe_pod(change);
                     }
                     learnt
@@ -209,11 +226,15 @@ impl Agent {
                     }
                     learnt
                 }
-                Some(touched) = OptionFuture::from(self.drift.as_mut().map(Drift::touched)) => {
+                Some(touched) = OptionFuture::from(self.drift.as_mut().map(Drift::touched)), if drift_rests.is_none() => {
                     let learnt = Instant::now();
                     self.touched(touched.context("the watch of the profiles folder failed")?);
-                    sleep(DRIFT_PAUSE).await;
+                    drift_rests = Some(learnt + DRIFT_PAUSE);
                     learnt
+                }
+                () = sleep_until(drift_rests.unwrap_or_else(Instant::now)), if drift_rests.is_some() => {
+                    drift_rests = None;
+                    continue;
                 }
                 learnt = resync.tick() => {
                     self.state.resync();
@@ -314,7 +335,7 @@ impl Agent {
         while let Some(name) = self.state.next_stale() {
             let content = render::render(&self.library, name.as_str(), &self.target);
             self.state.rendered(&name, content);
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
     }
 
