@@ -277,6 +277,13 @@ impl Election<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::http::{Method, Request, Response, StatusCode};
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::json;
+
     use super::*;
 
     fn lease(holder: &str, seconds: i32) -> Lease {
@@ -323,6 +330,66 @@ mod tests {
             let take = decide(Some(&lease), "me", Duration::from_secs(15));
             assert_eq!((wait, take), (Step::Wait, Step::TakeOver), "{hours} h");
         }
+    }
+
+    /// What a lease is after it was seized, in a cluster that has this one, or none. `renewals`: so often its holder renews it
+    /// after it was looked at and before it is written.
+    async fn seized(lease: Option<Lease>, renewals: u64) -> (u64, Lease) {
+        let state = Arc::new(Mutex::new((0, renewals, lease)));
+        let cluster = state.clone();
+        let answer = move |request: Request<Body>| {
+            let cluster = cluster.clone();
+            async move {
+                let method = request.method().clone();
+                let sent = request.into_body().collect_bytes().await.unwrap();
+                let (version, renewals, stored) = &mut *cluster.lock().unwrap();
+                let fails = |code: StatusCode, reason: &str| {
+                    let status = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": reason, "message": "", "code": code.as_u16()});
+                    (code, status.to_string())
+                };
+                let (code, body) = if method == Method::GET {
+                    let found = stored.clone().map(|mut lease| {
+                        lease.metadata.resource_version = Some(version.to_string());
+                        (StatusCode::OK, serde_json::to_string(&lease).unwrap())
+                    });
+                    if *renewals > 0 {
+                        (*version, *renewals) = (*version + 1, *renewals - 1);
+                    }
+                    found.unwrap_or_else(|| fails(StatusCode::NOT_FOUND, "NotFound"))
+                } else {
+                    let lease: Lease = serde_json::from_slice(&sent).unwrap();
+                    let known = lease.metadata.resource_version.clone();
+                    if known.is_some_and(|known| known != version.to_string()) {
+                        fails(StatusCode::CONFLICT, "Conflict")
+                    } else {
+                        (*version, *stored) = (*version + 1, Some(lease));
+                        (StatusCode::OK, String::from_utf8(sent.to_vec()).unwrap())
+                    }
+                };
+                let response = Response::builder().status(code);
+                let body = Body::from(body.into_bytes());
+                Ok::<_, std::convert::Infallible>(response.body(body).unwrap())
+            }
+        };
+        let client = Client::new(tower::service_fn(answer), "default");
+        let leases = Api::namespaced(client, "default");
+        super::seize(&leases, "leader", "me").await.unwrap();
+        let (version, _, lease) = state.lock().unwrap().clone();
+        (version, lease.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_seized_from_a_holder_that_keeps_renewing_it() {
+        let holder = |lease: &Lease| lease.spec.clone().unwrap().holder_identity;
+        let (version, taken) = seized(Some(lease("you", 15)), 3).await;
+        assert_eq!(holder(&taken).as_deref(), Some("me"));
+        assert_eq!(version, 4, "three renewals and one write");
+        let transitions = taken.spec.unwrap().lease_transitions;
+        assert_eq!(transitions, Some(1));
+
+        let (version, made) = seized(None, 0).await;
+        assert_eq!(holder(&made).as_deref(), Some("me"));
+        assert_eq!(version, 1);
     }
 
     #[test]
