@@ -423,8 +423,8 @@ async fn both_ready() -> anyhow::Result<String> {
     .await
 }
 
-/// How many statuses and finalizers were written by all controllers since each of them started.
-async fn writes() -> anyhow::Result<f64> {
+/// The pods of controllers, also of those that are about to go.
+async fn controllers() -> anyhow::Result<Vec<String>> {
     let pods = run(&[
         "get",
         "pods",
@@ -436,8 +436,14 @@ async fn writes() -> anyhow::Result<f64> {
         "name",
     ])
     .await?;
+    let names = pods.lines().filter_map(|line| line.rsplit('/').next());
+    Ok(names.map(str::to_owned).collect())
+}
+
+/// How many statuses and finalizers were written by all controllers since each of them started.
+async fn writes() -> anyhow::Result<f64> {
     let mut sum = 0.0;
-    for pod in pods.lines().filter_map(|line| line.rsplit('/').next()) {
+    for pod in controllers().await? {
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8081/proxy/metrics");
         let metrics = run(&["get", "--raw", &path]).await?;
         let lines = metrics.lines().filter(|line| {
@@ -458,6 +464,12 @@ async fn of_two_controllers_one_writes_and_the_lease_moves_when_it_is_killed_fro
     let namespace = cluster.namespace("e2e-leaders", &[]).await?;
     cluster.apply_profile("e2e-led", NO_CHMOD).await?;
     cluster.wait_ready("e2e-led").await?;
+    until("the controllers of before to be gone", PATIENCE, || async {
+        let pods = controllers().await?;
+        ensure!(pods.len() == 2, "{pods:?}");
+        Ok(())
+    })
+    .await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let before = (writes().await?, leader(&cluster).await?);
     tokio::time::sleep(Duration::from_secs(4)).await;
