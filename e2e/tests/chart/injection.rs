@@ -1,5 +1,7 @@
 //! The engines that can give pods their profiles, and the one without a server held to the webhook's table of cases.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result};
 use e2e::cel;
 use seccomp_operator::api::Selector;
@@ -56,14 +58,14 @@ impl Policy {
         let mut labels = labels.clone();
         labels["kubernetes.io/metadata.name"] = namespace.into();
         let of_pod = &pod["metadata"]["labels"];
-        let of_pod = serde_json::from_value(if of_pod.is_object() {
+        let of_pod: BTreeMap<String, String> = serde_json::from_value(if of_pod.is_object() {
             of_pod.clone()
         } else {
             json!({})
         })?;
         Ok(self
             .selector("namespaceSelector")?
-            .matches(&serde_json::from_value(labels)?)
+            .matches(&serde_json::from_value::<BTreeMap<String, String>>(labels)?)
             && self.selector("objectSelector")?.matches(&of_pod))
     }
 

@@ -21,7 +21,7 @@ pub use profile::{
     ADOPT_ANNOTATION, Failure, IN_USE_FINALIZER, NodeCounts, ProfileName, SeccompProfile,
     SeccompProfileSpec, SeccompProfileStatus, StoredProfile, condition, define, selects,
 };
-pub use schema::{Requirement, Selector, SelectorError};
+pub use schema::{Labels, Requirement, Selector, SelectorError};
 
 use kube::CustomResourceExt as _;
 

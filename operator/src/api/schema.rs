@@ -58,14 +58,26 @@ pub struct SelectorError {
     pub remedy: &'static str,
 }
 
+/// An object's labels.
+pub trait Labels {
+    /// The value of the label with this key.
+    fn value(&self, key: &str) -> Option<&str>;
+}
+
+impl Labels for BTreeMap<String, String> {
+    fn value(&self, key: &str) -> Option<&str> {
+        self.get(key).map(String::as_str)
+    }
+}
+
 impl Selector {
     /// Whether the labels satisfy this selector. A selector with [`problems`](Self::problems) matches nothing it should not:
     /// `In` without values matches nothing.
     #[must_use]
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &impl Labels) -> bool {
         self.match_labels
             .iter()
-            .all(|(key, value)| labels.get(key) == Some(value))
+            .all(|(key, value)| labels.value(key) == Some(value.as_str()))
             && self
                 .match_expressions
                 .iter()
@@ -175,9 +187,9 @@ fn is_label_key(key: &str) -> bool {
 
 impl Requirement {
     /// Without copying a thing: every review of a pod comes by here for every policy.
-    fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
-        let value = labels.get(&self.key);
-        let listed = || value.is_some_and(|value| self.values.contains(value));
+    fn holds(&self, labels: &impl Labels) -> bool {
+        let value = labels.value(&self.key);
+        let listed = || value.is_some_and(|value| self.values.iter().any(|one| one == value));
         match self.operator {
             RequirementOperator::In => listed(),
             RequirementOperator::NotIn => !listed(),

@@ -86,7 +86,7 @@ fn selects_nothing(policy: &Policy, view: &View) -> Option<String> {
     let selector = policy.spec.namespace_selector.as_ref()?;
     let mut selected = view
         .namespaces()
-        .filter(|(_, labels)| selector.matches(labels))
+        .filter(|(_, labels)| selector.matches(*labels))
         .map(|(name, _)| name)
         .peekable();
     if selected.peek().is_none() {

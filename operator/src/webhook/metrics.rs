@@ -167,11 +167,20 @@ impl Ended {
     }
 }
 
+/// See [`Metrics`].
+#[derive(Clone, Debug)]
+struct Pods {
+    by_reason: [Counter; Reason::ALL.len()],
+    seconds: Histogram,
+}
+
 /// Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     reviews: Family<Decision, Counter>,
     seconds: Family<Label, Histogram, fn() -> Histogram>,
+    /// Of the two above those that count reviews of pods, at hand: to look one up would take longer than to count.
+    pods: Pods,
     refused: Family<Label, Counter>,
     connections: Gauge,
     ended: Family<Label, Counter>,
@@ -183,9 +192,23 @@ impl Metrics {
     /// Metrics that the registry knows.
     #[must_use]
     pub fn new(registry: &mut Registry) -> Self {
+        let reviews = Family::<Decision, Counter>::default();
+        let seconds: Family<Label, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(SECONDS));
+        let counter = |reason| {
+            let label = Verdict::Pod(reason).label(Webhook::Mutate);
+            reviews.get_or_create(&label).clone()
+        };
+        let pods = Pods {
+            by_reason: Reason::ALL.map(counter),
+            seconds: seconds
+                .get_or_create(&[("webhook", Webhook::Mutate.word())])
+                .clone(),
+        };
         let metrics = Self {
-            reviews: Family::default(),
-            seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            reviews,
+            seconds,
+            pods,
             refused: family("reason", &Refusal::ALL.map(Refusal::word)),
             connections: Gauge::default(),
             ended: family("reason", &Ended::ALL.map(Ended::word)),
@@ -252,10 +275,18 @@ impl Metrics {
 
     /// A review was answered, `took` after its head had come.
     pub fn reviewed(&self, webhook: Webhook, verdict: Verdict, took: Duration) {
+        let took = took.as_secs_f64();
+        if let (Webhook::Mutate, Verdict::Pod(reason)) = (webhook, verdict) {
+            if let Some(counter) = self.pods.by_reason.get(reason as usize) {
+                counter.inc();
+            }
+            self.pods.seconds.observe(took);
+            return;
+        }
         self.reviews.get_or_create(&verdict.label(webhook)).inc();
         self.seconds
             .get_or_create(&[("webhook", webhook.word())])
-            .observe(took.as_secs_f64());
+            .observe(took);
     }
 
     /// A request could not be answered.
@@ -286,6 +317,23 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_reason_is_counted_by_its_own_name() {
+        for reason in Reason::ALL {
+            let mut registry = Registry::default();
+            let verdict = Verdict::Pod(reason);
+            Metrics::new(&mut registry).reviewed(Webhook::Mutate, verdict, Duration::ZERO);
+            let text = crate::metrics::encode(&registry).unwrap();
+            let reviews = text.lines().filter(|line| line.contains("reviews_total{"));
+            let counted: Vec<_> = reviews.filter(|line| line.ends_with(" 1")).collect();
+            let own = format!("reason={:?}", reason.word());
+            assert!(
+                matches!(counted[..], [line] if line.contains(&own)),
+                "{counted:?}"
+            );
+        }
+    }
 
     #[test]
     fn what_was_counted_is_shown_under_names_that_stay() {

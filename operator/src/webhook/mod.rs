@@ -2,7 +2,7 @@
 //! SeccompPolicies that do not mean what they seem to.
 //!
 //! Decisions are pure functions of a review and of what the watches have told (`mutate`, `validate`, `view`); `review` reads and
-//! writes AdmissionReviews; `server` has the routes, `connections` speaks TLS and HTTP; `certificate` makes certificates; `metrics`
+//! writes AdmissionReviews, with `json`'s help; `server` has the routes, `connections` speaks TLS and HTTP; `certificate` makes certificates; `metrics`
 //! counts. No decision calls the API server.
 
 pub mod certificate;
@@ -10,6 +10,7 @@ pub mod concerns;
 pub mod connections;
 #[cfg(test)]
 mod golden;
+pub mod json;
 pub mod metrics;
 pub mod mutate;
 pub mod pod;

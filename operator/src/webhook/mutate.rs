@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::pod::{Container, SecurityContext};
 pub use super::pod::{Pod, SeccompProfile};
@@ -86,11 +86,66 @@ pub enum Effect {
     WouldChange,
 }
 
+/// A place in a pod that can state a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The pod level.
+    Pod,
+    /// The container level, of one of `initContainers`.
+    InitContainer(usize),
+    /// The container level, of one of `containers`.
+    Container(usize),
+}
+
+/// A change to a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// A place gets a profile, instead of what it states if it states any.
+    Set {
+        /// Where.
+        place: Place,
+        /// Whether there is a `securityContext` to write it into.
+        has_context: bool,
+        /// What.
+        profile: Cow<'a, SeccompProfile<'a>>,
+    },
+    /// An annotation is dropped.
+    Drop(Cow<'a, str>),
+}
+
+/// An operation of a JSON patch (RFC 6902).
+#[derive(Debug, Serialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+pub enum Operation<'a> {
+    /// `add`; on a member that exists it replaces that.
+    Add {
+        /// Where, as a JSON pointer.
+        path: String,
+        /// What.
+        value: Added<'a>,
+    },
+    /// `remove`.
+    Remove {
+        /// Where, as a JSON pointer.
+        path: String,
+    },
+}
+
+/// What an operation adds.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Added<'a> {
+    /// A `securityContext` that says nothing yet.
+    Context {},
+    /// A `seccompProfile`.
+    Profile(&'a SeccompProfile<'a>),
+}
+
 /// What to answer.
 #[derive(Clone, Debug)]
 pub struct Decision<'a> {
-    /// JSON patch operations (RFC 6902); empty to leave the pod as it is.
-    pub patch: Vec<Value>,
+    /// In the order in which they are to be made; empty to leave the pod as it is.
+    pub changes: Vec<Change<'a>>,
     /// Sentences that kubectl prints.
     pub warnings: Vec<String>,
     /// Why.
@@ -107,9 +162,41 @@ impl Decision<'_> {
         }
     }
 
+    /// The changes as operations of a JSON patch.
+    #[must_use]
+    pub fn patch(&self) -> Vec<Operation<'_>> {
+        let mut patch = Vec::with_capacity(self.changes.len() * 2);
+        for change in &self.changes {
+            match change {
+                Change::Set {
+                    place,
+                    has_context,
+                    profile,
+                } => {
+                    let path = place.context();
+                    let field = format!("{path}/seccompProfile");
+                    if !has_context {
+                        let value = Added::Context {};
+                        patch.push(Operation::Add { path, value });
+                    }
+                    patch.push(Operation::Add {
+                        path: field,
+                        value: Added::Profile(profile),
+                    });
+                }
+                Change::Drop(key) => {
+                    let pointer = key.replace('~', "~0").replace('/', "~1");
+                    let path = format!("/metadata/annotations/{pointer}");
+                    patch.push(Operation::Remove { path });
+                }
+            }
+        }
+        patch
+    }
+
     fn leave(reason: Reason) -> Self {
         Self {
-            patch: Vec::new(),
+            changes: Vec::new(),
             warnings: Vec::new(),
             reason,
             policies: Vec::new(),
@@ -117,16 +204,27 @@ impl Decision<'_> {
     }
 }
 
+impl Place {
+    /// The JSON pointer of its `securityContext`.
+    fn context(self) -> String {
+        match self {
+            Self::Pod => "/spec/securityContext".into(),
+            Self::InitContainer(index) => format!("/spec/initContainers/{index}/securityContext"),
+            Self::Container(index) => format!("/spec/containers/{index}/securityContext"),
+        }
+    }
+}
+
 /// Decides on a pod that is about to be created in `namespace`. The object itself may lack a namespace, and a name too.
 #[must_use]
-pub fn decide<'a>(pod: &'a Pod, namespace: &'a str, view: &'a View) -> Decision<'a> {
+pub fn decide<'a>(pod: &'a Pod<'_>, namespace: &'a str, view: &'a View) -> Decision<'a> {
     if view.is_excluded(namespace) {
         return Decision::leave(Reason::NamespaceExcluded);
     }
     if pod.spec.is_windows() {
         return Decision::leave(Reason::Windows);
     }
-    if pod.metadata.annotations.contains_key(MIRROR_ANNOTATION) {
+    if pod.metadata.annotations.get(MIRROR_ANNOTATION).is_some() {
         return Decision::leave(Reason::MirrorPod);
     }
     let mut decision = Decision::leave(Reason::NoPolicy);
@@ -166,7 +264,6 @@ pub fn decide<'a>(pod: &'a Pod, namespace: &'a str, view: &'a View) -> Decision<
             (false, false) => Reason::Converted,
             (false, true) => Reason::AlreadySet,
         };
-        decision.patch = draft.patch();
         decision.warnings.append(&mut draft.warnings);
     } else if !decision.policies.is_empty() {
         decision.reason = Reason::Observed;
@@ -180,16 +277,23 @@ pub fn decide<'a>(pod: &'a Pod, namespace: &'a str, view: &'a View) -> Decision<
     if placed {
         warn_about_effect(pod, &mut decision.warnings);
     }
+    if enforced {
+        decision.changes = draft.changes();
+    }
     decision
 }
 
 /// Warns about files that are not there, or not everywhere.
-fn warn_about_files(pod: &Pod, draft: Option<&Draft>, view: &View, warnings: &mut Vec<String>) {
-    let path = |profile: &SeccompProfile| profile.localhost_profile.clone();
-    let mut paths: Vec<String> = match draft {
+fn warn_about_files(
+    pod: &Pod<'_>,
+    draft: Option<&Draft<'_>>,
+    view: &View,
+    warnings: &mut Vec<String>,
+) {
+    let mut paths: Vec<&str> = match draft {
         Some(draft) => {
             let after = draft.levels.iter().filter_map(|level| level.after.as_ref());
-            after.filter_map(|profile| path(profile)).collect()
+            after.filter_map(|profile| profile.path()).collect()
         }
         None => {
             let at_pod = pod.spec.security_context.as_ref();
@@ -198,7 +302,7 @@ fn warn_about_files(pod: &Pod, draft: Option<&Draft>, view: &View, warnings: &mu
             at_pod
                 .into_iter()
                 .chain(at_containers)
-                .filter_map(path)
+                .filter_map(SeccompProfile::path)
                 .collect()
         }
     };
@@ -208,7 +312,7 @@ fn warn_about_files(pod: &Pod, draft: Option<&Draft>, view: &View, warnings: &mu
 }
 
 /// Warns about containers that the profile which the pod gets will not reach.
-fn warn_about_effect(pod: &Pod, warnings: &mut Vec<String>) {
+fn warn_about_effect(pod: &Pod<'_>, warnings: &mut Vec<String>) {
     let privileged = pod.spec.all_containers().filter(|c| c.is_privileged());
     warnings.extend(privileged.map(|container| {
         format!(
@@ -236,13 +340,12 @@ pub fn is_sandbox(class: &str) -> bool {
 #[derive(Clone)]
 struct Level<'a> {
     /// None for the pod level.
-    container: Option<&'a Container>,
-    /// The field and the index in it of a container.
-    place: (&'static str, usize),
-    context: Option<&'a SecurityContext>,
+    container: Option<&'a Container<'a>>,
+    place: Place,
+    context: Option<&'a SecurityContext<'a>>,
     /// What the pod states here, legacy annotations included.
-    stated: Option<Cow<'a, SeccompProfile>>,
-    after: Option<Cow<'a, SeccompProfile>>,
+    stated: Option<Cow<'a, SeccompProfile<'a>>>,
+    after: Option<Cow<'a, SeccompProfile<'a>>>,
     /// An enforced policy with `images` has decided about it.
     decided: bool,
 }
@@ -259,7 +362,7 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     /// The pod with its legacy annotations turned into fields.
-    fn of(pod: &'a Pod) -> Self {
+    fn of(pod: &'a Pod<'_>) -> Self {
         let spec = &pod.spec;
         let mut draft = Self {
             levels: Vec::with_capacity(1 + spec.init_containers.len() + spec.containers.len()),
@@ -271,9 +374,9 @@ impl<'a> Draft<'a> {
             .annotations
             .keys()
             .any(|key| key.contains("seccomp.security.alpha.kubernetes.io/"));
-        let mut add = |container: Option<&'a Container>,
+        let mut add = |container: Option<&'a Container<'a>>,
                        place,
-                       context: Option<&'a SecurityContext>| {
+                       context: Option<&'a SecurityContext<'a>>| {
             let mut stated = context
                 .and_then(|context| context.seccomp_profile.as_ref())
                 .map(Cow::Borrowed);
@@ -282,8 +385,7 @@ impl<'a> Draft<'a> {
                     Cow::Owned(format!("{CONTAINER_ANNOTATION}{}", container.name))
                 });
                 let value = pod.metadata.annotations.get(key.as_ref());
-                if let Some(legacy) = value.and_then(|value| SeccompProfile::from_annotation(value))
-                {
+                if let Some(legacy) = value.and_then(SeccompProfile::from_annotation) {
                     if let Some(field) = stated.as_ref().filter(|field| ***field != legacy) {
                         draft.warnings.push(format!(
                             "annotation {key} says {} where the field says {}; the annotation was dropped",
@@ -304,18 +406,13 @@ impl<'a> Draft<'a> {
                 decided: false,
             });
         };
-        add(None, ("", 0), spec.security_context.as_ref());
-        for (field, containers) in [
-            ("initContainers", &spec.init_containers),
-            ("containers", &spec.containers),
-        ] {
-            for (index, container) in containers.iter().enumerate() {
-                add(
-                    Some(container),
-                    (field, index),
-                    container.security_context.as_ref(),
-                );
-            }
+        add(None, Place::Pod, spec.security_context.as_ref());
+        let init = spec.init_containers.iter().enumerate();
+        let init = init.map(|(n, container)| (Place::InitContainer(n), container));
+        let others = spec.containers.iter().enumerate();
+        let others = others.map(|(n, container)| (Place::Container(n), container));
+        for (place, container) in init.chain(others) {
+            add(Some(container), place, container.security_context.as_ref());
         }
         draft
     }
@@ -394,37 +491,29 @@ impl<'a> Draft<'a> {
         )
     }
 
-    fn patch(&self) -> Vec<Value> {
-        let mut patch = Vec::new();
-        for level in &self.levels {
+    /// What has become different.
+    fn changes(self) -> Vec<Change<'a>> {
+        let mut changes = Vec::new();
+        for level in self.levels {
             let before = level
                 .context
                 .and_then(|context| context.seccomp_profile.as_ref());
-            if before == level.after.as_deref() {
-                continue;
+            if before != level.after.as_deref()
+                && let Some(profile) = level.after
+            {
+                changes.push(Change::Set {
+                    place: level.place,
+                    has_context: level.context.is_some(),
+                    profile,
+                });
             }
-            let path = match level.place {
-                ("", _) => "/spec/securityContext".to_owned(),
-                (field, index) => format!("/spec/{field}/{index}/securityContext"),
-            };
-            if level.context.is_none() {
-                patch.push(json!({ "op": "add", "path": path, "value": {} }));
-            }
-            // `add` on a member that exists replaces it.
-            let path = format!("{path}/seccompProfile");
-            patch.push(json!({ "op": "add", "path": path, "value": level.after }));
         }
-        for key in &self.dropped {
-            let pointer = key.replace('~', "~0").replace('/', "~1");
-            patch.push(
-                json!({ "op": "remove", "path": format!("/metadata/annotations/{pointer}") }),
-            );
-        }
-        patch
+        changes.extend(self.dropped.into_iter().map(Change::Drop));
+        changes
     }
 }
 
-fn is_unconfined(profile: Option<&SeccompProfile>) -> bool {
+fn is_unconfined(profile: Option<&SeccompProfile<'_>>) -> bool {
     profile.is_some_and(SeccompProfile::is_unconfined)
 }
 
@@ -462,9 +551,11 @@ mod tests {
 
     use proptest::prelude::*;
     use serde::Deserialize;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::api::SeccompPolicySpec;
+    use crate::webhook::json::{Read as _, Reader};
 
     /// The table; its head says how to read it.
     #[derive(Deserialize)]
@@ -516,11 +607,16 @@ mod tests {
         }
     }
 
+    /// A pod as a review brings it.
+    fn read(text: &str) -> Pod<'_> {
+        Pod::read(&mut Reader::new(text.as_bytes()).unwrap()).unwrap()
+    }
+
     /// The pod after a patch, as the API server applies it.
-    fn patched(pod: &Value, patch: &[Value]) -> Value {
+    fn patched(pod: &Value, decision: &Decision<'_>) -> Value {
         let mut after = pod.clone();
-        let patch: json_patch::Patch =
-            serde_json::from_value(Value::Array(patch.to_vec())).unwrap();
+        let patch = serde_json::to_value(decision.patch()).unwrap();
+        let patch: json_patch::Patch = serde_json::from_value(patch).unwrap();
         json_patch::patch(&mut after, &patch).unwrap();
         after
     }
@@ -549,11 +645,14 @@ mod tests {
         for case in &table.cases {
             let view = table.view(case.policies.as_ref().unwrap_or(&default));
             let namespace = case.namespace.as_deref().unwrap_or("default");
-            let pod: Pod = serde_json::from_value(case.pod.clone()).unwrap();
-            let decision = decide(&pod, namespace, &view);
             let name = &case.name;
+            let text = case.pod.to_string();
+            let pod = read(&text);
+            let owned: Pod = serde_json::from_value(case.pod.clone()).unwrap();
+            assert_eq!(pod, owned, "{name}: not as other sources read it");
+            let decision = decide(&pod, namespace, &view);
             assert_eq!(decision.reason.word(), case.reason, "{name}");
-            let after = patched(&case.pod, &decision.patch);
+            let after = patched(&case.pod, &decision);
             assert_eq!(after, changed(&case.pod, &case.changes), "{name}");
             assert_eq!(
                 decision.warnings.len(),
@@ -567,7 +666,7 @@ mod tests {
             let pod: Pod = serde_json::from_value(after.clone()).unwrap();
             let again = decide(&pod, namespace, &view);
             assert!(
-                again.patch.is_empty(),
+                again.changes.is_empty(),
                 "{name}: a second pass changes {after}"
             );
         }
@@ -709,12 +808,14 @@ mod tests {
             for (index, spec) in policies.into_iter().enumerate() {
                 view.policy(&format!("p{index}"), spec);
             }
-            let read: Pod = serde_json::from_value(pod.clone()).unwrap();
+            let text = pod.to_string();
+            let read = read(&text);
+            prop_assert_eq!(&read, &serde_json::from_value::<Pod>(pod.clone()).unwrap());
             let first = decide(&read, "default", &view);
-            let after = patched(&pod, &first.patch);
+            let after = patched(&pod, &first);
             let read: Pod = serde_json::from_value(after.clone()).unwrap();
             let second = decide(&read, "default", &view);
-            prop_assert!(second.patch.is_empty(), "{:?} changes {}", second.patch, after);
+            prop_assert!(second.changes.is_empty(), "{:?} changes {}", second.changes, after);
         }
 
         #[test]
@@ -745,7 +846,7 @@ mod tests {
                 }
                 pod
             };
-            let after = patched(&pod, &decide(&read, "default", &view).patch);
+            let after = patched(&pod, &decide(&read, "default", &view));
             prop_assert_eq!(without(after), without(pod));
         }
     }

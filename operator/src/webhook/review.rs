@@ -1,70 +1,99 @@
 //! AdmissionReviews (`admission.k8s.io/v1`): reads what the decisions need and nothing else, and writes the answers.
 
-use k8s_openapi::ByteString;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
+
+use super::json::{JsonError, Read, Reader};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 /// The API server cuts longer warnings off.
 const LONGEST_WARNING: usize = 250;
 
-/// A question. `T` holds the fields of the object that matter.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Review<T> {
-    api_version: String,
-    kind: String,
-    #[serde(bound(deserialize = "T: Deserialize<'de>"))]
-    request: Option<Request<T>>,
-}
-
-/// What is about to happen to an object.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Request<T> {
+/// What is about to happen to an object. `T` holds the fields of the object that matter; all texts are parts of the body.
+#[derive(Debug)]
+pub struct Request<'a, T> {
     /// To be repeated in the answer.
-    pub uid: String,
+    pub uid: Cow<'a, str>,
     /// What kind of object.
-    pub kind: Kind,
+    pub kind: Kind<'a>,
     /// Its name; empty while the API server has yet to generate one.
-    #[serde(default)]
-    pub name: String,
+    pub name: Cow<'a, str>,
     /// Its namespace; empty for an object of the cluster. The object itself may lack it.
-    #[serde(default)]
-    pub namespace: String,
+    pub namespace: Cow<'a, str>,
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
-    pub operation: String,
+    pub operation: Cow<'a, str>,
     /// Whether nothing will be stored, whatever the answer.
-    #[serde(default, deserialize_with = "or_default")]
     pub dry_run: bool,
     /// The object as it shall be; absent on DELETE.
-    #[serde(default = "none", bound(deserialize = "T: Deserialize<'de>"))]
     pub object: Option<T>,
     /// The object as it is; absent on CREATE.
-    #[serde(default = "none", bound(deserialize = "T: Deserialize<'de>"))]
     pub old_object: Option<T>,
 }
 
-fn none<T>() -> Option<T> {
-    None
-}
-
-fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
-}
-
 /// What kind of object a request is about.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Kind {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kind<'a> {
     /// The API group; empty for the core group.
-    #[serde(default)]
-    pub group: String,
+    pub group: Cow<'a, str>,
     /// For example `Pod`.
-    pub kind: String,
+    pub kind: Cow<'a, str>,
+}
+
+impl<'a, T: Read<'a>> Read<'a> for Request<'a, T> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let (mut uid, mut kind, mut name, mut namespace) = (None, None, None, None);
+        let (mut operation, mut dry_run, mut object, mut old_object) = (None, None, None, None);
+        reader.object(|reader, key| match key {
+            "uid" => reader.member(&mut uid, Reader::string),
+            "kind" => reader.member(&mut kind, Kind::read),
+            "name" => reader.member(&mut name, Reader::string),
+            "namespace" => reader.member(&mut namespace, Reader::string),
+            "operation" => reader.member(&mut operation, Reader::string),
+            "dryRun" => reader.member(&mut dry_run, Reader::boolean),
+            "object" => reader.member(&mut object, T::read),
+            "oldObject" => reader.member(&mut old_object, T::read),
+            _ => reader.skip().map(drop),
+        })?;
+        Ok(Self {
+            uid: uid.ok_or(JsonError::Missing("uid"))?,
+            kind: kind.ok_or(JsonError::Missing("kind"))?,
+            name: name.unwrap_or_default(),
+            namespace: namespace.unwrap_or_default(),
+            operation: operation.ok_or(JsonError::Missing("operation"))?,
+            dry_run: dry_run.unwrap_or_default(),
+            object,
+            old_object,
+        })
+    }
+}
+
+impl<'a> Read<'a> for Kind<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let (mut group, mut kind) = (None, None);
+        reader.object(|reader, key| match key {
+            "group" => reader.member(&mut group, Reader::string),
+            "kind" => reader.member(&mut kind, Reader::string),
+            _ => reader.skip().map(drop),
+        })?;
+        Ok(Self {
+            group: group.unwrap_or_default(),
+            kind: kind.ok_or(JsonError::Missing("kind"))?,
+        })
+    }
+}
+
+/// An object whose form does not matter.
+#[derive(Debug)]
+pub struct Anything;
+
+impl<'a> Read<'a> for Anything {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        reader.skip().map(|_| Self)
+    }
 }
 
 /// Why a body is not a question. The sentence goes back to the caller.
@@ -72,7 +101,7 @@ pub struct Kind {
 pub enum ReviewError {
     /// Not JSON, or not this shape.
     #[error("the body is not an AdmissionReview: {0}")]
-    Unreadable(#[from] serde_json::Error),
+    Unreadable(#[from] JsonError),
     /// Another version or kind.
     #[error(
         "the body is {kind:?} of {api_version:?}, and only {KIND:?} of {API_VERSION:?} is served"
@@ -89,47 +118,37 @@ pub enum ReviewError {
 }
 
 /// Reads a question.
-pub fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Request<T>, ReviewError> {
-    let review: Review<T> = match serde_json::from_slice(body) {
-        Ok(review) => review,
-        Err(error) => return Err(explain(body, error)),
-    };
-    if review.api_version != API_VERSION || review.kind != KIND {
-        return Err(other(review.api_version, review.kind));
+pub fn read<'a, T: Read<'a>>(body: &'a [u8]) -> Result<Request<'a, T>, ReviewError> {
+    match envelope(body, Request::read) {
+        Ok(request) => request.ok_or(ReviewError::NoRequest),
+        // A body of another version may differ in anything; then its version is what to speak of.
+        Err(ReviewError::Unreadable(error)) => match envelope(body, Anything::read) {
+            Err(other @ ReviewError::Other { .. }) => Err(other),
+            _ => Err(ReviewError::Unreadable(error)),
+        },
+        Err(error) => Err(error),
     }
-    review.request.ok_or(ReviewError::NoRequest)
 }
 
-/// Reads a question about an object whose form does not matter: what is left to do with one that [`read`] does not take.
-pub fn read_around(body: &[u8]) -> Result<Request<()>, ReviewError> {
-    let request: Request<IgnoredAny> = read(body)?;
-    Ok(Request {
-        uid: request.uid,
-        kind: request.kind,
-        name: request.name,
-        namespace: request.namespace,
-        operation: request.operation,
-        dry_run: request.dry_run,
-        object: None,
-        old_object: None,
-    })
-}
-
-/// A body of another version may differ in anything; then its version is what to speak of.
-fn explain(body: &[u8], error: serde_json::Error) -> ReviewError {
-    #[derive(Deserialize)]
-    #[serde(default, rename_all = "camelCase")]
-    #[derive(Default)]
-    struct Type {
-        api_version: String,
-        kind: String,
+/// Reads an `AdmissionReview` of the version that is served, and its request by `request`.
+fn envelope<'a, T>(
+    body: &'a [u8],
+    request: impl Fn(&mut Reader<'a>) -> Result<T, JsonError>,
+) -> Result<Option<T>, ReviewError> {
+    let mut reader = Reader::new(body)?;
+    let (mut api_version, mut kind, mut asked) = (None, None, None);
+    reader.object(|reader, key| match key {
+        "apiVersion" => reader.member(&mut api_version, Reader::string),
+        "kind" => reader.member(&mut kind, Reader::string),
+        "request" => reader.member(&mut asked, &request),
+        _ => reader.skip().map(drop),
+    })?;
+    reader.end()?;
+    let (api_version, kind) = (api_version.unwrap_or_default(), kind.unwrap_or_default());
+    if api_version != API_VERSION || kind != KIND {
+        return Err(other(api_version.into_owned(), kind.into_owned()));
     }
-    match serde_json::from_slice::<Type>(body) {
-        Ok(seen) if seen.api_version != API_VERSION || seen.kind != KIND => {
-            other(seen.api_version, seen.kind)
-        }
-        _ => ReviewError::Unreadable(error),
-    }
+    Ok(asked)
 }
 
 fn other(mut api_version: String, mut kind: String) -> ReviewError {
@@ -141,13 +160,22 @@ fn other(mut api_version: String, mut kind: String) -> ReviewError {
     ReviewError::Other { api_version, kind }
 }
 
+/// Operations of a JSON patch, written; nothing for none.
+#[must_use]
+pub fn patch(operations: &[impl Serialize]) -> Vec<u8> {
+    if operations.is_empty() {
+        return Vec::new();
+    }
+    json(&operations)
+}
+
 /// An answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     /// Why not; none to allow.
     pub denied: Option<String>,
-    /// JSON patch operations.
-    pub patch: Vec<Value>,
+    /// A JSON patch as [`patch`] writes it; empty to change nothing.
+    pub patch: Vec<u8>,
     /// Sentences that kubectl prints.
     pub warnings: Vec<String>,
 }
@@ -160,52 +188,46 @@ impl Answer {
     }
 
     /// The body of the response to the request with this uid.
+    ///
+    /// Written by hand: this is the greater part of what is left to do once a pod was read.
     #[must_use]
     pub fn write(self, uid: &str) -> Vec<u8> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Review<'a> {
-            api_version: &'static str,
-            kind: &'static str,
-            response: Response<'a>,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Response<'a> {
-            uid: &'a str,
-            allowed: bool,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            status: Option<Status<'a>>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            patch_type: Option<&'static str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            patch: Option<ByteString>,
-            #[serde(skip_serializing_if = "Vec::is_empty")]
-            warnings: Vec<String>,
-        }
-        let patch = (!self.patch.is_empty()).then(|| ByteString(json(&self.patch)));
-        let mut warnings = self.warnings;
-        for warning in &mut warnings {
-            if let Some((end, _)) = warning.char_indices().nth(LONGEST_WARNING) {
-                warning.truncate(end);
+        let mut body = String::with_capacity(256 + self.patch.len() * 4 / 3);
+        body.push_str(
+            r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"#,
+        );
+        push(&mut body, &uid);
+        match &self.denied {
+            None => body.push_str(r#","allowed":true"#),
+            Some(message) => {
+                body.push_str(r#","allowed":false,"status":"#);
+                push(
+                    &mut body,
+                    &Status {
+                        code: 403,
+                        reason: "Forbidden",
+                        message,
+                    },
+                );
             }
         }
-        json(&Review {
-            api_version: API_VERSION,
-            kind: KIND,
-            response: Response {
-                uid,
-                allowed: self.denied.is_none(),
-                status: self.denied.as_deref().map(|message| Status {
-                    code: 403,
-                    reason: "Forbidden",
-                    message,
-                }),
-                patch_type: patch.is_some().then_some("JSONPatch"),
-                patch,
-                warnings,
-            },
-        })
+        if !self.patch.is_empty() {
+            body.push_str(r#","patchType":"JSONPatch","patch":""#);
+            BASE64.encode_string(&self.patch, &mut body);
+            body.push('"');
+        }
+        if !self.warnings.is_empty() {
+            let mut warnings = self.warnings;
+            for warning in &mut warnings {
+                if let Some((end, _)) = warning.char_indices().nth(LONGEST_WARNING) {
+                    warning.truncate(end);
+                }
+            }
+            body.push_str(r#","warnings":"#);
+            push(&mut body, &warnings);
+        }
+        body.push_str("}}");
+        body.into_bytes()
     }
 }
 
@@ -250,6 +272,10 @@ pub fn failure(code: u16, message: &str) -> Vec<u8> {
     })
 }
 
+fn push(body: &mut String, value: &impl Serialize) {
+    body.push_str(&serde_json::to_string(value).unwrap_or_default());
+}
+
 /// What is written here has string keys and plain values, so that writing it cannot fail; an empty body would be the answer.
 fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
@@ -258,7 +284,8 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::webhook::pod::Pod;
+    use serde_json::{Value, json};
 
     #[test]
     fn a_question_is_read_with_just_the_fields_that_matter() {
@@ -269,9 +296,10 @@ mod tests {
                 "object": {"spec": {}}, "oldObject": null, "userInfo": {"username": "x"}, "dryRun": false,
             },
         });
-        let request: Request<Value> = read(body.to_string().as_bytes()).unwrap();
+        let body = body.to_string();
+        let request: Request<'_, Anything> = read(body.as_bytes()).unwrap();
         assert_eq!(
-            (request.uid.as_str(), request.namespace.as_str()),
+            (request.uid.as_ref(), request.namespace.as_ref()),
             ("u", "n")
         );
         assert!(request.old_object.is_none());
@@ -279,7 +307,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_question_is_refused_with_a_reason() {
-        let error = |body: &str| read::<Value>(body.as_bytes()).unwrap_err().to_string();
+        let error = |body: &str| read::<Anything>(body.as_bytes()).unwrap_err().to_string();
         assert!(error("hello").starts_with("the body is not an AdmissionReview"));
         assert!(
             error(r#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview"}"#)
@@ -310,13 +338,11 @@ mod tests {
             "apiVersion": API_VERSION, "kind": KIND,
             "request": {"uid": "u", "kind": {"group": "", "kind": "ConfigMap"}, "operation": "CREATE", "object": {"metadata": 7}},
         });
-        assert!(
-            read::<super::super::mutate::Pod>(body.to_string().as_bytes()).is_err(),
-            "not a Pod"
-        );
-        let request = read_around(body.to_string().as_bytes()).unwrap();
+        let body = body.to_string();
+        assert!(read::<Pod<'_>>(body.as_bytes()).is_err(), "not a Pod");
+        let request = read::<Anything>(body.as_bytes()).unwrap();
         assert_eq!(
-            (request.uid.as_str(), request.kind.kind.as_str()),
+            (request.uid.as_ref(), request.kind.kind.as_ref()),
             ("u", "ConfigMap")
         );
     }
@@ -324,7 +350,7 @@ mod tests {
     #[test]
     fn an_answer_repeats_the_uid_and_carries_the_patch_in_base64() {
         let answer = Answer {
-            patch: vec![json!({"op": "remove", "path": "/x"})],
+            patch: patch(&[json!({"op": "remove", "path": "/x"})]),
             ..Answer::default()
         };
         let written: Value = serde_json::from_slice(&answer.write("u")).unwrap();

@@ -11,7 +11,6 @@ use axum::Router;
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::post;
 use futures::StreamExt as _;
@@ -22,7 +21,7 @@ use tracing::{debug, error, warn};
 use super::concerns;
 use super::metrics::{Metrics, Refusal, Verdict, Webhook};
 use super::mutate::{self, Pod};
-use super::review::{self, Answer, ReviewError};
+use super::review::{self, Answer, Anything, ReviewError};
 use super::validate;
 use super::view::View;
 
@@ -75,58 +74,45 @@ pub fn router(admission: Arc<Admission>) -> Router {
     Router::new()
         .route("/mutate", post(mutate))
         .route("/validate", post(validate))
-        .method_not_allowed_fallback(async || {
-            refuse(
-                Refusal::Route,
-                StatusCode::METHOD_NOT_ALLOWED,
-                "reviews are sent by POST",
-            )
+        .method_not_allowed_fallback(async |State(admission): State<Arc<Admission>>| {
+            let sentence = "reviews are sent by POST";
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            refuse(&admission, Refusal::Route, status, sentence)
         })
-        .fallback(async || {
-            refuse(
-                Refusal::Route,
-                StatusCode::NOT_FOUND,
-                "there are /mutate and /validate here",
-            )
+        .fallback(async |State(admission): State<Arc<Admission>>| {
+            let sentence = "there are /mutate and /validate here";
+            refuse(&admission, Refusal::Route, StatusCode::NOT_FOUND, sentence)
         })
-        .layer(middleware::from_fn_with_state(admission.clone(), in_time))
         .with_state(admission)
 }
 
 /// A client that sends its body a byte at a time does not keep its place for ever.
-async fn in_time(
-    State(admission): State<Arc<Admission>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let response = match timeout(LONGEST_REQUEST, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => refuse(
-            Refusal::TooSlow,
-            StatusCode::REQUEST_TIMEOUT,
-            "the request took too long",
-        ),
-    };
-    if let Some(reason) = response.extensions().get() {
-        admission.metrics.refused(*reason);
-    }
-    response
+async fn in_time(admission: &Admission, answer: impl Future<Output = Response>) -> Response {
+    timeout(LONGEST_REQUEST, answer).await.unwrap_or_else(|_| {
+        let sentence = "the request took too long";
+        let status = StatusCode::REQUEST_TIMEOUT;
+        refuse(admission, Refusal::TooSlow, status, sentence)
+    })
 }
 
 async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
+    in_time(&admission, answer_about_pod(&admission, request)).await
+}
+
+async fn answer_about_pod(admission: &Admission, request: Request) -> Response {
     let started = Instant::now();
-    let body = match take(&admission, request).await {
+    let body = match take(admission, request).await {
         Ok(body) => body,
         Err(refused) => return refused,
     };
-    let request: review::Request<Pod> = match review::read(&body.bytes) {
+    let request = match review::read::<Pod<'_>>(&body.bytes) {
         Ok(request) => request,
-        Err(error) => return not_about_a_pod(&admission, &body.bytes, &error, started),
+        Err(error) => return not_about_a_pod(admission, &body.bytes, &error, started),
     };
     if !admission.view().knows_namespace(&request.namespace) {
-        await_namespace(&admission, &request.namespace).await;
+        await_namespace(admission, &request.namespace).await;
     }
-    respond(&admission, Webhook::Mutate, &request.uid, started, || {
+    respond(admission, Webhook::Mutate, &request.uid, started, || {
         let Some(pod) = request
             .object
             .as_ref()
@@ -139,10 +125,10 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
         if !request.dry_run {
             decision.count();
         }
-        debug!(namespace = request.namespace, pod = request.name, reason = ?decision.reason, "a pod was reviewed");
+        debug!(namespace = %request.namespace, pod = %request.name, reason = ?decision.reason, "a pod was reviewed");
         let verdict = Verdict::Pod(decision.reason);
         let answer = Answer {
-            patch: decision.patch,
+            patch: review::patch(&decision.patch()),
             warnings: decision.warnings,
             denied: None,
         };
@@ -150,7 +136,7 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
     })
 }
 
-fn is_new_pod(kind: &review::Kind, operation: &str) -> bool {
+fn is_new_pod(kind: &review::Kind<'_>, operation: &str) -> bool {
     kind.kind == "Pod" && kind.group.is_empty() && operation == "CREATE"
 }
 
@@ -162,13 +148,13 @@ fn not_about_a_pod(
     error: &ReviewError,
     started: Instant,
 ) -> Response {
-    match review::read_around(body) {
+    match review::read::<Anything>(body) {
         Ok(request) if !is_new_pod(&request.kind, &request.operation) => {
             respond(admission, Webhook::Mutate, &request.uid, started, || {
                 (Answer::allow(), Verdict::NotANewPod)
             })
         }
-        _ => unreadable(error),
+        _ => unreadable(admission, error),
     }
 }
 
@@ -191,8 +177,12 @@ async fn await_namespace(admission: &Admission, namespace: &str) {
 }
 
 async fn validate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
+    in_time(&admission, answer_about_ours(&admission, request)).await
+}
+
+async fn answer_about_ours(admission: &Arc<Admission>, request: Request) -> Response {
     let started = Instant::now();
-    let body = match take(&admission, request).await {
+    let body = match take(admission, request).await {
         Ok(body) => body,
         Err(refused) => return refused,
     };
@@ -224,7 +214,7 @@ fn judge(admission: &Admission, body: &[u8], started: Instant) -> Response {
             };
             (answer, verdict)
         }),
-        Err(error) => unreadable(&error),
+        Err(error) => unreadable(admission, &error),
     }
 }
 
@@ -237,6 +227,7 @@ struct Taken<'a> {
 async fn take(admission: &Admission, request: Request) -> Result<Taken<'_>, Response> {
     if !is_json(request.headers()) {
         return Err(refuse(
+            admission,
             Refusal::ContentType,
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "reviews are sent as application/json",
@@ -245,6 +236,7 @@ async fn take(admission: &Admission, request: Request) -> Result<Taken<'_>, Resp
     let body = request.into_body();
     let too_large = || {
         refuse(
+            admission,
             Refusal::TooLarge,
             StatusCode::PAYLOAD_TOO_LARGE,
             &format!("the body has more than {LARGEST_BODY} bytes"),
@@ -261,6 +253,7 @@ async fn take(admission: &Admission, request: Request) -> Result<Taken<'_>, Resp
     }
     let cut_off = |_| {
         refuse(
+            admission,
             Refusal::CutOff,
             StatusCode::BAD_REQUEST,
             "the body did not come whole",
@@ -342,14 +335,14 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response {
 }
 
 /// No answer. The sentence reaches whoever made the request to the API server; the reason is counted.
-fn refuse(reason: Refusal, status: StatusCode, sentence: &str) -> Response {
-    let mut response = failure(status, sentence);
-    response.extensions_mut().insert(reason);
-    response
+fn refuse(admission: &Admission, reason: Refusal, status: StatusCode, sentence: &str) -> Response {
+    admission.metrics.refused(reason);
+    failure(status, sentence)
 }
 
-fn unreadable(error: &ReviewError) -> Response {
+fn unreadable(admission: &Admission, error: &ReviewError) -> Response {
     refuse(
+        admission,
         Refusal::Unreadable,
         StatusCode::BAD_REQUEST,
         &error.to_string(),
@@ -465,6 +458,50 @@ mod tests {
     async fn a_body_beyond_the_limit_is_refused() {
         let (status, _) = post(admission(), "/validate", vec![b' '; LARGEST_BODY + 1]).await;
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_reads_is_no_hiding_place_for_what_is_not_json() {
+        let good = pod_review("default").to_string();
+        for (from, to) in [
+            ("\"metadata\":{}", "\"metadata\":{\"managedFields\":[}"),
+            (
+                "\"metadata\":{}",
+                "\"metadata\":{\"managedFields\":[{\"a\":\"b}]}",
+            ),
+            ("\"metadata\":{}", "\"metadata\":{},\"status\":nothing"),
+            ("\"metadata\":{}", "\"metadata\":{},\"metadata\":{}"),
+            ("\"spec\":", "\"spec\":{},\"\\u0073pec\":"),
+            ("\"uid\":", "\"x\":1 \"uid\":"),
+        ] {
+            let bad = good.replacen(from, to, 1);
+            assert_ne!(bad, good, "{from}");
+            let (status, answer) = post(admission(), "/mutate", bad).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{to}: {answer}");
+        }
+        for end in ["}", ",", "null", "{}"] {
+            let (status, _) = post(admission(), "/mutate", format!("{good}{end}")).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{end}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_given_up_and_so_is_its_place() {
+        let admission = admission();
+        let begun = tokio::time::Instant::now();
+        // One more than there is room for: it waits for a place, and not for longer than they do.
+        let slow = (0..=LARGE_AT_ONCE).map(|_| {
+            let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+            post(admission.clone(), "/mutate", Body::from_stream(never))
+        });
+        for (status, answer) in futures::future::join_all(slow).await {
+            assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+            assert_eq!(answer["reason"], "Timeout");
+        }
+        assert_eq!(begun.elapsed().as_secs(), LONGEST_REQUEST.as_secs());
+        assert_eq!(admission.large.available_permits(), LARGE_AT_ONCE);
+        let (status, _) = post(admission, "/mutate", pod_review("default").to_string()).await;
+        assert_eq!(status, StatusCode::OK);
     }
 
     #[tokio::test]

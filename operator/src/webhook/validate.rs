@@ -1,36 +1,64 @@
 //! Whether a SeccompProfile or a SeccompPolicy that is about to be stored means what it seems to.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use std::borrow::Cow;
 
+use super::json::{JsonError, Read, Reader};
 use super::review::{Answer, Request};
 use crate::api::{ProfileName, SeccompPolicySpec, SeccompProfileSpec};
 use crate::profile::{Library, Severity};
 
 /// The fields of an object of ours that validation reads.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Object {
+#[derive(Clone, Debug, Default)]
+pub struct Object<'a> {
     /// `metadata`.
-    pub metadata: Metadata,
+    pub metadata: Metadata<'a>,
     /// `spec`, whatever it is: read for itself, so that one that cannot be read is denied with a sentence.
-    pub spec: Option<Box<RawValue>>,
+    pub spec: Option<&'a str>,
 }
 
-impl Object {
-    fn spec(&self) -> &str {
-        self.spec.as_deref().map_or("{}", RawValue::get)
+impl<'a> Object<'a> {
+    fn spec(&self) -> &'a str {
+        self.spec.unwrap_or("{}")
+    }
+}
+
+impl<'a> Read<'a> for Object<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let (mut metadata, mut spec) = (None, None);
+        reader.object(|reader, key| match key {
+            "metadata" => reader.member(&mut metadata, Metadata::read),
+            "spec" => reader.member(&mut spec, Reader::skip),
+            _ => reader.skip().map(drop),
+        })?;
+        Ok(Self {
+            metadata: metadata.unwrap_or_default(),
+            spec,
+        })
     }
 }
 
 /// An object's `metadata`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Metadata {
+#[derive(Clone, Debug, Default)]
+pub struct Metadata<'a> {
     /// The object's name.
-    pub name: String,
+    pub name: Cow<'a, str>,
     /// Set on an object that is being deleted.
-    pub deletion_timestamp: Option<String>,
+    pub deletion_timestamp: Option<Cow<'a, str>>,
+}
+
+impl<'a> Read<'a> for Metadata<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let (mut name, mut deletion_timestamp) = (None, None);
+        reader.object(|reader, key| match key {
+            "name" => reader.member(&mut name, Reader::string),
+            "deletionTimestamp" => reader.member(&mut deletion_timestamp, Reader::string),
+            _ => reader.skip().map(drop),
+        })?;
+        Ok(Self {
+            name: name.unwrap_or_default(),
+            deletion_timestamp,
+        })
+    }
 }
 
 /// Of the profiles that stand on a changed one, so many are looked at, and so many are warned of.
@@ -45,7 +73,7 @@ const MOST_FINDINGS: usize = 10;
 /// `library` is what all profiles say; `concerns` are the sentences about a valid policy among the others.
 #[must_use]
 pub fn answer(
-    request: &Request<Object>,
+    request: &Request<'_, Object<'_>>,
     library: &Library,
     concerns: impl Fn(&str, &SeccompPolicySpec) -> Vec<String>,
 ) -> Answer {
@@ -59,7 +87,7 @@ pub fn answer(
     if object.metadata.deletion_timestamp.is_some() || same_spec {
         return Answer::allow();
     }
-    let (problems, warnings) = match request.kind.kind.as_str() {
+    let (problems, warnings) = match request.kind.kind.as_ref() {
         "SeccompProfile" => profile(&object.metadata.name, object.spec(), library),
         "SeccompPolicy" => policy(&object.metadata.name, object.spec(), concerns),
         _ => return Answer::allow(),
@@ -161,33 +189,33 @@ fn unreadable(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::review::Kind;
+    use super::super::review::read;
     use super::super::view::View;
     use super::*;
     use serde_json::{Value, json};
 
-    fn request(kind: &str, object: &Value, old: Option<&Value>) -> Request<Object> {
-        Request {
-            uid: "u".into(),
-            kind: Kind {
-                group: "seccomp-operator.io".into(),
-                kind: kind.into(),
+    /// The body of a review.
+    fn body(kind: &str, object: &Value, old: Option<&Value>) -> String {
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "u", "kind": {"group": "seccomp-operator.io", "kind": kind}, "name": "x",
+                "operation": if old.is_some() { "UPDATE" } else { "CREATE" }, "object": object, "oldObject": old,
             },
-            name: "x".into(),
-            namespace: String::new(),
-            operation: if old.is_some() { "UPDATE" } else { "CREATE" }.into(),
-            dry_run: false,
-            object: serde_json::from_str(&object.to_string()).unwrap(),
-            old_object: old.map(|old| serde_json::from_str(&old.to_string()).unwrap()),
-        }
+        });
+        review.to_string()
     }
 
-    fn answered(request: &Request<Object>) -> Answer {
-        answer(request, &Library::default(), |_, _| Vec::new())
+    fn request(body: &str) -> Request<'_, Object<'_>> {
+        read(body.as_bytes()).unwrap()
+    }
+
+    fn answered(body: &str) -> Answer {
+        answer(&request(body), &Library::default(), |_, _| Vec::new())
     }
 
     fn denied(kind: &str, object: &Value) -> Option<String> {
-        answered(&request(kind, object, None)).denied
+        answered(&body(kind, object, None)).denied
     }
 
     fn profile_object(name: &str, document: &Value) -> Value {
@@ -256,8 +284,7 @@ mod tests {
                 "kind": {{"group": "seccomp-operator.io", "version": "v1alpha1", "kind": "SeccompProfile"}},
                 "object": {{"metadata": {{"name": "x"}}, "spec": {{"profile": {{"x": {deep}}}}}}}}}}}"#
         );
-        let request = super::super::review::read(body.as_bytes()).unwrap();
-        let denied = answered(&request).denied.unwrap();
+        let denied = answered(&body).denied.unwrap();
         assert!(denied.contains("nested too deeply"), "{denied}");
     }
 
@@ -277,7 +304,7 @@ mod tests {
     #[test]
     fn an_object_that_is_being_deleted_or_keeps_its_spec_passes_even_when_bad() {
         let mut object = profile_object("x", &json!({}));
-        let relabelled = request("SeccompProfile", &object, Some(&object));
+        let relabelled = body("SeccompProfile", &object, Some(&object));
         assert_eq!(answered(&relabelled).denied, None);
         object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(denied("SeccompProfile", &object), None);
@@ -287,8 +314,8 @@ mod tests {
     fn a_policy_that_names_a_missing_profile_is_warned_about() {
         let object = json!({"metadata": {"name": "x"}, "spec": {"profile": {"type": "Localhost", "name": "absent"}}});
         let view = View::new("profiles", []);
-        let request = request("SeccompPolicy", &object, None);
-        let answer = answer(&request, &Library::default(), |name, spec| {
+        let body = body("SeccompPolicy", &object, None);
+        let answer = answer(&request(&body), &Library::default(), |name, spec| {
             super::super::concerns::concerns(name, spec, &view)
         });
         assert_eq!(answer.denied, None);
@@ -325,7 +352,7 @@ mod tests {
     fn applied(name: &str, spec: &Value, library: &Library) -> Answer {
         let object = json!({"metadata": {"name": name}, "spec": spec});
         answer(
-            &request("SeccompProfile", &object, None),
+            &request(&body("SeccompProfile", &object, None)),
             library,
             |_, _| Vec::new(),
         )

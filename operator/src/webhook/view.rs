@@ -1,5 +1,6 @@
 //! What admission knows of the cluster, all of it in memory, fed by the watches.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use super::pod::SeccompProfile;
 use super::selection::Selection;
 use super::tally::{Counts, Tally};
-use crate::api::{Constraints, ImagePattern, ProfileName, ProfileType, SeccompPolicySpec};
+use crate::api::{Constraints, ImagePattern, Labels, ProfileName, ProfileType, SeccompPolicySpec};
 use crate::kubernetes::Listing;
 use crate::profile::{Defined, Library};
 
@@ -26,7 +27,7 @@ pub struct Policy {
     /// Its `images`.
     pub images: Vec<ImagePattern>,
     /// What it writes into a pod's `seccompProfile`.
-    pub profile: SeccompProfile,
+    pub profile: SeccompProfile<'static>,
     /// Its `namespaceSelector`, to be compared with others.
     pub namespaces: Constraints,
     /// Its `podSelector`, to be compared with others.
@@ -270,8 +271,8 @@ impl View {
     pub fn policies_for<'a>(
         &'a self,
         namespace: &str,
-        labels: &'a BTreeMap<String, String>,
-    ) -> impl Iterator<Item = &'a Policy> + 'a {
+        labels: &'a impl Labels,
+    ) -> impl Iterator<Item = &'a Policy> {
         let selected = match self.namespaces.get(namespace) {
             Some(known) => self.selection.of(namespace, || self.selecting(known)),
             None => self.selecting(&BTreeMap::from([(
@@ -296,15 +297,17 @@ impl View {
         selecting.map(|(position, _)| position).collect()
     }
 
-    fn profile_of(&self, spec: &SeccompPolicySpec) -> SeccompProfile {
+    fn profile_of(&self, spec: &SeccompPolicySpec) -> SeccompProfile<'static> {
         let path = spec
             .profile
             .name
             .as_deref()
             .map(|name| format!("{}/{name}.json", self.profiles_dir));
         SeccompProfile {
-            type_: format!("{:?}", spec.profile.type_),
-            localhost_profile: path.filter(|_| spec.profile.type_ == ProfileType::Localhost),
+            type_: format!("{:?}", spec.profile.type_).into(),
+            localhost_profile: path
+                .filter(|_| spec.profile.type_ == ProfileType::Localhost)
+                .map(Cow::Owned),
         }
     }
 

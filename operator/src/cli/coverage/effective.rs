@@ -27,9 +27,9 @@ pub struct StoredPod {
 #[serde(rename_all = "camelCase")]
 struct StoredSpec {
     #[serde(flatten)]
-    spec: Spec,
+    spec: Spec<'static>,
     #[serde(default)]
-    ephemeral_containers: Vec<Container>,
+    ephemeral_containers: Vec<Container<'static>>,
     #[serde(default)]
     node_name: Option<String>,
 }
@@ -42,8 +42,8 @@ pub struct Placed {
     /// Its name.
     pub name: String,
     /// As admission reads it.
-    pub pod: Pod,
-    ephemeral: Vec<Container>,
+    pub pod: Pod<'static>,
+    ephemeral: Vec<Container<'static>>,
     node: Option<String>,
 }
 
@@ -63,8 +63,8 @@ impl From<StoredPod> for Placed {
             name: name.unwrap_or_default(),
             pod: Pod {
                 metadata: Metadata {
-                    labels: labels.unwrap_or_default(),
-                    annotations,
+                    labels: labels.unwrap_or_default().into(),
+                    annotations: annotations.into(),
                 },
                 spec: stored.spec.spec,
             },
@@ -83,7 +83,7 @@ fn is_echo(key: &str, value: &str, stored: &StoredSpec) -> bool {
     } else {
         let name = key.strip_prefix(mutate::CONTAINER_ANNOTATION);
         let mut containers = spec.all_containers().chain(&stored.ephemeral_containers);
-        let container = containers.find(|container| Some(container.name.as_str()) == name);
+        let container = containers.find(|container| Some(container.name.as_ref()) == name);
         container.and_then(Container::profile)
     };
     field.is_some() && field == SeccompProfile::from_annotation(value).as_ref()
@@ -147,7 +147,7 @@ pub struct Row {
     pub state: State,
     /// The profile that it states, or its pod; none if neither does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub profile: Option<SeccompProfile>,
+    pub profile: Option<SeccompProfile<'static>>,
     /// Where that stands.
     pub source: Source,
     /// A sentence about the profile, if there is something wrong with it.
@@ -239,7 +239,12 @@ pub fn rows(placed: &Placed, surroundings: &Surroundings) -> Vec<Row> {
         .collect()
 }
 
-fn row(placed: &Placed, kind: Kind, container: &Container, surroundings: &Surroundings) -> Row {
+fn row(
+    placed: &Placed,
+    kind: Kind,
+    container: &Container<'static>,
+    surroundings: &Surroundings,
+) -> Row {
     let (source, profile) = stated(&placed.pod, container);
     let annotated = source == Source::Annotation;
     let void = annotated
@@ -270,7 +275,7 @@ fn row(placed: &Placed, kind: Kind, container: &Container, surroundings: &Surrou
     Row {
         namespace: placed.namespace.clone(),
         pod: placed.name.clone(),
-        container: container.name.clone(),
+        container: container.name.to_string(),
         kind,
         state,
         concern: path
@@ -279,13 +284,16 @@ fn row(placed: &Placed, kind: Kind, container: &Container, surroundings: &Surrou
         profile,
         source,
         reason,
-        image: container.image.clone(),
+        image: container.image.to_string(),
         node: placed.node.clone(),
     }
 }
 
 /// What a container, or its pod for it, says. An annotation counts where no field says anything.
-fn stated(pod: &Pod, container: &Container) -> (Source, Option<SeccompProfile>) {
+fn stated(
+    pod: &Pod<'static>,
+    container: &Container<'static>,
+) -> (Source, Option<SeccompProfile<'static>>) {
     let at_pod = pod.spec.security_context.as_ref();
     let at_pod = at_pod.and_then(
         |SecurityContext {
@@ -294,7 +302,7 @@ fn stated(pod: &Pod, container: &Container) -> (Source, Option<SeccompProfile>) 
     );
     let annotation = |key: &str| {
         let value = pod.metadata.annotations.get(key)?;
-        SeccompProfile::from_annotation(value)
+        SeccompProfile::from_annotation(value).map(SeccompProfile::into_owned)
     };
     if let Some(profile) = container.profile() {
         return (Source::Container, Some(profile.clone()));
@@ -314,9 +322,10 @@ fn stated(pod: &Pod, container: &Container) -> (Source, Option<SeccompProfile>) 
 }
 
 /// A sentence, if the pod's runtime keeps it in a kernel of its own.
-fn sandbox(spec: &Spec, surroundings: &Surroundings) -> Option<String> {
-    let class = spec.runtime_class_name.as_ref()?;
-    let handler = surroundings.handlers.get(class).unwrap_or(class);
+fn sandbox(spec: &Spec<'_>, surroundings: &Surroundings) -> Option<String> {
+    let class = spec.runtime_class_name.as_deref()?;
+    let handler = surroundings.handlers.get(class);
+    let handler = handler.map_or(class, String::as_str);
     (mutate::is_sandbox(class) || mutate::is_sandbox(handler))
         .then(|| format!("the runtime class {class} is a sandbox"))
 }
@@ -613,7 +622,8 @@ pub mod tests {
             .pod
             .metadata
             .annotations
-            .into_keys()
+            .keys()
+            .map(str::to_owned)
             .collect();
         assert_eq!(
             kept,

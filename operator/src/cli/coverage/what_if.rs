@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::effective::Placed;
 use crate::api::{Mode, SeccompPolicySpec};
-use crate::webhook::mutate::{Effect, Reason, SeccompProfile, decide};
+use crate::webhook::mutate::{self, Effect, Place, Reason, SeccompProfile, decide};
 use crate::webhook::pod::Pod;
 use crate::webhook::view::View;
 
@@ -52,7 +51,7 @@ pub struct Change {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
     /// What would stand there.
-    pub profile: SeccompProfile,
+    pub profile: SeccompProfile<'static>,
 }
 
 /// A policy that would change a pod.
@@ -96,9 +95,9 @@ fn outcome(placed: &Placed, view: &View, known: &Known) -> Outcome {
         pod: placed.name.clone(),
         reason: decision.reason.word(),
         changes: decision
-            .patch
+            .changes
             .iter()
-            .filter_map(|operation| change(operation, &placed.pod))
+            .filter_map(|one| change(one, &placed.pod))
             .collect(),
         policies: by
             .map(|(policy, _)| By {
@@ -113,24 +112,20 @@ fn outcome(placed: &Placed, view: &View, known: &Known) -> Outcome {
     }
 }
 
-/// The place that an operation of a patch gives a profile, if it does.
-fn change(operation: &Value, pod: &Pod) -> Option<Change> {
-    let path = operation["path"].as_str()?.strip_prefix("/spec/")?;
-    let place = path.strip_suffix("securityContext/seccompProfile")?;
-    let profile = serde_json::from_value(operation["value"].clone()).ok()?;
-    let container = match place.split('/').collect::<Vec<_>>()[..] {
-        [""] => None,
-        [field, index, ""] => {
-            let index: usize = index.parse().ok()?;
-            let containers = match field {
-                "initContainers" => &pod.spec.init_containers,
-                _ => &pod.spec.containers,
-            };
-            Some(containers.get(index)?.name.clone())
-        }
-        _ => return None,
+/// The place that gets a profile, if one does.
+fn change(change: &mutate::Change<'_>, pod: &Pod<'_>) -> Option<Change> {
+    let mutate::Change::Set { place, profile, .. } = change else {
+        return None;
     };
-    Some(Change { container, profile })
+    let container = match *place {
+        Place::Pod => None,
+        Place::InitContainer(index) => Some(pod.spec.init_containers.get(index)?),
+        Place::Container(index) => Some(pod.spec.containers.get(index)?),
+    };
+    Some(Change {
+        container: container.map(|container| container.name.to_string()),
+        profile: profile.as_ref().clone().into_owned(),
+    })
 }
 
 /// Pods by what would become of them.
@@ -161,7 +156,7 @@ pub fn meaning(reason: &str) -> &str {
 mod tests {
     use super::super::effective::tests::placed;
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn spec(json: Value) -> SeccompPolicySpec {
         serde_json::from_value(json).unwrap()

@@ -1,0 +1,730 @@
+//! Reads a JSON text where it stands, once and from the front: whoever knows its shape asks for one value after the other, and
+//! gets strings that are parts of the text. An AdmissionReview has some kilobytes, of which a decision needs some dozen short
+//! strings; only a string with escapes in it is copied. Nothing here recurses, so that no text is nested too deeply.
+//!
+//! All that is asked for is read as `serde_json` reads it, and so are the objects that it is asked for in: their keys, escaped or
+//! not, and the numbers, words and strings that nobody wants. Of an object or array that nobody wants only its end is looked for,
+//! 64 bytes at a time: strings in it end, and brackets are closed in the order in which they were opened. What else stands in there
+//! cannot change what is read, and would take more time than all the rest.
+
+use std::borrow::Cow;
+
+use wide::u8x16;
+
+/// Why a text is not what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// Not Unicode.
+    #[error("not UTF-8 at byte {0}")]
+    NotUtf8(usize),
+    /// Something else stands there, or nothing.
+    #[error("expected {expected} at byte {at}")]
+    Expected {
+        /// What should be there, with its article.
+        expected: &'static str,
+        /// How many bytes of the text stand before it.
+        at: usize,
+    },
+    /// A member that has to be there is not.
+    #[error("missing field {0:?}")]
+    Missing(&'static str),
+}
+
+/// What can be read of a text, and may borrow from it.
+pub trait Read<'a>: Sized {
+    /// Reads the whole value.
+    fn read(reader: &mut Reader<'a>) -> Result<Self>;
+}
+
+/// So many items are read of an array: an empty object has two bytes, and many times that as what is read of it. No pod has
+/// anywhere near as many containers.
+const MOST_ITEMS: usize = 1024;
+
+impl<'a, T: Read<'a>> Read<'a> for Vec<T> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self> {
+        let mut items = Self::new();
+        reader.array(|reader| {
+            if items.len() == MOST_ITEMS {
+                return Err(reader.expected("no more than 1024 items"));
+            }
+            items.push(T::read(reader)?);
+            Ok(())
+        })?;
+        Ok(items)
+    }
+}
+
+type Result<T> = std::result::Result<T, JsonError>;
+
+/// How far a text has been read.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    /// What is open around a value that is being passed over: `}` or `]`, which will close it. Kept for the next one.
+    open: Vec<u8>,
+}
+
+impl<'a> Reader<'a> {
+    /// At the beginning of a text.
+    pub fn new(text: &'a [u8]) -> Result<Self> {
+        let text =
+            std::str::from_utf8(text).map_err(|error| JsonError::NotUtf8(error.valid_up_to()))?;
+        Ok(Self {
+            text,
+            at: 0,
+            open: Vec::new(),
+        })
+    }
+
+    /// That nothing follows any more.
+    pub fn end(mut self) -> Result<()> {
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(self.expected("the end")),
+        }
+    }
+
+    /// Reads an object whose members have names: `member` is told each, and has to read the value.
+    pub fn object(&mut self, mut member: impl FnMut(&mut Self, &str) -> Result<()>) -> Result<()> {
+        self.pairs(|reader, key| member(reader, &key))
+    }
+
+    /// Reads an object whose keys say something: `member` is told each, and has to read the value.
+    pub fn pairs(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Result<()>,
+    ) -> Result<()> {
+        self.take(b'{', "an object")?;
+        if self.takes(b'}') {
+            return Ok(());
+        }
+        loop {
+            let key = self.string()?;
+            self.take(b':', "a colon")?;
+            member(self, key)?;
+            if !self.goes_on(b'}')? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads an array: `item` has to read each of its values.
+    pub fn array(&mut self, mut item: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
+        self.take(b'[', "an array")?;
+        if self.takes(b']') {
+            return Ok(());
+        }
+        loop {
+            item(self)?;
+            if !self.goes_on(b']')? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads a string.
+    pub fn string(&mut self) -> Result<Cow<'a, str>> {
+        self.take(b'"', "a string")?;
+        let (begin, text) = (self.at, self.text);
+        self.plain();
+        let plain = text.get(begin..self.at).unwrap_or_default();
+        if self.byte() == Some(b'"') {
+            self.at += 1;
+            return Ok(Cow::Borrowed(plain));
+        }
+        let mut whole = plain.to_owned();
+        self.rest_of_string(|part| match part {
+            Part::Plain(part) => whole.push_str(part),
+            Part::Escaped(c) => whole.push(c),
+        })?;
+        Ok(Cow::Owned(whole))
+    }
+
+    /// Reads `true` or `false`.
+    pub fn boolean(&mut self) -> Result<bool> {
+        match self.peek() {
+            Some(b't') => self.word("true").map(|()| true),
+            Some(b'f') => self.word("false").map(|()| false),
+            _ => Err(self.expected("true or false")),
+        }
+    }
+
+    /// Reads a member that may be there once. `null` is taken for none, as Kubernetes takes it.
+    pub fn member<T>(
+        &mut self,
+        place: &mut Option<T>,
+        read: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<()> {
+        if place.is_some() {
+            return Err(self.expected("a key that was not there before"));
+        }
+        if self.peek() == Some(b'n') {
+            return self.word("null");
+        }
+        *place = Some(read(self)?);
+        Ok(())
+    }
+
+    /// Passes over a value, whatever it is. Its text.
+    pub fn skip(&mut self) -> Result<&'a str> {
+        let first = self.peek();
+        let (begin, text) = (self.at, self.text);
+        match first {
+            Some(b'"') => self.skip_string()?,
+            Some(b'{' | b'[') => self.skip_container()?,
+            Some(b't') => self.word("true")?,
+            Some(b'f') => self.word("false")?,
+            Some(b'n') => self.word("null")?,
+            _ => self.number()?,
+        }
+        Ok(text.get(begin..self.at).unwrap_or_default())
+    }
+
+    /// Passes over an object or array by its brackets.
+    fn skip_container(&mut self) -> Result<()> {
+        let rest = self.rest();
+        if let [b'{', b'}', ..] | [b'[', b']', ..] = rest {
+            self.at += 2;
+            return Ok(());
+        }
+        self.open.clear();
+        let mut strings = Strings::default();
+        let mut padded = [0; 64];
+        let (blocks, last) = rest.as_chunks::<64>();
+        for n in 0..=blocks.len() {
+            let block = blocks.get(n).unwrap_or_else(|| {
+                padded
+                    .iter_mut()
+                    .zip(last)
+                    .for_each(|(to, from)| *to = *from);
+                &padded
+            });
+            let marks = Marks::of(block);
+            let outside = !strings.inside(&marks);
+            let mut brackets = marks.brackets & outside;
+            while brackets != 0 {
+                let bit = brackets.trailing_zeros() as usize;
+                brackets &= brackets - 1;
+                let Some(&bracket) = block.get(bit) else {
+                    break;
+                };
+                if bracket == b'{' || bracket == b'[' {
+                    // In ASCII the bracket that closes is the next but one.
+                    self.open.push(bracket + 2);
+                } else if self.open.pop() != Some(bracket) {
+                    self.at += n * 64 + bit;
+                    return Err(self.expected("the bracket that closes what is open"));
+                } else if self.open.is_empty() {
+                    self.at += n * 64 + bit + 1;
+                    return Ok(());
+                }
+            }
+        }
+        self.at = self.text.len();
+        Err(self.expected("an end of what is open"))
+    }
+
+    fn skip_string(&mut self) -> Result<()> {
+        self.take(b'"', "a string")?;
+        self.plain();
+        if self.byte() == Some(b'"') {
+            self.at += 1;
+            return Ok(());
+        }
+        self.rest_of_string(|_| ())
+    }
+
+    /// After a value in what `close` closes: whether another follows.
+    #[inline]
+    fn goes_on(&mut self, close: u8) -> Result<bool> {
+        let next = self.peek();
+        if next != Some(b',') && next != Some(close) {
+            return Err(self.expected("a comma or the end of what is open"));
+        }
+        self.at += 1;
+        Ok(next != Some(close))
+    }
+
+    /// Passes over the part of a string that stands for itself.
+    #[inline]
+    fn plain(&mut self) {
+        let rest = self.rest();
+        let (chunks, last) = rest.as_chunks();
+        for chunk in chunks {
+            let bytes = u8x16::new(*chunk);
+            let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+            let ends = control | is(bytes, b'"') | is(bytes, b'\\');
+            let ends = ends.to_bitmask();
+            if ends != 0 {
+                self.at += ends.trailing_zeros() as usize;
+                return;
+            }
+            self.at += chunk.len();
+        }
+        let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+        self.at += last.iter().position(ends).unwrap_or(last.len());
+    }
+
+    /// The part of a string that is not plain, and all after it.
+    #[cold]
+    fn rest_of_string(&mut self, mut part: impl FnMut(Part<'_>)) -> Result<()> {
+        loop {
+            match self.byte() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    let escaped = self.escaped()?;
+                    part(Part::Escaped(escaped));
+                }
+                _ => return Err(self.expected("a quotation mark")),
+            }
+            let (begin, text) = (self.at, self.text);
+            self.plain();
+            part(Part::Plain(text.get(begin..self.at).unwrap_or_default()));
+        }
+    }
+
+    /// After a backslash.
+    fn escaped(&mut self) -> Result<char> {
+        let escaped = match self.byte() {
+            Some(byte @ (b'"' | b'\\' | b'/')) => char::from(byte),
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => {
+                self.at += 1;
+                return self.unicode();
+            }
+            _ => return Err(self.expected("an escape")),
+        };
+        self.at += 1;
+        Ok(escaped)
+    }
+
+    /// After `\u`. Characters beyond 16 bits come in two halves.
+    fn unicode(&mut self) -> Result<char> {
+        let begin = self.at;
+        let mut code = u32::from(self.hex()?);
+        if (0xd800..0xdc00).contains(&code) && self.rest().starts_with(b"\\u") {
+            self.at += 2;
+            let low = u32::from(self.hex()?);
+            code = match low.checked_sub(0xdc00) {
+                Some(low @ 0..0x400) => 0x1_0000 + ((code - 0xd800) << 10) + low,
+                _ => code,
+            };
+        }
+        char::from_u32(code).ok_or(JsonError::Expected {
+            expected: "a character",
+            at: begin,
+        })
+    }
+
+    fn hex(&mut self) -> Result<u16> {
+        let digits = self.text.get(self.at..self.at + 4);
+        let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let code = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
+        let code = code.ok_or_else(|| self.expected("four hexadecimal digits"))?;
+        self.at += 4;
+        Ok(code)
+    }
+
+    fn number(&mut self) -> Result<()> {
+        if self.byte() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.byte() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits("a value")?;
+        }
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.digits("a digit")?;
+        }
+        if let Some(b'e' | b'E') = self.byte() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.byte() {
+                self.at += 1;
+            }
+            self.digits("a digit")?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self, expected: &'static str) -> Result<()> {
+        let begin = self.at;
+        while let Some(b'0'..=b'9') = self.byte() {
+            self.at += 1;
+        }
+        if self.at == begin {
+            return Err(self.expected(expected));
+        }
+        Ok(())
+    }
+
+    fn word(&mut self, word: &'static str) -> Result<()> {
+        let rest = self.rest();
+        if !rest.starts_with(word.as_bytes()) {
+            return Err(self.expected(word));
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    #[inline]
+    fn take(&mut self, byte: u8, what: &'static str) -> Result<()> {
+        if self.takes(byte) {
+            Ok(())
+        } else {
+            Err(self.expected(what))
+        }
+    }
+
+    #[inline]
+    fn takes(&mut self, byte: u8) -> bool {
+        let there = self.peek() == Some(byte);
+        self.at += usize::from(there);
+        there
+    }
+
+    /// The first byte of what comes next, at which the reader is then.
+    #[inline]
+    pub fn peek(&mut self) -> Option<u8> {
+        loop {
+            match self.byte() {
+                Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
+                byte => return byte,
+            }
+        }
+    }
+
+    #[inline]
+    fn rest(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    #[inline]
+    fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn expected(&self, expected: &'static str) -> JsonError {
+        JsonError::Expected {
+            expected,
+            at: self.at,
+        }
+    }
+}
+
+enum Part<'a> {
+    Plain(&'a str),
+    Escaped(char),
+}
+
+/// Where in 64 bytes the characters are that skipping looks at: bit n is byte n.
+struct Marks {
+    quotes: u64,
+    backslashes: u64,
+    brackets: u64,
+}
+
+impl Marks {
+    #[inline]
+    fn of(block: &[u8; 64]) -> Self {
+        let (mut quotes, mut backslashes, mut brackets) = (0, 0, 0);
+        for (n, chunk) in block.as_chunks().0.iter().enumerate() {
+            let bytes = u8x16::new(*chunk);
+            // Square brackets and braces differ in this bit, and nothing else becomes one of them by it.
+            let folded = bytes | u8x16::splat(0x20);
+            let place = |found: u8x16| u64::from(found.to_bitmask()) << (n * 16);
+            quotes |= place(is(bytes, b'"'));
+            backslashes |= place(is(bytes, b'\\'));
+            brackets |= place(is(folded, b'{') | is(folded, b'}'));
+        }
+        Self {
+            quotes,
+            backslashes,
+            brackets,
+        }
+    }
+}
+
+#[inline]
+fn is(bytes: u8x16, byte: u8) -> u8x16 {
+    bytes.simd_eq(u8x16::splat(byte))
+}
+
+/// What one block of a text leaves to the next.
+#[derive(Default)]
+struct Strings {
+    /// All ones within a string.
+    inside: u64,
+    /// One after a backslash.
+    escaped: u64,
+}
+
+impl Strings {
+    /// The bytes of the next block that are in strings: each from its first quotation mark, and without its last.
+    #[inline]
+    fn inside(&mut self, marks: &Marks) -> u64 {
+        let mut escaped = self.escaped;
+        let mut backslashes = marks.backslashes & !escaped;
+        self.escaped = 0;
+        while backslashes != 0 {
+            let escaping = backslashes & backslashes.wrapping_neg();
+            backslashes &= !(escaping | escaping << 1);
+            escaped |= escaping << 1;
+            self.escaped = escaping >> 63;
+        }
+        // Each bit becomes the parity of the quotation marks up to it.
+        let mut inside = marks.quotes & !escaped;
+        inside ^= inside << 1;
+        inside ^= inside << 2;
+        inside ^= inside << 4;
+        inside ^= inside << 8;
+        inside ^= inside << 16;
+        inside ^= inside << 32;
+        inside ^= self.inside;
+        self.inside = if inside >> 63 == 1 { u64::MAX } else { 0 };
+        inside
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    /// Reads all of a text, and passes over nothing but numbers.
+    fn whole(text: &[u8]) -> Result<Value> {
+        let mut reader = Reader::new(text)?;
+        let value = value(&mut reader)?;
+        reader.end()?;
+        Ok(value)
+    }
+
+    fn value(reader: &mut Reader<'_>) -> Result<Value> {
+        match reader.peek() {
+            Some(b'{') => {
+                let mut members = Map::new();
+                reader.pairs(|reader, key| {
+                    members.insert(key.into_owned(), value(reader)?);
+                    Ok(())
+                })?;
+                Ok(members.into())
+            }
+            Some(b'[') => {
+                let mut items = Vec::new();
+                reader.array(|reader| {
+                    items.push(value(reader)?);
+                    Ok(())
+                })?;
+                Ok(items.into())
+            }
+            Some(b'"') => Ok(reader.string()?.into()),
+            Some(b't' | b'f') => Ok(reader.boolean()?.into()),
+            _ => Ok(serde_json::from_str(reader.skip()?).unwrap_or_default()),
+        }
+    }
+
+    fn skipped(text: &[u8]) -> Result<&str> {
+        let mut reader = Reader::new(text)?;
+        let skipped = reader.skip()?;
+        reader.end()?;
+        Ok(skipped)
+    }
+
+    /// That a text is read as `serde_json` reads it, or refused by both.
+    fn compare(text: &[u8]) {
+        let shown = String::from_utf8_lossy(text);
+        match serde_json::from_slice::<Value>(text) {
+            Ok(expected) => {
+                assert_eq!(whole(text).as_ref(), Ok(&expected), "{shown}");
+                let trimmed = shown.trim_matches([' ', '\t', '\n', '\r']);
+                assert_eq!(skipped(text), Ok(trimmed));
+            }
+            Err(error) if error.to_string().contains("number out of range") => {}
+            Err(error) => assert!(whole(text).is_err(), "{shown}: {error}"),
+        }
+    }
+
+    #[test]
+    fn texts_are_read_or_refused_as_by_serde_json() {
+        for text in [
+            "",
+            " ",
+            "{",
+            "}",
+            "[",
+            "]",
+            "{]",
+            "[}",
+            "[1,]",
+            "[,1]",
+            "{,}",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1,}"#,
+            "{a:1}",
+            "[1 2]",
+            "[1]]",
+            "[[1]",
+            "1 1",
+            "nul",
+            "truefalse",
+            "nulll",
+            "tru",
+            "NaN",
+            "+1",
+            "-",
+            "01",
+            "-0",
+            "1.",
+            ".5",
+            "1.5e",
+            "1e+7",
+            "1E-7",
+            "0x1",
+            "-1.25",
+            "\"",
+            r#""a"#,
+            r#""\""#,
+            r#""\x""#,
+            r#""\u12""#,
+            r#""\u12g4""#,
+            r#""\u+123""#,
+            r#""\ud83d\ude00""#,
+            r#""\ud83d""#,
+            r#""\ud83dx""#,
+            r#""\ud83d\n""#,
+            r#""\ude00""#,
+            r#""\ud83d\ud83d""#,
+            r#""\"\\\/\b\f\n\r\t\u0041""#,
+            "\"a\nb\"",
+            "\"a\0b\"",
+            "\"\u{7f}ü\u{1f600}\"",
+            "\u{feff}{}",
+            r#"{"\u0073pec":1}"#,
+            r#"{"a":1,"a":2}"#,
+            "{\u{a0}}",
+            " [ 1 , { } , [ ] ] \n",
+            "[\"0123456789abcde\",\"0123456789abcdef\"]",
+        ] {
+            compare(text.as_bytes());
+        }
+        for text in [&b"\"\xff\""[..], b"[\xc3\x28]", b"{\"\xed\xa0\x80\":1}"] {
+            compare(text);
+        }
+    }
+
+    #[test]
+    fn only_a_string_with_escapes_is_copied() {
+        let read = |text: &'static str| Reader::new(text.as_bytes()).unwrap().string().unwrap();
+        assert!(matches!(read(r#""plain""#), Cow::Borrowed("plain")));
+        assert!(matches!(read(r#""\u0070lain""#), Cow::Owned(text) if text == "plain"));
+    }
+
+    #[test]
+    fn what_is_passed_over_is_closed_as_it_was_opened() {
+        for text in [
+            "[",
+            "{\"a\":[",
+            "[}",
+            "{\"a\":[}]",
+            "[\"]",
+            "[\"\\\"]",
+            "[[]",
+            "{\"a\":\"b}",
+        ] {
+            assert!(skipped(text.as_bytes()).is_err(), "{text}");
+            let long = format!("[\"{}\",{text}", "x".repeat(100));
+            assert!(skipped(long.as_bytes()).is_err(), "{long}");
+        }
+    }
+
+    #[test]
+    fn no_text_is_nested_too_deeply() {
+        let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        assert_eq!(skipped(deep.as_bytes()), Ok(deep.as_str()));
+        assert!(skipped(&deep.as_bytes()[1..]).is_err());
+        assert!(skipped(&deep.as_bytes()[..deep.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn a_list_of_very_many_is_refused() {
+        struct Nothing;
+        impl<'a> Read<'a> for Nothing {
+            fn read(reader: &mut Reader<'a>) -> Result<Self> {
+                reader.skip().map(|_| Self)
+            }
+        }
+        let read = |count| {
+            let text = json!(vec![json!({}); count]).to_string();
+            Vec::<Nothing>::read(&mut Reader::new(text.as_bytes()).unwrap()).map(|all| all.len())
+        };
+        assert_eq!(read(MOST_ITEMS), Ok(MOST_ITEMS));
+        assert!(read(MOST_ITEMS + 1).is_err());
+    }
+
+    /// Much of what could be taken for the end of something.
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-z/.]{0,40}", r#"["\\\[\]{}:,ü]{0,70}"#, any::<String>()]
+    }
+
+    fn document() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            text().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 60, 8, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+                prop::collection::btree_map(text(), inner, 0..8)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn documents_are_read_as_serde_json_reads_them(document in document()) {
+            compare(document.to_string().as_bytes());
+            compare(serde_json::to_string_pretty(&document).unwrap().as_bytes());
+        }
+
+        #[test]
+        fn damaged_documents_are_read_or_refused_as_by_serde_json(
+            document in document(), at in any::<prop::sample::Index>(),
+            byte in prop::sample::select(&b"\"\\{}[]:,0-e u\n\xff"[..]), cut in any::<bool>(),
+        ) {
+            let mut text = document.to_string().into_bytes();
+            let at = at.index(text.len());
+            if cut {
+                text.truncate(at);
+            } else {
+                text[at] = byte;
+            }
+            compare(&text);
+        }
+
+        #[test]
+        fn an_object_that_is_cut_off_is_not_passed_over(
+            document in document(), at in any::<prop::sample::Index>(),
+        ) {
+            let text = json!({"a": document}).to_string().into_bytes();
+            prop_assert!(skipped(&text[..at.index(text.len())]).is_err());
+        }
+    }
+}
