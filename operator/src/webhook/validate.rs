@@ -64,6 +64,9 @@ impl<'a> Read<'a> for Metadata<'a> {
 /// Of the profiles that stand on a changed one, so many are looked at, and so many are warned of.
 const MOST_DEPENDANTS: usize = 20;
 const MOST_BROKEN: usize = 5;
+/// So many objects and lists a spec may have: as it is understood, one of a few bytes takes hundreds. The kernel takes a filter of
+/// at most 4096 conditions.
+const MOST_BRACKETS: usize = 16 << 10;
 /// So many findings are warned of: the API server takes 4 KiB of warnings in all.
 const MOST_FINDINGS: usize = 10;
 
@@ -86,6 +89,15 @@ pub fn answer(
         .is_some_and(|old| old.spec() == object.spec());
     if object.metadata.deletion_timestamp.is_some() || same_spec {
         return Answer::allow();
+    }
+    let brackets = object.spec().bytes().filter(|b| matches!(b, b'{' | b'['));
+    if brackets.count() > MOST_BRACKETS {
+        return Answer {
+            denied: Some(format!(
+                "spec: has more than {MOST_BRACKETS} objects and lists; no seccomp profile needs so many"
+            )),
+            ..Answer::default()
+        };
     }
     let (problems, warnings) = match request.kind.kind.as_ref() {
         "SeccompProfile" => profile(&object.metadata.name, object.spec(), library),
@@ -286,6 +298,14 @@ mod tests {
         );
         let denied = answered(&body).denied.unwrap();
         assert!(denied.contains("nested too deeply"), "{denied}");
+    }
+
+    #[test]
+    fn a_document_of_very_many_objects_is_denied_with_a_sentence() {
+        let rules = vec![json!({}); MOST_BRACKETS];
+        let document = json!({"defaultAction": "SCMP_ACT_LOG", "syscalls": rules});
+        let denied = denied("SeccompProfile", &profile_object("x", &document)).unwrap();
+        assert!(denied.contains("more than 16384 objects"), "{denied}");
     }
 
     #[test]
