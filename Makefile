@@ -35,7 +35,7 @@ check:
 
 unit:
 	e2e/prerequisites check
-	cargo test $(CARGO_SELECTION) --lib --bins --test 'engine_*' --test 'cli_*'
+	cargo test $(CARGO_SELECTION) --lib --bins --test 'engine_*' --test 'cli_*' --test 'webhook_*'
 
 chart:
 	e2e/prerequisites tools promtool
