@@ -1,0 +1,172 @@
+//! Bytes to admission: they are read as `serde_json` reads them; no body makes it panic, every answer is JSON, the patch for a pod
+//! applies, leaves nothing to do, and changes nothing but seccomp.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use seccomp_operator::webhook::json::{JsonError, Reader};
+use seccomp_operator::webhook::mutate::{Decision, decide};
+use seccomp_operator::webhook::pod::Pod;
+use seccomp_operator::webhook::review::{Answer, Request, patch, read};
+use seccomp_operator::webhook::validate::{Object, answer};
+use seccomp_operator::webhook::view::View;
+use serde_json::{Map, Value, json};
+
+static VIEW: LazyLock<View> = LazyLock::new(|| {
+    let mut view = View::new("profiles", ["kube-system".to_owned()]);
+    view.namespace("shop", [("team".to_owned(), "web".to_owned())].into());
+    view.profile("no-chmod", true, None);
+    for (name, spec) in [
+        (
+            "default",
+            json!({"priority": -1000, "profile": {"type": "RuntimeDefault"}}),
+        ),
+        (
+            "nginx",
+            json!({"images": ["nginx", "*busybox*"], "profile": {"type": "Localhost", "name": "no-chmod"}}),
+        ),
+        (
+            "open",
+            json!({"priority": 5, "podSelector": {"matchLabels": {"app": "shop"}}, "overrideUnconfined": true,
+                "profile": {"type": "Localhost", "name": "no-chmod"}}),
+        ),
+        (
+            "later",
+            json!({"priority": 7, "mode": "Observe", "profile": {"type": "Localhost", "name": "none-such"}}),
+        ),
+    ] {
+        view.policy(name, serde_json::from_value(spec).unwrap());
+    }
+    view
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let body = serde_json::from_slice::<Value>(bytes);
+    match &body {
+        Ok(body) => assert_eq!(whole(bytes).as_ref(), Ok(body)),
+        // Two limits that the reader does not have.
+        Err(error)
+            if ["recursion limit", "number out of range"]
+                .iter()
+                .any(|limit| error.to_string().contains(limit)) => {}
+        Err(_) => assert!(whole(bytes).is_err()),
+    }
+    match read::<Pod>(bytes) {
+        Ok(request) => pod(body.ok().as_ref(), &request),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    if let Ok(request) = read::<Object>(bytes) {
+        let answer = answer(&request, &VIEW.library(), |_, _| Vec::new());
+        assert!(answer.denied.as_ref().is_none_or(|why| !why.is_empty()));
+        assert!(answer.patch.is_empty());
+        written(answer, &request.uid);
+    }
+});
+
+/// All of a text, with nothing but numbers passed over.
+fn whole(text: &[u8]) -> Result<Value, JsonError> {
+    let mut reader = Reader::new(text)?;
+    let value = value(&mut reader)?;
+    reader.end()?;
+    Ok(value)
+}
+
+fn value(reader: &mut Reader<'_>) -> Result<Value, JsonError> {
+    match reader.peek() {
+        Some(b'{') => {
+            let mut members = Map::new();
+            reader.pairs(|reader, key| {
+                members.insert(key.into_owned(), value(reader)?);
+                Ok(())
+            })?;
+            Ok(members.into())
+        }
+        Some(b'[') => {
+            let mut items = Vec::new();
+            reader.array(|reader| {
+                items.push(value(reader)?);
+                Ok(())
+            })?;
+            Ok(items.into())
+        }
+        Some(b'"') => Ok(reader.string()?.into()),
+        Some(b't' | b'f') => Ok(reader.boolean()?.into()),
+        _ => Ok(serde_json::from_str(reader.skip()?).unwrap_or_default()),
+    }
+}
+
+/// `body` is what `serde_json` makes of it, if it takes it: what nobody reads need not be JSON.
+fn pod(body: Option<&Value>, request: &Request<'_, Pod<'_>>) {
+    let Some(pod) = &request.object else { return };
+    let decision = decide(pod, &request.namespace, &VIEW);
+    let answer = Answer {
+        patch: patch(&decision.patch()),
+        warnings: decision.warnings.clone(),
+        ..Answer::default()
+    };
+    written(answer, &request.uid);
+    let Some(before) = body.map(|body| &body["request"]["object"]) else {
+        return;
+    };
+    // With the fields as they are read elsewhere; that takes `null` for none in fewer places.
+    if let Ok(other) = serde_json::from_value::<Pod>(before.clone()) {
+        let other = decide(&other, &request.namespace, &VIEW);
+        assert_eq!(operations(&decision), operations(&other));
+        assert_eq!(
+            (decision.reason, &decision.warnings),
+            (other.reason, &other.warnings)
+        );
+    }
+    // An API server sends no pod without them.
+    if decision.changes.is_empty() || !before["metadata"].is_object() || !before["spec"].is_object()
+    {
+        return;
+    }
+    let mut after = before.clone();
+    let patch: json_patch::Patch = serde_json::from_value(operations(&decision)).unwrap();
+    json_patch::patch(&mut after, &patch).unwrap();
+    let text = after.to_string();
+    let patched: Pod =
+        seccomp_operator::webhook::json::Read::read(&mut Reader::new(text.as_bytes()).unwrap())
+            .unwrap();
+    assert_eq!(decide(&patched, &request.namespace, &VIEW).changes, []);
+    assert_eq!(without_seccomp(after), without_seccomp(before.clone()));
+}
+
+fn operations(decision: &Decision<'_>) -> Value {
+    serde_json::to_value(decision.patch()).unwrap()
+}
+
+/// What admission leaves alone.
+fn without_seccomp(mut pod: Value) -> Value {
+    let strip = |context: &mut Value| {
+        if let Some(context) = context.as_object_mut() {
+            context.remove("seccompProfile");
+        }
+        if context.as_object().is_some_and(Map::is_empty) {
+            *context = Value::Null;
+        }
+    };
+    strip(&mut pod["spec"]["securityContext"]);
+    for list in ["containers", "initContainers"] {
+        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+            strip(&mut container["securityContext"]);
+        }
+    }
+    if let Some(annotations) = pod["metadata"]["annotations"].as_object_mut() {
+        annotations.retain(|key, _| !key.contains("seccomp.security.alpha.kubernetes.io"));
+    }
+    if pod["metadata"]["annotations"]
+        .as_object()
+        .is_some_and(Map::is_empty)
+    {
+        pod["metadata"]["annotations"] = Value::Null;
+    }
+    pod
+}
+
+fn written(answer: Answer, uid: &str) {
+    let response: Value = serde_json::from_slice(&answer.write(uid)).unwrap();
+    assert_eq!(response["response"]["uid"], uid);
+}
