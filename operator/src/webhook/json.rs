@@ -4,8 +4,8 @@
 //!
 //! All that is asked for is read as `serde_json` reads it, and so are the objects that it is asked for in: their keys, escaped or
 //! not, and the numbers, words and strings that nobody wants. Of an object or array that nobody wants only its end is looked for,
-//! 64 bytes at a time: strings in it end, and brackets are closed in the order in which they were opened. What else stands in there
-//! cannot change what is read, and would take more time than all the rest.
+//! 64 bytes at a time: strings in it end, and as many brackets are closed as were opened. What else stands in there cannot change
+//! what is read, and would take more time than all the rest.
 
 use std::borrow::Cow;
 
@@ -61,8 +61,6 @@ type Result<T> = std::result::Result<T, JsonError>;
 pub struct Reader<'a> {
     text: &'a str,
     at: usize,
-    /// What is open around a value that is being passed over: `}` or `]`, which will close it. Kept for the next one.
-    open: Vec<u8>,
 }
 
 impl<'a> Reader<'a> {
@@ -70,11 +68,7 @@ impl<'a> Reader<'a> {
     pub fn new(text: &'a [u8]) -> Result<Self> {
         let text =
             std::str::from_utf8(text).map_err(|error| JsonError::NotUtf8(error.valid_up_to()))?;
-        Ok(Self {
-            text,
-            at: 0,
-            open: Vec::new(),
-        })
+        Ok(Self { text, at: 0 })
     }
 
     /// That nothing follows any more.
@@ -188,8 +182,9 @@ impl<'a> Reader<'a> {
             self.at += 2;
             return Ok(());
         }
-        self.open.clear();
         let mut strings = Strings::default();
+        // How many brackets are open.
+        let mut depth = 0;
         let mut padded = [0; 64];
         let (blocks, last) = rest.as_chunks::<64>();
         for n in 0..=blocks.len() {
@@ -202,22 +197,26 @@ impl<'a> Reader<'a> {
             });
             let marks = Marks::of(block);
             let outside = !strings.inside(&marks);
-            let mut brackets = marks.brackets & outside;
+            let (opens, closes) = (marks.opens & outside, marks.closes & outside);
+            // What is empty, of which there is much, changes nothing.
+            let empty = opens & closes >> 1;
+            let (opens, closes) = (opens & !empty, closes & !(empty << 1));
+            if closes.count_ones() < depth {
+                depth += opens.count_ones();
+                depth -= closes.count_ones();
+                continue;
+            }
+            let mut brackets = opens | closes;
             while brackets != 0 {
-                let bit = brackets.trailing_zeros() as usize;
-                brackets &= brackets - 1;
-                let Some(&bracket) = block.get(bit) else {
-                    break;
-                };
-                if bracket == b'{' || bracket == b'[' {
-                    // In ASCII the bracket that closes is the next but one.
-                    self.open.push(bracket + 2);
-                } else if self.open.pop() != Some(bracket) {
-                    self.at += n * 64 + bit;
-                    return Err(self.expected("the bracket that closes what is open"));
-                } else if self.open.is_empty() {
-                    self.at += n * 64 + bit + 1;
+                let bracket = brackets & brackets.wrapping_neg();
+                brackets ^= bracket;
+                if opens & bracket != 0 {
+                    depth += 1;
+                } else if depth == 1 {
+                    self.at += n * 64 + bracket.trailing_zeros() as usize + 1;
                     return Ok(());
+                } else {
+                    depth -= 1;
                 }
             }
         }
@@ -431,13 +430,14 @@ enum Part<'a> {
 struct Marks {
     quotes: u64,
     backslashes: u64,
-    brackets: u64,
+    opens: u64,
+    closes: u64,
 }
 
 impl Marks {
     #[inline]
     fn of(block: &[u8; 64]) -> Self {
-        let (mut quotes, mut backslashes, mut brackets) = (0, 0, 0);
+        let (mut quotes, mut backslashes, mut opens, mut closes) = (0, 0, 0, 0);
         for (n, chunk) in block.as_chunks().0.iter().enumerate() {
             let bytes = u8x16::new(*chunk);
             // Square brackets and braces differ in this bit, and nothing else becomes one of them by it.
@@ -445,12 +445,14 @@ impl Marks {
             let place = |found: u8x16| u64::from(found.to_bitmask()) << (n * 16);
             quotes |= place(is(bytes, b'"'));
             backslashes |= place(is(bytes, b'\\'));
-            brackets |= place(is(folded, b'{') | is(folded, b'}'));
+            opens |= place(is(folded, b'{'));
+            closes |= place(is(folded, b'}'));
         }
         Self {
             quotes,
             backslashes,
-            brackets,
+            opens,
+            closes,
         }
     }
 }
@@ -632,12 +634,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_passed_over_is_closed_as_it_was_opened() {
+    fn what_is_passed_over_is_closed_as_often_as_it_was_opened() {
         for text in [
             "[",
             "{\"a\":[",
-            "[}",
-            "{\"a\":[}]",
+            "{\"a\":[[]}",
+            "[[],[[],[[]",
             "[\"]",
             "[\"\\\"]",
             "[[]",
