@@ -139,9 +139,21 @@ fn filter(level: &str) -> Result<Targets, String> {
     } else {
         ",kube_client=error"
     };
-    format!("{level}{quiet}")
+    let example = "use for example `info` or `info,kube=debug`";
+    if level.contains('[') {
+        return Err(format!("spans cannot be told apart; {example}"));
+    }
+    // What is empty would be taken for a level, and what has a space for another module.
+    let directives: Vec<_> = format!("{level}{quiet}")
+        .split(',')
+        .map(str::trim)
+        .filter(|directive| !directive.is_empty())
+        .map(str::to_owned)
+        .collect();
+    directives
+        .join(",")
         .parse()
-        .map_err(|error| format!("{error}; use for example `info` or `info,kube=debug`"))
+        .map_err(|error| format!("{error}; {example}"))
 }
 
 #[cfg(test)]
@@ -192,6 +204,11 @@ mod tests {
             look(Some("warn,kube_client=info")),
             ["kube_client=info,warn"]
         );
+        assert_eq!(
+            look(Some("warn ,\n  kube=debug,")),
+            ["kube_client=error,kube=debug,warn"]
+        );
+        assert!(look(Some("info,kube[HTTP]=debug")).is_empty());
         assert_eq!(look(None), ["kube_client=error,info"]);
         assert!(look(Some("")).is_empty());
         assert!(look(Some(&"x".repeat(5000))).is_empty());

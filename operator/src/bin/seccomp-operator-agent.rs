@@ -10,8 +10,9 @@ use seccomp_operator::{agent, logging, process};
 /// Keeps this node's profile files as the SeccompProfiles say.
 #[derive(Parser, Debug)]
 #[command(
+    name = "seccomp-operator-agent",
     version,
-    after_help = "Example:\n  \
+    after_help = "Example, in a pod with the folder mounted:\n  \
     seccomp-operator-agent --node-name node1 --seccomp-root /var/lib/kubelet/seccomp"
 )]
 struct Cli {
