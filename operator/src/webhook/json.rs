@@ -28,6 +28,9 @@ pub enum JsonError {
     /// A member that has to be there is not.
     #[error("missing field {0:?}")]
     Missing(&'static str),
+    /// An array has more items than are read.
+    #[error("more than {MOST_ITEMS} items")]
+    TooMany,
 }
 
 /// What can be read of a text, and may borrow from it.
@@ -38,14 +41,14 @@ pub trait Read<'a>: Sized {
 
 /// So many items are read of an array: an empty object has two bytes, and many times that as what is read of it. No pod has
 /// anywhere near as many containers.
-const MOST_ITEMS: usize = 1024;
+pub const MOST_ITEMS: usize = 1024;
 
 impl<'a, T: Read<'a>> Read<'a> for Vec<T> {
     fn read(reader: &mut Reader<'a>) -> Result<Self> {
         let mut items = Self::new();
         reader.array(|reader| {
             if items.len() == MOST_ITEMS {
-                return Err(reader.expected("no more than 1024 items"));
+                return Err(JsonError::TooMany);
             }
             items.push(T::read(reader)?);
             Ok(())
@@ -178,7 +181,8 @@ impl<'a> Reader<'a> {
     /// Passes over an object or array by its brackets.
     fn skip_container(&mut self) -> Result<()> {
         let rest = self.rest();
-        if let [b'{', b'}', ..] | [b'[', b']', ..] = rest {
+        // What is open is never taken for empty below, so that there is always something to close.
+        if let [b'{' | b'[', b'}' | b']', ..] = rest {
             self.at += 2;
             return Ok(());
         }
@@ -652,6 +656,16 @@ mod tests {
     }
 
     #[test]
+    fn of_brackets_that_do_not_match_only_the_number_counts() {
+        assert_eq!(skipped(b"{]"), Ok("{]"));
+        assert_eq!(skipped(b"[}"), Ok("[}"));
+        assert_eq!(skipped(b"{[}]"), Ok("{[}]"));
+        for text in ["{]}", "{]}[[]", "[}]", "{}}"] {
+            assert!(skipped(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn no_text_is_nested_too_deeply() {
         let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
         assert_eq!(skipped(deep.as_bytes()), Ok(deep.as_str()));
@@ -672,7 +686,7 @@ mod tests {
             Vec::<Nothing>::read(&mut Reader::new(text.as_bytes()).unwrap()).map(|all| all.len())
         };
         assert_eq!(read(MOST_ITEMS), Ok(MOST_ITEMS));
-        assert!(read(MOST_ITEMS + 1).is_err());
+        assert_eq!(read(MOST_ITEMS + 1), Err(JsonError::TooMany));
     }
 
     /// Much of what could be taken for the end of something.

@@ -134,7 +134,8 @@ fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// Labels, annotations, or a selector of nodes: a few, in the order in which they are stated. Of two with one key the later counts.
+/// Labels, annotations, or a selector of nodes, in the order of their keys: there may be very many, for admission sees pods before
+/// anybody has looked at them. Of two with one key the later counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "BTreeMap<String, String>")]
 pub struct Pairs<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
@@ -143,10 +144,9 @@ impl Pairs<'_> {
     /// The value of this key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        let mut latest = self.0.iter().rev();
-        latest
-            .find(|(other, _)| other == key)
-            .map(|(_, value)| value.as_ref())
+        let after = self.0.partition_point(|(other, _)| other.as_ref() <= key);
+        let (other, value) = self.0.get(after.checked_sub(1)?)?;
+        (other == key).then_some(value.as_ref())
     }
 
     /// All keys.
@@ -209,6 +209,8 @@ impl<'a> Read<'a> for Pairs<'a> {
             pairs.push((key, reader.string()?));
             Ok(())
         })?;
+        // The order of those with one key stays.
+        pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(Self(pairs))
     }
 }

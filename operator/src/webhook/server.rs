@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
 use super::concerns;
+use super::json::{JsonError, MOST_ITEMS};
 use super::metrics::{Metrics, Refusal, Verdict, Webhook};
 use super::mutate::{self, Pod};
 use super::review::{self, Answer, Anything, ReviewError};
@@ -152,6 +153,19 @@ fn not_about_a_pod(
         Ok(request) if !is_new_pod(&request.kind, &request.operation) => {
             respond(admission, Webhook::Mutate, &request.uid, started, || {
                 (Answer::allow(), Verdict::NotANewPod)
+            })
+        }
+        // With `failurePolicy: Ignore` no answer would be a way past every policy.
+        Ok(request) if matches!(error, ReviewError::Unreadable(JsonError::TooMany)) => {
+            respond(admission, Webhook::Mutate, &request.uid, started, || {
+                let denied = Some(format!(
+                    "seccomp-operator: spec.containers or spec.initContainers has more than {MOST_ITEMS} items; make several pods of it"
+                ));
+                let answer = Answer {
+                    denied,
+                    ..Answer::default()
+                };
+                (answer, Verdict::Invalid)
             })
         }
         _ => unreadable(admission, error),
@@ -439,6 +453,45 @@ mod tests {
             answer["response"]["patch"].is_null(),
             "the label came in time"
         );
+    }
+
+    #[tokio::test]
+    async fn a_pod_of_too_many_containers_is_denied_and_not_left_alone() {
+        let mut review = pod_review("default");
+        review["request"]["object"]["spec"]["initContainers"] = json!(vec![json!({}); 1025]);
+        let (status, answer) = post(admission(), "/mutate", review.to_string()).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(answer["response"]["uid"], "the-uid");
+        assert_eq!(answer["response"]["allowed"], false);
+        let sentence = answer["response"]["status"]["message"].as_str().unwrap();
+        assert!(sentence.contains("more than 1024 items"), "{sentence}");
+    }
+
+    /// Admission sees pods before anybody has looked at how many annotations they have.
+    #[tokio::test]
+    async fn very_many_annotations_are_not_looked_through_for_each_container() {
+        let body = |containers: usize| {
+            let mut review = pod_review("default");
+            let mut annotations: serde_json::Map<_, _> = (0..200_000)
+                .map(|n| (format!("{n:x}"), json!("")))
+                .collect();
+            annotations.insert(mutate::POD_ANNOTATION.into(), json!("unconfined"));
+            let object = &mut review["request"]["object"];
+            object["metadata"]["annotations"] = annotations.into();
+            object["spec"]["containers"] = json!(vec![json!({}); containers]);
+            review.to_string()
+        };
+        let took = async |containers| {
+            let body = body(containers);
+            assert!(body.len() < LARGEST_BODY);
+            let began = Instant::now();
+            let (_, answer) = post(admission(), "/mutate", body).await;
+            assert_eq!(answer["response"]["allowed"], true);
+            began.elapsed()
+        };
+        // Looking through all of them takes ten times as long.
+        let (one, many) = (took(1).await, took(1024).await);
+        assert!(many < 5 * one, "{many:?} instead of {one:?}");
     }
 
     #[tokio::test]

@@ -66,7 +66,7 @@ const MOST_DEPENDANTS: usize = 20;
 const MOST_BROKEN: usize = 5;
 /// So many objects and lists a spec may have: as it is understood, one of a few bytes takes hundreds. The kernel takes a filter of
 /// at most 4096 conditions.
-const MOST_BRACKETS: usize = 16 << 10;
+const MOST_BRACKETS: usize = 32 << 10;
 /// So many findings are warned of: the API server takes 4 KiB of warnings in all.
 const MOST_FINDINGS: usize = 10;
 
@@ -305,7 +305,7 @@ mod tests {
         let rules = vec![json!({}); MOST_BRACKETS];
         let document = json!({"defaultAction": "SCMP_ACT_LOG", "syscalls": rules});
         let denied = denied("SeccompProfile", &profile_object("x", &document)).unwrap();
-        assert!(denied.contains("more than 16384 objects"), "{denied}");
+        assert!(denied.contains("more than 32768 objects"), "{denied}");
     }
 
     #[test]
