@@ -172,6 +172,15 @@ impl Cluster {
         kubectl(&args, "").await?.ok().map(drop)
     }
 
+    /// The pods of a component of the operator, also those that are about to go.
+    pub async fn pods_of(&self, component: &str) -> anyhow::Result<Vec<serde_json::Value>> {
+        let selector = format!("app.kubernetes.io/component={component}");
+        let pods = self
+            .get(&["pods", "--namespace", NAMESPACE, "--selector", &selector])
+            .await?;
+        Ok(pods.data["items"].as_array().context("no pods")?.clone())
+    }
+
     /// Reads any object by `kubectl get -o json`.
     pub async fn get(&self, args: &[&str]) -> anyhow::Result<DynamicObject> {
         let json = kubectl(&[&["get", "-o", "json"], args].concat(), "")

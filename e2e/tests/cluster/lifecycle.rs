@@ -154,21 +154,9 @@ async fn node(cluster: &Cluster, name: &str, taints: Value) -> Tested {
 }
 
 /// The pod that the DaemonSet means for a node.
-async fn agent_pod(node: &str) -> anyhow::Result<String> {
-    let pods = run(&[
-        "get",
-        "pods",
-        "-n",
-        NAMESPACE,
-        "-l",
-        "app.kubernetes.io/component=agent",
-        "-o",
-        "json",
-    ])
-    .await?;
-    let pods: Value = serde_json::from_str(&pods)?;
-    let mut pods = pods["items"].as_array().into_iter().flatten();
-    let meant = pods.find(|pod| {
+async fn agent_pod(cluster: &Cluster, node: &str) -> anyhow::Result<String> {
+    let pods = cluster.pods_of("agent").await?;
+    let meant = pods.iter().find(|pod| {
         pod["spec"]["affinity"]
             .to_string()
             .contains(&format!("\"{node}\""))
@@ -187,7 +175,7 @@ async fn remove_nodes(cluster: &Cluster, names: &[&str]) -> Tested {
     }
     for name in names {
         until("the DaemonSet to follow", PATIENCE, || async {
-            let Ok(pod) = agent_pod(name).await else {
+            let Ok(pod) = agent_pod(cluster, name).await else {
                 return Ok(());
             };
             run(&["delete", "pod", &pod, "-n", NAMESPACE, "--ignore-not-found"]).await?;
@@ -330,7 +318,10 @@ async fn join_late(cluster: Cluster) -> Tested {
     .await?;
 
     // In a kubelet's place: the agent's pod is ready. That alone says nothing yet.
-    let pod = until("the agent's pod", PATIENCE, || agent_pod("e2e-late")).await?;
+    let pod = until("the agent's pod", PATIENCE, || {
+        agent_pod(&cluster, "e2e-late")
+    })
+    .await?;
     let pods: Api<PodObject> = Api::namespaced(cluster.client.clone(), NAMESPACE);
     let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
     pods.patch_status(&pod, &PatchParams::default(), &Patch::Strategic(ready))
@@ -423,27 +414,11 @@ async fn both_ready() -> anyhow::Result<String> {
     .await
 }
 
-/// The pods of controllers, also of those that are about to go.
-async fn controllers() -> anyhow::Result<Vec<String>> {
-    let pods = run(&[
-        "get",
-        "pods",
-        "-n",
-        NAMESPACE,
-        "-l",
-        "app.kubernetes.io/component=controller",
-        "-o",
-        "name",
-    ])
-    .await?;
-    let names = pods.lines().filter_map(|line| line.rsplit('/').next());
-    Ok(names.map(str::to_owned).collect())
-}
-
 /// How many statuses and finalizers were written by all controllers since each of them started.
-async fn writes() -> anyhow::Result<f64> {
+async fn writes(cluster: &Cluster) -> anyhow::Result<f64> {
     let mut sum = 0.0;
-    for pod in controllers().await? {
+    for pod in cluster.pods_of("controller").await? {
+        let pod = pod["metadata"]["name"].as_str().context("no name")?;
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8081/proxy/metrics");
         let metrics = run(&["get", "--raw", &path]).await?;
         let lines = metrics.lines().filter(|line| {
@@ -465,16 +440,16 @@ async fn of_two_controllers_one_writes_and_the_lease_moves_when_it_is_killed_fro
     cluster.apply_profile("e2e-led", NO_CHMOD).await?;
     cluster.wait_ready("e2e-led").await?;
     until("the controllers of before to be gone", PATIENCE, || async {
-        let pods = controllers().await?;
-        ensure!(pods.len() == 2, "{pods:?}");
+        let pods = cluster.pods_of("controller").await?;
+        ensure!(pods.len() == 2, "there are {}", pods.len());
         Ok(())
     })
     .await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let before = (writes().await?, leader(&cluster).await?);
+    let before = (writes(&cluster).await?, leader(&cluster).await?);
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(
-        (writes().await?, leader(&cluster).await?),
+        (writes(&cluster).await?, leader(&cluster).await?),
         before,
         "nothing happened"
     );
@@ -484,7 +459,7 @@ async fn of_two_controllers_one_writes_and_the_lease_moves_when_it_is_killed_fro
         .await?;
     cluster.wait_ready("e2e-led").await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let written = writes().await? - before.0;
+    let written = writes(&cluster).await? - before.0;
     assert!((1.0..=2.0).contains(&written), "{written} writes");
 
     // Frozen: another leads once the Lease has run out, and the one that comes to again is no leader any more.

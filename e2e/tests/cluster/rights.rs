@@ -3,20 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use e2e::cluster::{Cluster, NAMESPACE};
+use e2e::cluster::Cluster;
 use e2e::shell::Shell;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Tested;
-
-/// The pods of a component.
-async fn pods(cluster: &Cluster, component: &str) -> anyhow::Result<Vec<Value>> {
-    let selector = format!("app.kubernetes.io/component={component}");
-    let pods = cluster
-        .get(&["pods", "--namespace", NAMESPACE, "--selector", &selector])
-        .await?;
-    Ok(pods.data["items"].as_array().context("no pods")?.clone())
-}
 
 /// What `/proc/<process>/status` says of a process.
 fn status(text: &str) -> BTreeMap<&str, &str> {
@@ -103,7 +94,7 @@ async fn an_agent_has_no_capability_one_folder_of_the_node_and_no_namespace_of_i
 async fn the_pods_ask_for_no_namespace_volume_or_privilege_of_the_node() -> Tested {
     let cluster = Cluster::with_operator().await?;
     for component in ["agent", "controller"] {
-        for pod in pods(&cluster, component).await? {
+        for pod in cluster.pods_of(component).await? {
             let spec = &pod["spec"];
             for field in ["hostNetwork", "hostPID", "hostIPC"] {
                 assert!(spec[field].as_bool() != Some(true), "{component} {field}");
