@@ -4,11 +4,11 @@
 
 use std::sync::LazyLock;
 
+use admission_review::json::{JsonError, Read, Reader};
+use admission_review::pod::Pod;
+use admission_review::{Answer, Request, read};
 use libfuzzer_sys::fuzz_target;
-use seccomp_operator::webhook::json::{JsonError, Reader};
 use seccomp_operator::webhook::mutate::{Decision, decide};
-use seccomp_operator::webhook::pod::Pod;
-use seccomp_operator::webhook::review::{Answer, Request, patch, read};
 use seccomp_operator::webhook::validate::{Object, answer};
 use seccomp_operator::webhook::view::View;
 use serde_json::{Map, Value, json};
@@ -92,7 +92,7 @@ fn value(reader: &mut Reader<'_>) -> Result<Value, JsonError> {
         }
         Some(b'"') => Ok(reader.string()?.into()),
         Some(b't' | b'f') => Ok(reader.boolean()?.into()),
-        _ => Ok(serde_json::from_str(reader.skip()?).unwrap_or_default()),
+        _ => Ok(serde_json::from_str(reader.text()?).unwrap_or_default()),
     }
 }
 
@@ -101,7 +101,7 @@ fn pod(body: Option<&Value>, request: &Request<'_, Pod<'_>>) {
     let Some(pod) = &request.object else { return };
     let decision = decide(pod, &request.namespace, &VIEW);
     let answer = Answer {
-        patch: patch(&decision.patch()),
+        patch: decision.patch(),
         warnings: decision.warnings.clone(),
         ..Answer::default()
     };
@@ -128,14 +128,17 @@ fn pod(body: Option<&Value>, request: &Request<'_, Pod<'_>>) {
     json_patch::patch(&mut after, &patch).unwrap();
     let text = after.to_string();
     let patched: Pod =
-        seccomp_operator::webhook::json::Read::read(&mut Reader::new(text.as_bytes()).unwrap())
+        Read::read(&mut Reader::new(text.as_bytes()).unwrap())
             .unwrap();
     assert_eq!(decide(&patched, &request.namespace, &VIEW).changes, []);
     assert_eq!(without_seccomp(after), without_seccomp(before.clone()));
 }
 
 fn operations(decision: &Decision<'_>) -> Value {
-    serde_json::to_value(decision.patch()).unwrap()
+    match &decision.patch()[..] {
+        [] => json!([]),
+        patch => serde_json::from_slice(patch).unwrap(),
+    }
 }
 
 /// What admission leaves alone.

@@ -1,20 +1,17 @@
 //! Admission: gives pods that state no seccomp profile the one that the SeccompPolicies say, and refuses SeccompProfiles and
 //! SeccompPolicies that do not mean what they seem to.
 //!
-//! Decisions are pure functions of a review and of what the watches have told (`mutate`, `validate`, `view`); `review` reads and
-//! writes AdmissionReviews, with `json`'s help; `server` has the routes, `connections` speaks TLS and HTTP; `certificate` makes certificates; `metrics`
-//! counts. No decision calls the API server.
+//! Decisions are pure functions of a review and of what the watches have told (`mutate`, `validate`, `view`); the crate
+//! `admission_review` reads reviews and writes answers; `server` has the routes, `connections` speaks TLS and HTTP; `certificate`
+//! makes certificates; `metrics` counts. No decision calls the API server.
 
 pub mod certificate;
 pub mod concerns;
 pub mod connections;
 #[cfg(test)]
 mod golden;
-pub mod json;
 pub mod metrics;
 pub mod mutate;
-pub mod pod;
-pub mod review;
 mod selection;
 pub mod server;
 pub mod tally;

@@ -7,10 +7,10 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use admission_review::pod::{Container, SecurityContext};
+pub use admission_review::pod::{Pod, SeccompProfile};
+use admission_review::write_json;
 
-use super::pod::{Container, SecurityContext};
-pub use super::pod::{Pod, SeccompProfile};
 use super::view::{Policy, View};
 use crate::api::{Image, Mode};
 
@@ -113,34 +113,6 @@ pub enum Change<'a> {
     Drop(Cow<'a, str>),
 }
 
-/// An operation of a JSON patch (RFC 6902).
-#[derive(Debug, Serialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
-pub enum Operation<'a> {
-    /// `add`; on a member that exists it replaces that.
-    Add {
-        /// Where, as a JSON pointer.
-        path: String,
-        /// What.
-        value: Added<'a>,
-    },
-    /// `remove`.
-    Remove {
-        /// Where, as a JSON pointer.
-        path: String,
-    },
-}
-
-/// What an operation adds.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum Added<'a> {
-    /// A `securityContext` that says nothing yet.
-    Context {},
-    /// A `seccompProfile`.
-    Profile(&'a SeccompProfile<'a>),
-}
-
 /// What to answer.
 #[derive(Clone, Debug)]
 pub struct Decision<'a> {
@@ -162,11 +134,14 @@ impl Decision<'_> {
         }
     }
 
-    /// The changes as operations of a JSON patch.
+    /// The changes as a JSON patch (RFC 6902), as text; nothing for none.
+    ///
+    /// `add` on a member that exists replaces it.
     #[must_use]
-    pub fn patch(&self) -> Vec<Operation<'_>> {
-        let mut patch = Vec::with_capacity(self.changes.len() * 2);
+    pub fn patch(&self) -> Vec<u8> {
+        let mut patch = Vec::with_capacity(self.changes.len() * 192);
         for change in &self.changes {
+            patch.push(if patch.is_empty() { b'[' } else { b',' });
             match change {
                 Change::Set {
                     place,
@@ -174,22 +149,27 @@ impl Decision<'_> {
                     profile,
                 } => {
                     let path = place.context();
-                    let field = format!("{path}/seccompProfile");
                     if !has_context {
-                        let value = Added::Context {};
-                        patch.push(Operation::Add { path, value });
+                        patch.extend_from_slice(br#"{"op":"add","path":""#);
+                        patch.extend_from_slice(path.as_bytes());
+                        patch.extend_from_slice(br#"","value":{}},"#);
                     }
-                    patch.push(Operation::Add {
-                        path: field,
-                        value: Added::Profile(profile),
-                    });
+                    patch.extend_from_slice(br#"{"op":"add","path":""#);
+                    patch.extend_from_slice(path.as_bytes());
+                    patch.extend_from_slice(br#"/seccompProfile","value":"#);
+                    write_json(&mut patch, profile);
                 }
                 Change::Drop(key) => {
                     let pointer = key.replace('~', "~0").replace('/', "~1");
                     let path = format!("/metadata/annotations/{pointer}");
-                    patch.push(Operation::Remove { path });
+                    patch.extend_from_slice(br#"{"op":"remove","path":"#);
+                    write_json(&mut patch, &path);
                 }
             }
+            patch.push(b'}');
+        }
+        if !patch.is_empty() {
+            patch.push(b']');
         }
         patch
     }
@@ -206,11 +186,13 @@ impl Decision<'_> {
 
 impl Place {
     /// The JSON pointer of its `securityContext`.
-    fn context(self) -> String {
+    fn context(self) -> Cow<'static, str> {
         match self {
             Self::Pod => "/spec/securityContext".into(),
-            Self::InitContainer(index) => format!("/spec/initContainers/{index}/securityContext"),
-            Self::Container(index) => format!("/spec/containers/{index}/securityContext"),
+            Self::InitContainer(index) => {
+                format!("/spec/initContainers/{index}/securityContext").into()
+            }
+            Self::Container(index) => format!("/spec/containers/{index}/securityContext").into(),
         }
     }
 }
@@ -549,13 +531,13 @@ impl Level<'_> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use admission_review::json::{Read as _, Reader};
     use proptest::prelude::*;
     use serde::Deserialize;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::api::SeccompPolicySpec;
-    use crate::webhook::json::{Read as _, Reader};
 
     /// The table; its head says how to read it.
     #[derive(Deserialize)]
@@ -615,9 +597,11 @@ mod tests {
     /// The pod after a patch, as the API server applies it.
     fn patched(pod: &Value, decision: &Decision<'_>) -> Value {
         let mut after = pod.clone();
-        let patch = serde_json::to_value(decision.patch()).unwrap();
-        let patch: json_patch::Patch = serde_json::from_value(patch).unwrap();
-        json_patch::patch(&mut after, &patch).unwrap();
+        let patch = decision.patch();
+        if !patch.is_empty() {
+            let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+            json_patch::patch(&mut after, &patch).unwrap();
+        }
         after
     }
 

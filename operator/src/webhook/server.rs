@@ -7,22 +7,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use admission_review::json::{JsonError, MOST_ITEMS};
+use admission_review::{self as review, Answer, Anything, ReviewError};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
 use super::concerns;
-use super::json::{JsonError, MOST_ITEMS};
 use super::metrics::{Metrics, Refusal, Verdict, Webhook};
-use super::mutate::{self, Pod};
-use super::review::{self, Answer, Anything, ReviewError};
+use super::mutate;
 use super::validate;
 use super::view::View;
 
@@ -34,7 +34,7 @@ const LARGE_BODY: usize = 64 << 10;
 const LARGE_AT_ONCE: usize = 8;
 /// So many documents are validated at once, a large one alone: to understand a document takes many times its size.
 const VALIDATIONS_AT_ONCE: u32 = 2;
-/// How long a request may take from its head to its answer; the answer itself takes a moment.
+/// How long a request may take until its body is there and its turn has come; the answer itself takes a moment.
 const LONGEST_REQUEST: Duration = Duration::from_secs(10);
 /// A pod can reach admission before its new namespace reaches this process' watch; so long we wait for it.
 const NAMESPACE_PATIENCE: Duration = Duration::from_millis(500);
@@ -88,25 +88,29 @@ pub fn router(admission: Arc<Admission>) -> Router {
 }
 
 /// A client that sends its body a byte at a time does not keep its place for ever.
-async fn in_time(admission: &Admission, answer: impl Future<Output = Response>) -> Response {
-    timeout(LONGEST_REQUEST, answer).await.unwrap_or_else(|_| {
-        let sentence = "the request took too long";
-        let status = StatusCode::REQUEST_TIMEOUT;
-        refuse(admission, Refusal::TooSlow, status, sentence)
+///
+/// No `async fn`, like [`take`]: each would keep a second copy of what it is given, and each request allocates what these keep.
+fn in_time<T>(
+    admission: &Admission,
+    taking: impl Future<Output = Result<T, Response>>,
+) -> impl Future<Output = Result<T, Response>> {
+    timeout(LONGEST_REQUEST, taking).map(|taken| {
+        taken.unwrap_or_else(|_| {
+            let sentence = "the request took too long";
+            let status = StatusCode::REQUEST_TIMEOUT;
+            Err(refuse(admission, Refusal::TooSlow, status, sentence))
+        })
     })
 }
 
 async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
-    in_time(&admission, answer_about_pod(&admission, request)).await
-}
-
-async fn answer_about_pod(admission: &Admission, request: Request) -> Response {
+    let admission = &*admission;
     let started = Instant::now();
-    let body = match take(admission, request).await {
+    let body = match in_time(admission, take(admission, request)).await {
         Ok(body) => body,
         Err(refused) => return refused,
     };
-    let request = match review::read::<Pod<'_>>(&body.bytes) {
+    let request = match review::read_pod(&body.bytes) {
         Ok(request) => request,
         Err(error) => return not_about_a_pod(admission, &body.bytes, &error, started),
     };
@@ -129,7 +133,7 @@ async fn answer_about_pod(admission: &Admission, request: Request) -> Response {
         debug!(namespace = %request.namespace, pod = %request.name, reason = ?decision.reason, "a pod was reviewed");
         let verdict = Verdict::Pod(decision.reason);
         let answer = Answer {
-            patch: review::patch(&decision.patch()),
+            patch: decision.patch(),
             warnings: decision.warnings,
             denied: None,
         };
@@ -191,21 +195,21 @@ async fn await_namespace(admission: &Admission, namespace: &str) {
 }
 
 async fn validate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
-    in_time(&admission, answer_about_ours(&admission, request)).await
-}
-
-async fn answer_about_ours(admission: &Arc<Admission>, request: Request) -> Response {
     let started = Instant::now();
-    let body = match take(admission, request).await {
-        Ok(body) => body,
+    let taking = async {
+        let body = take(&admission, request).await?;
+        let places = if body.place.is_some() {
+            VALIDATIONS_AT_ONCE
+        } else {
+            1
+        };
+        let places = admission.validations.acquire_many(places).await.ok();
+        Ok((body, places))
+    };
+    let (body, _places) = match in_time(&admission, taking).await {
+        Ok(taken) => taken,
         Err(refused) => return refused,
     };
-    let places = if body.place.is_some() {
-        VALIDATIONS_AT_ONCE
-    } else {
-        1
-    };
-    let _places = admission.validations.acquire_many(places).await.ok();
     // It takes a while even for a small document that stands on others; reviews of pods must not wait behind it.
     let (judging, bytes) = (admission.clone(), body.bytes.clone());
     tokio::task::spawn_blocking(move || judge(&judging, &bytes, started))
@@ -238,66 +242,73 @@ struct Taken<'a> {
     place: Option<SemaphorePermit<'a>>,
 }
 
-async fn take(admission: &Admission, request: Request) -> Result<Taken<'_>, Response> {
-    if !is_json(request.headers()) {
-        return Err(refuse(
-            admission,
-            Refusal::ContentType,
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "reviews are sent as application/json",
-        ));
-    }
+fn take(
+    admission: &Admission,
+    request: Request,
+) -> impl Future<Output = Result<Taken<'_>, Response>> {
+    let is_json = is_json(request.headers());
     let body = request.into_body();
-    let too_large = || {
-        refuse(
-            admission,
-            Refusal::TooLarge,
-            StatusCode::PAYLOAD_TOO_LARGE,
-            &format!("the body has more than {LARGEST_BODY} bytes"),
-        )
-    };
-    let expected = body.size_hint().exact();
-    if expected.is_some_and(|bytes| bytes > LARGEST_BODY as u64) {
-        return Err(too_large());
-    }
-    let mut place = None;
-    // Whoever does not say how much will come is taken for somebody who brings much.
-    if expected.is_none_or(|bytes| bytes > LARGE_BODY as u64) {
-        place = admission.large.acquire().await.ok();
-    }
-    let cut_off = |_| {
-        refuse(
-            admission,
-            Refusal::CutOff,
-            StatusCode::BAD_REQUEST,
-            "the body did not come whole",
-        )
-    };
-    let mut chunks = body.into_data_stream();
-    let first = chunks.next().await.transpose().map_err(cut_off)?;
-    let first = first.unwrap_or_default();
-    let Some(second) = chunks.next().await else {
-        // Nearly always: then the bytes stay where they came to.
-        return Ok(Taken {
-            bytes: first,
-            place,
-        });
-    };
-    let mut whole = Vec::with_capacity(first.len() * 2);
-    whole.extend_from_slice(&first);
-    let mut next = Some(second);
-    while let Some(chunk) = next {
-        let chunk = chunk.map_err(cut_off)?;
-        if whole.len() + chunk.len() > LARGEST_BODY {
-            return Err(too_large());
+    async move {
+        if !is_json {
+            return Err(refuse(
+                admission,
+                Refusal::ContentType,
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "reviews are sent as application/json",
+            ));
         }
-        whole.extend_from_slice(&chunk);
-        next = chunks.next().await;
+        let expected = body.size_hint().exact();
+        if expected.is_some_and(|bytes| bytes > LARGEST_BODY as u64) {
+            return Err(too_large(admission));
+        }
+        let mut place = None;
+        // Whoever does not say how much will come is taken for somebody who brings much.
+        if expected.is_none_or(|bytes| bytes > LARGE_BODY as u64) {
+            place = admission.large.acquire().await.ok();
+        }
+        let cut_off = |_| {
+            refuse(
+                admission,
+                Refusal::CutOff,
+                StatusCode::BAD_REQUEST,
+                "the body did not come whole",
+            )
+        };
+        let mut chunks = body.into_data_stream();
+        let first = chunks.next().await.transpose().map_err(cut_off)?;
+        let first = first.unwrap_or_default();
+        let Some(second) = chunks.next().await else {
+            // Nearly always: then the bytes stay where they came to.
+            return Ok(Taken {
+                bytes: first,
+                place,
+            });
+        };
+        let mut whole = Vec::with_capacity(first.len() * 2);
+        whole.extend_from_slice(&first);
+        let mut next = Some(second);
+        while let Some(chunk) = next {
+            let chunk = chunk.map_err(cut_off)?;
+            if whole.len() + chunk.len() > LARGEST_BODY {
+                return Err(too_large(admission));
+            }
+            whole.extend_from_slice(&chunk);
+            next = chunks.next().await;
+        }
+        Ok(Taken {
+            bytes: whole.into(),
+            place,
+        })
     }
-    Ok(Taken {
-        bytes: whole.into(),
-        place,
-    })
+}
+
+fn too_large(admission: &Admission) -> Response {
+    refuse(
+        admission,
+        Refusal::TooLarge,
+        StatusCode::PAYLOAD_TOO_LARGE,
+        &format!("the body has more than {LARGEST_BODY} bytes"),
+    )
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

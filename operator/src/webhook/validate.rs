@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::json::{JsonError, Read, Reader};
-use super::review::{Answer, Request};
+use admission_review::json::{JsonError, Read, Reader};
+use admission_review::{Answer, Request};
+
 use crate::api::{ProfileName, SeccompPolicySpec, SeccompProfileSpec};
 use crate::profile::{Library, Severity};
 
@@ -26,9 +27,9 @@ impl<'a> Read<'a> for Object<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
         let (mut metadata, mut spec) = (None, None);
         reader.object(|reader, key| match key {
-            "metadata" => reader.member(&mut metadata, Metadata::read),
-            "spec" => reader.member(&mut spec, Reader::skip),
-            _ => reader.skip().map(drop),
+            b"metadata" => reader.member(&mut metadata, Metadata::read),
+            b"spec" => reader.member(&mut spec, Reader::text),
+            _ => reader.skip(),
         })?;
         Ok(Self {
             metadata: metadata.unwrap_or_default(),
@@ -50,9 +51,9 @@ impl<'a> Read<'a> for Metadata<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
         let (mut name, mut deletion_timestamp) = (None, None);
         reader.object(|reader, key| match key {
-            "name" => reader.member(&mut name, Reader::string),
-            "deletionTimestamp" => reader.member(&mut deletion_timestamp, Reader::string),
-            _ => reader.skip().map(drop),
+            b"name" => reader.member(&mut name, Reader::string),
+            b"deletionTimestamp" => reader.member(&mut deletion_timestamp, Reader::string),
+            _ => reader.skip(),
         })?;
         Ok(Self {
             name: name.unwrap_or_default(),
@@ -201,9 +202,9 @@ fn unreadable(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::review::read;
     use super::super::view::View;
     use super::*;
+    use admission_review::read;
     use serde_json::{Value, json};
 
     /// The body of a review.

@@ -5,8 +5,9 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::pod::SeccompProfile;
-use super::selection::Selection;
+use admission_review::pod::{Pairs, SeccompProfile};
+
+use super::selection::{Candidates, Selection};
 use super::tally::{Counts, Tally};
 use crate::api::{Constraints, ImagePattern, Labels, ProfileName, ProfileType, SeccompPolicySpec};
 use crate::kubernetes::Listing;
@@ -55,6 +56,12 @@ pub enum Engine {
     Policy,
     /// Nothing.
     None,
+}
+
+impl Labels for Pairs<'_> {
+    fn value(&self, key: &str) -> Option<&str> {
+        self.get(key)
+    }
 }
 
 /// The kinds that a view is fed with.
@@ -280,21 +287,24 @@ impl View {
                 namespace.to_owned(),
             )])),
         };
-        let policies = (0..selected.len()).filter_map(move |n| self.policies.get(selected[n]));
+        let asked = selected.for_pod(labels).into_iter();
+        let policies = asked.filter_map(|position| self.policies.get(position));
         policies.filter(|policy| {
             let selector = policy.spec.pod_selector.as_ref();
             selector.is_none_or(|selector| selector.matches(labels))
         })
     }
 
-    /// The positions of the policies that select a namespace with these labels.
-    fn selecting(&self, labels: &BTreeMap<String, String>) -> Arc<[usize]> {
+    /// The policies that select a namespace with these labels.
+    fn selecting(&self, labels: &BTreeMap<String, String>) -> Arc<Candidates> {
         let all = self.policies.iter().enumerate();
         let selecting = all.filter(|(_, policy)| {
             let selector = policy.spec.namespace_selector.as_ref();
             selector.is_none_or(|selector| selector.matches(labels))
         });
-        selecting.map(|(position, _)| position).collect()
+        let selecting =
+            selecting.map(|(position, policy)| (position, policy.spec.pod_selector.as_ref()));
+        Arc::new(Candidates::new(selecting))
     }
 
     fn profile_of(&self, spec: &SeccompPolicySpec) -> SeccompProfile<'static> {

@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use admission_review::pod::{Container, Metadata, Pod, SecurityContext, Spec};
 use k8s_openapi::api::core::v1::Pod as CorePod;
 use kube::core::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use crate::webhook::mutate::{self, SeccompProfile};
-use crate::webhook::pod::{Container, Metadata, Pod, SecurityContext, Spec};
 
 /// The Kubernetes version since which the legacy annotations mean nothing. Before, API servers wrote the fields for them.
 const ANNOTATIONS_END: u32 = 25;

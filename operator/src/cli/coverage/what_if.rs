@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use admission_review::pod::Pod;
 use serde::Serialize;
 
 use super::effective::Placed;
 use crate::api::{Mode, SeccompPolicySpec};
 use crate::webhook::mutate::{self, Effect, Place, Reason, SeccompProfile, decide};
-use crate::webhook::pod::Pod;
 use crate::webhook::view::View;
 
 /// What admission knows, as far as it can be asked for.

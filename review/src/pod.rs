@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::json::{JsonError, Read, Reader};
-use crate::api::Labels;
+use crate::json::{JsonError, Read, Reader};
 
 /// The fields of a pod that the decision needs; all others are skipped when a review is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -155,12 +154,6 @@ impl Pairs<'_> {
     }
 }
 
-impl Labels for Pairs<'_> {
-    fn value(&self, key: &str) -> Option<&str> {
-        self.get(key)
-    }
-}
-
 impl From<BTreeMap<String, String>> for Pairs<'_> {
     fn from(pairs: BTreeMap<String, String>) -> Self {
         let pairs = pairs.into_iter();
@@ -176,9 +169,9 @@ impl<'a> Read<'a> for Pod<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
         let (mut metadata, mut spec) = (None, None);
         reader.object(|reader, key| match key {
-            "metadata" => reader.member(&mut metadata, Metadata::read),
-            "spec" => reader.member(&mut spec, Spec::read),
-            _ => reader.skip().map(drop),
+            b"metadata" => reader.member(&mut metadata, Metadata::read),
+            b"spec" => reader.member(&mut spec, Spec::read),
+            _ => reader.skip(),
         })?;
         Ok(Self {
             metadata: metadata.unwrap_or_default(),
@@ -191,9 +184,9 @@ impl<'a> Read<'a> for Metadata<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
         let (mut labels, mut annotations) = (None, None);
         reader.object(|reader, key| match key {
-            "labels" => reader.member(&mut labels, Pairs::read),
-            "annotations" => reader.member(&mut annotations, Pairs::read),
-            _ => reader.skip().map(drop),
+            b"labels" => reader.member(&mut labels, Pairs::read),
+            b"annotations" => reader.member(&mut annotations, Pairs::read),
+            _ => reader.skip(),
         })?;
         Ok(Self {
             labels: labels.unwrap_or_default(),
@@ -220,13 +213,13 @@ impl<'a> Read<'a> for Spec<'a> {
         let (mut security_context, mut containers, mut init_containers) = (None, None, None);
         let (mut os, mut node_selector, mut runtime_class_name) = (None, None, None);
         reader.object(|reader, key| match key {
-            "securityContext" => reader.member(&mut security_context, SecurityContext::read),
-            "containers" => reader.member(&mut containers, Vec::read),
-            "initContainers" => reader.member(&mut init_containers, Vec::read),
-            "os" => reader.member(&mut os, Os::read),
-            "nodeSelector" => reader.member(&mut node_selector, Pairs::read),
-            "runtimeClassName" => reader.member(&mut runtime_class_name, Reader::string),
-            _ => reader.skip().map(drop),
+            b"securityContext" => reader.member(&mut security_context, SecurityContext::read),
+            b"containers" => reader.member(&mut containers, Vec::read),
+            b"initContainers" => reader.member(&mut init_containers, Vec::read),
+            b"os" => reader.member(&mut os, Os::read),
+            b"nodeSelector" => reader.member(&mut node_selector, Pairs::read),
+            b"runtimeClassName" => reader.member(&mut runtime_class_name, Reader::string),
+            _ => reader.skip(),
         })?;
         Ok(Self {
             security_context,
@@ -243,10 +236,10 @@ impl<'a> Read<'a> for Container<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
         let (mut name, mut image, mut security_context) = (None, None, None);
         reader.object(|reader, key| match key {
-            "name" => reader.member(&mut name, Reader::string),
-            "image" => reader.member(&mut image, Reader::string),
-            "securityContext" => reader.member(&mut security_context, SecurityContext::read),
-            _ => reader.skip().map(drop),
+            b"name" => reader.member(&mut name, Reader::string),
+            b"image" => reader.member(&mut image, Reader::string),
+            b"securityContext" => reader.member(&mut security_context, SecurityContext::read),
+            _ => reader.skip(),
         })?;
         Ok(Self {
             name: name.unwrap_or_default(),
@@ -260,9 +253,9 @@ impl<'a> Read<'a> for SecurityContext<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
         let (mut seccomp_profile, mut privileged) = (None, None);
         reader.object(|reader, key| match key {
-            "seccompProfile" => reader.member(&mut seccomp_profile, SeccompProfile::read),
-            "privileged" => reader.member(&mut privileged, Reader::boolean),
-            _ => reader.skip().map(drop),
+            b"seccompProfile" => reader.member(&mut seccomp_profile, SeccompProfile::read),
+            b"privileged" => reader.member(&mut privileged, Reader::boolean),
+            _ => reader.skip(),
         })?;
         Ok(Self {
             seccomp_profile,
@@ -275,9 +268,9 @@ impl<'a> Read<'a> for SeccompProfile<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
         let (mut type_, mut localhost_profile) = (None, None);
         reader.object(|reader, key| match key {
-            "type" => reader.member(&mut type_, Reader::string),
-            "localhostProfile" => reader.member(&mut localhost_profile, Reader::string),
-            _ => reader.skip().map(drop),
+            b"type" => reader.member(&mut type_, Reader::string),
+            b"localhostProfile" => reader.member(&mut localhost_profile, Reader::string),
+            _ => reader.skip(),
         })?;
         Ok(Self {
             type_: type_.unwrap_or_default(),
@@ -290,8 +283,8 @@ impl<'a> Read<'a> for Os<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
         let mut name = None;
         reader.object(|reader, key| match key {
-            "name" => reader.member(&mut name, Reader::string),
-            _ => reader.skip().map(drop),
+            b"name" => reader.member(&mut name, Reader::string),
+            _ => reader.skip(),
         })?;
         Ok(Self {
             name: name.unwrap_or_default(),

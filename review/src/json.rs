@@ -43,6 +43,12 @@ pub trait Read<'a>: Sized {
 /// anywhere near as many containers.
 pub const MOST_ITEMS: usize = 1024;
 
+impl<'a, T: Read<'a>> Read<'a> for Box<T> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self> {
+        T::read(reader).map(Self::new)
+    }
+}
+
 impl<'a, T: Read<'a>> Read<'a> for Vec<T> {
     fn read(reader: &mut Reader<'a>) -> Result<Self> {
         let mut items = Self::new();
@@ -63,7 +69,8 @@ type Result<T> = std::result::Result<T, JsonError>;
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     text: &'a str,
-    at: usize,
+    /// What has not been read yet.
+    rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
@@ -71,7 +78,8 @@ impl<'a> Reader<'a> {
     pub fn new(text: &'a [u8]) -> Result<Self> {
         let text =
             std::str::from_utf8(text).map_err(|error| JsonError::NotUtf8(error.valid_up_to()))?;
-        Ok(Self { text, at: 0 })
+        let rest = text.as_bytes();
+        Ok(Self { text, rest })
     }
 
     /// That nothing follows any more.
@@ -83,8 +91,42 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads an object whose members have names: `member` is told each, and has to read the value.
-    pub fn object(&mut self, mut member: impl FnMut(&mut Self, &str) -> Result<()>) -> Result<()> {
-        self.pairs(|reader, key| member(reader, &key))
+    #[inline]
+    pub fn object(&mut self, mut member: impl FnMut(&mut Self, &[u8]) -> Result<()>) -> Result<()> {
+        self.take(b'{', "an object")?;
+        if self.takes(b'}') {
+            return Ok(());
+        }
+        loop {
+            if let Some(key) = self.short_key() {
+                member(self, key)?;
+            } else {
+                let key = self.string()?;
+                self.take(b':', "a colon")?;
+                member(self, key.as_bytes())?;
+            }
+            if !self.goes_on(b'}')? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A key as nearly all are: short, plain, and with its colon right after it.
+    #[inline]
+    fn short_key(&mut self) -> Option<&'a [u8]> {
+        let (b'"', rest) = self.rest.split_first()? else {
+            return None;
+        };
+        let ends = ends(rest.first_chunk()?);
+        if ends == 0 {
+            return None;
+        }
+        let (key, rest) = rest.split_at_checked(ends.trailing_zeros() as usize)?;
+        let (b"\":", rest) = rest.split_first_chunk()? else {
+            return None;
+        };
+        self.rest = rest;
+        Some(key)
     }
 
     /// Reads an object whose keys say something: `member` is told each, and has to read the value.
@@ -121,21 +163,25 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a string.
+    #[inline]
     pub fn string(&mut self) -> Result<Cow<'a, str>> {
         self.take(b'"', "a string")?;
-        let (begin, text) = (self.at, self.text);
-        self.plain();
-        let plain = text.get(begin..self.at).unwrap_or_default();
-        if self.byte() == Some(b'"') {
-            self.at += 1;
+        let plain = self.plain();
+        if let [b'"', rest @ ..] = self.rest {
+            self.rest = rest;
             return Ok(Cow::Borrowed(plain));
         }
+        self.with_escapes(plain).map(Cow::Owned)
+    }
+
+    #[cold]
+    fn with_escapes(&mut self, plain: &str) -> Result<String> {
         let mut whole = plain.to_owned();
         self.rest_of_string(|part| match part {
             Part::Plain(part) => whole.push_str(part),
             Part::Escaped(c) => whole.push(c),
         })?;
-        Ok(Cow::Owned(whole))
+        Ok(whole)
     }
 
     /// Reads `true` or `false`.
@@ -148,6 +194,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a member that may be there once. `null` is taken for none, as Kubernetes takes it.
+    #[inline]
     pub fn member<T>(
         &mut self,
         place: &mut Option<T>,
@@ -164,26 +211,31 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over a value, whatever it is. Its text.
-    pub fn skip(&mut self) -> Result<&'a str> {
-        let first = self.peek();
-        let (begin, text) = (self.at, self.text);
-        match first {
-            Some(b'"') => self.skip_string()?,
-            Some(b'{' | b'[') => self.skip_container()?,
-            Some(b't') => self.word("true")?,
-            Some(b'f') => self.word("false")?,
-            Some(b'n') => self.word("null")?,
-            _ => self.number()?,
+    pub fn text(&mut self) -> Result<&'a str> {
+        self.peek();
+        let begin = self.rest;
+        self.skip()?;
+        Ok(self.since(begin))
+    }
+
+    /// Passes over a value, whatever it is.
+    pub fn skip(&mut self) -> Result<()> {
+        match self.peek() {
+            Some(b'"') => self.skip_string(),
+            Some(b'{' | b'[') => self.skip_container(),
+            Some(b't') => self.word("true"),
+            Some(b'f') => self.word("false"),
+            Some(b'n') => self.word("null"),
+            _ => self.number(),
         }
-        Ok(text.get(begin..self.at).unwrap_or_default())
     }
 
     /// Passes over an object or array by its brackets.
     fn skip_container(&mut self) -> Result<()> {
-        let rest = self.rest();
+        let rest = self.rest;
         // What is open is never taken for empty below, so that there is always something to close.
-        if let [b'{' | b'[', b'}' | b']', ..] = rest {
-            self.at += 2;
+        if let [b'{' | b'[', b'}' | b']', rest @ ..] = rest {
+            self.rest = rest;
             return Ok(());
         }
         let mut strings = Strings::default();
@@ -217,22 +269,23 @@ impl<'a> Reader<'a> {
                 if opens & bracket != 0 {
                     depth += 1;
                 } else if depth == 1 {
-                    self.at += n * 64 + bracket.trailing_zeros() as usize + 1;
+                    self.pass(n * 64 + bracket.trailing_zeros() as usize + 1);
                     return Ok(());
                 } else {
                     depth -= 1;
                 }
             }
         }
-        self.at = self.text.len();
+        self.rest = &[];
         Err(self.expected("an end of what is open"))
     }
 
+    #[inline]
     fn skip_string(&mut self) -> Result<()> {
         self.take(b'"', "a string")?;
-        self.plain();
-        if self.byte() == Some(b'"') {
-            self.at += 1;
+        self.pass_plain();
+        if let [b'"', rest @ ..] = self.rest {
+            self.rest = rest;
             return Ok(());
         }
         self.rest_of_string(|_| ())
@@ -245,28 +298,30 @@ impl<'a> Reader<'a> {
         if next != Some(b',') && next != Some(close) {
             return Err(self.expected("a comma or the end of what is open"));
         }
-        self.at += 1;
+        self.pass(1);
         Ok(next != Some(close))
     }
 
-    /// Passes over the part of a string that stands for itself.
+    /// The part of a string that stands for itself.
     #[inline]
-    fn plain(&mut self) {
-        let rest = self.rest();
-        let (chunks, last) = rest.as_chunks();
-        for chunk in chunks {
-            let bytes = u8x16::new(*chunk);
-            let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
-            let ends = control | is(bytes, b'"') | is(bytes, b'\\');
-            let ends = ends.to_bitmask();
+    fn plain(&mut self) -> &'a str {
+        let begin = self.rest;
+        self.pass_plain();
+        self.since(begin)
+    }
+
+    #[inline]
+    fn pass_plain(&mut self) {
+        while let Some((chunk, rest)) = self.rest.split_first_chunk() {
+            let ends = ends(chunk);
             if ends != 0 {
-                self.at += ends.trailing_zeros() as usize;
+                self.pass(ends.trailing_zeros() as usize);
                 return;
             }
-            self.at += chunk.len();
+            self.rest = rest;
         }
         let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-        self.at += last.iter().position(ends).unwrap_or(last.len());
+        self.pass(self.rest.iter().position(ends).unwrap_or(self.rest.len()));
     }
 
     /// The part of a string that is not plain, and all after it.
@@ -275,19 +330,17 @@ impl<'a> Reader<'a> {
         loop {
             match self.byte() {
                 Some(b'"') => {
-                    self.at += 1;
+                    self.pass(1);
                     return Ok(());
                 }
                 Some(b'\\') => {
-                    self.at += 1;
+                    self.pass(1);
                     let escaped = self.escaped()?;
                     part(Part::Escaped(escaped));
                 }
                 _ => return Err(self.expected("a quotation mark")),
             }
-            let (begin, text) = (self.at, self.text);
-            self.plain();
-            part(Part::Plain(text.get(begin..self.at).unwrap_or_default()));
+            part(Part::Plain(self.plain()));
         }
     }
 
@@ -301,59 +354,64 @@ impl<'a> Reader<'a> {
             Some(b'r') => '\r',
             Some(b't') => '\t',
             Some(b'u') => {
-                self.at += 1;
+                self.pass(1);
                 return self.unicode();
             }
             _ => return Err(self.expected("an escape")),
         };
-        self.at += 1;
+        self.pass(1);
         Ok(escaped)
     }
 
     /// After `\u`. Characters beyond 16 bits come in two halves.
     fn unicode(&mut self) -> Result<char> {
-        let begin = self.at;
+        let begin = self.at();
         let mut code = u32::from(self.hex()?);
-        if (0xd800..0xdc00).contains(&code) && self.rest().starts_with(b"\\u") {
-            self.at += 2;
+        if (0xd800..0xdc00).contains(&code) && self.rest.starts_with(b"\\u") {
+            self.pass(2);
             let low = u32::from(self.hex()?);
             code = match low.checked_sub(0xdc00) {
                 Some(low @ 0..0x400) => 0x1_0000 + ((code - 0xd800) << 10) + low,
                 _ => code,
             };
         }
+        let expected = "a character";
         char::from_u32(code).ok_or(JsonError::Expected {
-            expected: "a character",
+            expected,
             at: begin,
         })
     }
 
     fn hex(&mut self) -> Result<u16> {
-        let digits = self.text.get(self.at..self.at + 4);
-        let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let code = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
+        let digits: Option<&[u8; 4]> = self.rest.first_chunk();
+        let code = digits.and_then(|digits| {
+            digits.iter().try_fold(0, |code, digit| {
+                let digit = char::from(*digit).to_digit(16)?;
+                Some(code << 4 | u16::try_from(digit).ok()?)
+            })
+        });
         let code = code.ok_or_else(|| self.expected("four hexadecimal digits"))?;
-        self.at += 4;
+        self.pass(4);
         Ok(code)
     }
 
     fn number(&mut self) -> Result<()> {
         if self.byte() == Some(b'-') {
-            self.at += 1;
+            self.pass(1);
         }
         if self.byte() == Some(b'0') {
-            self.at += 1;
+            self.pass(1);
         } else {
             self.digits("a value")?;
         }
         if self.byte() == Some(b'.') {
-            self.at += 1;
+            self.pass(1);
             self.digits("a digit")?;
         }
         if let Some(b'e' | b'E') = self.byte() {
-            self.at += 1;
+            self.pass(1);
             if let Some(b'+' | b'-') = self.byte() {
-                self.at += 1;
+                self.pass(1);
             }
             self.digits("a digit")?;
         }
@@ -361,22 +419,19 @@ impl<'a> Reader<'a> {
     }
 
     fn digits(&mut self, expected: &'static str) -> Result<()> {
-        let begin = self.at;
-        while let Some(b'0'..=b'9') = self.byte() {
-            self.at += 1;
+        let begin = self.rest.len();
+        while let [b'0'..=b'9', rest @ ..] = self.rest {
+            self.rest = rest;
         }
-        if self.at == begin {
+        if self.rest.len() == begin {
             return Err(self.expected(expected));
         }
         Ok(())
     }
 
     fn word(&mut self, word: &'static str) -> Result<()> {
-        let rest = self.rest();
-        if !rest.starts_with(word.as_bytes()) {
-            return Err(self.expected(word));
-        }
-        self.at += word.len();
+        let rest = self.rest.strip_prefix(word.as_bytes());
+        self.rest = rest.ok_or_else(|| self.expected(word))?;
         Ok(())
     }
 
@@ -392,7 +447,9 @@ impl<'a> Reader<'a> {
     #[inline]
     fn takes(&mut self, byte: u8) -> bool {
         let there = self.peek() == Some(byte);
-        self.at += usize::from(there);
+        if there {
+            self.pass(1);
+        }
         there
     }
 
@@ -400,28 +457,39 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         loop {
-            match self.byte() {
-                Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
-                byte => return byte,
+            match self.rest {
+                [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] => self.rest = rest,
+                rest => return rest.first().copied(),
             }
         }
     }
 
     #[inline]
-    fn rest(&self) -> &'a [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    fn byte(&self) -> Option<u8> {
+        self.rest.first().copied()
     }
 
     #[inline]
-    fn byte(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+    fn pass(&mut self, bytes: usize) {
+        self.rest = self.rest.get(bytes..).unwrap_or_default();
     }
 
+    /// How many bytes have been read.
+    fn at(&self) -> usize {
+        self.text.len() - self.rest.len()
+    }
+
+    /// What has been read since `begin` was the rest.
+    #[inline]
+    fn since(&self, begin: &[u8]) -> &'a str {
+        let begin = self.text.len() - begin.len();
+        self.text.get(begin..self.at()).unwrap_or_default()
+    }
+
+    #[cold]
     fn expected(&self, expected: &'static str) -> JsonError {
-        JsonError::Expected {
-            expected,
-            at: self.at,
-        }
+        let at = self.at();
+        JsonError::Expected { expected, at }
     }
 }
 
@@ -459,6 +527,14 @@ impl Marks {
             closes,
         }
     }
+}
+
+/// Which bytes of a string are not its own text: bit n is byte n.
+#[inline]
+fn ends(chunk: &[u8; 16]) -> u32 {
+    let bytes = u8x16::new(*chunk);
+    let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+    (control | is(bytes, b'"') | is(bytes, b'\\')).to_bitmask()
 }
 
 #[inline]
@@ -516,6 +592,23 @@ mod tests {
         Ok(value)
     }
 
+    /// The same by another way: an object's keys are read as names, by [`Reader::object`].
+    fn named(text: &[u8]) -> Result<Value> {
+        let mut reader = Reader::new(text)?;
+        reader.peek();
+        if !reader.rest.starts_with(b"{") {
+            return whole(text);
+        }
+        let mut members = Map::new();
+        reader.object(|reader, key| {
+            let key = String::from_utf8(key.to_vec()).unwrap();
+            members.insert(key, value(reader)?);
+            Ok(())
+        })?;
+        reader.end()?;
+        Ok(members.into())
+    }
+
     fn value(reader: &mut Reader<'_>) -> Result<Value> {
         match reader.peek() {
             Some(b'{') => {
@@ -536,13 +629,13 @@ mod tests {
             }
             Some(b'"') => Ok(reader.string()?.into()),
             Some(b't' | b'f') => Ok(reader.boolean()?.into()),
-            _ => Ok(serde_json::from_str(reader.skip()?).unwrap_or_default()),
+            _ => Ok(serde_json::from_str(reader.text()?).unwrap_or_default()),
         }
     }
 
     fn skipped(text: &[u8]) -> Result<&str> {
         let mut reader = Reader::new(text)?;
-        let skipped = reader.skip()?;
+        let skipped = reader.text()?;
         reader.end()?;
         Ok(skipped)
     }
@@ -550,6 +643,7 @@ mod tests {
     /// That a text is read as `serde_json` reads it, or refused by both.
     fn compare(text: &[u8]) {
         let shown = String::from_utf8_lossy(text);
+        assert_eq!(named(text), whole(text), "{shown}");
         match serde_json::from_slice::<Value>(text) {
             Ok(expected) => {
                 assert_eq!(whole(text).as_ref(), Ok(&expected), "{shown}");
@@ -619,6 +713,14 @@ mod tests {
             "\u{feff}{}",
             r#"{"\u0073pec":1}"#,
             r#"{"a":1,"a":2}"#,
+            r#"{"a" : 1}"#,
+            r#"{"0123456789abcd":1}  "#,
+            r#"{"0123456789abcde":1} "#,
+            r#"{"0123456789abcdef":1}"#,
+            r#"{"0123456789abcdef0":1}"#,
+            r#"{"0123456789abcdef0123456789abcdef":1}"#,
+            "{\"0123456789abcd\n\":1}",
+            "{\"ü\":1,          \"é\\u00fc\":2}                  ",
             "{\u{a0}}",
             " [ 1 , { } , [ ] ] \n",
             "[\"0123456789abcde\",\"0123456789abcdef\"]",
@@ -678,7 +780,7 @@ mod tests {
         struct Nothing;
         impl<'a> Read<'a> for Nothing {
             fn read(reader: &mut Reader<'a>) -> Result<Self> {
-                reader.skip().map(|_| Self)
+                reader.skip().map(|()| Self)
             }
         }
         let read = |count| {
