@@ -10,7 +10,7 @@ mod answer;
 mod question;
 
 pub use answer::{Answer, failure, write_json};
-pub use question::{Anything, Kind, Request, ReviewError, read, read_pod};
+pub use question::{Anything, Head, Kind, Request, ReviewError, read, read_head, read_pod};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";

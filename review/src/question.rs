@@ -131,6 +131,45 @@ pub fn read_pod(body: &[u8]) -> Result<Request<'_, Pod<'_>>, ReviewError> {
     read(body)
 }
 
+/// What the beginning of a question says, when there is too much of it to be read whole.
+#[derive(Debug)]
+pub struct Head<'a> {
+    /// To be repeated in the answer.
+    pub uid: Cow<'a, str>,
+    /// What kind of object.
+    pub kind: Kind<'a>,
+    /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
+    pub operation: Cow<'a, str>,
+}
+
+/// Reads the beginning of a body. None if it does not get as far as all that, or is no question.
+#[must_use]
+pub fn read_head(beginning: &[u8]) -> Option<Head<'_>> {
+    let text = beginning.utf8_chunks().next()?.valid();
+    let mut reader = Reader::new(text.as_bytes()).ok()?;
+    let (mut api_version, mut review) = (None, None);
+    let (mut uid, mut kind, mut operation) = (None, None, None);
+    // The text ends somewhere; what was read before that counts.
+    let _ = reader.object(|reader, key| match key {
+        b"apiVersion" => reader.member(&mut api_version, Reader::string),
+        b"kind" => reader.member(&mut review, Reader::string),
+        b"request" => reader.object(|reader, key| match key {
+            b"uid" => reader.member(&mut uid, Reader::string),
+            b"kind" => reader.member(&mut kind, Kind::read),
+            b"operation" => reader.member(&mut operation, Reader::string),
+            _ => reader.skip(),
+        }),
+        _ => reader.skip(),
+    });
+    let served = api_version? == API_VERSION && review? == KIND;
+    let (uid, kind, operation) = (uid?, kind?, operation?);
+    served.then_some(Head {
+        uid,
+        kind,
+        operation,
+    })
+}
+
 /// Reads an `AdmissionReview` of the version that is served, and its request by `request`.
 fn envelope<'a, T>(
     body: &'a [u8],
@@ -210,6 +249,31 @@ mod tests {
             error(&long).len() < 300,
             "what a caller sends is not echoed whole"
         );
+    }
+
+    #[test]
+    fn a_question_that_is_cut_off_in_its_object_still_says_what_is_asked() {
+        let body = json!({
+            "apiVersion": API_VERSION, "kind": KIND,
+            "request": {
+                "uid": "u", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "operation": "CREATE", "namespace": "n",
+                "zzz": "üüü", // where the object is: what is compared is sorted here
+            },
+        });
+        let body = body.to_string();
+        let object = body.find("zzz").unwrap();
+        for end in object..body.len() {
+            let head = read_head(&body.as_bytes()[..end]).unwrap();
+            assert_eq!(
+                (head.uid.as_ref(), head.operation.as_ref()),
+                ("u", "CREATE")
+            );
+            assert_eq!(head.kind.kind, "Pod");
+        }
+        for end in 0..body.find("uid").unwrap() {
+            assert!(read_head(&body.as_bytes()[..end]).is_none());
+        }
+        assert!(read_head(body.replace("k8s.io/v1", "k8s.io/v2").as_bytes()).is_none());
     }
 
     #[test]

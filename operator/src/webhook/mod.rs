@@ -5,6 +5,7 @@
 //! `admission_review` reads reviews and writes answers; `server` has the routes, `connections` speaks TLS and HTTP; `certificate`
 //! makes certificates; `metrics` counts. No decision calls the API server.
 
+mod candidates;
 pub mod certificate;
 pub mod concerns;
 pub mod connections;
@@ -12,7 +13,6 @@ pub mod connections;
 mod golden;
 pub mod metrics;
 pub mod mutate;
-mod selection;
 pub mod server;
 pub mod tally;
 pub mod validate;

@@ -200,7 +200,8 @@ impl Place {
 /// Decides on a pod that is about to be created in `namespace`. The object itself may lack a namespace, and a name too.
 #[must_use]
 pub fn decide<'a>(pod: &'a Pod<'_>, namespace: &'a str, view: &'a View) -> Decision<'a> {
-    if view.is_excluded(namespace) {
+    let scope = view.scope(namespace);
+    if scope.is_excluded() {
         return Decision::leave(Reason::NamespaceExcluded);
     }
     if pod.spec.is_windows() {
@@ -212,7 +213,7 @@ pub fn decide<'a>(pod: &'a Pod<'_>, namespace: &'a str, view: &'a View) -> Decis
     let mut decision = Decision::leave(Reason::NoPolicy);
     let mut draft = Draft::of(pod);
     let (mut enforced, mut placed) = (false, false);
-    for policy in view.policies_for(namespace, &pod.metadata.labels) {
+    for policy in scope.policies(&pod.metadata.labels) {
         if !draft.speaks_of(policy) {
             continue;
         }

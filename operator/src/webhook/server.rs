@@ -28,6 +28,11 @@ use super::view::View;
 
 /// The largest review: an object of etcd's limit (1.5 MiB), twice (old and new), with room for the rest.
 const LARGEST_BODY: usize = 4 << 20;
+/// So much is read of a larger one, and kept of it [`HEAD`], so that its answer has its uid: escapes make texts of up to six times
+/// their size of what etcd takes.
+const LARGEST_READ: usize = 64 << 20;
+/// API servers write what is asked, some hundred bytes, before the object that it is about.
+const HEAD: usize = 16 << 10;
 /// Larger ones count as large. Reviews of pods have some kilobytes, of profiles some dozens.
 const LARGE_BODY: usize = 64 << 10;
 /// So many large bodies are taken at once; others wait for their turn, at most [`LONGEST_REQUEST`].
@@ -87,29 +92,16 @@ pub fn router(admission: Arc<Admission>) -> Router {
         .with_state(admission)
 }
 
-/// A client that sends its body a byte at a time does not keep its place for ever.
-///
-/// No `async fn`, like [`take`]: each would keep a second copy of what it is given, and each request allocates what these keep.
-fn in_time<T>(
-    admission: &Admission,
-    taking: impl Future<Output = Result<T, Response>>,
-) -> impl Future<Output = Result<T, Response>> {
-    timeout(LONGEST_REQUEST, taking).map(|taken| {
-        taken.unwrap_or_else(|_| {
-            let sentence = "the request took too long";
-            let status = StatusCode::REQUEST_TIMEOUT;
-            Err(refuse(admission, Refusal::TooSlow, status, sentence))
-        })
-    })
-}
-
 async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
     let admission = &*admission;
     let started = Instant::now();
-    let body = match in_time(admission, take(admission, request)).await {
+    let body = match take_in_time(admission, request).await {
         Ok(body) => body,
         Err(refused) => return refused,
     };
+    if body.cut {
+        return too_large_for_a_pod(admission, &body.bytes, started);
+    }
     let request = match review::read_pod(&body.bytes) {
         Ok(request) => request,
         Err(error) => return not_about_a_pod(admission, &body.bytes, &error, started),
@@ -159,21 +151,41 @@ fn not_about_a_pod(
                 (Answer::allow(), Verdict::NotANewPod)
             })
         }
-        // With `failurePolicy: Ignore` no answer would be a way past every policy.
         Ok(request) if matches!(error, ReviewError::Unreadable(JsonError::TooMany)) => {
-            respond(admission, Webhook::Mutate, &request.uid, started, || {
-                let denied = Some(format!(
-                    "seccomp-operator: spec.containers or spec.initContainers has more than {MOST_ITEMS} items; make several pods of it"
-                ));
-                let answer = Answer {
-                    denied,
-                    ..Answer::default()
-                };
-                (answer, Verdict::Invalid)
-            })
+            let sentence = format!(
+                "spec.containers or spec.initContainers has more than {MOST_ITEMS} items; make several pods of it"
+            );
+            deny(admission, &request.uid, started, &sentence)
         }
         _ => unreadable(admission, error),
     }
+}
+
+/// A review of which only the beginning was kept.
+fn too_large_for_a_pod(admission: &Admission, head: &[u8], started: Instant) -> Response {
+    match review::read_head(head) {
+        Some(head) if is_new_pod(&head.kind, &head.operation) => {
+            let sentence = format!(
+                "the review of this pod has more than {LARGEST_BODY} bytes; make the pod smaller, or several of it"
+            );
+            deny(admission, &head.uid, started, &sentence)
+        }
+        Some(head) => respond(admission, Webhook::Mutate, &head.uid, started, || {
+            (Answer::allow(), Verdict::NotANewPod)
+        }),
+        None => too_large(admission),
+    }
+}
+
+/// Refuses a pod that is too much to look at: with `failurePolicy: Ignore` no answer would be a way past every policy.
+fn deny(admission: &Admission, uid: &str, started: Instant, sentence: &str) -> Response {
+    respond(admission, Webhook::Mutate, uid, started, || {
+        let answer = Answer {
+            denied: Some(format!("seccomp-operator: {sentence}")),
+            ..Answer::default()
+        };
+        (answer, Verdict::Invalid)
+    })
 }
 
 async fn await_namespace(admission: &Admission, namespace: &str) {
@@ -197,7 +209,7 @@ async fn await_namespace(admission: &Admission, namespace: &str) {
 async fn validate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
     let started = Instant::now();
     let taking = async {
-        let body = take(&admission, request).await?;
+        let body = take(&admission, request, LARGEST_BODY).await?;
         let places = if body.place.is_some() {
             VALIDATIONS_AT_ONCE
         } else {
@@ -236,15 +248,43 @@ fn judge(admission: &Admission, body: &[u8], started: Instant) -> Response {
     }
 }
 
-/// A whole body, and for a large one its place among those that are taken at once.
-struct Taken<'a> {
+/// A body, and for a large one its place among those that are taken at once.
+#[derive(Debug)]
+pub struct Taken<'a> {
     bytes: Bytes,
+    /// There was more than is read of any review; the rest is gone.
+    cut: bool,
     place: Option<SemaphorePermit<'a>>,
+}
+
+/// What a request about a pod brings, if that is there before long; else the response to give.
+pub fn take_in_time(
+    admission: &Admission,
+    request: Request,
+) -> impl Future<Output = Result<Taken<'_>, Response>> {
+    in_time(admission, take(admission, request, LARGEST_READ))
+}
+
+/// A client that sends its body a byte at a time does not keep its place for ever.
+///
+/// No `async fn`, like [`take`]: each would keep a second copy of what it is given, and each request allocates what these keep.
+fn in_time<T>(
+    admission: &Admission,
+    taking: impl Future<Output = Result<T, Response>>,
+) -> impl Future<Output = Result<T, Response>> {
+    timeout(LONGEST_REQUEST, taking).map(|taken| {
+        taken.unwrap_or_else(|_| {
+            let sentence = "the request took too long";
+            let status = StatusCode::REQUEST_TIMEOUT;
+            Err(refuse(admission, Refusal::TooSlow, status, sentence))
+        })
+    })
 }
 
 fn take(
     admission: &Admission,
     request: Request,
+    most: usize,
 ) -> impl Future<Output = Result<Taken<'_>, Response>> {
     let is_json = is_json(request.headers());
     let body = request.into_body();
@@ -258,7 +298,7 @@ fn take(
             ));
         }
         let expected = body.size_hint().exact();
-        if expected.is_some_and(|bytes| bytes > LARGEST_BODY as u64) {
+        if expected.is_some_and(|bytes| bytes > most as u64) {
             return Err(too_large(admission));
         }
         let mut place = None;
@@ -277,26 +317,40 @@ fn take(
         let mut chunks = body.into_data_stream();
         let first = chunks.next().await.transpose().map_err(cut_off)?;
         let first = first.unwrap_or_default();
-        let Some(second) = chunks.next().await else {
+        let mut next = chunks.next().await;
+        if next.is_none() && first.len() <= LARGEST_BODY {
             // Nearly always: then the bytes stay where they came to.
             return Ok(Taken {
                 bytes: first,
+                cut: false,
                 place,
             });
-        };
-        let mut whole = Vec::with_capacity(first.len() * 2);
-        whole.extend_from_slice(&first);
-        let mut next = Some(second);
-        while let Some(chunk) = next {
-            let chunk = chunk.map_err(cut_off)?;
-            if whole.len() + chunk.len() > LARGEST_BODY {
+        }
+        let mut kept = Vec::with_capacity(first.len() * 2);
+        let mut read = 0;
+        let mut chunk = first;
+        loop {
+            read += chunk.len();
+            if read > most {
                 return Err(too_large(admission));
             }
-            whole.extend_from_slice(&chunk);
+            let room = if read > LARGEST_BODY {
+                kept.truncate(HEAD);
+                kept.shrink_to(HEAD);
+                HEAD - kept.len()
+            } else {
+                chunk.len()
+            };
+            kept.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+            match next {
+                Some(came) => chunk = came.map_err(cut_off)?,
+                None => break,
+            }
             next = chunks.next().await;
         }
         Ok(Taken {
-            bytes: whole.into(),
+            bytes: kept.into(),
+            cut: read > LARGEST_BODY,
             place,
         })
     }
@@ -321,8 +375,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A panic in a decision must cost one answer, not the connection.
-fn respond(
+/// Answers a review, and counts it. A panic in a decision must cost one answer, not the connection.
+pub fn respond(
     admission: &Admission,
     webhook: Webhook,
     uid: &str,
@@ -390,6 +444,7 @@ fn failure(status: StatusCode, sentence: &str) -> Response {
 mod tests {
     use super::*;
     use axum::http;
+    use futures::stream;
     use prometheus_client::registry::Registry;
     use rustix::time::{ClockId, clock_gettime};
     use serde_json::{Value, json};
@@ -523,8 +578,51 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_beyond_the_limit_is_refused() {
-        let (status, _) = post(admission(), "/validate", vec![b' '; LARGEST_BODY + 1]).await;
-        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+        for (path, size) in [
+            ("/validate", LARGEST_BODY + 1),
+            ("/mutate", LARGEST_BODY + 1),
+            ("/mutate", LARGEST_READ + 1),
+        ] {
+            let (status, _) = post(admission(), path, vec![b' '; size]).await;
+            assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{path} {size}");
+        }
+    }
+
+    /// A body that comes in parts of this size.
+    fn in_parts(body: &str, size: usize) -> Body {
+        let parts: Vec<_> = body
+            .as_bytes()
+            .chunks(size)
+            .map(Bytes::copy_from_slice)
+            .collect();
+        Body::from_stream(stream::iter(parts.into_iter().map(Ok::<_, std::io::Error>)))
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_is_too_much_to_read_is_denied_under_its_uid() {
+        // As an API server writes it: what is asked before the object.
+        let review = |kind: &str, object: usize| {
+            format!(
+                r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"the-uid","kind":{{"group":"","version":"v1","kind":"{kind}"}},"namespace":"default","operation":"CREATE","userInfo":{{}},"object":{{"spec":{{"containers":[{{"name":"c","args":["{}"]}}]}}}},"dryRun":false}}}}"#,
+                "\\u003c".repeat(object / 6)
+            )
+        };
+        let large = review("Pod", LARGEST_BODY + 1);
+        for size in [1000, HEAD, 1 << 20, large.len()] {
+            let (status, answer) = post(admission(), "/mutate", in_parts(&large, size)).await;
+            assert_eq!(status, StatusCode::OK, "{size}");
+            assert_eq!(answer["response"]["uid"], "the-uid");
+            assert_eq!(answer["response"]["allowed"], false);
+            let sentence = answer["response"]["status"]["message"].as_str().unwrap();
+            assert!(sentence.contains("make the pod smaller"), "{sentence}");
+        }
+        let other = review("ConfigMap", LARGEST_BODY + 1);
+        let (_, answer) = post(admission(), "/mutate", in_parts(&other, 100_000)).await;
+        assert_eq!(answer["response"]["allowed"], true);
+        let most = review("Pod", LARGEST_BODY - 1000);
+        let (_, answer) = post(admission(), "/mutate", in_parts(&most, 100_000)).await;
+        assert_eq!(answer["response"]["allowed"], true);
+        assert!(answer["response"]["patch"].is_string(), "read whole");
     }
 
     #[tokio::test]

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use admission_review::pod::{Pairs, SeccompProfile};
 
-use super::selection::{Candidates, Selection};
+use super::candidates::Candidates;
 use super::tally::{Counts, Tally};
 use crate::api::{Constraints, ImagePattern, Labels, ProfileName, ProfileType, SeccompPolicySpec};
 use crate::kubernetes::Listing;
@@ -75,6 +75,16 @@ pub enum Kind {
     Profile,
 }
 
+/// What is known of a namespace.
+#[derive(Debug, Default)]
+struct Namespace {
+    labels: BTreeMap<String, String>,
+    /// Pods in it are left alone, by its name or its label.
+    excluded: bool,
+    /// The policies that select it, once somebody has asked: they and its labels hardly ever change.
+    candidates: OnceLock<Candidates>,
+}
+
 /// See the module's head.
 #[derive(Debug, Default)]
 pub struct View {
@@ -82,8 +92,7 @@ pub struct View {
     excluded: BTreeSet<String>,
     /// In the order in which they are asked: highest priority first, then by name.
     policies: Vec<Policy>,
-    selection: Selection,
-    namespaces: HashMap<String, BTreeMap<String, String>>,
+    namespaces: HashMap<String, Namespace>,
     /// Whether all nodes have each profile.
     profiles: BTreeMap<String, bool>,
     engine: Engine,
@@ -147,11 +156,10 @@ impl View {
         match kind {
             Kind::Policy => {
                 self.policies.retain(|policy| policy.name != name);
-                self.selection.forget_all();
+                self.forget_candidates();
             }
             Kind::Namespace => {
                 self.namespaces.remove(name);
-                self.selection.forget(name);
             }
             Kind::Profile => {
                 self.profiles.remove(name);
@@ -175,6 +183,7 @@ impl View {
             policy.tally = tally.unwrap_or_default();
             self.policies.push(policy);
             self.policies.sort_by(Policy::order);
+            self.forget_candidates();
         }
     }
 
@@ -200,8 +209,22 @@ impl View {
     pub fn namespace(&mut self, name: &str, mut labels: BTreeMap<String, String>) {
         self.listings[Kind::Namespace as usize].saw(name);
         labels.insert(NAME_LABEL.into(), name.into());
-        self.selection.forget(name);
-        self.namespaces.insert(name.to_owned(), labels);
+        let opted_out = labels
+            .get(OPT_OUT_LABEL)
+            .is_some_and(|value| value == "disabled");
+        let namespace = Namespace {
+            labels,
+            excluded: opted_out || self.excluded.contains(name),
+            candidates: OnceLock::new(),
+        };
+        self.namespaces.insert(name.to_owned(), namespace);
+    }
+
+    /// The list of policies has changed.
+    fn forget_candidates(&mut self) {
+        for namespace in self.namespaces.values_mut() {
+            namespace.candidates.take();
+        }
     }
 
     /// A profile exists; `ready` when all nodes have it. `defined` is what it says, when that is new.
@@ -248,7 +271,7 @@ impl View {
     /// All namespaces with their labels.
     pub fn namespaces(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, String>)> {
         let namespaces = self.namespaces.iter();
-        namespaces.map(|(name, labels)| (name.as_str(), labels))
+        namespaces.map(|(name, known)| (name.as_str(), &known.labels))
     }
 
     /// Whether there is a SeccompProfile of this name, ready or not.
@@ -266,45 +289,29 @@ impl View {
     /// Whether pods in this namespace are left alone.
     #[must_use]
     pub fn is_excluded(&self, namespace: &str) -> bool {
-        let opted_out = |labels: &BTreeMap<String, String>| {
-            labels
-                .get(OPT_OUT_LABEL)
-                .is_some_and(|value| value == "disabled")
-        };
-        self.excluded.contains(namespace) || self.namespaces.get(namespace).is_some_and(opted_out)
+        self.scope(namespace).is_excluded()
     }
 
-    /// The policies that select a pod by its namespace and labels, in the order of their precedence.
-    pub fn policies_for<'a>(
-        &'a self,
-        namespace: &str,
-        labels: &'a impl Labels,
-    ) -> impl Iterator<Item = &'a Policy> {
-        let selected = match self.namespaces.get(namespace) {
-            Some(known) => self.selection.of(namespace, || self.selecting(known)),
-            None => self.selecting(&BTreeMap::from([(
-                NAME_LABEL.to_owned(),
-                namespace.to_owned(),
-            )])),
-        };
-        let asked = selected.for_pod(labels).into_iter();
-        let policies = asked.filter_map(|position| self.policies.get(position));
-        policies.filter(|policy| {
-            let selector = policy.spec.pod_selector.as_ref();
-            selector.is_none_or(|selector| selector.matches(labels))
-        })
+    /// A namespace, whether the watch has told of it or not.
+    #[must_use]
+    pub fn scope<'a>(&'a self, namespace: &'a str) -> Scope<'a> {
+        Scope {
+            view: self,
+            name: namespace,
+            known: self.namespaces.get(namespace),
+        }
     }
 
     /// The policies that select a namespace with these labels.
-    fn selecting(&self, labels: &BTreeMap<String, String>) -> Arc<Candidates> {
+    fn selecting(&self, labels: &BTreeMap<String, String>) -> Candidates {
         let all = self.policies.iter().enumerate();
         let selecting = all.filter(|(_, policy)| {
             let selector = policy.spec.namespace_selector.as_ref();
             selector.is_none_or(|selector| selector.matches(labels))
         });
-        let selecting =
-            selecting.map(|(position, policy)| (position, policy.spec.pod_selector.as_ref()));
-        Arc::new(Candidates::new(selecting))
+        Candidates::new(
+            selecting.map(|(position, policy)| (position, policy.spec.pod_selector.as_ref())),
+        )
     }
 
     fn profile_of(&self, spec: &SeccompPolicySpec) -> SeccompProfile<'static> {
@@ -353,6 +360,52 @@ impl View {
     }
 }
 
+/// A namespace as a view knows it.
+#[derive(Debug)]
+pub struct Scope<'a> {
+    view: &'a View,
+    name: &'a str,
+    known: Option<&'a Namespace>,
+}
+
+impl<'a> Scope<'a> {
+    /// Whether pods in it are left alone.
+    #[must_use]
+    pub fn is_excluded(&self) -> bool {
+        match self.known {
+            Some(known) => known.excluded,
+            None => self.view.excluded.contains(self.name),
+        }
+    }
+
+    /// The policies that select a pod in it by these labels, in the order of their precedence.
+    pub fn policies<L: Labels>(
+        &self,
+        labels: &'a L,
+    ) -> impl Iterator<Item = &'a Policy> + use<'a, L> {
+        let view = self.view;
+        let asked = match self.known {
+            Some(known) => {
+                let candidates = known
+                    .candidates
+                    .get_or_init(|| view.selecting(&known.labels));
+                candidates.for_pod(labels)
+            }
+            None => {
+                let labels_of_it = [(NAME_LABEL.to_owned(), self.name.to_owned())];
+                view.selecting(&labels_of_it.into()).for_pod(labels)
+            }
+        };
+        let policies = asked
+            .into_iter()
+            .filter_map(|position| view.policies.get(position));
+        policies.filter(|policy| {
+            let selector = policy.spec.pod_selector.as_ref();
+            selector.is_none_or(|selector| selector.matches(labels))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,7 +423,7 @@ mod tests {
         let team = |name: &str| BTreeMap::from([("team".to_owned(), name.to_owned())]);
         let none = BTreeMap::new();
         let asked = |view: &View| -> Vec<String> {
-            let policies = view.policies_for("shop", &none);
+            let policies = view.scope("shop").policies(&none);
             policies.map(|policy| policy.name.clone()).collect()
         };
         view.policy("web", spec("web"));

@@ -1,10 +1,7 @@
-//! Which policies to ask about a pod, so that a review does not take the longer the more policies there are.
-//!
-//! What a namespace's labels select is remembered from one review to the next: they hardly ever change. Of these policies only those
-//! are asked that can speak of the pod by its labels.
+//! Which policies to ask about a pod, so that a review does not take the longer the more policies there are: of those that select its
+//! namespace only those that can speak of it by its labels.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::api::{Labels, Selector};
 
@@ -44,39 +41,6 @@ impl Candidates {
         }
         positions.sort_unstable();
         positions
-    }
-}
-
-/// Candidates by namespace. Whoever changes the list or a namespace's labels has them forgotten.
-#[derive(Debug, Default)]
-pub struct Selection(RwLock<HashMap<String, Arc<Candidates>>>);
-
-impl Selection {
-    /// What is remembered of a namespace, or else what `select` says.
-    pub fn of(&self, namespace: &str, select: impl FnOnce() -> Arc<Candidates>) -> Arc<Candidates> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(selected) = known.get(namespace) {
-            return selected.clone();
-        }
-        drop(known);
-        let selected = select();
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(namespace.to_owned(), selected.clone());
-        selected
-    }
-
-    /// A namespace has other labels, or is gone.
-    pub fn forget(&mut self, namespace: &str) {
-        let known = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        known.remove(namespace);
-    }
-
-    /// The list has changed.
-    pub fn forget_all(&mut self) {
-        let known = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        known.clear();
     }
 }
 
