@@ -9,6 +9,7 @@ use admission_review::pod::Pod;
 use admission_review::{Answer, Request, read};
 use libfuzzer_sys::fuzz_target;
 use seccomp_operator::webhook::mutate::{Decision, decide};
+use seccomp_operator::webhook::patch;
 use seccomp_operator::webhook::validate::{Object, answer};
 use seccomp_operator::webhook::view::View;
 use serde_json::{Map, Value, json};
@@ -99,7 +100,7 @@ fn value(reader: &mut Reader<'_>) -> Result<Value, JsonError> {
 /// `body` is what `serde_json` makes of it, if it takes it: what nobody reads need not be JSON.
 fn pod(body: Option<&Value>, request: &Request<'_, Pod<'_>>) {
     let Some(pod) = &request.object else { return };
-    let decision = decide(pod, &request.namespace, &VIEW);
+    let decision = decide(pod, &VIEW.scope(&request.namespace));
     let answer = Answer {
         patch: decision.patch(),
         warnings: decision.warnings.clone(),
@@ -111,7 +112,7 @@ fn pod(body: Option<&Value>, request: &Request<'_, Pod<'_>>) {
     };
     // With the fields as they are read elsewhere; that takes `null` for none in fewer places.
     if let Ok(other) = serde_json::from_value::<Pod>(before.clone()) {
-        let other = decide(&other, &request.namespace, &VIEW);
+        let other = decide(&other, &VIEW.scope(&request.namespace));
         assert_eq!(operations(&decision), operations(&other));
         assert_eq!(
             (decision.reason, &decision.warnings),
@@ -127,15 +128,16 @@ fn pod(body: Option<&Value>, request: &Request<'_, Pod<'_>>) {
     let patch: json_patch::Patch = serde_json::from_value(operations(&decision)).unwrap();
     json_patch::patch(&mut after, &patch).unwrap();
     let text = after.to_string();
-    let patched: Pod =
-        Read::read(&mut Reader::new(text.as_bytes()).unwrap())
-            .unwrap();
-    assert_eq!(decide(&patched, &request.namespace, &VIEW).changes, []);
+    let patched: Pod = Read::read(&mut Reader::new(text.as_bytes()).unwrap()).unwrap();
+    assert_eq!(
+        decide(&patched, &VIEW.scope(&request.namespace)).changes,
+        []
+    );
     assert_eq!(without_seccomp(after), without_seccomp(before.clone()));
 }
 
 fn operations(decision: &Decision<'_>) -> Value {
-    match &decision.patch()[..] {
+    match &patch::of(&decision.changes)[..] {
         [] => json!([]),
         patch => serde_json::from_slice(patch).unwrap(),
     }

@@ -1,7 +1,8 @@
 //! seccomp-operator: seccomp profiles on Kubernetes, from `kubectl apply` to the kernel.
 //!
 //! Dependencies between the modules point one way: `cli`, `agent`, `controller` and `webhook` use `api`, which uses
-//! `profile`; `profile` knows nobody. `cli` also asks what `webhook` would decide. `docs/architecture.md` is the map.
+//! `profile`; `profile` knows nobody. `cli` also asks what `webhook` would decide; both have pods as the crate `admission_review`
+//! reads them. `docs/architecture.md` is the map.
 
 pub mod agent;
 pub mod api;

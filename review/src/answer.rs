@@ -1,5 +1,7 @@
 //! What an API server is answered.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
@@ -12,8 +14,8 @@ const LONGEST_WARNING: usize = 250;
 pub struct Answer {
     /// Why not; none to allow.
     pub denied: Option<String>,
-    /// A JSON patch (RFC 6902) as text; empty to change nothing.
-    pub patch: Vec<u8>,
+    /// A JSON patch (RFC 6902) as [`encode`] makes it; none to change nothing.
+    pub patch: Option<Arc<str>>,
     /// Sentences that kubectl prints.
     pub warnings: Vec<String>,
 }
@@ -30,8 +32,8 @@ impl Answer {
     /// Written by hand: this is the greater part of what is left to do once a pod was read.
     #[must_use]
     pub fn write(self, uid: &str) -> Vec<u8> {
-        let patch = self.patch.len().div_ceil(3) * 4;
-        let mut body = Vec::with_capacity(256 + patch);
+        let patch = self.patch.as_deref().unwrap_or_default();
+        let mut body = Vec::with_capacity(256 + patch.len());
         body.extend_from_slice(
             br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"#,
         );
@@ -49,13 +51,9 @@ impl Answer {
                 write_json(&mut body, &status);
             }
         }
-        if patch > 0 {
+        if !patch.is_empty() {
             body.extend_from_slice(br#","patchType":"JSONPatch","patch":""#);
-            let begin = body.len();
-            body.resize(begin + patch, b'=');
-            // There is room for it.
-            let place = body.get_mut(begin..).unwrap_or_default();
-            drop(BASE64.encode_slice(&self.patch, place));
+            body.extend_from_slice(patch.as_bytes());
             body.push(b'"');
         }
         if !self.warnings.is_empty() {
@@ -71,6 +69,12 @@ impl Answer {
         body.extend_from_slice(b"}}");
         body
     }
+}
+
+/// A JSON patch as an answer carries it.
+#[must_use]
+pub fn encode(patch: &[u8]) -> Arc<str> {
+    BASE64.encode(patch).into()
 }
 
 /// Why something is refused, as Kubernetes' API says it.
@@ -131,7 +135,7 @@ mod tests {
     #[test]
     fn an_answer_repeats_the_uid_and_carries_the_patch_in_base64() {
         let answer = Answer {
-            patch: br#"[{"op":"remove","path":"/x"}]"#.to_vec(),
+            patch: Some(encode(br#"[{"op":"remove","path":"/x"}]"#)),
             ..Answer::default()
         };
         let written: Value = serde_json::from_slice(&answer.write("u")).unwrap();

@@ -257,9 +257,14 @@ impl<'a> Reader<'a> {
             // What is empty, of which there is much, changes nothing.
             let empty = opens & closes >> 1;
             let (opens, closes) = (opens & !empty, closes & !(empty << 1));
-            if closes.count_ones() < depth {
+            if closes == 0 && depth > 0 {
                 depth += opens.count_ones();
-                depth -= closes.count_ones();
+                continue;
+            }
+            let closed = closes.count_ones();
+            if closed < depth {
+                depth += opens.count_ones();
+                depth -= closed;
                 continue;
             }
             let mut brackets = opens | closes;

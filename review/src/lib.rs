@@ -9,7 +9,7 @@ pub mod pod;
 mod answer;
 mod question;
 
-pub use answer::{Answer, failure, write_json};
+pub use answer::{Answer, encode, failure, write_json};
 pub use question::{Anything, Head, Kind, Request, ReviewError, read, read_head, read_pod};
 
 const API_VERSION: &str = "admission.k8s.io/v1";

@@ -412,6 +412,30 @@ async fn creations(cluster: &Cluster, namespace: &str, count: usize) -> anyhow::
 }
 
 #[tokio::test]
+async fn a_pod_that_is_too_much_to_read_is_denied_with_a_sentence() -> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let namespace = cluster.namespace("e2e-webhook-large", &[]).await?;
+    until("pods to be injected", SOON, || {
+        injects(&cluster, &namespace)
+    })
+    .await?;
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &namespace);
+    // API servers write this character as six in a review, and take a request of 3 MiB.
+    let large = |characters: usize| {
+        let mut pod = pod("large-")?;
+        let spec = pod.spec.as_mut().context("no spec")?;
+        spec.containers[0].args = Some(vec!["<".repeat(characters)]);
+        anyhow::Ok(pod)
+    };
+    let created = pods.create(&dry_run(), &large(600_000)?).await?;
+    assert!(is_injected(&created), "a large pod is still read");
+    let refused = pods.create(&dry_run(), &large(900_000)?).await;
+    let refused = refused.err().context("created unread")?.to_string();
+    assert!(refused.contains("make the pod smaller"), "{refused}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn two_hundred_pods_cost_no_call_to_the_api_server() -> Tested {
     let cluster = Cluster::with_operator().await?;
     let with = cluster.namespace("e2e-webhook-with", &[]).await?;

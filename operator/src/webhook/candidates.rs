@@ -1,6 +1,7 @@
 //! Which policies to ask about a pod, so that a review does not take the longer the more policies there are: of those that select its
 //! namespace only those that can speak of it by its labels.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::api::{Labels, Selector};
@@ -32,14 +33,16 @@ impl Candidates {
     }
 
     /// Those that may speak of a pod with these labels, and few others; in their order.
-    pub fn for_pod(&self, labels: &impl Labels) -> Vec<usize> {
-        let mut positions = self.of_any.clone();
+    pub fn for_pod(&self, labels: &impl Labels) -> Cow<'_, [usize]> {
+        let mut positions = Cow::from(&self.of_any);
         for (key, by_value) in &self.by_label {
             if let Some(found) = labels.value(key).and_then(|value| by_value.get(value)) {
-                positions.extend(found);
+                positions.to_mut().extend(found);
             }
         }
-        positions.sort_unstable();
+        if let Cow::Owned(positions) = &mut positions {
+            positions.sort_unstable();
+        }
         positions
     }
 }
@@ -68,7 +71,7 @@ mod tests {
                 selector.is_none_or(|selector| selector.matches(&pod))
             };
             let all = selectors.iter().map(Option::as_ref).enumerate();
-            let mut asked = Candidates::new(all).for_pod(&pod);
+            let mut asked = Candidates::new(all).for_pod(&pod).into_owned();
             asked.retain(speaks);
             let expected: Vec<usize> = (0..selectors.len()).filter(speaks).collect();
             prop_assert_eq!(asked, expected);
@@ -84,6 +87,6 @@ mod tests {
         let selectors: Vec<_> = (0..100).map(team).collect();
         let candidates = Candidates::new(selectors.iter().map(Some).enumerate());
         let pod = BTreeMap::from([("team".to_owned(), "7".to_owned())]);
-        assert_eq!(candidates.for_pod(&pod), [7]);
+        assert_eq!(*candidates.for_pod(&pod), [7]);
     }
 }

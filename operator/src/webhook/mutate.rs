@@ -6,12 +6,15 @@
 //! itself is left alone unless a policy overrides an explicit `Unconfined`.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use admission_review::encode;
 use admission_review::pod::{Container, SecurityContext};
 pub use admission_review::pod::{Pod, SeccompProfile};
-use admission_review::write_json;
 
-use super::view::{Policy, View};
+use super::patch;
+pub use super::patch::{Change, Place};
+use super::view::{Policy, Scope, View};
 use crate::api::{Image, Mode};
 
 /// The annotations that meant what the fields mean now. The API server refuses a pod whose annotation and field differ, so one
@@ -86,33 +89,6 @@ pub enum Effect {
     WouldChange,
 }
 
-/// A place in a pod that can state a profile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The pod level.
-    Pod,
-    /// The container level, of one of `initContainers`.
-    InitContainer(usize),
-    /// The container level, of one of `containers`.
-    Container(usize),
-}
-
-/// A change to a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change<'a> {
-    /// A place gets a profile, instead of what it states if it states any.
-    Set {
-        /// Where.
-        place: Place,
-        /// Whether there is a `securityContext` to write it into.
-        has_context: bool,
-        /// What.
-        profile: Cow<'a, SeccompProfile<'a>>,
-    },
-    /// An annotation is dropped.
-    Drop(Cow<'a, str>),
-}
-
 /// What to answer.
 #[derive(Clone, Debug)]
 pub struct Decision<'a> {
@@ -134,44 +110,23 @@ impl Decision<'_> {
         }
     }
 
-    /// The changes as a JSON patch (RFC 6902), as text; nothing for none.
-    ///
-    /// `add` on a member that exists replaces it.
+    /// The changes as an answer carries them; none to change nothing.
     #[must_use]
-    pub fn patch(&self) -> Vec<u8> {
-        let mut patch = Vec::with_capacity(self.changes.len() * 192);
-        for change in &self.changes {
-            patch.push(if patch.is_empty() { b'[' } else { b',' });
-            match change {
-                Change::Set {
-                    place,
-                    has_context,
-                    profile,
-                } => {
-                    let path = place.context();
-                    if !has_context {
-                        patch.extend_from_slice(br#"{"op":"add","path":""#);
-                        patch.extend_from_slice(path.as_bytes());
-                        patch.extend_from_slice(br#"","value":{}},"#);
-                    }
-                    patch.extend_from_slice(br#"{"op":"add","path":""#);
-                    patch.extend_from_slice(path.as_bytes());
-                    patch.extend_from_slice(br#"/seccompProfile","value":"#);
-                    write_json(&mut patch, profile);
-                }
-                Change::Drop(key) => {
-                    let pointer = key.replace('~', "~0").replace('/', "~1");
-                    let path = format!("/metadata/annotations/{pointer}");
-                    patch.extend_from_slice(br#"{"op":"remove","path":"#);
-                    write_json(&mut patch, &path);
-                }
-            }
-            patch.push(b'}');
+    pub fn patch(&self) -> Option<Arc<str>> {
+        // What nearly all pods get.
+        if let [
+            Change::Set {
+                place: Place::Pod,
+                has_context,
+                profile,
+            },
+        ] = &self.changes[..]
+            && let Some((policy, _)) =
+                (self.policies.iter()).find(|(policy, _)| policy.profile == **profile)
+        {
+            return Some(policy.at_pod.of(*has_context));
         }
-        if !patch.is_empty() {
-            patch.push(b']');
-        }
-        patch
+        (!self.changes.is_empty()).then(|| encode(&patch::of(&self.changes)))
     }
 
     fn leave(reason: Reason) -> Self {
@@ -184,23 +139,9 @@ impl Decision<'_> {
     }
 }
 
-impl Place {
-    /// The JSON pointer of its `securityContext`.
-    fn context(self) -> Cow<'static, str> {
-        match self {
-            Self::Pod => "/spec/securityContext".into(),
-            Self::InitContainer(index) => {
-                format!("/spec/initContainers/{index}/securityContext").into()
-            }
-            Self::Container(index) => format!("/spec/containers/{index}/securityContext").into(),
-        }
-    }
-}
-
-/// Decides on a pod that is about to be created in `namespace`. The object itself may lack a namespace, and a name too.
+/// Decides on a pod that is about to be created in a namespace. The object itself may lack a namespace, and a name too.
 #[must_use]
-pub fn decide<'a>(pod: &'a Pod<'_>, namespace: &'a str, view: &'a View) -> Decision<'a> {
-    let scope = view.scope(namespace);
+pub fn decide<'a>(pod: &'a Pod<'_>, scope: &Scope<'a>) -> Decision<'a> {
     if scope.is_excluded() {
         return Decision::leave(Reason::NamespaceExcluded);
     }
@@ -254,7 +195,7 @@ pub fn decide<'a>(pod: &'a Pod<'_>, namespace: &'a str, view: &'a View) -> Decis
     warn_about_files(
         pod,
         enforced.then_some(&draft),
-        view,
+        scope.view(),
         &mut decision.warnings,
     );
     if placed {
@@ -356,7 +297,7 @@ impl<'a> Draft<'a> {
             .metadata
             .annotations
             .keys()
-            .any(|key| key.contains("seccomp.security.alpha.kubernetes.io/"));
+            .any(|key| key.starts_with(CONTAINER_ANNOTATION) || key == POD_ANNOTATION);
         let mut add = |container: Option<&'a Container<'a>>,
                        place,
                        context: Option<&'a SecurityContext<'a>>| {
@@ -533,6 +474,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use admission_review::json::{Read as _, Reader};
+    use k8s_openapi::ByteString;
     use proptest::prelude::*;
     use serde::Deserialize;
     use serde_json::{Value, json};
@@ -598,8 +540,9 @@ mod tests {
     /// The pod after a patch, as the API server applies it.
     fn patched(pod: &Value, decision: &Decision<'_>) -> Value {
         let mut after = pod.clone();
-        let patch = decision.patch();
-        if !patch.is_empty() {
+        if let Some(patch) = decision.patch() {
+            let ByteString(patch) = serde_json::from_value(json!(*patch)).unwrap();
+            assert_eq!(patch, patch::of(&decision.changes));
             let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
             json_patch::patch(&mut after, &patch).unwrap();
         }
@@ -635,7 +578,7 @@ mod tests {
             let pod = read(&text);
             let owned: Pod = serde_json::from_value(case.pod.clone()).unwrap();
             assert_eq!(pod, owned, "{name}: not as other sources read it");
-            let decision = decide(&pod, namespace, &view);
+            let decision = decide(&pod, &view.scope(namespace));
             assert_eq!(decision.reason.word(), case.reason, "{name}");
             let after = patched(&case.pod, &decision);
             assert_eq!(after, changed(&case.pod, &case.changes), "{name}");
@@ -649,7 +592,7 @@ mod tests {
                 assert!(warning.contains(part), "{name}: {warning}");
             }
             let pod: Pod = serde_json::from_value(after.clone()).unwrap();
-            let again = decide(&pod, namespace, &view);
+            let again = decide(&pod, &view.scope(namespace));
             assert!(
                 again.changes.is_empty(),
                 "{name}: a second pass changes {after}"
@@ -676,7 +619,7 @@ mod tests {
         let view = table.view(&all);
         let pod = json!({"spec": {"containers": [{"name": "a", "image": "nginx"}, {"name": "b"}]}});
         let pod: Pod = serde_json::from_value(pod).unwrap();
-        let decision = decide(&pod, "default", &view);
+        let decision = decide(&pod, &view.scope("default"));
         let effects: Vec<_> = decision
             .policies
             .iter()
@@ -796,10 +739,10 @@ mod tests {
             let text = pod.to_string();
             let read = read(&text);
             prop_assert_eq!(&read, &serde_json::from_value::<Pod>(pod.clone()).unwrap());
-            let first = decide(&read, "default", &view);
+            let first = decide(&read, &view.scope("default"));
             let after = patched(&pod, &first);
             let read: Pod = serde_json::from_value(after.clone()).unwrap();
-            let second = decide(&read, "default", &view);
+            let second = decide(&read, &view.scope("default"));
             prop_assert!(second.changes.is_empty(), "{:?} changes {}", second.changes, after);
         }
 
@@ -831,7 +774,7 @@ mod tests {
                 }
                 pod
             };
-            let after = patched(&pod, &decide(&read, "default", &view));
+            let after = patched(&pod, &decide(&read, &view.scope("default")));
             prop_assert_eq!(without(after), without(pod));
         }
     }

@@ -22,9 +22,9 @@ use tracing::{debug, error, warn};
 
 use super::concerns;
 use super::metrics::{Metrics, Refusal, Verdict, Webhook};
-use super::mutate;
+use super::mutate::{self, Pod};
 use super::validate;
-use super::view::View;
+use super::view::{Scope, View};
 
 /// The largest review: an object of etcd's limit (1.5 MiB), twice (old and new), with room for the rest.
 const LARGEST_BODY: usize = 4 << 20;
@@ -106,9 +106,25 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
         Ok(request) => request,
         Err(error) => return not_about_a_pod(admission, &body.bytes, &error, started),
     };
-    if !admission.view().knows_namespace(&request.namespace) {
-        await_namespace(admission, &request.namespace).await;
+    {
+        let view = admission.view();
+        let scope = view.scope(&request.namespace);
+        if scope.is_known() {
+            return about_pod(admission, &request, &scope, started);
+        }
     }
+    await_namespace(admission, &request.namespace).await;
+    let view = admission.view();
+    let scope = view.scope(&request.namespace);
+    about_pod(admission, &request, &scope, started)
+}
+
+fn about_pod(
+    admission: &Admission,
+    request: &review::Request<'_, Pod<'_>>,
+    scope: &Scope<'_>,
+    started: Instant,
+) -> Response {
     respond(admission, Webhook::Mutate, &request.uid, started, || {
         let Some(pod) = request
             .object
@@ -117,8 +133,7 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
         else {
             return (Answer::allow(), Verdict::NotANewPod);
         };
-        let view = admission.view();
-        let decision = mutate::decide(pod, &request.namespace, &view);
+        let decision = mutate::decide(pod, scope);
         if !request.dry_run {
             decision.count();
         }
@@ -192,7 +207,7 @@ async fn await_namespace(admission: &Admission, namespace: &str) {
     let seen = async {
         loop {
             let added = admission.namespace_added.notified();
-            if admission.view().knows_namespace(namespace) {
+            if admission.view().scope(namespace).is_known() {
                 return;
             }
             added.await;

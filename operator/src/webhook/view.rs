@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use admission_review::pod::{Pairs, SeccompProfile};
 
 use super::candidates::Candidates;
+use super::patch::AtPod;
 use super::tally::{Counts, Tally};
 use crate::api::{Constraints, ImagePattern, Labels, ProfileName, ProfileType, SeccompPolicySpec};
 use crate::kubernetes::Listing;
@@ -29,6 +30,8 @@ pub struct Policy {
     pub images: Vec<ImagePattern>,
     /// What it writes into a pod's `seccompProfile`.
     pub profile: SeccompProfile<'static>,
+    /// How that is written at pod level.
+    pub at_pod: AtPod,
     /// Its `namespaceSelector`, to be compared with others.
     pub namespaces: Constraints,
     /// Its `podSelector`, to be compared with others.
@@ -194,10 +197,12 @@ impl View {
             .images
             .iter()
             .flat_map(|image| ImagePattern::parse(image));
+        let profile = self.profile_of(&spec);
         Policy {
             name: name.to_owned(),
             images: images.collect(),
-            profile: self.profile_of(&spec),
+            at_pod: AtPod::new(&profile),
+            profile,
             namespaces: Constraints::of(spec.namespace_selector.as_ref()),
             pods: Constraints::of(spec.pod_selector.as_ref()),
             tally: Arc::default(),
@@ -278,12 +283,6 @@ impl View {
     #[must_use]
     pub fn has_profile(&self, name: &str) -> bool {
         self.profiles.contains_key(name)
-    }
-
-    /// Whether the watch has told of this namespace yet.
-    #[must_use]
-    pub fn knows_namespace(&self, name: &str) -> bool {
-        self.namespaces.contains_key(name)
     }
 
     /// Whether pods in this namespace are left alone.
@@ -369,6 +368,18 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
+    /// Who knows it.
+    #[must_use]
+    pub fn view(&self) -> &'a View {
+        self.view
+    }
+
+    /// Whether the watch has told of it yet.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.known.is_some()
+    }
+
     /// Whether pods in it are left alone.
     #[must_use]
     pub fn is_excluded(&self) -> bool {
@@ -393,12 +404,11 @@ impl<'a> Scope<'a> {
             }
             None => {
                 let labels_of_it = [(NAME_LABEL.to_owned(), self.name.to_owned())];
-                view.selecting(&labels_of_it.into()).for_pod(labels)
+                let candidates = view.selecting(&labels_of_it.into());
+                candidates.for_pod(labels).into_owned().into()
             }
         };
-        let policies = asked
-            .into_iter()
-            .filter_map(|position| view.policies.get(position));
+        let policies = (0..asked.len()).filter_map(move |n| view.policies.get(*asked.get(n)?));
         policies.filter(|policy| {
             let selector = policy.spec.pod_selector.as_ref();
             selector.is_none_or(|selector| selector.matches(labels))

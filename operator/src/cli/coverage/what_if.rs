@@ -85,7 +85,7 @@ pub fn outcomes(pods: &[Placed], known: &Known) -> Vec<Outcome> {
 }
 
 fn outcome(placed: &Placed, view: &View, known: &Known) -> Outcome {
-    let decision = decide(&placed.pod, &placed.namespace, view);
+    let decision = decide(&placed.pod, &view.scope(&placed.namespace));
     let by = decision
         .policies
         .iter()
