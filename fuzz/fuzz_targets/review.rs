@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use admission_review::json::{JsonError, Read, Reader};
 use admission_review::pod::Pod;
-use admission_review::{Answer, Request, read};
+use admission_review::{Answer, Request, read, read_head, read_pod};
 use libfuzzer_sys::fuzz_target;
 use seccomp_operator::webhook::mutate::{Decision, decide};
 use seccomp_operator::webhook::patch;
@@ -53,40 +53,58 @@ fuzz_target!(|bytes: &[u8]| {
                 .any(|limit| error.to_string().contains(limit)) => {}
         Err(_) => assert!(whole(bytes).is_err()),
     }
-    match read::<Pod>(bytes) {
-        Ok(request) => pod(body.ok().as_ref(), &request),
+    let head = read_head(bytes);
+    match read_pod(bytes) {
+        Ok(request) => {
+            assert_eq!(head.map(|head| head.uid), Some(request.uid.clone()));
+            pod(body.ok().as_ref(), &request);
+        }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
     if let Ok(request) = read::<Object>(bytes) {
         let answer = answer(&request, &VIEW.library(), |_, _| Vec::new());
         assert!(answer.denied.as_ref().is_none_or(|why| !why.is_empty()));
-        assert!(answer.patch.is_empty());
+        assert!(answer.patch.is_none());
         written(answer, &request.uid);
     }
 });
 
 /// All of a text, with nothing but numbers passed over.
 fn whole(text: &[u8]) -> Result<Value, JsonError> {
-    let mut reader = Reader::new(text)?;
-    let value = value(&mut reader)?;
-    reader.end()?;
-    Ok(value)
+    let read = |named| {
+        let mut reader = Reader::new(text)?;
+        let value = value(&mut reader, named)?;
+        reader.end()?;
+        Ok(value)
+    };
+    let value = read(true);
+    assert_eq!(value, read(false));
+    value
 }
 
-fn value(reader: &mut Reader<'_>) -> Result<Value, JsonError> {
+/// Of objects in objects every other is read with its keys as names, for that is another way.
+fn value(reader: &mut Reader<'_>, named: bool) -> Result<Value, JsonError> {
     match reader.peek() {
         Some(b'{') => {
             let mut members = Map::new();
-            reader.pairs(|reader, key| {
-                members.insert(key.into_owned(), value(reader)?);
-                Ok(())
-            })?;
+            if named {
+                reader.object(|reader, key| {
+                    let key = String::from_utf8(key.to_vec()).unwrap();
+                    members.insert(key, value(reader, false)?);
+                    Ok(())
+                })?;
+            } else {
+                reader.pairs(|reader, key| {
+                    members.insert(key.into_owned(), value(reader, true)?);
+                    Ok(())
+                })?;
+            }
             Ok(members.into())
         }
         Some(b'[') => {
             let mut items = Vec::new();
             reader.array(|reader| {
-                items.push(value(reader)?);
+                items.push(value(reader, named)?);
                 Ok(())
             })?;
             Ok(items.into())

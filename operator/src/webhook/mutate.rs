@@ -6,6 +6,7 @@
 //! itself is left alone unless a policy overrides an explicit `Unconfined`.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use admission_review::encode;
@@ -432,7 +433,14 @@ impl<'a> Draft<'a> {
                 });
             }
         }
-        changes.extend(self.dropped.into_iter().map(Change::Drop));
+        // Once, though two containers of one name have one: the API server says what is wrong with that only after admission, and
+        // could not drop it twice.
+        let mut dropped = BTreeSet::new();
+        for key in self.dropped {
+            if dropped.insert(key.clone()) {
+                changes.push(Change::Drop(key));
+            }
+        }
         changes
     }
 }
@@ -563,6 +571,24 @@ mod tests {
             }
         }
         after
+    }
+
+    #[test]
+    fn the_patch_for_two_containers_of_one_name_applies() {
+        let annotations =
+            json!({"container.seccomp.security.alpha.kubernetes.io/c": "localhost/a.json"});
+        let pod = json!({
+            "metadata": {"annotations": annotations},
+            "spec": {"containers": [{"name": "c"}, {"name": "c"}]},
+        });
+        let (table, text) = (table(), pod.to_string());
+        let (view, read) = (table.view(&["default".to_owned()]), read(&text));
+        let after = patched(&pod, &decide(&read, &view.scope("default")));
+        assert_eq!(after["metadata"]["annotations"], json!({}));
+        for n in 0..2 {
+            let context = &after["spec"]["containers"][n]["securityContext"];
+            assert_eq!(context["seccompProfile"]["localhostProfile"], "a.json");
+        }
     }
 
     #[test]
