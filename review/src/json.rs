@@ -3,9 +3,9 @@
 //! strings; only a string with escapes in it is copied. Nothing here recurses, so that no text is nested too deeply.
 //!
 //! All that is asked for is read as `serde_json` reads it, and so are the objects that it is asked for in: their keys, escaped or
-//! not, and the numbers, words and strings that nobody wants. Of an object or array that nobody wants only its end is looked for,
-//! 64 bytes at a time: strings in it end, and as many brackets are closed as were opened. What else stands in there cannot change
-//! what is read, and would take more time than all the rest.
+//! not, and the numbers (of any size), words and strings that nobody wants. Of an object or array that nobody wants only its end is
+//! looked for, 64 bytes at a time: strings in it end, and as many brackets are closed as were opened. What else stands in there
+//! cannot change what is read, and would take more time than all the rest.
 
 use std::borrow::Cow;
 

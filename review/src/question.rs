@@ -138,6 +138,8 @@ pub struct Head<'a> {
     pub uid: Cow<'a, str>,
     /// What kind of object.
     pub kind: Kind<'a>,
+    /// Its namespace; empty for an object of the cluster.
+    pub namespace: Cow<'a, str>,
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
     pub operation: Cow<'a, str>,
 }
@@ -148,7 +150,7 @@ pub fn read_head(beginning: &[u8]) -> Option<Head<'_>> {
     let text = beginning.utf8_chunks().next()?.valid();
     let mut reader = Reader::new(text.as_bytes()).ok()?;
     let (mut api_version, mut review) = (None, None);
-    let (mut uid, mut kind, mut operation) = (None, None, None);
+    let (mut uid, mut kind, mut namespace, mut operation) = (None, None, None, None);
     // The text ends somewhere; what was read before that counts.
     let _ = reader.object(|reader, key| match key {
         b"apiVersion" => reader.member(&mut api_version, Reader::string),
@@ -156,6 +158,7 @@ pub fn read_head(beginning: &[u8]) -> Option<Head<'_>> {
         b"request" => reader.object(|reader, key| match key {
             b"uid" => reader.member(&mut uid, Reader::string),
             b"kind" => reader.member(&mut kind, Kind::read),
+            b"namespace" => reader.member(&mut namespace, Reader::string),
             b"operation" => reader.member(&mut operation, Reader::string),
             _ => reader.skip(),
         }),
@@ -166,6 +169,7 @@ pub fn read_head(beginning: &[u8]) -> Option<Head<'_>> {
     served.then_some(Head {
         uid,
         kind,
+        namespace: namespace.unwrap_or_default(),
         operation,
     })
 }
@@ -268,7 +272,10 @@ mod tests {
                 (head.uid.as_ref(), head.operation.as_ref()),
                 ("u", "CREATE")
             );
-            assert_eq!(head.kind.kind, "Pod");
+            assert_eq!(
+                (head.kind.kind.as_ref(), head.namespace.as_ref()),
+                ("Pod", "n")
+            );
         }
         for end in 0..body.find("uid").unwrap() {
             assert!(read_head(&body.as_bytes()[..end]).is_none());

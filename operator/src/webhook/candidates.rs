@@ -6,38 +6,57 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::api::{Labels, Selector};
 
-/// The policies that select a namespace, by their positions in a list that is in the order in which they are asked.
+/// The policies of a list that demand a value of a label, by the label's key and the value. Of several such labels the first counts.
+///
+/// Policies are their positions in the list, which is in the order in which they are asked.
+#[derive(Debug, Default)]
+pub struct Demands(BTreeMap<String, HashMap<String, Vec<u32>>>);
+
+impl Demands {
+    /// Of the `podSelector`s of a list.
+    pub fn new<'a>(selectors: impl IntoIterator<Item = Option<&'a Selector>>) -> Self {
+        let mut demands = Self::default();
+        for (position, selector) in (0..).zip(selectors) {
+            if let Some((key, value)) = demanded(selector) {
+                let by_value = demands.0.entry(key.clone()).or_default();
+                by_value.entry(value.clone()).or_default().push(position);
+            }
+        }
+        demands
+    }
+}
+
+/// The policies that select a namespace: some bytes for each, since there may be many namespaces.
 #[derive(Debug, Default)]
 pub struct Candidates {
     /// Those that may speak of any pod.
-    of_any: Vec<usize>,
-    /// Those that demand a value of a label: by the label's key and the value. Of several such labels the first counts.
-    by_label: BTreeMap<String, HashMap<String, Vec<usize>>>,
+    of_any: Vec<u32>,
+    /// Those that demand a value of a label.
+    demanding: Vec<u32>,
 }
 
 impl Candidates {
-    /// From positions and `podSelector`s.
-    pub fn new<'a>(policies: impl IntoIterator<Item = (usize, Option<&'a Selector>)>) -> Self {
+    /// From positions in their order, and `podSelector`s.
+    pub fn new<'a>(policies: impl IntoIterator<Item = (u32, Option<&'a Selector>)>) -> Self {
         let mut candidates = Self::default();
         for (position, selector) in policies {
-            let demanded = selector.and_then(|selector| selector.match_labels.first_key_value());
-            match demanded {
-                Some((key, value)) => {
-                    let by_value = candidates.by_label.entry(key.clone()).or_default();
-                    by_value.entry(value.clone()).or_default().push(position);
-                }
+            match demanded(selector) {
+                Some(_) => candidates.demanding.push(position),
                 None => candidates.of_any.push(position),
             }
         }
         candidates
     }
 
-    /// Those that may speak of a pod with these labels, and few others; in their order.
-    pub fn for_pod(&self, labels: &impl Labels) -> Cow<'_, [usize]> {
+    /// Those that may speak of a pod with these labels, and few others; in their order. `demands` are those of the same list.
+    pub fn for_pod(&self, demands: &Demands, labels: &impl Labels) -> Cow<'_, [u32]> {
         let mut positions = Cow::from(&self.of_any);
-        for (key, by_value) in &self.by_label {
-            if let Some(found) = labels.value(key).and_then(|value| by_value.get(value)) {
-                positions.to_mut().extend(found);
+        for (key, by_value) in &demands.0 {
+            let found = labels.value(key).and_then(|value| by_value.get(value));
+            for position in found.into_iter().flatten() {
+                if self.demanding.binary_search(position).is_ok() {
+                    positions.to_mut().push(*position);
+                }
             }
         }
         if let Cow::Owned(positions) = &mut positions {
@@ -45,6 +64,10 @@ impl Candidates {
         }
         positions
     }
+}
+
+fn demanded(selector: Option<&Selector>) -> Option<(&String, &String)> {
+    selector?.match_labels.first_key_value()
 }
 
 #[cfg(test)]
@@ -66,14 +89,17 @@ mod tests {
                 .into_iter()
                 .map(|labels| labels.map(|match_labels| Selector { match_labels, ..Selector::default() }))
                 .collect();
-            let speaks = |position: &usize| {
-                let selector: Option<&Selector> = selectors[*position].as_ref();
+            let speaks = |position: &u32| {
+                let selector: Option<&Selector> = selectors[*position as usize].as_ref();
                 selector.is_none_or(|selector| selector.matches(&pod))
             };
-            let all = selectors.iter().map(Option::as_ref).enumerate();
-            let mut asked = Candidates::new(all).for_pod(&pod).into_owned();
+            let all = || selectors.iter().map(Option::as_ref);
+            let demands = Demands::new(all());
+            // Those at odd positions do not select the namespace.
+            let selecting = (0..).zip(all()).filter(|(position, _)| position % 2 == 0);
+            let mut asked = Candidates::new(selecting).for_pod(&demands, &pod).into_owned();
             asked.retain(speaks);
-            let expected: Vec<usize> = (0..selectors.len()).filter(speaks).collect();
+            let expected: Vec<u32> = (0..).take(selectors.len()).step_by(2).filter(speaks).collect();
             prop_assert_eq!(asked, expected);
         }
     }
@@ -85,8 +111,9 @@ mod tests {
             ..Selector::default()
         };
         let selectors: Vec<_> = (0..100).map(team).collect();
-        let candidates = Candidates::new(selectors.iter().map(Some).enumerate());
+        let demands = Demands::new(selectors.iter().map(Some));
+        let candidates = Candidates::new((0..).zip(selectors.iter().map(Some)));
         let pod = BTreeMap::from([("team".to_owned(), "7".to_owned())]);
-        assert_eq!(*candidates.for_pod(&pod), [7]);
+        assert_eq!(*candidates.for_pod(&demands, &pod), [7]);
     }
 }

@@ -85,7 +85,7 @@ impl Verdict {
             Webhook::Mutate => Reason::ALL
                 .map(Self::Pod)
                 .into_iter()
-                .chain([Self::NotANewPod])
+                .chain([Self::NotANewPod, Self::Invalid])
                 .collect(),
             Webhook::Validate => vec![Self::Valid, Self::Warned, Self::Invalid],
         };
@@ -102,7 +102,7 @@ pub enum Refusal {
     ContentType,
     /// Neither of the two paths, or not by POST.
     Route,
-    /// The body is larger than any review.
+    /// The body is larger than is read of any review.
     TooLarge,
     /// The body did not come whole.
     CutOff,

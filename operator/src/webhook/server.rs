@@ -16,13 +16,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
 use futures::{FutureExt as _, StreamExt as _};
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
 use super::concerns;
 use super::metrics::{Metrics, Refusal, Verdict, Webhook};
-use super::mutate::{self, Pod};
+use super::mutate::{self, Pod, Reason};
 use super::validate;
 use super::view::{Scope, View};
 
@@ -39,7 +39,7 @@ const LARGE_BODY: usize = 64 << 10;
 const LARGE_AT_ONCE: usize = 8;
 /// So many documents are validated at once, a large one alone: to understand a document takes many times its size.
 const VALIDATIONS_AT_ONCE: u32 = 2;
-/// How long a request may take until its body is there and its turn has come; the answer itself takes a moment.
+/// How long a request may take until it is answered; of one about a pod, until its body is there, since the answer takes a moment.
 const LONGEST_REQUEST: Duration = Duration::from_secs(10);
 /// A pod can reach admission before its new namespace reaches this process' watch; so long we wait for it.
 const NAMESPACE_PATIENCE: Duration = Duration::from_millis(500);
@@ -53,8 +53,8 @@ pub struct Admission {
     pub namespace_added: Notify,
     /// What the handlers count.
     pub metrics: Metrics,
-    large: Semaphore,
-    validations: Semaphore,
+    large: Arc<Semaphore>,
+    validations: Arc<Semaphore>,
 }
 
 impl Admission {
@@ -65,8 +65,8 @@ impl Admission {
             view: RwLock::new(view),
             namespace_added: Notify::new(),
             metrics,
-            large: Semaphore::new(LARGE_AT_ONCE),
-            validations: Semaphore::new(VALIDATIONS_AT_ONCE as usize),
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            validations: Arc::new(Semaphore::new(VALIDATIONS_AT_ONCE as usize)),
         }
     }
 
@@ -170,7 +170,13 @@ fn not_about_a_pod(
             let sentence = format!(
                 "spec.containers or spec.initContainers has more than {MOST_ITEMS} items; make several pods of it"
             );
-            deny(admission, &request.uid, started, &sentence)
+            deny(
+                admission,
+                &request.uid,
+                &request.namespace,
+                started,
+                &sentence,
+            )
         }
         _ => unreadable(admission, error),
     }
@@ -183,7 +189,7 @@ fn too_large_for_a_pod(admission: &Admission, head: &[u8], started: Instant) -> 
             let sentence = format!(
                 "the review of this pod has more than {LARGEST_BODY} bytes; make the pod smaller, or several of it"
             );
-            deny(admission, &head.uid, started, &sentence)
+            deny(admission, &head.uid, &head.namespace, started, &sentence)
         }
         Some(head) => respond(admission, Webhook::Mutate, &head.uid, started, || {
             (Answer::allow(), Verdict::NotANewPod)
@@ -192,9 +198,19 @@ fn too_large_for_a_pod(admission: &Admission, head: &[u8], started: Instant) -> 
     }
 }
 
-/// Refuses a pod that is too much to look at: with `failurePolicy: Ignore` no answer would be a way past every policy.
-fn deny(admission: &Admission, uid: &str, started: Instant, sentence: &str) -> Response {
+/// Refuses a pod that is too much to look at, unless its namespace is left alone: with `failurePolicy: Ignore` no answer would be a
+/// way past every policy.
+fn deny(
+    admission: &Admission,
+    uid: &str,
+    namespace: &str,
+    started: Instant,
+    sentence: &str,
+) -> Response {
     respond(admission, Webhook::Mutate, uid, started, || {
+        if admission.view().is_excluded(namespace) {
+            return (Answer::allow(), Verdict::Pod(Reason::NamespaceExcluded));
+        }
         let answer = Answer {
             denied: Some(format!("seccomp-operator: {sentence}")),
             ..Answer::default()
@@ -223,25 +239,27 @@ async fn await_namespace(admission: &Admission, namespace: &str) {
 
 async fn validate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
     let started = Instant::now();
-    let taking = async {
+    let answering = async {
         let body = take(&admission, request, LARGEST_BODY).await?;
         let places = if body.place.is_some() {
             VALIDATIONS_AT_ONCE
         } else {
             1
         };
-        let places = admission.validations.acquire_many(places).await.ok();
-        Ok((body, places))
+        let validations = admission.validations.clone();
+        let places = validations.acquire_many_owned(places).await.ok();
+        // It takes a while even for a small document that stands on others; reviews of pods must not wait behind it. It goes on
+        // when nobody waits for its answer any more, and has its places until then.
+        let judging = admission.clone();
+        let judged = tokio::task::spawn_blocking(move || {
+            let response = judge(&judging, &body.bytes, started);
+            drop((body, places));
+            response
+        });
+        Ok(judged.await.unwrap_or_else(|_| failed()))
     };
-    let (body, _places) = match in_time(&admission, taking).await {
-        Ok(taken) => taken,
-        Err(refused) => return refused,
-    };
-    // It takes a while even for a small document that stands on others; reviews of pods must not wait behind it.
-    let (judging, bytes) = (admission.clone(), body.bytes.clone());
-    tokio::task::spawn_blocking(move || judge(&judging, &bytes, started))
-        .await
-        .unwrap_or_else(|_| failed())
+    let answered = in_time(&admission, answering).await;
+    answered.unwrap_or_else(|refused| refused)
 }
 
 fn judge(admission: &Admission, body: &[u8], started: Instant) -> Response {
@@ -265,18 +283,18 @@ fn judge(admission: &Admission, body: &[u8], started: Instant) -> Response {
 
 /// A body, and for a large one its place among those that are taken at once.
 #[derive(Debug)]
-pub struct Taken<'a> {
+pub struct Taken {
     bytes: Bytes,
     /// There was more than is read of any review; the rest is gone.
     cut: bool,
-    place: Option<SemaphorePermit<'a>>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 /// What a request about a pod brings, if that is there before long; else the response to give.
 pub fn take_in_time(
     admission: &Admission,
     request: Request,
-) -> impl Future<Output = Result<Taken<'_>, Response>> {
+) -> impl Future<Output = Result<Taken, Response>> {
     in_time(admission, take(admission, request, LARGEST_READ))
 }
 
@@ -300,7 +318,7 @@ fn take(
     admission: &Admission,
     request: Request,
     most: usize,
-) -> impl Future<Output = Result<Taken<'_>, Response>> {
+) -> impl Future<Output = Result<Taken, Response>> {
     let is_json = is_json(request.headers());
     let body = request.into_body();
     async move {
@@ -319,7 +337,7 @@ fn take(
         let mut place = None;
         // Whoever does not say how much will come is taken for somebody who brings much.
         if expected.is_none_or(|bytes| bytes > LARGE_BODY as u64) {
-            place = admission.large.acquire().await.ok();
+            place = admission.large.clone().acquire_owned().await.ok();
         }
         let cut_off = |_| {
             refuse(
@@ -350,6 +368,7 @@ fn take(
                 return Err(too_large(admission));
             }
             let room = if read > LARGEST_BODY {
+                place = None; // for those who bring something
                 kept.truncate(HEAD);
                 kept.shrink_to(HEAD);
                 HEAD - kept.len()
@@ -458,6 +477,7 @@ fn failure(status: StatusCode, sentence: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::webhook::view::OPT_OUT_LABEL;
     use axum::http;
     use futures::stream;
     use prometheus_client::registry::Registry;
@@ -633,6 +653,11 @@ mod tests {
         }
         let other = review("ConfigMap", LARGEST_BODY + 1);
         let (_, answer) = post(admission(), "/mutate", in_parts(&other, 100_000)).await;
+        assert_eq!(answer["response"]["allowed"], true);
+        let excluded = admission();
+        let labels = BTreeMap::from([(OPT_OUT_LABEL.to_owned(), "disabled".to_owned())]);
+        excluded.view.write().unwrap().namespace("default", labels);
+        let (_, answer) = post(excluded, "/mutate", in_parts(&large, 100_000)).await;
         assert_eq!(answer["response"]["allowed"], true);
         let most = review("Pod", LARGEST_BODY - 1000);
         let (_, answer) = post(admission(), "/mutate", in_parts(&most, 100_000)).await;

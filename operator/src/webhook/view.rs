@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use admission_review::pod::{Pairs, SeccompProfile};
 
-use super::candidates::Candidates;
+use super::candidates::{Candidates, Demands};
 use super::patch::AtPod;
 use super::tally::{Counts, Tally};
 use crate::api::{Constraints, ImagePattern, Labels, ProfileName, ProfileType, SeccompPolicySpec};
@@ -95,6 +95,8 @@ pub struct View {
     excluded: BTreeSet<String>,
     /// In the order in which they are asked: highest priority first, then by name.
     policies: Vec<Policy>,
+    /// What they demand of pods.
+    demands: Demands,
     namespaces: HashMap<String, Namespace>,
     /// Whether all nodes have each profile.
     profiles: BTreeMap<String, bool>,
@@ -159,7 +161,7 @@ impl View {
         match kind {
             Kind::Policy => {
                 self.policies.retain(|policy| policy.name != name);
-                self.forget_candidates();
+                self.policies_have_changed();
             }
             Kind::Namespace => {
                 self.namespaces.remove(name);
@@ -186,7 +188,7 @@ impl View {
             policy.tally = tally.unwrap_or_default();
             self.policies.push(policy);
             self.policies.sort_by(Policy::order);
-            self.forget_candidates();
+            self.policies_have_changed();
         }
     }
 
@@ -225,8 +227,9 @@ impl View {
         self.namespaces.insert(name.to_owned(), namespace);
     }
 
-    /// The list of policies has changed.
-    fn forget_candidates(&mut self) {
+    fn policies_have_changed(&mut self) {
+        let selectors = self.policies.iter();
+        self.demands = Demands::new(selectors.map(|policy| policy.spec.pod_selector.as_ref()));
         for namespace in self.namespaces.values_mut() {
             namespace.candidates.take();
         }
@@ -303,7 +306,7 @@ impl View {
 
     /// The policies that select a namespace with these labels.
     fn selecting(&self, labels: &BTreeMap<String, String>) -> Candidates {
-        let all = self.policies.iter().enumerate();
+        let all = (0..).zip(&self.policies);
         let selecting = all.filter(|(_, policy)| {
             let selector = policy.spec.namespace_selector.as_ref();
             selector.is_none_or(|selector| selector.matches(labels))
@@ -400,15 +403,19 @@ impl<'a> Scope<'a> {
                 let candidates = known
                     .candidates
                     .get_or_init(|| view.selecting(&known.labels));
-                candidates.for_pod(labels)
+                candidates.for_pod(&view.demands, labels)
             }
             None => {
                 let labels_of_it = [(NAME_LABEL.to_owned(), self.name.to_owned())];
                 let candidates = view.selecting(&labels_of_it.into());
-                candidates.for_pod(labels).into_owned().into()
+                candidates
+                    .for_pod(&view.demands, labels)
+                    .into_owned()
+                    .into()
             }
         };
-        let policies = (0..asked.len()).filter_map(move |n| view.policies.get(*asked.get(n)?));
+        let policies =
+            (0..asked.len()).filter_map(move |n| view.policies.get(*asked.get(n)? as usize));
         policies.filter(|policy| {
             let selector = policy.spec.pod_selector.as_ref();
             selector.is_none_or(|selector| selector.matches(labels))
