@@ -95,8 +95,8 @@ pub struct View {
     excluded: BTreeSet<String>,
     /// In the order in which they are asked: highest priority first, then by name.
     policies: Vec<Policy>,
-    /// What they demand of pods.
-    demands: Demands,
+    /// What they demand of pods, once somebody has asked.
+    demands: OnceLock<Demands>,
     namespaces: HashMap<String, Namespace>,
     /// Whether all nodes have each profile.
     profiles: BTreeMap<String, bool>,
@@ -182,14 +182,14 @@ impl View {
             return;
         }
         let tally = before.map(|before| before.tally.clone());
-        self.gone(Kind::Policy, name);
+        self.policies.retain(|policy| policy.name != name);
         if spec.problems().is_empty() {
             let mut policy = self.read(name, spec);
             policy.tally = tally.unwrap_or_default();
             self.policies.push(policy);
             self.policies.sort_by(Policy::order);
-            self.policies_have_changed();
         }
+        self.policies_have_changed();
     }
 
     /// A policy as this view would take it.
@@ -227,9 +227,9 @@ impl View {
         self.namespaces.insert(name.to_owned(), namespace);
     }
 
+    /// What was worked out of them is worked out again when somebody asks: at the start they come one by one.
     fn policies_have_changed(&mut self) {
-        let selectors = self.policies.iter();
-        self.demands = Demands::new(selectors.map(|policy| policy.spec.pod_selector.as_ref()));
+        self.demands.take();
         for namespace in self.namespaces.values_mut() {
             namespace.candidates.take();
         }
@@ -398,20 +398,21 @@ impl<'a> Scope<'a> {
         labels: &'a L,
     ) -> impl Iterator<Item = &'a Policy> + use<'a, L> {
         let view = self.view;
+        let demands = view.demands.get_or_init(|| {
+            let policies = view.policies.iter();
+            Demands::new(policies.map(|policy| policy.spec.pod_selector.as_ref()))
+        });
         let asked = match self.known {
             Some(known) => {
                 let candidates = known
                     .candidates
                     .get_or_init(|| view.selecting(&known.labels));
-                candidates.for_pod(&view.demands, labels)
+                candidates.for_pod(demands, labels)
             }
             None => {
                 let labels_of_it = [(NAME_LABEL.to_owned(), self.name.to_owned())];
                 let candidates = view.selecting(&labels_of_it.into());
-                candidates
-                    .for_pod(&view.demands, labels)
-                    .into_owned()
-                    .into()
+                candidates.for_pod(demands, labels).into_owned().into()
             }
         };
         let policies =
@@ -454,6 +455,16 @@ mod tests {
         view.policy("web", spec("db"));
         assert_eq!(asked(&view), ["all", "web"]);
         view.gone(Kind::Policy, "all");
+        assert_eq!(asked(&view), ["web"]);
+        // What is demanded of pods, too: this one comes first, so that all others move on in the list.
+        let backend = BTreeMap::from([("tier".to_owned(), "backend".to_owned())]);
+        let demanding = json!({
+            "priority": 5, "podSelector": {"matchLabels": backend}, "profile": {"type": "RuntimeDefault"},
+        });
+        view.policy("backend", serde_json::from_value(demanding).unwrap());
+        let policies = view.scope("shop").policies(&backend);
+        let names: Vec<_> = policies.map(|policy| policy.name.as_str()).collect();
+        assert_eq!(names, ["backend", "web"]);
         assert_eq!(asked(&view), ["web"]);
         view.gone(Kind::Namespace, "shop");
         assert!(asked(&view).is_empty());
