@@ -4,8 +4,9 @@
 
 use std::sync::LazyLock;
 
-use admission_review::json::{JsonError, Read, Reader};
+use admission_review::json::{Read, Reader};
 use admission_review::pod::Pod;
+use admission_review::whole::whole;
 use admission_review::{Answer, Request, read, read_head, read_pod};
 use libfuzzer_sys::fuzz_target;
 use seccomp_operator::webhook::mutate::{Decision, decide};
@@ -68,52 +69,6 @@ fuzz_target!(|bytes: &[u8]| {
         written(answer, &request.uid);
     }
 });
-
-/// All of a text, with nothing but numbers passed over.
-fn whole(text: &[u8]) -> Result<Value, JsonError> {
-    let read = |named| {
-        let mut reader = Reader::new(text)?;
-        let value = value(&mut reader, named)?;
-        reader.end()?;
-        Ok(value)
-    };
-    let value = read(true);
-    assert_eq!(value, read(false));
-    value
-}
-
-/// Of objects in objects every other is read with its keys as names, for that is another way.
-fn value(reader: &mut Reader<'_>, named: bool) -> Result<Value, JsonError> {
-    match reader.peek() {
-        Some(b'{') => {
-            let mut members = Map::new();
-            if named {
-                reader.object(|reader, key| {
-                    let key = String::from_utf8(key.to_vec()).unwrap();
-                    members.insert(key, value(reader, false)?);
-                    Ok(())
-                })?;
-            } else {
-                reader.pairs(|reader, key| {
-                    members.insert(key.into_owned(), value(reader, true)?);
-                    Ok(())
-                })?;
-            }
-            Ok(members.into())
-        }
-        Some(b'[') => {
-            let mut items = Vec::new();
-            reader.array(|reader| {
-                items.push(value(reader, named)?);
-                Ok(())
-            })?;
-            Ok(items.into())
-        }
-        Some(b'"') => Ok(reader.string()?.into()),
-        Some(b't' | b'f') => Ok(reader.boolean()?.into()),
-        _ => Ok(serde_json::from_str(reader.text()?).unwrap_or_default()),
-    }
-}
 
 /// `body` is what `serde_json` makes of it, if it takes it: what nobody reads need not be JSON.
 fn pod(body: Option<&Value>, request: &Request<'_, Pod<'_>>) {

@@ -5,6 +5,8 @@
 
 pub mod json;
 pub mod pod;
+#[cfg(any(test, feature = "whole"))]
+pub mod whole;
 
 mod answer;
 mod question;
