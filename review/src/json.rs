@@ -4,12 +4,13 @@
 //!
 //! All that is asked for is read as `serde_json` reads it, and so are the objects that it is asked for in: their keys, escaped or
 //! not, and the numbers (of any size), words and strings that nobody wants. Of an object or array that nobody wants only its end is
-//! looked for, 64 bytes at a time: strings in it end, and as many brackets are closed as were opened. What else stands in there
-//! cannot change what is read, and would take more time than all the rest.
+//! looked for (`brackets`): what stands in there cannot change what is read, and would take more time than all the rest.
 
 use std::borrow::Cow;
 
 use wide::u8x16;
+
+use crate::brackets::Brackets;
 
 /// Why a text is not what was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +72,7 @@ pub struct Reader<'a> {
     text: &'a str,
     /// What has not been read yet.
     rest: &'a [u8],
+    brackets: Brackets,
 }
 
 impl<'a> Reader<'a> {
@@ -79,7 +81,12 @@ impl<'a> Reader<'a> {
         let text =
             std::str::from_utf8(text).map_err(|error| JsonError::NotUtf8(error.valid_up_to()))?;
         let rest = text.as_bytes();
-        Ok(Self { text, rest })
+        let brackets = Brackets::new();
+        Ok(Self {
+            text,
+            rest,
+            brackets,
+        })
     }
 
     /// That nothing follows any more.
@@ -232,54 +239,9 @@ impl<'a> Reader<'a> {
 
     /// Passes over an object or array by its brackets.
     fn skip_container(&mut self) -> Result<()> {
-        let rest = self.rest;
-        // What is open is never taken for empty below, so that there is always something to close.
-        if let [b'{' | b'[', b'}' | b']', rest @ ..] = rest {
-            self.rest = rest;
+        if let Some(length) = self.brackets.length(self.rest) {
+            self.pass(length);
             return Ok(());
-        }
-        let mut strings = Strings::default();
-        // How many brackets are open.
-        let mut depth = 0;
-        let mut padded = [0; 64];
-        let (blocks, last) = rest.as_chunks::<64>();
-        for n in 0..=blocks.len() {
-            let block = blocks.get(n).unwrap_or_else(|| {
-                padded
-                    .iter_mut()
-                    .zip(last)
-                    .for_each(|(to, from)| *to = *from);
-                &padded
-            });
-            let marks = Marks::of(block);
-            let outside = !strings.inside(&marks);
-            let (opens, closes) = (marks.opens & outside, marks.closes & outside);
-            // What is empty, of which there is much, changes nothing.
-            let empty = opens & closes >> 1;
-            let (opens, closes) = (opens & !empty, closes & !(empty << 1));
-            if closes == 0 && depth > 0 {
-                depth += opens.count_ones();
-                continue;
-            }
-            let closed = closes.count_ones();
-            if closed < depth {
-                depth += opens.count_ones();
-                depth -= closed;
-                continue;
-            }
-            let mut brackets = opens | closes;
-            while brackets != 0 {
-                let bracket = brackets & brackets.wrapping_neg();
-                brackets ^= bracket;
-                if opens & bracket != 0 {
-                    depth += 1;
-                } else if depth == 1 {
-                    self.pass(n * 64 + bracket.trailing_zeros() as usize + 1);
-                    return Ok(());
-                } else {
-                    depth -= 1;
-                }
-            }
         }
         self.rest = &[];
         Err(self.expected("an end of what is open"))
@@ -503,37 +465,6 @@ enum Part<'a> {
     Escaped(char),
 }
 
-/// Where in 64 bytes the characters are that skipping looks at: bit n is byte n.
-struct Marks {
-    quotes: u64,
-    backslashes: u64,
-    opens: u64,
-    closes: u64,
-}
-
-impl Marks {
-    #[inline]
-    fn of(block: &[u8; 64]) -> Self {
-        let (mut quotes, mut backslashes, mut opens, mut closes) = (0, 0, 0, 0);
-        for (n, chunk) in block.as_chunks().0.iter().enumerate() {
-            let bytes = u8x16::new(*chunk);
-            // Square brackets and braces differ in this bit, and nothing else becomes one of them by it.
-            let folded = bytes | u8x16::splat(0x20);
-            let place = |found: u8x16| u64::from(found.to_bitmask()) << (n * 16);
-            quotes |= place(is(bytes, b'"'));
-            backslashes |= place(is(bytes, b'\\'));
-            opens |= place(is(folded, b'{'));
-            closes |= place(is(folded, b'}'));
-        }
-        Self {
-            quotes,
-            backslashes,
-            opens,
-            closes,
-        }
-    }
-}
-
 /// Which bytes of a string are not its own text: bit n is byte n.
 #[inline]
 fn ends(chunk: &[u8; 16]) -> u32 {
@@ -545,42 +476,6 @@ fn ends(chunk: &[u8; 16]) -> u32 {
 #[inline]
 fn is(bytes: u8x16, byte: u8) -> u8x16 {
     bytes.simd_eq(u8x16::splat(byte))
-}
-
-/// What one block of a text leaves to the next.
-#[derive(Default)]
-struct Strings {
-    /// All ones within a string.
-    inside: u64,
-    /// One after a backslash.
-    escaped: u64,
-}
-
-impl Strings {
-    /// The bytes of the next block that are in strings: each from its first quotation mark, and without its last.
-    #[inline]
-    fn inside(&mut self, marks: &Marks) -> u64 {
-        let mut escaped = self.escaped;
-        let mut backslashes = marks.backslashes & !escaped;
-        self.escaped = 0;
-        while backslashes != 0 {
-            let escaping = backslashes & backslashes.wrapping_neg();
-            backslashes &= !(escaping | escaping << 1);
-            escaped |= escaping << 1;
-            self.escaped = escaping >> 63;
-        }
-        // Each bit becomes the parity of the quotation marks up to it.
-        let mut inside = marks.quotes & !escaped;
-        inside ^= inside << 1;
-        inside ^= inside << 2;
-        inside ^= inside << 4;
-        inside ^= inside << 8;
-        inside ^= inside << 16;
-        inside ^= inside << 32;
-        inside ^= self.inside;
-        self.inside = if inside >> 63 == 1 { u64::MAX } else { 0 };
-        inside
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod pod;
 pub mod whole;
 
 mod answer;
+mod brackets;
 mod question;
 
 pub use answer::{Answer, encode, failure, write_json};
