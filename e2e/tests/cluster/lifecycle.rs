@@ -169,9 +169,16 @@ async fn agent_pod(cluster: &Cluster, node: &str) -> anyhow::Result<String> {
 /// Removes Nodes and the pods that the DaemonSet meant for them, which others would wait for to be ready: it hears of a Node that
 /// went only by and by.
 async fn remove_nodes(cluster: &Cluster, names: &[&str]) -> Tested {
+    // On a cluster that has not had the operator yet there is nothing more to remove, and nothing to ask kubectl for by a kind.
+    let kind = "seccompnodes.seccomp-operator.io";
+    let is_known = !run(&["get", "crd", kind, "--ignore-not-found"])
+        .await?
+        .is_empty();
     for name in names {
         cluster.delete("node", name).await?;
-        cluster.delete("seccompnode", name).await?;
+        if is_known {
+            cluster.delete(kind, name).await?;
+        }
     }
     for name in names {
         until("the DaemonSet to follow", PATIENCE, || async {

@@ -25,6 +25,7 @@ use super::metrics::{Metrics, Refusal, Verdict, Webhook};
 use super::mutate::{self, Pod, Reason};
 use super::validate;
 use super::view::{Scope, View};
+use crate::api::Mode;
 
 /// The largest review: an object of etcd's limit (1.5 MiB), twice (old and new), with room for the rest.
 const LARGEST_BODY: usize = 4 << 20;
@@ -35,8 +36,11 @@ const LARGEST_READ: usize = 64 << 20;
 const HEAD: usize = 16 << 10;
 /// Larger ones count as large. Reviews of pods have some kilobytes, of profiles some dozens.
 const LARGE_BODY: usize = 64 << 10;
-/// So many large bodies are taken at once; others wait for their turn, at most [`LONGEST_REQUEST`].
-const LARGE_AT_ONCE: usize = 8;
+/// So many large bodies are taken at once; others wait for their turn, at most [`LONGEST_REQUEST`]. Pods have places of their own,
+/// since validations may take long.
+const LARGE_PODS_AT_ONCE: usize = 6;
+/// As [`LARGE_PODS_AT_ONCE`], to be validated: one is, and the next is there when it is done.
+const LARGE_OBJECTS_AT_ONCE: usize = 2;
 /// So many documents are validated at once, a large one alone: to understand a document takes many times its size.
 const VALIDATIONS_AT_ONCE: u32 = 2;
 /// How long a request may take until it is answered; of one about a pod, until its body is there, since the answer takes a moment.
@@ -53,7 +57,8 @@ pub struct Admission {
     pub namespace_added: Notify,
     /// What the handlers count.
     pub metrics: Metrics,
-    large: Arc<Semaphore>,
+    large_pods: Arc<Semaphore>,
+    large_objects: Arc<Semaphore>,
     validations: Arc<Semaphore>,
 }
 
@@ -65,7 +70,8 @@ impl Admission {
             view: RwLock::new(view),
             namespace_added: Notify::new(),
             metrics,
-            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            large_pods: Arc::new(Semaphore::new(LARGE_PODS_AT_ONCE)),
+            large_objects: Arc::new(Semaphore::new(LARGE_OBJECTS_AT_ONCE)),
             validations: Arc::new(Semaphore::new(VALIDATIONS_AT_ONCE as usize)),
         }
     }
@@ -198,8 +204,8 @@ fn too_large_for_a_pod(admission: &Admission, head: &[u8], started: Instant) -> 
     }
 }
 
-/// Refuses a pod that is too much to look at, unless its namespace is left alone: with `failurePolicy: Ignore` no answer would be a
-/// way past every policy.
+/// Refuses a pod that is too much to look at, if a policy may change pods in its namespace: with `failurePolicy: Ignore` no answer
+/// would be a way past every policy.
 fn deny(
     admission: &Admission,
     uid: &str,
@@ -208,14 +214,26 @@ fn deny(
     sentence: &str,
 ) -> Response {
     respond(admission, Webhook::Mutate, uid, started, || {
-        if admission.view().is_excluded(namespace) {
+        let view = admission.view();
+        let scope = view.scope(namespace);
+        if scope.is_excluded() {
             return (Answer::allow(), Verdict::Pod(Reason::NamespaceExcluded));
         }
-        let answer = Answer {
-            denied: Some(format!("seccomp-operator: {sentence}")),
-            ..Answer::default()
+        let mut answer = Answer::allow();
+        let verdict = match scope.mode() {
+            Some(Mode::Enforce) => {
+                answer.denied = Some(format!("seccomp-operator: {sentence}"));
+                Verdict::Invalid
+            }
+            Some(Mode::Observe) => {
+                let warning =
+                    format!("a policy that enforces would have this pod denied: {sentence}");
+                answer.warnings.push(warning);
+                Verdict::Pod(Reason::Observed)
+            }
+            None => Verdict::Pod(Reason::NoPolicy),
         };
-        (answer, Verdict::Invalid)
+        (answer, verdict)
     })
 }
 
@@ -240,7 +258,7 @@ async fn await_namespace(admission: &Admission, namespace: &str) {
 async fn validate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
     let started = Instant::now();
     let answering = async {
-        let body = take(&admission, request, LARGEST_BODY).await?;
+        let body = take(&admission, request, LARGEST_BODY, &admission.large_objects).await?;
         let places = if body.place.is_some() {
             VALIDATIONS_AT_ONCE
         } else {
@@ -295,7 +313,8 @@ pub fn take_in_time(
     admission: &Admission,
     request: Request,
 ) -> impl Future<Output = Result<Taken, Response>> {
-    in_time(admission, take(admission, request, LARGEST_READ))
+    let taking = take(admission, request, LARGEST_READ, &admission.large_pods);
+    in_time(admission, taking)
 }
 
 /// A client that sends its body a byte at a time does not keep its place for ever.
@@ -318,6 +337,7 @@ fn take(
     admission: &Admission,
     request: Request,
     most: usize,
+    places: &Arc<Semaphore>,
 ) -> impl Future<Output = Result<Taken, Response>> {
     let is_json = is_json(request.headers());
     let body = request.into_body();
@@ -337,7 +357,7 @@ fn take(
         let mut place = None;
         // Whoever does not say how much will come is taken for somebody who brings much.
         if expected.is_none_or(|bytes| bytes > LARGE_BODY as u64) {
-            place = admission.large.clone().acquire_owned().await.ok();
+            place = places.clone().acquire_owned().await.ok();
         }
         let cut_off = |_| {
             refuse(
@@ -477,7 +497,7 @@ fn failure(status: StatusCode, sentence: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::webhook::view::OPT_OUT_LABEL;
+    use crate::webhook::view::{Kind, OPT_OUT_LABEL};
     use axum::http;
     use futures::stream;
     use prometheus_client::registry::Registry;
@@ -654,11 +674,33 @@ mod tests {
         let other = review("ConfigMap", LARGEST_BODY + 1);
         let (_, answer) = post(admission(), "/mutate", in_parts(&other, 100_000)).await;
         assert_eq!(answer["response"]["allowed"], true);
-        let excluded = admission();
+        let (excluded, observed) = (admission(), admission());
         let labels = BTreeMap::from([(OPT_OUT_LABEL.to_owned(), "disabled".to_owned())]);
         excluded.view.write().unwrap().namespace("default", labels);
         let (_, answer) = post(excluded, "/mutate", in_parts(&large, 100_000)).await;
         assert_eq!(answer["response"]["allowed"], true);
+        // Only who may change it needs to look at it.
+        let policy = |name: &str, spec: Value| {
+            let spec = serde_json::from_value(spec).unwrap();
+            observed.view.write().unwrap().policy(name, spec);
+        };
+        let profile = json!({"type": "RuntimeDefault"});
+        policy("default", json!({"mode": "Observe", "profile": profile}));
+        let other = json!({"matchLabels": {"team": "other"}});
+        policy(
+            "other",
+            json!({"namespaceSelector": other, "profile": profile}),
+        );
+        let (_, answer) = post(observed.clone(), "/mutate", in_parts(&large, 100_000)).await;
+        assert_eq!(answer["response"]["allowed"], true);
+        let warning = answer["response"]["warnings"][0].as_str().unwrap();
+        assert!(warning.contains("make the pod smaller"), "{warning}");
+        for name in ["default", "other"] {
+            observed.view.write().unwrap().gone(Kind::Policy, name);
+        }
+        let (_, answer) = post(observed.clone(), "/mutate", in_parts(&large, 100_000)).await;
+        assert_eq!(answer["response"]["allowed"], true);
+        assert!(answer["response"]["warnings"].is_null(), "{answer}");
         let most = review("Pod", LARGEST_BODY - 1000);
         let (_, answer) = post(admission(), "/mutate", in_parts(&most, 100_000)).await;
         assert_eq!(answer["response"]["allowed"], true);
@@ -695,7 +737,7 @@ mod tests {
         let admission = admission();
         let begun = tokio::time::Instant::now();
         // One more than there is room for: it waits for a place, and not for longer than they do.
-        let slow = (0..=LARGE_AT_ONCE).map(|_| {
+        let slow = (0..=LARGE_PODS_AT_ONCE).map(|_| {
             let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
             post(admission.clone(), "/mutate", Body::from_stream(never))
         });
@@ -704,9 +746,28 @@ mod tests {
             assert_eq!(answer["reason"], "Timeout");
         }
         assert_eq!(begun.elapsed().as_secs(), LONGEST_REQUEST.as_secs());
-        assert_eq!(admission.large.available_permits(), LARGE_AT_ONCE);
+        let free = admission.large_pods.available_permits();
+        assert_eq!(free, LARGE_PODS_AT_ONCE);
         let (status, _) = post(admission, "/mutate", pod_review("default").to_string()).await;
         assert_eq!(status, StatusCode::OK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_objects_that_are_validated_do_not_keep_large_pods_waiting() {
+        let admission = admission();
+        let validated = (0..20).map(|_| {
+            let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+            post(admission.clone(), "/validate", Body::from_stream(never))
+        });
+        let begun = tokio::time::Instant::now();
+        let pod = async {
+            let large = format!("{}{}", pod_review("default"), " ".repeat(LARGE_BODY));
+            let (status, _) = post(admission.clone(), "/mutate", in_parts(&large, 1000)).await;
+            assert_eq!(status, StatusCode::OK);
+            begun.elapsed()
+        };
+        let (_, took) = tokio::join!(futures::future::join_all(validated), pod);
+        assert!(took.is_zero(), "{took:?}");
     }
 
     #[tokio::test]

@@ -10,7 +10,9 @@ use admission_review::pod::{Pairs, SeccompProfile};
 use super::candidates::{Candidates, Demands};
 use super::patch::AtPod;
 use super::tally::{Counts, Tally};
-use crate::api::{Constraints, ImagePattern, Labels, ProfileName, ProfileType, SeccompPolicySpec};
+use crate::api::{
+    Constraints, ImagePattern, Labels, Mode, ProfileName, ProfileType, SeccompPolicySpec,
+};
 use crate::kubernetes::Listing;
 use crate::profile::{Defined, Library};
 
@@ -390,6 +392,22 @@ impl<'a> Scope<'a> {
             Some(known) => known.excluded,
             None => self.view.excluded.contains(self.name),
         }
+    }
+
+    /// What may happen to a pod in it: [`Mode::Enforce`] if a policy that selects the namespace enforces. Until the watch has told of
+    /// it, all policies count.
+    #[must_use]
+    pub fn mode(&self) -> Option<Mode> {
+        let selects = |policy: &&Policy| match (self.known, &policy.spec.namespace_selector) {
+            (Some(known), Some(selector)) => selector.matches(&known.labels),
+            _ => true,
+        };
+        let selecting = self.view.policies.iter().filter(selects);
+        let modes = selecting.map(|policy| policy.spec.mode);
+        modes.reduce(|one, other| match (one, other) {
+            (Mode::Observe, Mode::Observe) => Mode::Observe,
+            _ => Mode::Enforce,
+        })
     }
 
     /// The policies that select a pod in it by these labels, in the order of their precedence.
