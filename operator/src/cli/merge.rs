@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::convert::{Output, manifest};
+use super::document::{self, Faulty};
 use super::target::{self, TargetArgs};
-use super::{Failure, Findings, document};
+use super::{Failure, Findings};
 use crate::profile::{self, Changes, Meaning};
 
 /// Which profiles, and how.
@@ -81,12 +82,19 @@ pub fn run(args: &MergeArgs) -> Result<Findings, Failure> {
             Ok(profile) => profile,
             Err(faulty) => return Ok(faulty.into()),
         };
-        let merge = |meaning: Meaning| match &merged {
+        let meaning = match profile.exact_meaning("") {
+            Ok(meaning) => meaning,
+            Err(problems) => {
+                let name = named.name;
+                return Ok(Faulty { name, problems }.into());
+            }
+        };
+        let both = match &merged {
             None => Ok(meaning),
             Some(before) if args.intersection => before.intersection(&meaning),
             Some(before) => before.union(&meaning),
         };
-        merged = match profile.meaning().and_then(merge) {
+        merged = match both {
             Ok(meaning) => Some(meaning),
             Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),
         };

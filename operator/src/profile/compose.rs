@@ -109,7 +109,7 @@ pub fn compose(
     if chain.changes().all(Changes::is_empty) {
         return profile.canonical(at);
     }
-    let mut meaning = profile.meaning().map_err(|error| too_complex(at, error))?;
+    let mut meaning = profile.exact_meaning(at)?;
     for changes in chain.changes() {
         meaning
             .change(changes, target.arch)

@@ -85,6 +85,17 @@ pub struct Condition {
     pub value: u64,
 }
 
+impl Condition {
+    /// Whether it compares with a number that 32 bits cannot hold. Bits that a mask leaves out do not count.
+    pub(super) fn is_wide(&self) -> bool {
+        let looked_at = match self.operator {
+            Operator::MaskedEqual { mask } => mask,
+            _ => u64::MAX,
+        };
+        (self.value & looked_at) >> 32 != 0
+    }
+}
+
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (arg, value) = (self.arg.get(), self.value);

@@ -32,7 +32,8 @@ type Key = (usize, Vec<Condition>, Action);
 type Clause = (Vec<Condition>, Action);
 
 impl Profile {
-    /// What it does, in canonical form: see [`Meaning::profile`].
+    /// What it does, in canonical form: see [`Meaning::profile`]. A profile may compare with numbers of more than 32 bits if runtimes
+    /// make the same of what is written.
     pub fn canonical(&self, at: &str) -> Result<Self, Problems> {
         let complex = |error| too_complex(at, error);
         let (written, after) = self.meaning().map_err(complex)?.profile_and_model(at)?;
@@ -48,30 +49,37 @@ impl Profile {
 
     /// Itself, if no architecture of 32 bits reads another number from it than the one that is written.
     fn without_wide(self, at: &str) -> Result<Self, Problems> {
+        self.check_wide(at)?;
+        Ok(self)
+    }
+
+    fn check_wide(&self, at: &str) -> Result<(), Problems> {
         match self.compares_wide() {
             Some((arch, call)) => Err(too_wide(at, arch, call.name())),
-            None => Ok(self),
+            None => Ok(()),
         }
+    }
+
+    /// What it means, to be changed or combined: an error if it does something else on an architecture of 32 bits, since then what is
+    /// made of its meaning could let through what it refuses. `at` is what it is about.
+    pub fn exact_meaning(&self, at: &str) -> Result<Meaning, Problems> {
+        self.check_wide(at)?;
+        self.meaning().map_err(|error| too_complex(at, error))
     }
 
     /// A call that it compares with a number of more than 32 bits, and an architecture of 32 bits through which it can be made.
     fn compares_wide(&self) -> Option<(Arch, Syscall)> {
-        let is_wide = |rule: &&Rule| {
-            rule.conditions
-                .iter()
-                .any(|condition| condition.value >> 32 != 0)
-        };
-        let wide = self.rules.iter().filter(is_wide);
-        let mut calls = wide.flat_map(|rule| &rule.syscalls);
+        let is_wide = |rule: &&Rule| rule.conditions.iter().any(Condition::is_wide);
+        let mut calls = self
+            .rules
+            .iter()
+            .filter(is_wide)
+            .flat_map(|rule| &rule.syscalls);
         let narrow = || self.architectures.iter().filter(|arch| !arch.is_64_bit());
-        calls.find_map(|call| {
-            let has =
-                |arch: &Arch| call.number(*arch).is_some() || call.multiplexed(*arch).is_some();
-            Some((narrow().find(has)?, *call))
-        })
+        calls.find_map(|call| Some((narrow().find(|arch| call.is_made_through(*arch))?, *call)))
     }
 
-    /// What it means.
+    /// What its rules say. On an architecture of 32 bits it may do something else: see [`Self::exact_meaning`].
     pub fn meaning(&self) -> Result<Meaning, TooComplex> {
         let mut calls = BTreeMap::<_, Clauses>::new();
         for rule in &self.rules {

@@ -40,6 +40,8 @@ codes! {
     NeverHolds = "never-holds",
     /// A masked comparison expects bits that the mask does not have.
     BitsOutsideMask = "bits-outside-mask",
+    /// An architecture of 32 bits compares with another number.
+    HalfSeenNumber = "half-seen-number",
     /// An error of 0 looks like success.
     FakedSuccess = "faked-success",
     /// A denied call has an open one that does the same.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::super::action::Action;
+use super::super::arch::Arch;
 use super::super::change::{Change, Changes};
 use super::super::condition::{Condition, Operator};
 use super::super::decision::{Decision, Effort};
@@ -26,6 +27,7 @@ pub(super) fn of(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             findings,
         );
     }
+    half_seen(subject, entries, findings);
     alternatives(subject, entries, findings);
     faked_success(subject, entries, findings);
     void(subject, entries, findings);
@@ -78,6 +80,37 @@ fn conditions_of(conditions: &[Condition], path: &str, findings: &mut Vec<Findin
                 },
             ),
             _ => {}
+        }
+    }
+}
+
+/// Numbers of more than 32 bits where arguments have 32.
+fn half_seen(subject: &Subject<'_>, entries: &[(usize, &Entry)], findings: &mut Vec<Finding>) {
+    let narrow = || {
+        let arches = subject.profile.architectures().iter();
+        arches.filter(|arch| !arch.is_64_bit())
+    };
+    for (i, entry) in entries {
+        let has = |arch: &Arch| {
+            let has = |call: &Syscall| call.is_made_through(*arch);
+            entry.syscalls.iter().any(has)
+        };
+        let conditions = entry.conditions.iter().enumerate();
+        let mut wide = conditions.filter(|(_, condition)| condition.is_wide());
+        if let Some((n, condition)) = wide.next()
+            && let Some(arch) = narrow().find(has)
+        {
+            findings.push(Finding {
+                code: Code::HalfSeenNumber,
+                severity: Severity::Warning,
+                path: subject.path(&format!("syscalls[{i}].args[{n}]")),
+                reason: format!(
+                    "compares with {:#x}, and {arch} with its lower half only, {:#x}",
+                    condition.value,
+                    condition.value & u64::from(u32::MAX)
+                ),
+                remedy: format!("use numbers of 32 bits, or leave {arch} out of architectures"),
+            });
         }
     }
 }

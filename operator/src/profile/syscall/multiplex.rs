@@ -89,4 +89,9 @@ impl Syscall {
     pub fn multiplexed(self, arch: Arch) -> Option<(Self, u64)> {
         THROUGH[usize::from(self.0)].filter(|_| arch.multiplexes())
     }
+
+    /// Whether programs of `arch` can make it, in one way or the other.
+    pub(in super::super) fn is_made_through(self, arch: Arch) -> bool {
+        self.number(arch).is_some() || self.multiplexed(arch).is_some()
+    }
 }
