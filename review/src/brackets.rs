@@ -105,7 +105,7 @@ mod avx2 {
 
     use super::{FOLD, Marks};
 
-    /// Whether this processor has what [`length`] is compiled for: those of the last ten years do.
+    /// Whether this processor has what [`length`] is compiled for: nearly all servers do.
     #[inline]
     pub fn is_here() -> bool {
         is_x86_feature_detected!("avx2")

@@ -38,7 +38,7 @@ pub enum Reason {
     Converted,
     /// All that an enforced policy speaks of states a profile already.
     AlreadySet,
-    /// Only policies that observe speak of the pod.
+    /// Only policies that observe speak of the pod, or may speak of one that is too much to read.
     Observed,
     /// No policy speaks of the pod.
     NoPolicy,

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use admission_review::json::{JsonError, MOST_ITEMS};
 use admission_review::{self as review, Answer, Anything, ReviewError};
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody as _};
+use axum::body::{Body, BodyDataStream, Bytes, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{self, timeout, timeout_at};
 use tracing::{debug, error, warn};
 
 use super::concerns;
@@ -36,8 +36,8 @@ const LARGEST_READ: usize = 64 << 20;
 const HEAD: usize = 16 << 10;
 /// Larger ones count as large. Reviews of pods have some kilobytes, of profiles some dozens.
 const LARGE_BODY: usize = 64 << 10;
-/// So many large bodies are taken at once; others wait for their turn, at most [`LONGEST_REQUEST`]. Pods have places of their own,
-/// since validations may take long.
+/// So many large bodies are held at once; others wait for their turn, at most [`LONGEST_REQUEST`], when so much of them has come as
+/// is not large yet. Pods have places of their own, since validations may take long.
 const LARGE_PODS_AT_ONCE: usize = 6;
 /// As [`LARGE_PODS_AT_ONCE`], to be validated: one is, and the next is there when it is done.
 const LARGE_OBJECTS_AT_ONCE: usize = 2;
@@ -45,6 +45,8 @@ const LARGE_OBJECTS_AT_ONCE: usize = 2;
 const VALIDATIONS_AT_ONCE: u32 = 2;
 /// How long a request may take until it is answered; of one about a pod, until its body is there, since the answer takes a moment.
 const LONGEST_REQUEST: Duration = Duration::from_secs(10);
+/// How long a body may keep a place while it comes. API servers send all of it at once, and wait 5 s for the answer, as installed.
+const LARGE_PATIENCE: Duration = Duration::from_secs(2);
 /// A pod can reach admission before its new namespace reaches this process' watch; so long we wait for it.
 const NAMESPACE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -106,11 +108,14 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
         Err(refused) => return refused,
     };
     if body.cut {
-        return too_large_for_a_pod(admission, &body.bytes, started);
+        return Box::pin(too_large_for_a_pod(admission, &body.bytes, started)).await;
     }
     let request = match review::read_pod(&body.bytes) {
         Ok(request) => request,
-        Err(error) => return not_about_a_pod(admission, &body.bytes, &error, started),
+        Err(error) => {
+            let answering = not_about_a_pod(admission, &body.bytes, &error, started);
+            return Box::pin(answering).await;
+        }
     };
     {
         let view = admission.view();
@@ -160,7 +165,7 @@ fn is_new_pod(kind: &review::Kind<'_>, operation: &str) -> bool {
 
 /// A review that cannot be read as one of a pod: one of something else is let through; of a pod that is none, the API server may
 /// do what `failurePolicy` says.
-fn not_about_a_pod(
+async fn not_about_a_pod(
     admission: &Admission,
     body: &[u8],
     error: &ReviewError,
@@ -183,19 +188,20 @@ fn not_about_a_pod(
                 started,
                 &sentence,
             )
+            .await
         }
         _ => unreadable(admission, error),
     }
 }
 
 /// A review of which only the beginning was kept.
-fn too_large_for_a_pod(admission: &Admission, head: &[u8], started: Instant) -> Response {
+async fn too_large_for_a_pod(admission: &Admission, head: &[u8], started: Instant) -> Response {
     match review::read_head(head) {
         Some(head) if is_new_pod(&head.kind, &head.operation) => {
             let sentence = format!(
                 "the review of this pod has more than {LARGEST_BODY} bytes; make the pod smaller, or several of it"
             );
-            deny(admission, &head.uid, &head.namespace, started, &sentence)
+            deny(admission, &head.uid, &head.namespace, started, &sentence).await
         }
         Some(head) => respond(admission, Webhook::Mutate, &head.uid, started, || {
             (Answer::allow(), Verdict::NotANewPod)
@@ -206,13 +212,17 @@ fn too_large_for_a_pod(admission: &Admission, head: &[u8], started: Instant) -> 
 
 /// Refuses a pod that is too much to look at, if a policy may change pods in its namespace: with `failurePolicy: Ignore` no answer
 /// would be a way past every policy.
-fn deny(
+async fn deny(
     admission: &Admission,
     uid: &str,
     namespace: &str,
     started: Instant,
     sentence: &str,
 ) -> Response {
+    let is_known = admission.view().scope(namespace).is_known();
+    if !is_known {
+        await_namespace(admission, namespace).await;
+    }
     respond(admission, Webhook::Mutate, uid, started, || {
         let view = admission.view();
         let scope = view.scope(namespace);
@@ -324,13 +334,7 @@ fn in_time<T>(
     admission: &Admission,
     taking: impl Future<Output = Result<T, Response>>,
 ) -> impl Future<Output = Result<T, Response>> {
-    timeout(LONGEST_REQUEST, taking).map(|taken| {
-        taken.unwrap_or_else(|_| {
-            let sentence = "the request took too long";
-            let status = StatusCode::REQUEST_TIMEOUT;
-            Err(refuse(admission, Refusal::TooSlow, status, sentence))
-        })
-    })
+    timeout(LONGEST_REQUEST, taking).map(|taken| taken.unwrap_or_else(|_| Err(too_slow(admission))))
 }
 
 fn take(
@@ -354,60 +358,92 @@ fn take(
         if expected.is_some_and(|bytes| bytes > most as u64) {
             return Err(too_large(admission));
         }
-        let mut place = None;
-        // Whoever does not say how much will come is taken for somebody who brings much.
-        if expected.is_none_or(|bytes| bytes > LARGE_BODY as u64) {
-            place = places.clone().acquire_owned().await.ok();
-        }
-        let cut_off = |_| {
-            refuse(
-                admission,
-                Refusal::CutOff,
-                StatusCode::BAD_REQUEST,
-                "the body did not come whole",
-            )
-        };
         let mut chunks = body.into_data_stream();
-        let first = chunks.next().await.transpose().map_err(cut_off)?;
+        let first = chunks
+            .next()
+            .await
+            .transpose()
+            .map_err(|_| cut_off(admission))?;
         let first = first.unwrap_or_default();
-        let mut next = chunks.next().await;
-        if next.is_none() && first.len() <= LARGEST_BODY {
+        let next = chunks.next().await;
+        if next.is_none() && first.len() <= LARGE_BODY {
             // Nearly always: then the bytes stay where they came to.
             return Ok(Taken {
                 bytes: first,
                 cut: false,
-                place,
+                place: None,
             });
         }
-        let mut kept = Vec::with_capacity(first.len() * 2);
-        let mut read = 0;
-        let mut chunk = first;
-        loop {
-            read += chunk.len();
-            if read > most {
-                return Err(too_large(admission));
-            }
-            let room = if read > LARGEST_BODY {
-                place = None; // for those who bring something
-                kept.truncate(HEAD);
-                kept.shrink_to(HEAD);
-                HEAD - kept.len()
-            } else {
-                chunk.len()
-            };
-            kept.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-            match next {
-                Some(came) => chunk = came.map_err(cut_off)?,
-                None => break,
-            }
-            next = chunks.next().await;
-        }
-        Ok(Taken {
-            bytes: kept.into(),
-            cut: read > LARGEST_BODY,
-            place,
-        })
+        // Apart, since each request allocates what its future may keep.
+        let gathering = gather(admission, first, next, chunks, most, places);
+        Box::pin(gathering).await
     }
+}
+
+/// A body that comes in several parts, or is large.
+async fn gather(
+    admission: &Admission,
+    first: Bytes,
+    mut next: Option<Result<Bytes, axum::Error>>,
+    mut chunks: BodyDataStream,
+    most: usize,
+    places: &Arc<Semaphore>,
+) -> Result<Taken, Response> {
+    let mut kept = Vec::with_capacity(first.len() * 2);
+    let mut read = 0;
+    let mut chunk = first;
+    let mut place = None;
+    let mut patience = time::Instant::now();
+    loop {
+        read += chunk.len();
+        if read > most {
+            return Err(too_large(admission));
+        }
+        let room = if read > LARGEST_BODY {
+            place = None; // for those who bring something
+            kept.truncate(HEAD);
+            kept.shrink_to(HEAD);
+            HEAD - kept.len()
+        } else {
+            if read > LARGE_BODY && place.is_none() {
+                place = places.clone().acquire_owned().await.ok();
+                patience = time::Instant::now() + LARGE_PATIENCE;
+            }
+            chunk.len()
+        };
+        kept.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        match next {
+            Some(came) => chunk = came.map_err(|_| cut_off(admission))?,
+            None => break,
+        }
+        next = if place.is_some() {
+            let coming = timeout_at(patience, chunks.next());
+            coming.await.map_err(|_| too_slow(admission))?
+        } else {
+            chunks.next().await
+        };
+    }
+    Ok(Taken {
+        bytes: kept.into(),
+        cut: read > LARGEST_BODY,
+        place,
+    })
+}
+
+fn cut_off(admission: &Admission) -> Response {
+    let sentence = "the body did not come whole";
+    refuse(
+        admission,
+        Refusal::CutOff,
+        StatusCode::BAD_REQUEST,
+        sentence,
+    )
+}
+
+fn too_slow(admission: &Admission) -> Response {
+    let sentence = "the request took too long";
+    let status = StatusCode::REQUEST_TIMEOUT;
+    refuse(admission, Refusal::TooSlow, status, sentence)
 }
 
 fn too_large(admission: &Admission) -> Response {
@@ -587,6 +623,10 @@ mod tests {
         assert_eq!(answer["response"]["allowed"], false);
         let sentence = answer["response"]["status"]["message"].as_str().unwrap();
         assert!(sentence.contains("more than 1024 items"), "{sentence}");
+        let nothing = admission();
+        nothing.view.write().unwrap().gone(Kind::Policy, "default");
+        let (_, answer) = post(nothing, "/mutate", review.to_string()).await;
+        assert_eq!(answer["response"]["allowed"], true);
     }
 
     /// Admission sees pods before anybody has looked at how many annotations they have.
@@ -701,6 +741,27 @@ mod tests {
         let (_, answer) = post(observed.clone(), "/mutate", in_parts(&large, 100_000)).await;
         assert_eq!(answer["response"]["allowed"], true);
         assert!(answer["response"]["warnings"].is_null(), "{answer}");
+        // A namespace that nobody has told of may be selected by any policy.
+        let team = json!({"matchLabels": {"team": "web"}});
+        policy(
+            "team",
+            json!({"namespaceSelector": team, "profile": profile}),
+        );
+        let elsewhere = large.replacen("\"namespace\":\"default\"", "\"namespace\":\"new\"", 1);
+        let (_, answer) = post(observed.clone(), "/mutate", in_parts(&elsewhere, 100_000)).await;
+        assert_eq!(answer["response"]["allowed"], false);
+        let asked = post(observed.clone(), "/mutate", in_parts(&elsewhere, 100_000));
+        let told = async {
+            tokio::task::yield_now().await;
+            observed
+                .view
+                .write()
+                .unwrap()
+                .namespace("new", BTreeMap::new());
+            observed.namespace_added.notify_waiters();
+        };
+        let ((_, answer), ()) = tokio::join!(asked, told);
+        assert_eq!(answer["response"]["allowed"], true, "it was waited for");
         let most = review("Pod", LARGEST_BODY - 1000);
         let (_, answer) = post(admission(), "/mutate", in_parts(&most, 100_000)).await;
         assert_eq!(answer["response"]["allowed"], true);
@@ -732,42 +793,69 @@ mod tests {
         }
     }
 
+    /// A body of which so much comes, and then nothing.
+    fn stalled(bytes: usize) -> Body {
+        let part = || Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 1 << 10]));
+        let came = stream::iter(std::iter::repeat_with(part).take(bytes >> 10));
+        Body::from_stream(came.chain(stream::pending()))
+    }
+
+    /// A pod's review of more than [`LARGE_BODY`].
+    fn large_review() -> Body {
+        let large = format!("{}{}", pod_review("default"), " ".repeat(LARGE_BODY));
+        in_parts(&large, 1000)
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_come_is_given_up_and_so_is_its_place() {
+    async fn a_body_that_does_not_come_is_given_up_and_keeps_no_place() {
         let admission = admission();
         let begun = tokio::time::Instant::now();
-        // One more than there is room for: it waits for a place, and not for longer than they do.
-        let slow = (0..=LARGE_PODS_AT_ONCE).map(|_| {
-            let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
-            post(admission.clone(), "/mutate", Body::from_stream(never))
-        });
-        for (status, answer) in futures::future::join_all(slow).await {
+        let slow = (0..20).map(|_| post(admission.clone(), "/mutate", stalled(LARGE_BODY)));
+        let large = async {
+            let (status, _) = post(admission.clone(), "/mutate", large_review()).await;
+            (status, begun.elapsed())
+        };
+        let (slow, large) = tokio::join!(futures::future::join_all(slow), large);
+        for (status, answer) in slow {
             assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
             assert_eq!(answer["reason"], "Timeout");
         }
         assert_eq!(begun.elapsed().as_secs(), LONGEST_REQUEST.as_secs());
+        assert_eq!(large, (StatusCode::OK, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_that_does_not_come_whole_keeps_its_place_for_a_moment() {
+        let admission = admission();
+        let begun = tokio::time::Instant::now();
+        let slow = (0..LARGE_PODS_AT_ONCE)
+            .map(|_| post(admission.clone(), "/mutate", stalled(LARGE_BODY * 2)));
+        let large = async {
+            let (status, _) = post(admission.clone(), "/mutate", large_review()).await;
+            (status, begun.elapsed().as_secs())
+        };
+        let (slow, large) = tokio::join!(futures::future::join_all(slow), large);
+        for (status, _) in slow {
+            assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+        }
+        // It waited, and an API server was still there.
+        assert_eq!(large, (StatusCode::OK, LARGE_PATIENCE.as_secs()));
         let free = admission.large_pods.available_permits();
         assert_eq!(free, LARGE_PODS_AT_ONCE);
-        let (status, _) = post(admission, "/mutate", pod_review("default").to_string()).await;
-        assert_eq!(status, StatusCode::OK);
     }
 
     #[tokio::test(start_paused = true)]
     async fn large_objects_that_are_validated_do_not_keep_large_pods_waiting() {
         let admission = admission();
-        let validated = (0..20).map(|_| {
-            let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
-            post(admission.clone(), "/validate", Body::from_stream(never))
-        });
+        let validated =
+            (0..20).map(|_| post(admission.clone(), "/validate", stalled(LARGE_BODY * 2)));
         let begun = tokio::time::Instant::now();
         let pod = async {
-            let large = format!("{}{}", pod_review("default"), " ".repeat(LARGE_BODY));
-            let (status, _) = post(admission.clone(), "/mutate", in_parts(&large, 1000)).await;
-            assert_eq!(status, StatusCode::OK);
-            begun.elapsed()
+            let (status, _) = post(admission.clone(), "/mutate", large_review()).await;
+            (status, begun.elapsed())
         };
-        let (_, took) = tokio::join!(futures::future::join_all(validated), pod);
-        assert!(took.is_zero(), "{took:?}");
+        let (_, pod) = tokio::join!(futures::future::join_all(validated), pod);
+        assert_eq!(pod, (StatusCode::OK, Duration::ZERO));
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! The kernel's seccomp interface, by hand: the only unsafe code of the command line tool.
+//! The kernel's seccomp interface, by hand, and so with unsafe code.
 //!
 //! It forks, shares a board of calls between the processes, stacks a filter that catches every call carrying a secret
 //! cookie in its sixth argument, makes such calls and answers them. What to call and what an answer means is decided
