@@ -10,6 +10,7 @@
 //! | `E2E_TOOLS_IMAGE` | an image with bash and GNU coreutils, present on every node |
 //! | `KUBECTL`, `HELM` | the commands; default `kubectl` and `helm` |
 
+pub mod admission;
 pub mod audit;
 pub mod cel;
 pub mod cluster;

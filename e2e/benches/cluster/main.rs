@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use e2e::admission::InPlace;
 use e2e::cluster::Cluster;
 use e2e::command::required;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -20,7 +21,7 @@ use tokio::time::sleep;
 
 use cluster::{Component, Requests};
 use files::{Bare, Folder};
-use table::{Table, percentile};
+use table::{Table, ms, percentile};
 
 /// How many profiles are applied one by one, and as many for the bare watcher.
 const SINGLE: usize = 100;
@@ -51,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
     let mut table = Table::default();
     load::clear(&cluster).await?;
     for (part, is_wanted) in
-        ["latency", "burst", "huge", "large"].map(|part| (part, is_wanted(part)))
+        ["latency", "burst", "admission", "huge", "large"].map(|part| (part, is_wanted(part)))
     {
         if !is_wanted {
             continue;
@@ -60,6 +61,7 @@ async fn main() -> anyhow::Result<()> {
         match part {
             "latency" => latency(&cluster, &folder, &mut table).await?,
             "burst" => burst(&cluster, &folder, &mut table).await?,
+            "admission" => admission(&cluster, &mut table).await?,
             "huge" => huge(&cluster, &folder, &mut table).await?,
             _ => large(&cluster, &mut table).await?,
         }
@@ -93,8 +95,8 @@ async fn latency(cluster: &Cluster, folder: &str, table: &mut Table) -> anyhow::
     std::fs::remove_dir_all(format!("{folder}/bench-bare"))?;
     let (agent, bare) = (percentile(&agent_took, 50), percentile(&bare_took, 50));
     let ratio = agent.as_secs_f64() / bare.as_secs_f64();
-    table.row("apply -> file, p50, a bare watcher", table::ms(bare), "");
-    table.row("apply -> file, p50", table::ms(agent), "");
+    table.row("apply -> file, p50, a bare watcher", ms(bare), "");
+    table.row("apply -> file, p50", ms(agent), "");
     table.check(
         "  of the bare watcher's",
         format!("{:.0} %", 100.0 * ratio),
@@ -104,13 +106,13 @@ async fn latency(cluster: &Cluster, folder: &str, table: &mut Table) -> anyhow::
     let p99 = percentile(&agent_took, 99);
     table.check(
         "apply -> file, p99",
-        table::ms(p99),
+        ms(p99),
         "50 ms",
         p99 <= Duration::from_millis(50),
     );
     table.row(
         "apply -> file, p99, a bare watcher",
-        table::ms(percentile(&bare_took, 99)),
+        ms(percentile(&bare_took, 99)),
         "",
     );
 
@@ -124,10 +126,10 @@ async fn latency(cluster: &Cluster, folder: &str, table: &mut Table) -> anyhow::
         sleep(Duration::from_millis(20)).await;
     }
     let (p50, worst) = (percentile(&repaired, 50), percentile(&repaired, 100));
-    table.row("drift repaired, p50", table::ms(p50), "");
+    table.row("drift repaired, p50", ms(p50), "");
     table.check(
         "drift repaired, worst",
-        table::ms(worst),
+        ms(worst),
         "50 ms",
         worst <= Duration::from_millis(50),
     );
@@ -149,7 +151,7 @@ async fn burst(cluster: &Cluster, folder: &str, table: &mut Table) -> anyhow::Re
     let late = last.saturating_duration_since(applied);
     table.check(
         "burst of 200: last apply -> last file",
-        table::ms(late),
+        ms(late),
         "1000 ms",
         late <= Duration::from_secs(1),
     );
@@ -196,6 +198,35 @@ async fn burst(cluster: &Cluster, folder: &str, table: &mut Table) -> anyhow::Re
         writes.to_string(),
         "0",
         writes == 0,
+    );
+    Ok(())
+}
+
+/// Pods through the API server, with admission and without.
+async fn admission(cluster: &Cluster, table: &mut Table) -> anyhow::Result<()> {
+    let InPlace {
+        with,
+        without,
+        review,
+        calls,
+        ..
+    } = InPlace::measure(cluster).await?;
+    table.row(
+        "pods created, where they get a profile",
+        format!("{with:.0}/s"),
+        "",
+    );
+    table.row(
+        "pods created, where admission is not asked",
+        format!("{without:.0}/s"),
+        "",
+    );
+    table.row("  a review, as the API server measures it", ms(review), "");
+    table.check(
+        "  calls of the controllers meanwhile",
+        format!("{calls:.0}"),
+        "0",
+        calls < 0.5,
     );
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use e2e::admission::{InPlace, injects, is_injected, pod};
 use e2e::cluster::{Cluster, NAMESPACE};
 use e2e::command::{kubectl, until};
 use k8s_openapi::ByteString;
@@ -25,22 +26,6 @@ const DEPLOYMENT: &str = "deployment/seccomp-operator-controller";
 const CONFIGURATION: &str = "seccomp-operator.seccomp-operator";
 const SECRET: &str = "seccomp-operator-webhook-ca";
 const SOON: Duration = Duration::from_secs(20);
-
-/// A pod that nobody schedules, so that only its creation costs anything.
-fn pod(name: &str) -> anyhow::Result<Pod> {
-    Ok(serde_json::from_value(json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": name},
-        "spec": {"schedulerName": "nobody", "containers": [{"name": "c", "image": "none"}]},
-    }))?)
-}
-
-fn is_injected(pod: &Pod) -> bool {
-    let context = pod
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.security_context.as_ref());
-    context.is_some_and(|context| context.seccomp_profile.is_some())
-}
 
 fn dry_run() -> PostParams {
     PostParams {
@@ -127,13 +112,6 @@ async fn bundle(cluster: &Cluster) -> anyhow::Result<ByteString> {
         .next()
         .context("no webhook")?;
     webhook.client_config.ca_bundle.context("no caBundle")
-}
-
-async fn injects(cluster: &Cluster, namespace: &str) -> Tested {
-    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
-    let pod = pods.create(&dry_run(), &pod("try-")?).await?;
-    ensure!(is_injected(&pod), "a pod got no profile");
-    Ok(())
 }
 
 async fn restored(cluster: &Cluster, sound: &ByteString, what: &str) -> Tested {
@@ -343,74 +321,6 @@ async fn change_webhook(cluster: &Cluster, mut change: Value) -> Tested {
     Ok(())
 }
 
-/// What a component tells Prometheus.
-async fn scrape(path: &str) -> anyhow::Result<String> {
-    kubectl(&["get", "--raw", path], "").await?.ok()
-}
-
-/// The sum of all series of a metric whose labels `wanted` accepts.
-fn sum(text: &str, metric: &str, wanted: impl Fn(&str) -> bool) -> f64 {
-    let series = text.lines().filter_map(|line| {
-        let rest = line.strip_prefix(metric)?;
-        let (labels, value) = rest.rsplit_once(' ')?;
-        (labels.is_empty() || labels.starts_with('{'))
-            .then_some(labels)
-            .filter(|labels| wanted(labels))?;
-        value.parse::<f64>().ok()
-    });
-    series.sum()
-}
-
-/// All calls of all controllers to the API server, but for the Lease that they hold and the watches that go on.
-async fn calls_of_controllers() -> anyhow::Result<f64> {
-    let selector = "app.kubernetes.io/component=controller";
-    let names = kubectl(
-        &[
-            "--namespace",
-            NAMESPACE,
-            "get",
-            "pods",
-            "--selector",
-            selector,
-            "--output",
-            "jsonpath={.items[*].metadata.name}",
-        ],
-        "",
-    )
-    .await?
-    .ok()?;
-    let mut calls = 0.0;
-    for name in names.split_whitespace() {
-        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}:8081/proxy/metrics");
-        calls += sum(
-            &scrape(&path).await?,
-            "seccomp_operator_api_requests_total",
-            |labels| !labels.contains("leases") && !labels.contains(r#"verb="watch""#),
-        );
-    }
-    Ok(calls)
-}
-
-/// Creates pods, eight at a time. How many per second.
-async fn creations(cluster: &Cluster, namespace: &str, count: usize) -> anyhow::Result<f64> {
-    let started = Instant::now();
-    let mut tasks = JoinSet::new();
-    for _ in 0..8 {
-        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
-        tasks.spawn(async move {
-            for _ in 0..count / 8 {
-                pods.create(&PostParams::default(), &pod("many-")?).await?;
-            }
-            anyhow::Ok(())
-        });
-    }
-    while let Some(ended) = tasks.join_next().await {
-        ended??;
-    }
-    let count = u32::try_from(count)?;
-    Ok(f64::from(count) / started.elapsed().as_secs_f64())
-}
-
 #[tokio::test]
 async fn a_pod_that_is_too_much_to_read_is_denied_with_a_sentence() -> Tested {
     let cluster = Cluster::with_operator().await?;
@@ -438,63 +348,18 @@ async fn a_pod_that_is_too_much_to_read_is_denied_with_a_sentence() -> Tested {
 #[tokio::test]
 async fn two_hundred_pods_cost_no_call_to_the_api_server() -> Tested {
     let cluster = Cluster::with_operator().await?;
-    let with = cluster.namespace("e2e-webhook-with", &[]).await?;
-    let opt_out = ("seccomp-operator.io/inject", "disabled");
-    let without = cluster.namespace("e2e-webhook-without", &[opt_out]).await?;
-    until("pods to be injected", SOON, || injects(&cluster, &with)).await?;
-
-    let ours = |metric: &'static str| {
-        let labelled = |labels: &str| {
-            labels.contains(r#"name="pods.seccomp-operator.io""#)
-                && !labels.contains(r#"rejected="true""#)
-        };
-        async move { anyhow::Ok(sum(&scrape("/metrics").await?, metric, labelled)) }
-    };
-    let (seconds, count) = (
-        "apiserver_admission_webhook_admission_duration_seconds_sum",
-        "apiserver_admission_webhook_admission_duration_seconds_count",
-    );
-    let look = || async {
-        anyhow::Ok((
-            calls_of_controllers().await?,
-            ours(seconds).await?,
-            ours(count).await?,
-        ))
-    };
     // Something else may be seen to in the meantime (a certificate, say), but not every time.
     let mut calls = f64::INFINITY;
     for _ in 0..3 {
-        let before = look().await?;
-        let injected = creations(&cluster, &with, 200).await?;
-        let after = look().await?;
-        let alone = creations(&cluster, &without, 200).await?;
-        calls = after.0 - before.0;
-        let reviews = after.2 - before.2;
-        let mean = (after.1 - before.1) / reviews * 1000.0;
-        println!(
-            "pods created per second: {injected:.0} with the webhook, {alone:.0} without; {reviews} reviews took {mean:.2} ms each by the API server's measure; {calls} calls"
-        );
+        let measured = InPlace::measure(&cluster).await?;
+        println!("{measured:?}");
         // With `reinvocationPolicy` there may be more, never fewer.
-        assert!(reviews >= 200.0, "only {reviews}");
+        ensure!(measured.reviews >= 200.0, "only {}", measured.reviews);
+        calls = measured.calls;
         if calls < 0.5 {
             break;
         }
     }
     assert!(calls < 0.5, "{calls} calls");
-    for pod in cluster.get(&["pods", "--namespace", &with]).await?.data["items"]
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
-        assert_eq!(
-            pod["spec"]["securityContext"]["seccompProfile"]["type"],
-            "RuntimeDefault"
-        );
-    }
-    for namespace in [with, without] {
-        kubectl(&["delete", "namespace", &namespace, "--wait=false"], "")
-            .await?
-            .ok()?;
-    }
     Ok(())
 }
