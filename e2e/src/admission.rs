@@ -56,8 +56,10 @@ pub struct InPlace {
     pub reviews: f64,
     /// How long it waited for one, as it measures that itself.
     pub review: Duration,
-    /// How many calls of the controllers to the API server there were in the meantime.
+    /// How many calls to the API server the controllers count in the meantime.
     pub calls: f64,
+    /// How many requests about the operator's kinds the API server counts in the meantime.
+    pub requests: f64,
 }
 
 impl InPlace {
@@ -95,6 +97,7 @@ impl InPlace {
             reviews,
             review: review.context("no review was counted")?,
             calls: after.calls - before.calls,
+            requests: after.requests - before.requests,
         })
     }
 }
@@ -102,6 +105,7 @@ impl InPlace {
 /// What has been counted since the processes began.
 struct Counts {
     calls: f64,
+    requests: f64,
     seconds: f64,
     reviews: f64,
 }
@@ -117,8 +121,12 @@ impl Counts {
                     && !labels.contains(r#"rejected="true""#)
             })
         };
+        let requests = sum(&metrics, "apiserver_request_total", |labels| {
+            labels.contains(r#"group="seccomp-operator.io""#) && !labels.contains(r#"verb="WATCH""#)
+        });
         Ok(Self {
             calls,
+            requests,
             seconds: ours("sum"),
             reviews: ours("count"),
         })
