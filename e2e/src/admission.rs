@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, NAMESPACE};
 use crate::command::{kubectl, until};
+use crate::metrics::{scrape, sum};
 
 /// A pod that nobody schedules, so that only its creation costs anything. `name` is the beginning of its name.
 pub fn pod(name: &str) -> anyhow::Result<Pod> {
@@ -72,9 +73,9 @@ impl InPlace {
             .await?;
         let soon = Duration::from_secs(20);
         until("pods to be injected", soon, || injects(cluster, &with)).await?;
-        let before = Counts::read().await?;
+        let before = Counts::read(cluster).await?;
         let injected = creations(cluster, &with).await?;
-        let after = Counts::read().await?;
+        let after = Counts::read(cluster).await?;
         let alone = creations(cluster, &without).await?;
         let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &with);
         for pod in pods.list(&ListParams::default()).await? {
@@ -111,8 +112,8 @@ struct Counts {
 }
 
 impl Counts {
-    async fn read() -> anyhow::Result<Self> {
-        let calls = calls_of_controllers().await?;
+    async fn read(cluster: &Cluster) -> anyhow::Result<Self> {
+        let calls = calls_of_controllers(cluster).await?;
         let metrics = scrape("/metrics").await?;
         let ours = |of: &str| {
             let metric = format!("apiserver_admission_webhook_admission_duration_seconds_{of}");
@@ -133,44 +134,11 @@ impl Counts {
     }
 }
 
-/// What a component tells Prometheus.
-async fn scrape(path: &str) -> anyhow::Result<String> {
-    kubectl(&["get", "--raw", path], "").await?.ok()
-}
-
-/// The sum of all series of a metric whose labels `wanted` accepts.
-fn sum(text: &str, metric: &str, wanted: impl Fn(&str) -> bool) -> f64 {
-    let series = text.lines().filter_map(|line| {
-        let rest = line.strip_prefix(metric)?;
-        let (labels, value) = rest.rsplit_once(' ')?;
-        (labels.is_empty() || labels.starts_with('{'))
-            .then_some(labels)
-            .filter(|labels| wanted(labels))?;
-        value.parse::<f64>().ok()
-    });
-    series.sum()
-}
-
 /// All calls of all controllers to the API server, but for the Lease that they hold and the watches that go on.
-async fn calls_of_controllers() -> anyhow::Result<f64> {
-    let selector = "app.kubernetes.io/component=controller";
-    let names = kubectl(
-        &[
-            "--namespace",
-            NAMESPACE,
-            "get",
-            "pods",
-            "--selector",
-            selector,
-            "--output",
-            "jsonpath={.items[*].metadata.name}",
-        ],
-        "",
-    )
-    .await?
-    .ok()?;
+async fn calls_of_controllers(cluster: &Cluster) -> anyhow::Result<f64> {
     let mut calls = 0.0;
-    for name in names.split_whitespace() {
+    for pod in cluster.pods_of("controller").await? {
+        let name = pod["metadata"]["name"].as_str().context("no name")?;
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}:8081/proxy/metrics");
         calls += sum(
             &scrape(&path).await?,

@@ -15,6 +15,7 @@ pub mod audit;
 pub mod cel;
 pub mod cluster;
 pub mod command;
+pub mod metrics;
 pub mod node;
 pub mod pods;
 pub mod shell;

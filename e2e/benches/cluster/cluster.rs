@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use e2e::cluster::{Cluster, NAMESPACE};
 use e2e::command::{kubectl, until};
+use e2e::metrics::{scrape, sum};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
@@ -62,10 +63,6 @@ async fn pods(cluster: &Cluster, component: Component) -> anyhow::Result<Vec<Pod
     Ok(pods)
 }
 
-async fn text(path: &str) -> anyhow::Result<String> {
-    kubectl(&["get", "--raw", path], "").await?.ok()
-}
-
 /// The resident memory of the component's largest process, in bytes, as it says itself.
 pub async fn memory(cluster: &Cluster, component: Component) -> anyhow::Result<f64> {
     let mut largest: f64 = 0.0;
@@ -75,7 +72,7 @@ pub async fn memory(cluster: &Cluster, component: Component) -> anyhow::Result<f
             pod.name_any(),
             component.port()
         );
-        let metrics = text(&path).await?;
+        let metrics = scrape(&path).await?;
         let line = metrics
             .lines()
             .find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
@@ -152,22 +149,18 @@ pub struct Requests(String);
 impl Requests {
     /// As they are now.
     pub async fn read() -> anyhow::Result<Self> {
-        text("/metrics").await.map(Self)
+        scrape("/metrics").await.map(Self)
     }
 
     fn count(&self, is_counted: impl Fn(&str) -> bool) -> usize {
-        let lines = self.0.lines();
-        let lines = lines.filter_map(|line| line.strip_prefix("apiserver_request_total{"));
-        let writes = lines.filter(|labels| {
-            ["POST", "PUT", "PATCH", "APPLY", "DELETE"]
-                .iter()
-                .any(|verb| labels.contains(&format!("verb=\"{verb}\"")))
+        let count = sum(&self.0, "apiserver_request_total", |labels| {
+            let mut writes = ["POST", "PUT", "PATCH", "APPLY", "DELETE"].iter();
+            writes.any(|verb| labels.contains(&format!("verb=\"{verb}\""))) && is_counted(labels)
         });
-        let counted = writes.filter(|labels| is_counted(labels));
-        let counts = counted.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        // whole numbers, printed as floats
-        counts.map(|count| count as usize).sum()
+        // a whole number, printed as a float
+        let count = count as usize;
+        count
     }
 
     /// Writes of a resource of the operator's group, its status included.
