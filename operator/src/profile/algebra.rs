@@ -415,6 +415,8 @@ mod tests {
         let arg = (0..2u8, op, value(), value()).prop_map(|(index, op, value, two)| {
             let mut arg = json!({"index": index, "op": op, "value": value});
             if op == "SCMP_CMP_MASKED_EQ" {
+                // Of few bits: the complement of a mask has a part for each.
+                arg["value"] = (value & 0x1_0000_0007).into();
                 arg["valueTwo"] = two.into();
             }
             arg
@@ -444,7 +446,7 @@ mod tests {
         #[test]
         fn the_laws_of_sets_hold(a in document(), b in document()) {
             let (Some(a), Some(b)) = (read(&a), read(&b)) else { return Ok(()) };
-            let (Ok(both), Ok(either)) = (a.intersection(&b), a.union(&b)) else { return Ok(()) };
+            let (both, either) = (a.intersection(&b).unwrap(), a.union(&b).unwrap());
             let same = |x: &Meaning, y: &Meaning| {
                 x.excess_over(y).is_none() && y.excess_over(x).is_none() && x.flags == y.flags
             };
@@ -487,7 +489,7 @@ mod tests {
             };
             let (Some(a), Some(b)) = (silent(&a), silent(&b)) else { return Ok(()) };
             let model = |meaning: &Meaning| meaning.profile("").ok()?.model().ok();
-            let Ok(both) = a.intersection(&b) else { return Ok(()) };
+            let both = a.intersection(&b).unwrap();
             if let (Some(both), Some(a), Some(b)) = (model(&both), model(&a), model(&b)) {
                 prop_assert_eq!(both.excess_over(&a), None);
                 prop_assert_eq!(both.excess_over(&b), None);

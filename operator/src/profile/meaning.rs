@@ -54,10 +54,20 @@ impl Profile {
     }
 
     fn check_wide(&self, at: &str) -> Result<(), Problems> {
-        match self.compares_wide() {
+        let is_wide = |rule: &&Rule| rule.conditions.iter().any(Condition::is_wide);
+        let mut wide = self.rules.iter().filter(is_wide);
+        match wide.find_map(|rule| self.narrow(&rule.syscalls)) {
             Some((arch, call)) => Err(too_wide(at, arch, call.name())),
             None => Ok(()),
         }
+    }
+
+    /// One of these calls and an architecture of 32 bits whose programs can make it.
+    pub(super) fn narrow(&self, calls: &[Syscall]) -> Option<(Arch, Syscall)> {
+        calls.iter().find_map(|call| {
+            let mut narrow = self.architectures.iter().filter(|arch| !arch.is_64_bit());
+            Some((narrow.find(|arch| call.is_made_through(*arch))?, *call))
+        })
     }
 
     /// What it means, to be changed or combined: an error if it does something else on an architecture of 32 bits, since then what is
@@ -65,18 +75,6 @@ impl Profile {
     pub fn exact_meaning(&self, at: &str) -> Result<Meaning, Problems> {
         self.check_wide(at)?;
         self.meaning().map_err(|error| too_complex(at, error))
-    }
-
-    /// A call that it compares with a number of more than 32 bits, and an architecture of 32 bits through which it can be made.
-    fn compares_wide(&self) -> Option<(Arch, Syscall)> {
-        let is_wide = |rule: &&Rule| rule.conditions.iter().any(Condition::is_wide);
-        let mut calls = self
-            .rules
-            .iter()
-            .filter(is_wide)
-            .flat_map(|rule| &rule.syscalls);
-        let narrow = || self.architectures.iter().filter(|arch| !arch.is_64_bit());
-        calls.find_map(|call| Some((narrow().find(|arch| call.is_made_through(*arch))?, *call)))
     }
 
     /// What its rules say. On an architecture of 32 bits it may do something else: see [`Self::exact_meaning`].

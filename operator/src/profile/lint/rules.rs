@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use super::super::action::Action;
-use super::super::arch::Arch;
 use super::super::change::{Change, Changes};
 use super::super::condition::{Condition, Operator};
 use super::super::decision::{Decision, Effort};
@@ -86,19 +85,11 @@ fn conditions_of(conditions: &[Condition], path: &str, findings: &mut Vec<Findin
 
 /// Numbers of more than 32 bits where arguments have 32.
 fn half_seen(subject: &Subject<'_>, entries: &[(usize, &Entry)], findings: &mut Vec<Finding>) {
-    let narrow = || {
-        let arches = subject.profile.architectures().iter();
-        arches.filter(|arch| !arch.is_64_bit())
-    };
     for (i, entry) in entries {
-        let has = |arch: &Arch| {
-            let has = |call: &Syscall| call.is_made_through(*arch);
-            entry.syscalls.iter().any(has)
-        };
         let conditions = entry.conditions.iter().enumerate();
         let mut wide = conditions.filter(|(_, condition)| condition.is_wide());
         if let Some((n, condition)) = wide.next()
-            && let Some(arch) = narrow().find(has)
+            && let Some((arch, _)) = subject.profile.narrow(&entry.syscalls)
         {
             findings.push(Finding {
                 code: Code::HalfSeenNumber,
