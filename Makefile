@@ -33,9 +33,13 @@ check:
 	cargo clippy $(CARGO_SELECTION) --all-targets -- --deny warnings
 	shellcheck --external-sources .ci/run fuzz/run kind/cluster e2e/bench e2e/demo e2e/prerequisites e2e/test e2e/images/build e2e/images/operator e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
 
+# The tests beside the crates; those of e2e/ have targets of their own.
+CRATE_TESTS := $(sort $(basename $(notdir $(wildcard crates/*/tests/*.rs operator/tests/*.rs) $(patsubst %/main.rs,%,$(wildcard crates/*/tests/*/main.rs)))))
+
 unit:
 	e2e/prerequisites check
-	cargo test $(CARGO_SELECTION) --lib --bins --test 'engine_*' --test 'cli_*' --test 'webhook_*'
+	cargo test $(CARGO_SELECTION) --lib --bins $(CRATE_TESTS:%=--test %)
+	cargo test $(CARGO_SELECTION) --doc
 
 chart:
 	e2e/prerequisites tools promtool

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use kube::api::DynamicObject;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
-use seccomp_operator::api::{SeccompProfile, SeccompProfileStatus};
+use seccomp_operator_api::{SeccompProfile, SeccompProfileStatus};
 
 use crate::command::{Output, helm, kubectl, required, until};
 

@@ -2,7 +2,7 @@
 //! reads is written so that the same is read again and does the same.
 #![no_main]
 
-use engine::profile::{
+use seccomp_profile::{
     Arch, CapabilitySet, Delivery, Document, KernelVersion, Profile, Target, lint_document,
     parse_slice,
 };

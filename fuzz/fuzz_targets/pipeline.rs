@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use engine::profile::{
+use seccomp_profile::{
     Action, Arch, Args, BUILTINS, CapabilitySet, Excess, Fields, KernelVersion, Model, Profile,
     Spec, Syscall, Target, compose, parse_slice,
 };
@@ -164,7 +164,7 @@ fn combine(one: &Profile, other: &Profile, changes: &[Vec<Value>; 3]) {
     let arches: Vec<_> = one.architectures().iter().collect();
     // A subset is one for those who can make the call.
     let reachable = |call: &Syscall| arches.iter().any(|arch| call.number(*arch).is_some());
-    let (Ok(one), Ok(other)) = (one.meaning(), other.meaning()) else {
+    let (Ok(one), Ok(other)) = (one.semantics(), other.semantics()) else {
         return;
     };
     let excess = one.excess_over(&other);
@@ -177,7 +177,7 @@ fn combine(one: &Profile, other: &Profile, changes: &[Vec<Value>; 3]) {
     };
     for call in CALLS.iter().filter_map(|name| Syscall::named(name)) {
         let [mine, others, both, either] =
-            [&one, &other, &both, &either].map(|meaning| meaning.of(call));
+            [&one, &other, &both, &either].map(|semantics| semantics.of(call));
         for args in arguments(changes) {
             let [mine, others, both, either] =
                 [&mine, &others, &both, &either].map(|decision| decision.of(&args).leniency());

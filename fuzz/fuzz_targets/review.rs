@@ -5,14 +5,14 @@
 use std::sync::LazyLock;
 
 use admission_review::json::{Read, Reader};
-use admission_review::pod::Pod;
+use seccomp_policy::pod::Pod;
 use admission_review::whole::whole;
-use admission_review::{Answer, Request, read, read_head, read_pod};
+use admission_review::{Answer, Request, read, read_head};
 use libfuzzer_sys::fuzz_target;
-use seccomp_operator::webhook::mutate::{Decision, decide};
-use seccomp_operator::webhook::patch;
+use seccomp_policy::mutate::{Decision, decide};
+use seccomp_policy::patch;
 use seccomp_operator::webhook::validate::{Object, answer};
-use seccomp_operator::webhook::view::View;
+use seccomp_policy::view::View;
 use serde_json::{Map, Value, json};
 
 static VIEW: LazyLock<View> = LazyLock::new(|| {
@@ -55,7 +55,7 @@ fuzz_target!(|bytes: &[u8]| {
         Err(_) => assert!(whole(bytes).is_err()),
     }
     let head = read_head(bytes);
-    match read_pod(bytes) {
+    match read::<Pod<'_>>(bytes) {
         Ok(request) => {
             assert!(head.is_none_or(|head| head.uid == request.uid));
             pod(body.ok().as_ref(), &request);

@@ -5,15 +5,12 @@
 //! reads them. `docs/architecture.md` is the map.
 
 pub mod agent;
-pub mod api;
 mod args;
-pub mod cli;
 pub mod controller;
 mod health;
-mod kubernetes;
 pub mod logging;
 mod metrics;
+pub mod pki;
 pub mod process;
-pub mod profile;
 mod shutdown;
 pub mod webhook;

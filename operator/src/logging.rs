@@ -17,7 +17,7 @@ use tracing_subscriber::{Layer as _, fmt, registry, reload};
 /// How often to look at the file.
 const EVERY: Duration = Duration::from_secs(10);
 /// No filter is longer; what is, is none.
-const LONGEST: u64 = 4096;
+const MAX_LENGTH: u64 = 4096;
 
 /// How to log.
 #[derive(Args, Debug, Clone)]
@@ -41,22 +41,6 @@ pub enum LogFormat {
     Text,
     /// For programs, one object a line
     Json,
-}
-
-/// An error with all that caused it, as one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        // Some errors repeat their source's text.
-        if !line.ends_with(&text) {
-            line = format!("{line}: {text}");
-        }
-        source = cause.source();
-    }
-    line
 }
 
 /// Changes the filter of a process that logs already.
@@ -124,7 +108,7 @@ impl Logging {
 
 /// What the file says, if anything.
 fn read(file: &Path) -> Option<String> {
-    if std::fs::metadata(file).ok()?.len() > LONGEST {
+    if std::fs::metadata(file).ok()?.len() > MAX_LENGTH {
         return None;
     }
     let text = std::fs::read_to_string(file).ok()?;
@@ -159,17 +143,6 @@ fn filter(level: &str) -> Result<Targets, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_error_is_logged_with_its_causes() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("the outer")]
-        struct Outer(#[source] std::io::Error);
-        assert_eq!(
-            chain(&Outer(std::io::Error::other("the inner"))),
-            "the outer: the inner"
-        );
-    }
 
     #[test]
     fn the_file_counts_while_it_says_something_that_can_be_used() {

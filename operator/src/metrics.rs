@@ -118,19 +118,34 @@ fn cpu_seconds() -> Option<f64> {
 mod tests {
     use super::*;
     use std::collections::{BTreeMap, BTreeSet};
+    use std::convert::Infallible;
     use std::path::Path;
 
+    use axum::http;
+    use futures::FutureExt as _;
+    use tower::{Layer as _, ServiceExt as _, service_fn};
+
     use crate::controller::{index, metrics as controller};
-    use crate::kubernetes::Requests;
-    use crate::{agent, kubernetes, webhook};
+    use crate::{agent, webhook};
+    use kube_support::Requests;
 
     /// A metric's type and the names of its labels, by its name.
     type Described = BTreeMap<String, (String, BTreeSet<String>)>;
 
+    /// Registers the counters of calls, and makes one, so that there is a series.
+    fn api_requests(registry: &mut Registry) {
+        let requests = Requests::new(registry.sub_registry_with_prefix(PREFIX));
+        let service = requests.layer(service_fn(async |_: http::Request<()>| {
+            Ok::<_, Infallible>(http::Response::new(()))
+        }));
+        let called = service.oneshot(http::Request::new(())).now_or_never();
+        assert!(called.is_some());
+    }
+
     fn agent() -> Registry {
         let mut registry = registry();
         drop(agent::metrics::Metrics::new(&mut registry));
-        kubernetes::requests_example(&Requests::new(&mut registry));
+        api_requests(&mut registry);
         registry
     }
 
@@ -138,12 +153,12 @@ mod tests {
         let mut registry = registry();
         drop(controller::Metrics::new(&mut registry));
         drop(webhook::metrics::Metrics::new(&mut registry));
-        kubernetes::requests_example(&Requests::new(&mut registry));
-        let census = controller::Census(|| (index::Census::default(), true));
+        api_requests(&mut registry);
+        let counts = controller::Counts(|| (index::Counts::default(), true));
         registry
             .sub_registry_with_prefix(PREFIX)
             .sub_registry_with_prefix("controller")
-            .register_collector(Box::new(census));
+            .register_collector(Box::new(counts));
         registry
     }
 

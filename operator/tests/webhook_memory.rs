@@ -11,13 +11,13 @@ use axum::http::Request;
 use prometheus_client::registry::Registry;
 use seccomp_operator::webhook::metrics::Metrics;
 use seccomp_operator::webhook::server::{Admission, router};
-use seccomp_operator::webhook::view::View;
+use seccomp_policy::view::View;
 use serde_json::json;
 use tower::ServiceExt as _;
 
 const BODY: usize = 1 << 20;
 /// So many times its size a body may take at most.
-const MOST: usize = 25;
+const MAX_RESIDENT: usize = 25;
 
 fn admission() -> Arc<Admission> {
     let mut view = View::new("profiles", []);
@@ -152,7 +152,7 @@ async fn no_body_takes_many_times_its_size() {
             response.status(),
             took / size
         );
-        if took > MOST * size {
+        if took > MAX_RESIDENT * size {
             excess.push((name, took / size));
         }
     }

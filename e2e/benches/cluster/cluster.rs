@@ -9,7 +9,7 @@ use e2e::metrics::{scrape, sum};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
-use seccomp_operator::api::condition;
+use seccomp_operator_api::condition;
 
 use crate::load;
 
@@ -123,7 +123,7 @@ pub async fn restart(cluster: &Cluster, component: Component) -> anyhow::Result<
 
 /// Until all of these profiles are on every node that they should be on, as their statuses say.
 pub async fn await_ready(cluster: &Cluster, names: &[String]) -> anyhow::Result<()> {
-    let is_ready = |profile: &seccomp_operator::api::SeccompProfile| {
+    let is_ready = |profile: &seccomp_operator_api::SeccompProfile| {
         let conditions = profile.status.iter().flat_map(|status| &status.conditions);
         let mut ready = conditions.filter(|one| one.type_ == condition::READY);
         ready.any(|one| one.status == "True")

@@ -14,7 +14,7 @@ use kube::api::PartialObjectMeta;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
 use rustix::fs::inotify;
-use seccomp_operator::api::SeccompProfile;
+use seccomp_operator_api::SeccompProfile;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;

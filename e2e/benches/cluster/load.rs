@@ -10,8 +10,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
-use seccomp_operator::api::{SeccompNode, SeccompProfile, SeccompProfileSpec};
-use seccomp_operator::profile::{
+use seccomp_operator_api::{SeccompNode, SeccompProfile, SeccompProfileSpec};
+use seccomp_profile::{
     Arch, CapabilitySet, DOCKER_DEFAULT, KernelVersion, Target, builtin, compose,
 };
 use serde_json::{Value, json};

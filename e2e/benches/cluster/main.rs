@@ -289,7 +289,7 @@ async fn apply(
     cluster: &Cluster,
     prefix: &str,
     many: usize,
-    profile: impl Fn(&str, usize) -> anyhow::Result<seccomp_operator::api::SeccompProfile>,
+    profile: impl Fn(&str, usize) -> anyhow::Result<seccomp_operator_api::SeccompProfile>,
 ) -> anyhow::Result<Vec<String>> {
     let api = load::profiles(cluster);
     let names: Vec<_> = (0..many).map(|i| format!("{prefix}-{i}")).collect();

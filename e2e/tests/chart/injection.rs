@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use e2e::cel;
-use seccomp_operator::api::Selector;
+use seccomp_operator_api::Selector;
 use serde_json::{Value, json};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     render, rules, string, succeed, text,
 };
 
-const TABLE: &str = include_str!("../../../operator/tests/data/admission/cases.yaml");
+const TABLE: &str = include_str!("../../../crates/seccomp-policy/tests/cases.yaml");
 const POLICIES: &str = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
 
 /// The chart with the engine `policy` and this default policy, as for a cluster that serves this API.

@@ -7,11 +7,11 @@ use e2e::cluster::{Cluster, profile};
 use e2e::command::{kubectl, until};
 use e2e::node::Viewer;
 use e2e::pods::Pod;
-use seccomp_operator::api::SeccompProfileStatus;
-use seccomp_operator::profile::{Action, Errno, Syscall, builtin};
+use seccomp_operator_api::SeccompProfileStatus;
+use seccomp_profile::{Action, Errno, Syscall, builtin};
 use serde_json::{Value, json};
 
-use super::{Tested, meaning, this_node};
+use super::{Tested, semantics, this_node};
 
 /// The manifest of a SeccompProfile with this spec.
 fn manifest(name: &str, spec: &Value) -> String {
@@ -324,7 +324,7 @@ async fn numbers_of_64_bits_come_through_kubectl_and_the_api_server_whole_or_not
             "{number} is not in {file}"
         );
     }
-    assert_eq!(meaning(&file)?, meaning(&whole)?.canonical("")?);
+    assert_eq!(semantics(&file)?, semantics(&whole)?.canonical("")?);
 
     let rounded = document(&[argument(0, "18446744073709551615")]);
     let refused = cluster.try_apply(&profile("e2e-wide", &rounded)).await?;
@@ -348,7 +348,7 @@ async fn numbers_of_64_bits_come_through_kubectl_and_the_api_server_whole_or_not
 /// That a no-chmod file is Docker's default but for the four calls that change a mode.
 fn differs_from_dockers_default_by_chmod(file: &str) -> Tested {
     let (file, docker) = (
-        meaning(file)?,
+        semantics(file)?,
         builtin("docker-default").context("no built-in")?,
     );
     let difference = file

@@ -12,11 +12,11 @@ use e2e::pods::Pod;
 use e2e::shell::Shell;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
-use seccomp_operator::api::{SeccompProfile, condition};
+use seccomp_operator_api::{SeccompProfile, condition};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{NO_CHMOD, Tested, await_injection, meaning};
+use super::{NO_CHMOD, Tested, await_injection, semantics};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -479,7 +479,7 @@ async fn a_profile_of_nearly_a_mebibyte_goes_all_the_way() -> Tested {
         file.len(),
         began.elapsed()
     );
-    let (held, meant) = (meaning(&file)?, meaning(&document)?);
+    let (held, meant) = (semantics(&file)?, semantics(&document)?);
     assert!(held.rules() == meant.rules() && held.default_action() == meant.default_action());
     cluster.delete("seccompprofile", "e2e-large").await?;
     viewer.await_absence("profiles/e2e-large.json").await

@@ -10,7 +10,7 @@ use e2e::pods::Pod;
 use k8s_openapi::api::core::v1::Pod as PodObject;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use seccomp_operator::api::{IN_USE_FINALIZER, STARTUP_TAINT, condition};
+use seccomp_operator_api::{IN_USE_FINALIZER, STARTUP_TAINT, condition};
 use serde_json::{Value, json};
 
 use super::{CHMOD_REFUSED, CHMOD_SCRIPT, NO_CHMOD, Tested};

@@ -19,8 +19,8 @@ use e2e::cluster::{Cluster, NAMESPACE, RELEASE, profile};
 use e2e::command::{helm, kubectl, until};
 use e2e::node::Viewer;
 use e2e::pods::Pod;
-use seccomp_operator::api::{IN_USE_FINALIZER, condition};
-use seccomp_operator::profile::{Arch, CapabilitySet, KernelVersion, Target};
+use seccomp_operator_api::{IN_USE_FINALIZER, condition};
+use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Target};
 use serde_json::{Value, json};
 
 type Tested = anyhow::Result<()>;
@@ -48,8 +48,8 @@ fn this_node() -> Target {
 }
 
 /// The profile that a file's bytes mean there.
-fn meaning(bytes: &str) -> anyhow::Result<seccomp_operator::profile::Profile> {
-    let document = seccomp_operator::profile::parse_slice(bytes.as_bytes(), "file")?;
+fn semantics(bytes: &str) -> anyhow::Result<seccomp_profile::Profile> {
+    let document = seccomp_profile::parse_slice(bytes.as_bytes(), "file")?;
     Ok(document.resolve(&this_node()))
 }
 
@@ -150,10 +150,10 @@ async fn the_no_chmod_pod_cannot_chmod() -> Tested {
 
     let viewer = Viewer::start(&cluster, &namespace).await?;
     let file = viewer.read("profiles/no-chmod.json").await?;
-    assert_eq!(meaning(&file)?.rules(), meaning(NO_CHMOD)?.rules());
+    assert_eq!(semantics(&file)?.rules(), semantics(NO_CHMOD)?.rules());
     assert_eq!(
-        meaning(&file)?.default_action(),
-        meaning(NO_CHMOD)?.default_action()
+        semantics(&file)?.default_action(),
+        semantics(NO_CHMOD)?.default_action()
     );
 
     let pod = Pod::script(&cluster, &namespace, "no-chmod-seccomp", CHMOD_SCRIPT)

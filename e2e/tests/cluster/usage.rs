@@ -7,7 +7,7 @@ use e2e::cluster::Cluster;
 use e2e::command::{kubectl, until};
 use e2e::node::Viewer;
 use e2e::pods::Pod;
-use seccomp_operator::api::{SeccompProfileStatus, condition};
+use seccomp_operator_api::{SeccompProfileStatus, condition};
 use serde_json::json;
 
 use super::{CHMOD_REFUSED, CHMOD_SCRIPT, NO_CHMOD, Tested};

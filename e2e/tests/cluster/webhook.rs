@@ -14,7 +14,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use seccomp_operator::webhook::certificate::{Lives, Material};
+use seccomp_operator::pki::{Lives, Material};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::task::JoinSet;

@@ -32,7 +32,7 @@ use super::content::Content;
 use super::ledger::Ledger;
 use super::state::{Seen, State};
 use super::store::{Done, Edit, Store, StoreError};
-use crate::api::{NodeFailure, ProfileName};
+use seccomp_operator_api::{NodeFailure, ProfileName};
 
 const PROFILES: &str = "profiles";
 const LEDGER: &str = ".seccomp-operator.ledger.json";

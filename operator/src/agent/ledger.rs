@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::content::Digest;
-use crate::api::ProfileName;
-use crate::logging::chain;
+use kube_support::error::chain;
+use seccomp_operator_api::ProfileName;
 
 /// What is known of one of our files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

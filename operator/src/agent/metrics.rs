@@ -146,8 +146,8 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::NodeFailure;
     use crate::metrics::encode;
+    use seccomp_operator_api::NodeFailure;
 
     #[test]
     fn failures_are_counted_by_reason_and_a_reason_that_is_gone_is_zero_again() {

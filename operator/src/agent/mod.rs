@@ -5,15 +5,15 @@
 //! Events on profiles.
 
 mod content;
-mod drift;
 #[cfg(test)]
 mod faults;
-mod incident;
+mod folder_watch;
 mod ledger;
 pub(crate) mod metrics;
 mod node;
 mod publish;
 mod render;
+mod repair_throttle;
 mod state;
 mod store;
 mod usage;
@@ -39,17 +39,17 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use crate::api::{ADOPT_ANNOTATION, ProfileName, SeccompProfile, StoredProfile, define};
-use crate::kubernetes::events::{Events, News, events, reference};
-use crate::kubernetes::{
+use crate::{health, shutdown};
+use folder_watch::{FolderWatch, Touched};
+use kube_support::error::chain;
+use kube_support::events::{EventRequest, Events, events, reference};
+use kube_support::{
     Backoff, Change, Requests, Watched, client_of_pod, resource_version, watch, watch_as,
 };
-use crate::logging::chain;
-use crate::profile::{Library, Target};
-use crate::{health, shutdown};
-use drift::{Drift, Touched};
-use incident::{Incidents, Telling};
 use metrics::Metrics;
+use repair_throttle::{Announce, RepairThrottle};
+use seccomp_operator_api::{ADOPT_ANNOTATION, ProfileName, SeccompProfile, StoredProfile, define};
+use seccomp_profile::{Library, Target};
 use state::{Seen, State};
 use store::{Done, Edit, Store, StoreError};
 use usage::{StoredPod, Usage, UsingPod};
@@ -92,8 +92,10 @@ pub struct AgentArgs {
 pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let mut registry = crate::metrics::registry();
     let metrics = Metrics::new(&mut registry);
-    let client = client_of_pod(&Requests::new(&mut registry))
-        .context("cannot find out how to reach the API server; the agent has to run as a pod")?;
+    let client = client_of_pod(&Requests::new(
+        registry.sub_registry_with_prefix(crate::metrics::PREFIX),
+    ))
+    .context("cannot find out how to reach the API server; the agent has to run as a pod")?;
     let store = Store::new(&args.seccomp_root, args.profiles_dir.as_ref());
     info!(node = args.node_name, root = %args.seccomp_root.display(), "the agent starts");
 
@@ -114,9 +116,9 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         client: client.clone(),
         node: args.node_name.clone(),
         events,
-        incidents: Incidents::default(),
+        incidents: RepairThrottle::default(),
         usage: Usage::new(&args.profiles_dir),
-        drift: Drift::new()
+        drift: FolderWatch::new()
             .inspect_err(|error| warn!(%error, "the profiles folder cannot be watched; changes to it are only found every {RESYNC:?}"))
             .ok(),
         state: State::default(),
@@ -160,8 +162,8 @@ struct Agent {
     node: String,
     events: Events,
     /// None where the kernel has no inotify instance to spare.
-    drift: Option<Drift>,
-    incidents: Incidents,
+    drift: Option<FolderWatch>,
+    incidents: RepairThrottle,
     state: State,
     usage: Usage,
     library: Library,
@@ -226,7 +228,7 @@ impl Agent {
                     }
                     learnt
                 }
-                Some(touched) = OptionFuture::from(self.drift.as_mut().map(Drift::touched)), if drift_rests.is_none() => {
+                Some(touched) = OptionFuture::from(self.drift.as_mut().map(FolderWatch::touched)), if drift_rests.is_none() => {
                     let learnt = Instant::now();
                     self.touched(touched.context("the watch of the profiles folder failed")?);
                     drift_rests = Some(learnt + DRIFT_PAUSE);
@@ -422,7 +424,7 @@ impl Agent {
                 repairs, "somebody else changed the profile's file; it was put right"
             );
         }
-        if telling == Telling::Begins
+        if telling == Announce::Begins
             && let Some(uid) = self.state.uid(profile)
         {
             let note = format!(
@@ -430,7 +432,7 @@ impl Agent {
                 profile.file_name(),
                 self.node
             );
-            self.events.post(News {
+            self.events.post(EventRequest {
                 regarding: reference::<SeccompProfile>(profile.as_str(), uid),
                 warning: true,
                 reason: "FileChanged",

@@ -2,8 +2,8 @@
 
 use anyhow::Context as _;
 
-use crate::api::NodeInfo;
-use crate::profile::{Arch, CapabilitySet, KernelVersion, Target};
+use seccomp_operator_api::NodeInfo;
+use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Target};
 
 /// What profiles are rendered for here.
 pub fn target() -> anyhow::Result<Target> {

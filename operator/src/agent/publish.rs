@@ -18,26 +18,26 @@ use tracing::{debug, warn};
 use super::metrics::Metrics;
 use super::node;
 use super::state::Report;
-use crate::api::{GROUP, SeccompNode};
-use crate::kubernetes::{Backoff, Change, WriteError, apply, watch};
-use crate::logging::chain;
+use kube_support::error::chain;
+use kube_support::{Backoff, Change, WriteError, apply, watch};
+use seccomp_operator_api::{GROUP, SeccompNode};
 
 /// The field manager of all that agents write.
 pub const MANAGER: &str = "seccomp-operator-agent";
 /// A change after a while without any waits this long for others to join it.
-const GATHER: Duration = Duration::from_millis(100);
+const DEBOUNCE: Duration = Duration::from_millis(100);
 /// So long after a write it is a while without any.
-const CALM: Duration = Duration::from_secs(2);
+const COOLDOWN: Duration = Duration::from_secs(2);
 /// While changes keep coming, the next write waits for a pause of this length between them ...
-const QUIET: Duration = Duration::from_millis(500);
+const SETTLE: Duration = Duration::from_millis(500);
 /// ... but not longer than this, the first time; then ever longer, up to the second.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
 /// Mere numbers (of pods that use a profile) wait this long: pods come and go, and nothing hangs on how many there are.
 const NUMBERS: Duration = Duration::from_secs(5);
 /// The most failures and uses that one report names. A node with more failures says that it is level with nothing, which is
 /// true enough; one with more uses still keeps every file that is in use.
-const MOST_FAILURES: usize = 1000;
-const MOST_USES: usize = 2000;
+const MAX_FAILURES: usize = 1000;
+const MAX_USES: usize = 2000;
 
 /// Publishes every report that `reports` holds, until its sender is gone. Whoever deletes the SeccompNode gets it back.
 pub async fn publish(
@@ -66,7 +66,7 @@ pub async fn publish(
             }
             continue;
         }
-        let calm = written.is_none_or(|written| written.elapsed() >= CALM);
+        let calm = written.is_none_or(|written| written.elapsed() >= COOLDOWN);
         if calm {
             patience.succeed();
         }
@@ -126,8 +126,8 @@ async fn gather(
         let deadline = if urgent {
             let since = *urgent_since.get_or_insert_with(Instant::now);
             match patience {
-                None => since + GATHER,
-                Some(patience) => (Instant::now() + QUIET).min(since + patience),
+                None => since + DEBOUNCE,
+                Some(patience) => (Instant::now() + SETTLE).min(since + patience),
             }
         } else {
             began + NUMBERS
@@ -172,11 +172,11 @@ async fn watch_for_loss(client: Client, node: &str) {
 }
 
 async fn write(api: &Api<SeccompNode>, node: &str, report: &Report) -> Result<(), WriteError> {
-    let overflow = report.failures.len() > MOST_FAILURES;
+    let overflow = report.failures.len() > MAX_FAILURES;
     let failures: Vec<_> = report
         .failures
         .iter()
-        .take(MOST_FAILURES)
+        .take(MAX_FAILURES)
         .map(|failure| json!({ "profile": failure.profile, "reason": failure.reason, "message": cut(&failure.message, 1024) }))
         .collect();
     let object = json!({
@@ -186,7 +186,7 @@ async fn write(api: &Api<SeccompNode>, node: &str, report: &Report) -> Result<()
         "appliedResourceVersion": if overflow { "0".to_owned() } else { report.level.to_string() },
         "failed": report.failures.len(),
         "failures": failures,
-        "inUse": report.in_use.iter().take(MOST_USES).collect::<Vec<_>>(),
+        "inUse": report.in_use.iter().take(MAX_USES).collect::<Vec<_>>(),
         "node": node::info(report.labels_digest.clone()),
     });
     apply(api, node, MANAGER, &object).await.map(drop)
@@ -202,7 +202,7 @@ fn cut(text: &str, most: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::NodeUse;
+    use seccomp_operator_api::NodeUse;
     use tokio::sync::watch::{Sender, channel};
 
     fn level(level: u64) -> Report {
@@ -249,13 +249,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_of_changes_waits_for_its_end_and_a_single_one_hardly_at_all() {
-        let (once, burst) = ((GATHER, 0), (Duration::from_millis(10), 200));
+        let (once, burst) = ((DEBOUNCE, 0), (Duration::from_millis(10), 200));
         let endless = (Duration::from_millis(10), 10_000);
-        assert_eq!(waits(None, level, once, None).await, GATHER);
-        assert_eq!(waits(None, level, burst, None).await, GATHER);
+        assert_eq!(waits(None, level, once, None).await, DEBOUNCE);
+        assert_eq!(waits(None, level, burst, None).await, DEBOUNCE);
         let patience = Some(PATIENCE.0);
-        assert_eq!(waits(None, level, once, patience).await, QUIET);
-        let end = Duration::from_secs(2) + QUIET;
+        assert_eq!(waits(None, level, once, patience).await, SETTLE);
+        let end = Duration::from_secs(2) + SETTLE;
         assert_eq!(waits(None, level, burst, patience).await, end);
         assert_eq!(waits(None, level, endless, patience).await, PATIENCE.0);
     }
@@ -263,13 +263,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn numbers_wait_longer_than_names() {
         let pods = |n| used_by(i32::try_from(n).unwrap() + 2);
-        let once = (GATHER, 0);
+        let once = (DEBOUNCE, 0);
         assert_eq!(waits(Some(used_by(1)), pods, once, None).await, NUMBERS);
-        assert_eq!(waits(Some(level(1)), pods, once, None).await, GATHER);
+        assert_eq!(waits(Some(level(1)), pods, once, None).await, DEBOUNCE);
         // Something urgent takes the numbers with it.
         let then = |n| if n == 0 { used_by(2) } else { level(2) };
         let second = (Duration::from_secs(1), 1);
-        let expected = Duration::from_secs(1) + GATHER;
+        let expected = Duration::from_secs(1) + DEBOUNCE;
         assert_eq!(waits(Some(used_by(1)), then, second, None).await, expected);
     }
 

@@ -1,7 +1,7 @@
 //! From what a user asks for to the bytes of a file on this node: a plain function, to be called again whenever the bytes are
 //! needed.
 
-use crate::profile::{Library, Target, parse_slice};
+use seccomp_profile::{Library, Target, parse_slice};
 
 /// The bytes of the profile's file on a node of this kind, or why there are none.
 pub fn render(library: &Library, name: &str, target: &Target) -> Result<Vec<u8>, String> {
@@ -20,8 +20,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::{SeccompProfile, SeccompProfileSpec, define};
-    use crate::profile::{Action, Arch, CapabilitySet, KernelVersion, Syscall};
+    use seccomp_operator_api::{SeccompProfile, SeccompProfileSpec, define};
+    use seccomp_profile::{Action, Arch, CapabilitySet, KernelVersion, Syscall};
 
     const AMD64: Target = Target {
         arch: Arch::X86_64,
@@ -66,7 +66,7 @@ mod tests {
             !text.contains("archMap") && text.contains("SCMP_ARCH_X86\""),
             "{text}"
         );
-        let eperm = Action::Errno(crate::profile::Errno::EPERM);
+        let eperm = Action::Errno(seccomp_profile::Errno::EPERM);
         for (call, action) in [
             ("read", Action::Allow),
             ("bpf", eperm),

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::content::Content;
 use super::store::{Done, Edit, StoreError};
 use super::usage::Use;
-use crate::api::{NodeFailure, NodeUse, ProfileName, labels_digest, selects};
-use crate::kubernetes::Listing;
+use kube_support::Listing;
+use seccomp_operator_api::{NodeFailure, NodeUse, ProfileName, labels_digest, selects};
 
 /// A profile as the watch saw it.
 #[derive(Clone, Debug)]

@@ -23,8 +23,8 @@ use tracing::warn;
 
 use super::content::{Content, Digest, Digesting};
 use super::ledger::{self, Ledger};
-use crate::api::{ADOPT_ANNOTATION, ProfileName};
-use crate::logging::chain;
+use kube_support::error::chain;
+use seccomp_operator_api::{ADOPT_ANNOTATION, ProfileName};
 
 /// Temporary files begin so; what is left of them after a crash is removed at the next start.
 const TEMPORARY: &str = ".seccomp-operator.tmp.";

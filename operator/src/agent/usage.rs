@@ -16,8 +16,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::api::ProfileName;
-use crate::kubernetes::{Listing, Watched};
+use kube_support::{Listing, Watched};
+use seccomp_operator_api::ProfileName;
 
 /// How long after a container's creation it may start, in seconds. Kubernetes says only when a container started, in whole
 /// seconds; one that started so soon after a change may have been created before it, and counts as older.

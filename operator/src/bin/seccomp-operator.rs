@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use seccomp_operator::process::Threads;
-use seccomp_operator::{api, cli, controller, logging, process};
+use seccomp_operator::{controller, logging, process};
 
 /// Seccomp profiles on Kubernetes: distributed to every node, injected into pods, checked before they break something.
 #[derive(Parser, Debug)]
@@ -38,8 +38,8 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    if cli::is_called() {
-        return Ok(cli::main());
+    if kubectl_seccomp::is_called() {
+        return Ok(kubectl_seccomp::main());
     }
     let cli = Cli::parse();
     match cli.command {
@@ -53,7 +53,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
 fn crds(out: Option<&std::path::Path>) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    for (file, crd) in api::crds() {
+    for (file, crd) in seccomp_operator_api::crds() {
         let yaml = serde_saphyr::to_string(&crd)?;
         match out {
             Some(dir) => std::fs::write(dir.join(format!("{file}.yaml")), yaml)?,

@@ -15,10 +15,10 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{MANAGER, Shared};
-use crate::api::{GROUP, SeccompPolicy, SeccompPolicySpec};
-use crate::kubernetes::leader::Role;
-use crate::kubernetes::{Backoff, WriteError, bounded};
-use crate::logging::chain;
+use kube_support::error::chain;
+use kube_support::leader::Role;
+use kube_support::{Backoff, WriteError, bounded};
+use seccomp_operator_api::{GROUP, SeccompPolicy, SeccompPolicySpec};
 
 /// The policy's name.
 const NAME: &str = "default";

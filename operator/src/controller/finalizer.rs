@@ -6,7 +6,7 @@
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, TestOperation};
 
-use crate::api::IN_USE_FINALIZER;
+use seccomp_operator_api::IN_USE_FINALIZER;
 
 /// What to do about the finalizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,18 +17,18 @@ use k8s_openapi::jiff::Timestamp;
 use super::agents::{Agent, Agents, Standing};
 use super::finalizer::{self, Step};
 use super::usage::{NodeUse, Usage, listed};
-use crate::api::{
+use kube_support::{Listing, resource_version};
+use seccomp_operator_api::{
     Failure, IN_USE_FINALIZER, NodeCounts, NodeFailure, ProfileName, SeccompNode,
     SeccompProfileStatus, condition, labels_digest, selects,
 };
-use crate::kubernetes::{Listing, resource_version};
-use crate::profile::{Defined, Library, Severity};
+use seccomp_profile::{Defined, Library, Severity};
 
 /// How many failures a profile's status names.
-const MOST_FAILURES: usize = 10;
+const MAX_FAILURES: usize = 10;
 /// How many warnings it holds, and how long they are.
-const MOST_WARNINGS: usize = 10;
-const LONGEST_WARNING: usize = 1024;
+const MAX_WARNINGS: usize = 10;
+const MAX_WARNING: usize = 1024;
 
 /// A profile as the watch saw it.
 #[derive(Clone, Debug, Default)]
@@ -109,7 +109,7 @@ impl Report {
 
 /// How things stand, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Census {
+pub struct Counts {
     /// Profiles whose newest generation is on every node that it should be on, by their status.
     pub ready: usize,
     /// Profiles that some node could not take.
@@ -559,11 +559,11 @@ impl Index {
 
     /// How things stand, in numbers.
     #[must_use]
-    pub fn census(&self) -> Census {
+    pub fn counts(&self) -> Counts {
         let newest = self.newest();
-        let mut census = Census {
+        let mut counts = Counts {
             dirty: self.dirty.len(),
-            ..Census::default()
+            ..Counts::default()
         };
         for profile in self.profiles.values() {
             let conditions = &profile.seen.status.conditions;
@@ -574,27 +574,27 @@ impl Index {
                     profile.seen.status.observed_generation == Some(profile.seen.generation)
                 });
             let count = match ready {
-                Some(ready) if ready.status == "True" => &mut census.ready,
-                Some(ready) if ready.reason == "Failed" => &mut census.failed,
-                Some(ready) if ready.reason == "NotAccepted" => &mut census.invalid,
-                _ => &mut census.progressing,
+                Some(ready) if ready.status == "True" => &mut counts.ready,
+                Some(ready) if ready.reason == "Failed" => &mut counts.failed,
+                Some(ready) if ready.reason == "NotAccepted" => &mut counts.invalid,
+                _ => &mut counts.progressing,
             };
             *count += 1;
         }
         for node in self.nodes.keys() {
             let count = match (self.standings.get(node), self.reports.get(node)) {
                 (Some(Standing::Managed), Some(report)) if report.level >= newest => {
-                    &mut census.level
+                    &mut counts.level
                 }
-                (Some(Standing::Managed), Some(_)) => &mut census.behind,
+                (Some(Standing::Managed), Some(_)) => &mut counts.behind,
                 (Some(Standing::Gone(_)), _) | (Some(Standing::Managed), None) => {
-                    &mut census.silent
+                    &mut counts.silent
                 }
                 (Some(Standing::Unmanaged) | None, _) => continue,
             };
             *count += 1;
         }
-        census
+        counts
     }
 
     /// A profile's status should be looked at again.
@@ -707,7 +707,7 @@ impl Index {
                     dated(type_, holds, reason, message, generation, old, now)
                 })
                 .collect(),
-            failures: tally.failed.into_iter().take(MOST_FAILURES).collect(),
+            failures: tally.failed.into_iter().take(MAX_FAILURES).collect(),
             used_by: Some(usage.pods()),
             outdated: Some(usage.outdated()),
         }
@@ -720,10 +720,10 @@ impl Index {
         let warnings = findings
             .iter()
             .filter(|finding| finding.severity >= Severity::Warning)
-            .map(|finding| finding.to_string().chars().take(LONGEST_WARNING).collect());
+            .map(|finding| finding.to_string().chars().take(MAX_WARNING).collect());
         Ok(Accepted {
             default_action: default.to_string(),
-            warnings: warnings.take(MOST_WARNINGS).collect(),
+            warnings: warnings.take(MAX_WARNINGS).collect(),
         })
     }
 
@@ -763,8 +763,8 @@ impl Index {
     }
 
     /// Where the profile stands on each node that should have it.
-    fn tally(&self, profile: &str, revision: u64, selector: &BTreeMap<String, String>) -> Tally {
-        let mut tally = Tally::default();
+    fn tally(&self, profile: &str, revision: u64, selector: &BTreeMap<String, String>) -> Counters {
+        let mut tally = Counters::default();
         for (node, Node { labels, .. }) in &self.nodes {
             let standing = self.standings.get(node);
             if matches!(standing, None | Some(Standing::Unmanaged)) || !selects(selector, labels) {
@@ -800,7 +800,7 @@ impl Index {
 }
 
 #[derive(Default)]
-struct Tally {
+struct Counters {
     desired: usize,
     ready: usize,
     failed: Vec<Failure>,
@@ -809,7 +809,7 @@ struct Tally {
     gone: Vec<String>,
 }
 
-impl Tally {
+impl Counters {
     fn ready(&self, generation: i64) -> (bool, &'static str, String) {
         let Self { desired, ready, .. } = self;
         if self.desired == 0 {
@@ -873,8 +873,8 @@ pub(super) fn dated(
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::api::SeccompNodeReport;
     use crate::controller::agents::Away;
+    use seccomp_operator_api::SeccompNodeReport;
     use serde_json::json;
 
     const PATIENCE: Duration = Duration::from_mins(1);
@@ -909,7 +909,8 @@ pub(super) mod tests {
     }
 
     fn defined(spec: &serde_json::Value) -> Defined {
-        let spec: crate::api::SeccompProfileSpec = serde_json::from_value(spec.clone()).unwrap();
+        let spec: seccomp_operator_api::SeccompProfileSpec =
+            serde_json::from_value(spec.clone()).unwrap();
         spec.define()
             .map(Into::into)
             .map_err(|problems| problems.to_string())
@@ -1134,7 +1135,7 @@ pub(super) mod tests {
         index.profile("a", seen(1, 10), valid);
         let using = |pods, outdated| {
             let mut report = report(10, &[]);
-            report.spec.in_use = vec![crate::api::NodeUse {
+            report.spec.in_use = vec![seccomp_operator_api::NodeUse {
                 profile: "a".into(),
                 pods,
                 outdated,
@@ -1165,9 +1166,9 @@ pub(super) mod tests {
         index.agent("agent-n4", ready_on("n4"));
         index.report("n1", &report(10, &[]));
         index.report("n2", &report(9, &[]));
-        let census = index.census();
+        let counts = index.counts();
         assert_eq!(
-            (census.level, census.behind, census.silent),
+            (counts.level, counts.behind, counts.silent),
             (1, 1, 1),
             "n3 runs no agent and is not asked for one"
         );
@@ -1191,17 +1192,17 @@ pub(super) mod tests {
         with("c", &mut index, progressing);
         with("d", &mut index, stale);
         with("bad", &mut index, invalid);
-        let census = index.census();
+        let counts = index.counts();
         assert_eq!(
             (
-                census.ready,
-                census.failed,
-                census.invalid,
-                census.progressing
+                counts.ready,
+                counts.failed,
+                counts.invalid,
+                counts.progressing
             ),
             (1, 1, 1, 2)
         );
-        assert_eq!(census.dirty, 5);
+        assert_eq!(counts.dirty, 5);
     }
 
     #[test]
@@ -1263,7 +1264,7 @@ pub(super) mod tests {
             message.contains("on 1 of 2 nodes; waiting for n2 (no agent runs there)"),
             "{message}"
         );
-        assert_eq!(index.census().silent, 1);
+        assert_eq!(index.counts().silent, 1);
         index.agent("agent-n2-new", ready_on("n2"));
         assert!(index.take_dirty(9).contains("a"));
         assert_eq!(ready(&index).0, "True");
@@ -1334,10 +1335,10 @@ pub(super) mod tests {
 
     fn using(profile: &str, pods: i32) -> SeccompNode {
         let mut report = report(11, &[]);
-        report.spec.in_use = vec![crate::api::NodeUse {
+        report.spec.in_use = vec![seccomp_operator_api::NodeUse {
             profile: profile.into(),
             pods,
-            ..crate::api::NodeUse::default()
+            ..seccomp_operator_api::NodeUse::default()
         }];
         report
     }

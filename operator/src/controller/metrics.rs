@@ -1,6 +1,6 @@
 //! What a controller counts. `docs/metrics.md` says what each is good for.
 //!
-//! How profiles and nodes stand is counted when somebody asks (`Census`): no counter of its own can then disagree with the index.
+//! How profiles and nodes stand is counted when somebody asks (`Counts`): no counter of its own can then disagree with the index.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};
@@ -15,9 +15,9 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use super::{Shared, index};
-use crate::kubernetes::WriteError;
-use crate::kubernetes::leader::Role;
 use crate::metrics::{Label, PREFIX, family};
+use kube_support::WriteError;
+use kube_support::leader::Role;
 
 const COMPONENT: &str = "controller";
 const RESULTS: [&str; 3] = ["success", "conflict", "error"];
@@ -74,7 +74,7 @@ fn count(writes: &Family<Label, Counter>, error: Option<&WriteError>) {
 }
 
 /// Registers what is counted when somebody asks.
-pub(super) fn register_census(
+pub(super) fn register_counts(
     registry: &mut Registry,
     shared: &Arc<Shared>,
     role: &watch::Receiver<Role>,
@@ -82,26 +82,26 @@ pub(super) fn register_census(
     let (shared, role) = (shared.clone(), role.clone());
     let look = move || {
         let index = shared.index.lock().unwrap_or_else(PoisonError::into_inner);
-        (index.census(), *role.borrow() == Role::Leads)
+        (index.counts(), *role.borrow() == Role::Leads)
     };
     registry
         .sub_registry_with_prefix(PREFIX)
         .sub_registry_with_prefix(COMPONENT)
-        .register_collector(Box::new(Census(look)));
+        .register_collector(Box::new(Counts(look)));
 }
 
 /// How things stand, as `look` gives it together with whether this process leads.
-pub(crate) struct Census<F>(pub(crate) F);
+pub(crate) struct Counts<F>(pub(crate) F);
 
-impl<F> fmt::Debug for Census<F> {
+impl<F> fmt::Debug for Counts<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Census")
+        f.write_str("Counts")
     }
 }
 
-impl<F: Fn() -> (index::Census, bool) + Send + Sync + 'static> Collector for Census<F> {
+impl<F: Fn() -> (index::Counts, bool) + Send + Sync + 'static> Collector for Counts<F> {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let (census, leads) = (self.0)();
+        let (counts, leads) = (self.0)();
         let number = |count| ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
         let mut gauge = |name, help, count: usize| {
             let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -115,7 +115,7 @@ impl<F: Fn() -> (index::Census, bool) + Send + Sync + 'static> Collector for Cen
         gauge(
             "status_queue",
             "SeccompProfiles whose status has to be looked at",
-            census.dirty,
+            counts.dirty,
         )?;
         let mut family = |name, help, states: &[(&'static str, usize)]| {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -128,19 +128,19 @@ impl<F: Fn() -> (index::Census, bool) + Send + Sync + 'static> Collector for Cen
             "profiles",
             "SeccompProfiles by the state that their status shows",
             &[
-                ("ready", census.ready),
-                ("progressing", census.progressing),
-                ("failed", census.failed),
-                ("invalid", census.invalid),
+                ("ready", counts.ready),
+                ("progressing", counts.progressing),
+                ("failed", counts.failed),
+                ("invalid", counts.invalid),
             ],
         )?;
         family(
             "nodes",
             "Nodes that run an agent, or did, by how far they are level with the profile list",
             &[
-                ("level", census.level),
-                ("behind", census.behind),
-                ("silent", census.silent),
+                ("level", counts.level),
+                ("behind", counts.behind),
+                ("silent", counts.silent),
             ],
         )
     }

@@ -6,11 +6,11 @@
 //! ties them together.
 
 pub mod agents;
-mod certificates;
+mod ca_controller;
 mod default_policy;
-mod feed;
 pub mod finalizer;
 pub mod index;
+mod ingest;
 pub(crate) mod metrics;
 mod nodes;
 mod policies;
@@ -32,17 +32,17 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::api::SeccompPolicySpec;
-use crate::kubernetes::leader::{self, Role};
-use crate::kubernetes::{Requests, client};
-use crate::webhook::certificate::Serving;
+use crate::pki::Serving;
 use crate::webhook::connections::{self, Drain, Limits};
 use crate::webhook::server::{self, Admission};
-use crate::webhook::view::{Engine, View};
 use crate::{health, shutdown, webhook};
 use index::Index;
+use kube_support::leader::{self, Role};
+use kube_support::{Requests, client};
 use metrics::Metrics;
 use policies::index::Policies;
+use seccomp_operator_api::SeccompPolicySpec;
+use seccomp_policy::view::{Engine, View};
 
 /// Everything this process writes to the cluster, but for its Lease, carries this field manager.
 const MANAGER: &str = "seccomp-operator";
@@ -130,8 +130,8 @@ pub struct ControllerArgs {
     )]
     excluded_namespaces: Vec<String>,
     /// What gives pods their profiles: by anything but the webhook, SeccompPolicies have no effect, and their statuses say so
-    #[arg(long, env = "INJECTION_ENGINE", value_enum, default_value_t = Engine::Webhook)]
-    injection_engine: Engine,
+    #[arg(long, env = "INJECTION_ENGINE", value_enum, default_value_t = InjectionEngine::Webhook)]
+    injection_engine: InjectionEngine,
     /// The spec, in JSON, of a SeccompPolicy `default` to keep in the cluster
     #[arg(long, env = "DEFAULT_POLICY", value_parser = default_policy::parse)]
     default_policy: Option<SeccompPolicySpec>,
@@ -141,6 +141,24 @@ pub struct ControllerArgs {
     /// Port for /livez, /readyz and /metrics
     #[arg(long, env = "HEALTH_PORT", default_value_t = 8081)]
     health_port: u16,
+}
+
+/// [`Engine`], as the command line has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum InjectionEngine {
+    Webhook,
+    Policy,
+    None,
+}
+
+impl From<InjectionEngine> for Engine {
+    fn from(engine: InjectionEngine) -> Self {
+        match engine {
+            InjectionEngine::Webhook => Self::Webhook,
+            InjectionEngine::Policy => Self::Policy,
+            InjectionEngine::None => Self::None,
+        }
+    }
 }
 
 /// What the tasks of this process share.
@@ -227,9 +245,11 @@ impl Shared {
 /// Runs until it is told to stop, or until it can no longer do its work.
 pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let mut registry = crate::metrics::registry();
-    let client = client(&Requests::new(&mut registry))
-        .await
-        .context("cannot find out how to reach the API server")?;
+    let client = client(&Requests::new(
+        registry.sub_registry_with_prefix(crate::metrics::PREFIX),
+    ))
+    .await
+    .context("cannot find out how to reach the API server")?;
     let excluded = args
         .excluded_namespaces
         .iter()
@@ -238,12 +258,12 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let webhook_metrics = webhook::metrics::Metrics::new(&mut registry);
     let index = Index::new(&args.profiles_dir, Duration::from_secs(args.agent_patience));
     let admission = Admission::new(
-        View::new(&args.profiles_dir, excluded).injected_by(args.injection_engine),
+        View::new(&args.profiles_dir, excluded).injected_by(args.injection_engine.into()),
         webhook_metrics.clone(),
     );
     let shared = Arc::new(Shared::new(index, admission, &mut registry));
     let (elected, role) = watch::channel(Role::default());
-    metrics::register_census(&mut registry, &shared, &role);
+    metrics::register_counts(&mut registry, &shared, &role);
     let registry = Arc::new(registry);
     let (stopping, stopped) = watch::channel(false);
     let drain = Arc::new(Drain::default());
@@ -293,12 +313,12 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     // What ends only together with the process.
     let forever = async {
         tokio::select! {
-            ended = feed::run(&client, &args, &shared) => ended,
+            ended = ingest::run(&client, &args, &shared) => ended,
             ended = status::run(&client, &shared, role.clone()) => ended,
             ended = taints => ended,
             ended = nodes::run(&client, &shared, role.clone()) => ended,
             ended = policies::run(&client, &args.identity, &shared, role.clone()) => ended,
-            ended = certificates::run(&client, &args, &shared, role.clone()) => ended,
+            ended = ca_controller::run(&client, &args, &shared, role.clone()) => ended,
             ended = default_policy::run(&client, args.default_policy.as_ref(), &shared, role.clone()) => ended,
             ended = health::serve(args.health_port, readiness, registry) => ended,
         }

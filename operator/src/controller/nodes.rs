@@ -17,10 +17,10 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::Shared;
-use crate::api::{GROUP, SeccompNode};
-use crate::kubernetes::leader::Role;
-use crate::kubernetes::{WriteError, apply, bounded};
-use crate::logging::chain;
+use kube_support::error::chain;
+use kube_support::leader::Role;
+use kube_support::{WriteError, apply, bounded};
+use seccomp_operator_api::{GROUP, SeccompNode};
 
 /// How often to look for SeccompNodes without an owner. They do no harm meanwhile.
 const EVERY: Duration = Duration::from_secs(10);

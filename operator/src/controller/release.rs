@@ -12,10 +12,10 @@ use tracing::info;
 
 use super::MANAGER;
 use super::finalizer::{self, Step};
-use crate::api::{IN_USE_FINALIZER, SeccompProfile};
-use crate::kubernetes::leader::{self, Role};
-use crate::kubernetes::{Requests, WriteError, apply_tested, bounded, client};
 use crate::shutdown;
+use kube_support::leader::{self, Role};
+use kube_support::{Requests, WriteError, apply_tested, bounded, client};
+use seccomp_operator_api::{IN_USE_FINALIZER, SeccompProfile};
 
 /// So many profiles are asked for at once; only their metadata.
 const PAGE: u32 = 500;
@@ -42,7 +42,10 @@ pub struct ReleaseArgs {
 
 /// Runs until no profile has the finalizer. The Lease is kept: it runs out some seconds later.
 pub async fn run(args: ReleaseArgs) -> anyhow::Result<()> {
-    let client = client(&Requests::new(&mut crate::metrics::registry())).await?;
+    let client = client(&Requests::new(
+        &mut prometheus_client::registry::Registry::default(),
+    ))
+    .await?;
     let leases: Api<Lease> = Api::namespaced(client.clone(), &args.namespace);
     leader::seize(&leases, &args.lease_name, &args.identity).await?;
     info!(

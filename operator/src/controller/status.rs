@@ -17,14 +17,14 @@ use super::finalizer;
 use super::index::Wanted;
 use super::metrics::Metrics;
 use super::{MANAGER, Shared};
-use crate::api::{GROUP, SeccompProfile};
-use crate::kubernetes::leader::Role;
-use crate::kubernetes::{WriteError, apply_status, apply_tested};
-use crate::logging::chain;
+use kube_support::error::chain;
+use kube_support::leader::Role;
+use kube_support::{WriteError, apply_status, apply_tested};
+use seccomp_operator_api::{GROUP, SeccompProfile};
 
 /// A change waits this long for others to join it: long enough for nearby agents to answer a new profile, so that its first
 /// status says that it is there.
-const GATHER: Duration = Duration::from_millis(250);
+const DEBOUNCE: Duration = Duration::from_millis(250);
 /// The pause between two writes of one status.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The pause after a write that failed.
@@ -65,7 +65,7 @@ pub async fn run(
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 _ = role.changed() => continue,
             }
-            sleep(GATHER).await;
+            sleep(DEBOUNCE).await;
             let now = Instant::now();
             resting.retain(|_, until| *until > now);
             let (wanted, later) = look(shared, |name| resting.contains_key(name)).await;
@@ -179,8 +179,8 @@ mod tests {
     use kube::client::Body;
 
     use super::*;
-    use crate::api::{NodeFailure, SeccompNode, SeccompNodeReport};
     use crate::controller::index::tests::cluster;
+    use seccomp_operator_api::{NodeFailure, SeccompNode, SeccompNodeReport};
 
     /// An API server that takes every write, and counts those of a status.
     fn counting(writes: &Arc<AtomicUsize>) -> Client {

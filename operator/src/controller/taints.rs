@@ -13,10 +13,10 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{MANAGER, Shared};
-use crate::api::STARTUP_TAINT;
-use crate::kubernetes::apply_tested;
-use crate::kubernetes::leader::Role;
-use crate::logging::chain;
+use kube_support::apply_tested;
+use kube_support::error::chain;
+use kube_support::leader::Role;
+use seccomp_operator_api::STARTUP_TAINT;
 
 /// The pause after a write that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);

@@ -23,7 +23,7 @@ pub struct Usage {
 }
 
 /// How many nodes and profiles a message names.
-const MOST_NAMES: usize = 3;
+const MAX_NAMES: usize = 3;
 
 impl Usage {
     /// How many pods use it.
@@ -134,8 +134,8 @@ fn pods(count: i32) -> String {
 /// The first few, and how many more there are.
 #[must_use]
 pub fn listed(names: Vec<String>) -> String {
-    let more = names.len().saturating_sub(MOST_NAMES);
-    let first = names.into_iter().take(MOST_NAMES).collect::<Vec<_>>();
+    let more = names.len().saturating_sub(MAX_NAMES);
+    let first = names.into_iter().take(MAX_NAMES).collect::<Vec<_>>();
     let more = match more {
         0 => String::new(),
         _ => format!(" and {more} more"),

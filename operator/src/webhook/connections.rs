@@ -33,9 +33,9 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-use super::certificate::Serving;
 use super::metrics::{Ended, Metrics};
-use crate::logging::chain;
+use crate::pki::Serving;
+use kube_support::error::chain;
 
 /// How much of everything there may be. The defaults are for production; tests have less patience.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl Default for Limits {
 }
 
 /// The largest head of a request; an API server's has some 300 bytes.
-const LARGEST_HEAD: usize = 16 << 10;
+const MAX_HEAD: usize = 16 << 10;
 /// How long a connection may take to close when nothing is under way on it.
 const CLOSING: Duration = Duration::from_millis(200);
 
@@ -196,7 +196,7 @@ async fn converse(
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(None)
-        .max_buf_size(LARGEST_HEAD)
+        .max_buf_size(MAX_HEAD)
         .half_close(false);
     let mut speaking = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {

@@ -16,7 +16,7 @@ use tower::ServiceExt as _;
 
 use super::metrics::Metrics;
 use super::server::{Admission, router};
-use super::view::View;
+use seccomp_policy::view::View;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/admission/golden");
 

@@ -8,8 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::mutate::Reason;
 use crate::metrics::{Label, PREFIX, family};
+use seccomp_policy::mutate::Reason;
 
 const COMPONENT: &str = "webhook";
 /// From fifty microseconds, since a review that is answered from memory takes not much more, to what an API server waits for.

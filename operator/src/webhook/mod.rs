@@ -5,16 +5,9 @@
 //! the crate `admission_review` reads reviews and writes answers; `server` has the routes, `connections` speaks TLS and HTTP;
 //! `certificate` makes certificates; `metrics` counts. No decision calls the API server.
 
-mod candidates;
-pub mod certificate;
-pub mod concerns;
 pub mod connections;
 #[cfg(test)]
 mod golden;
 pub mod metrics;
-pub mod mutate;
-pub mod patch;
 pub mod server;
-pub mod tally;
 pub mod validate;
-pub mod view;

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use admission_review::json::{JsonError, MOST_ITEMS};
+use admission_review::json::{JsonError, MAX_ITEMS};
 use admission_review::{self as review, Answer, Anything, ReviewError};
 use axum::Router;
 use axum::body::{Body, BodyDataStream, Bytes, HttpBody as _};
@@ -20,23 +20,23 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{self, timeout, timeout_at};
 use tracing::{debug, error, warn};
 
-use super::concerns;
 use super::metrics::{Metrics, Refusal, Verdict, Webhook};
-use super::mutate::{self, Pod, Reason};
 use super::validate;
-use super::view::{Scope, View};
-use crate::api::Mode;
+use seccomp_operator_api::Mode;
+use seccomp_policy::conflicts;
+use seccomp_policy::mutate::{self, Pod, Reason};
+use seccomp_policy::view::{Scope, View};
 
 /// The largest review: an object of etcd's limit (1.5 MiB), twice (old and new), with room for the rest.
-const LARGEST_BODY: usize = 4 << 20;
+const MAX_BODY: usize = 4 << 20;
 /// So much is read of a larger one, and kept of it [`HEAD`], so that its answer has its uid: escapes make texts of up to six times
 /// their size of what etcd takes.
-const LARGEST_READ: usize = 64 << 20;
+const MAX_READ: usize = 64 << 20;
 /// API servers write what is asked, some hundred bytes, before the object that it is about.
 const HEAD: usize = 16 << 10;
 /// Larger ones count as large. Reviews of pods have some kilobytes, of profiles some dozens.
 const LARGE_BODY: usize = 64 << 10;
-/// So many large bodies are held at once; others wait for their turn, at most [`LONGEST_REQUEST`], when so much of them has come as
+/// So many large bodies are held at once; others wait for their turn, at most [`MAX_REQUEST`], when so much of them has come as
 /// is not large yet. Pods have places of their own, since validations may take long.
 const LARGE_PODS_AT_ONCE: usize = 6;
 /// As [`LARGE_PODS_AT_ONCE`], to be validated: one is, and the next is there when it is done.
@@ -44,7 +44,7 @@ const LARGE_OBJECTS_AT_ONCE: usize = 2;
 /// So many documents are validated at once, a large one alone: to understand a document takes many times its size.
 const VALIDATIONS_AT_ONCE: u32 = 2;
 /// How long a request may take until it is answered; of one about a pod, until its body is there, since the answer takes a moment.
-const LONGEST_REQUEST: Duration = Duration::from_secs(10);
+const MAX_REQUEST: Duration = Duration::from_secs(10);
 /// How long a body may keep a place while it comes. API servers send all of it at once, and wait 5 s for the answer, as installed.
 const LARGE_PATIENCE: Duration = Duration::from_secs(2);
 /// A pod can reach admission before its new namespace reaches this process' watch; so long we wait for it.
@@ -110,7 +110,7 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
     if body.cut {
         return Box::pin(too_large_for_a_pod(admission, &body.bytes, started)).await;
     }
-    let request = match review::read_pod(&body.bytes) {
+    let request = match review::read::<Pod<'_>>(&body.bytes) {
         Ok(request) => request,
         Err(error) => {
             let answering = not_about_a_pod(admission, &body.bytes, &error, started);
@@ -179,7 +179,7 @@ async fn not_about_a_pod(
         }
         Ok(request) if matches!(error, ReviewError::Unreadable(JsonError::TooMany)) => {
             let sentence = format!(
-                "spec.containers or spec.initContainers has more than {MOST_ITEMS} items; make several pods of it"
+                "spec.containers or spec.initContainers has more than {MAX_ITEMS} items; make several pods of it"
             );
             deny(
                 admission,
@@ -199,7 +199,7 @@ async fn too_large_for_a_pod(admission: &Admission, head: &[u8], started: Instan
     match review::read_head(head) {
         Some(head) if is_new_pod(&head.kind, &head.operation) => {
             let sentence = format!(
-                "the review of this pod has more than {LARGEST_BODY} bytes; make the pod smaller, or several of it"
+                "the review of this pod has more than {MAX_BODY} bytes; make the pod smaller, or several of it"
             );
             deny(admission, &head.uid, &head.namespace, started, &sentence).await
         }
@@ -268,7 +268,7 @@ async fn await_namespace(admission: &Admission, namespace: &str) {
 async fn validate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
     let started = Instant::now();
     let answering = async {
-        let body = take(&admission, request, LARGEST_BODY, &admission.large_objects).await?;
+        let body = take(&admission, request, MAX_BODY, &admission.large_objects).await?;
         let places = if body.place.is_some() {
             VALIDATIONS_AT_ONCE
         } else {
@@ -296,7 +296,7 @@ fn judge(admission: &Admission, body: &[u8], started: Instant) -> Response {
             // The view is asked for a moment only, so that pods need not wait for a profile to be read.
             let library = admission.view().library();
             let answer = validate::answer(&request, &library, |name, spec| {
-                concerns::concerns(name, spec, &admission.view())
+                conflicts::conflicts(name, spec, &admission.view())
             });
             let verdict = match (&answer.denied, answer.warnings.is_empty()) {
                 (Some(_), _) => Verdict::Invalid,
@@ -323,7 +323,7 @@ pub fn take_in_time(
     admission: &Admission,
     request: Request,
 ) -> impl Future<Output = Result<Taken, Response>> {
-    let taking = take(admission, request, LARGEST_READ, &admission.large_pods);
+    let taking = take(admission, request, MAX_READ, &admission.large_pods);
     in_time(admission, taking)
 }
 
@@ -334,7 +334,7 @@ fn in_time<T>(
     admission: &Admission,
     taking: impl Future<Output = Result<T, Response>>,
 ) -> impl Future<Output = Result<T, Response>> {
-    timeout(LONGEST_REQUEST, taking).map(|taken| taken.unwrap_or_else(|_| Err(too_slow(admission))))
+    timeout(MAX_REQUEST, taking).map(|taken| taken.unwrap_or_else(|_| Err(too_slow(admission))))
 }
 
 fn take(
@@ -399,7 +399,7 @@ async fn gather(
         if read > most {
             return Err(too_large(admission));
         }
-        let room = if read > LARGEST_BODY {
+        let room = if read > MAX_BODY {
             place = None; // for those who bring something
             kept.truncate(HEAD);
             kept.shrink_to(HEAD);
@@ -425,7 +425,7 @@ async fn gather(
     }
     Ok(Taken {
         bytes: kept.into(),
-        cut: read > LARGEST_BODY,
+        cut: read > MAX_BODY,
         place,
     })
 }
@@ -451,7 +451,7 @@ fn too_large(admission: &Admission) -> Response {
         admission,
         Refusal::TooLarge,
         StatusCode::PAYLOAD_TOO_LARGE,
-        &format!("the body has more than {LARGEST_BODY} bytes"),
+        &format!("the body has more than {MAX_BODY} bytes"),
     )
 }
 
@@ -533,11 +533,11 @@ fn failure(status: StatusCode, sentence: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::webhook::view::{Kind, OPT_OUT_LABEL};
     use axum::http;
     use futures::stream;
     use prometheus_client::registry::Registry;
     use rustix::time::{ClockId, clock_gettime};
+    use seccomp_policy::view::{Kind, OPT_OUT_LABEL};
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
     use tower::ServiceExt as _;
@@ -645,7 +645,7 @@ mod tests {
         };
         let took = async |containers| {
             let body = body(containers);
-            assert!(body.len() < LARGEST_BODY);
+            assert!(body.len() < MAX_BODY);
             // Time of this thread, which does all of it: what else the machine does hardly shows.
             let now = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
             let began = now();
@@ -674,9 +674,9 @@ mod tests {
     #[tokio::test]
     async fn a_body_beyond_the_limit_is_refused() {
         for (path, size) in [
-            ("/validate", LARGEST_BODY + 1),
-            ("/mutate", LARGEST_BODY + 1),
-            ("/mutate", LARGEST_READ + 1),
+            ("/validate", MAX_BODY + 1),
+            ("/mutate", MAX_BODY + 1),
+            ("/mutate", MAX_READ + 1),
         ] {
             let (status, _) = post(admission(), path, vec![b' '; size]).await;
             assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{path} {size}");
@@ -702,7 +702,7 @@ mod tests {
                 "\\u003c".repeat(object / 6)
             )
         };
-        let large = review("Pod", LARGEST_BODY + 1);
+        let large = review("Pod", MAX_BODY + 1);
         for size in [1000, HEAD, 1 << 20, large.len()] {
             let (status, answer) = post(admission(), "/mutate", in_parts(&large, size)).await;
             assert_eq!(status, StatusCode::OK, "{size}");
@@ -711,7 +711,7 @@ mod tests {
             let sentence = answer["response"]["status"]["message"].as_str().unwrap();
             assert!(sentence.contains("make the pod smaller"), "{sentence}");
         }
-        let other = review("ConfigMap", LARGEST_BODY + 1);
+        let other = review("ConfigMap", MAX_BODY + 1);
         let (_, answer) = post(admission(), "/mutate", in_parts(&other, 100_000)).await;
         assert_eq!(answer["response"]["allowed"], true);
         let (excluded, observed) = (admission(), admission());
@@ -762,7 +762,7 @@ mod tests {
         };
         let ((_, answer), ()) = tokio::join!(asked, told);
         assert_eq!(answer["response"]["allowed"], true, "it was waited for");
-        let most = review("Pod", LARGEST_BODY - 1000);
+        let most = review("Pod", MAX_BODY - 1000);
         let (_, answer) = post(admission(), "/mutate", in_parts(&most, 100_000)).await;
         assert_eq!(answer["response"]["allowed"], true);
         assert!(answer["response"]["patch"].is_string(), "read whole");
@@ -820,7 +820,7 @@ mod tests {
             assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
             assert_eq!(answer["reason"], "Timeout");
         }
-        assert_eq!(begun.elapsed().as_secs(), LONGEST_REQUEST.as_secs());
+        assert_eq!(begun.elapsed().as_secs(), MAX_REQUEST.as_secs());
         assert_eq!(large, (StatusCode::OK, Duration::ZERO));
     }
 

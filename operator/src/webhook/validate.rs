@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use admission_review::json::{JsonError, Read, Reader};
 use admission_review::{Answer, Request};
 
-use crate::api::{ProfileName, SeccompPolicySpec, SeccompProfileSpec};
-use crate::profile::{Library, Severity};
+use seccomp_operator_api::{ProfileName, SeccompPolicySpec, SeccompProfileSpec};
+use seccomp_profile::{Library, Severity};
 
 /// The fields of an object of ours that validation reads.
 #[derive(Clone, Debug, Default)]
@@ -63,13 +63,13 @@ impl<'a> Read<'a> for Metadata<'a> {
 }
 
 /// Of the profiles that stand on a changed one, so many are looked at, and so many are warned of.
-const MOST_DEPENDANTS: usize = 20;
-const MOST_BROKEN: usize = 5;
+const MAX_DEPENDANTS: usize = 20;
+const MAX_BROKEN: usize = 5;
 /// So many objects and lists a spec may have: as it is understood, one of a few bytes takes hundreds. The kernel takes a filter of
 /// at most 4096 conditions.
-const MOST_BRACKETS: usize = 32 << 10;
+const MAX_BRACKETS: usize = 32 << 10;
 /// So many findings are warned of: the API server takes 4 KiB of warnings in all.
-const MOST_FINDINGS: usize = 10;
+const MAX_FINDINGS: usize = 10;
 
 /// Answers a request about a SeccompProfile or a SeccompPolicy. What cannot change what is in force (a deletion, a new label)
 /// is never refused, or an object that an older version let in could not even be deleted.
@@ -79,7 +79,7 @@ const MOST_FINDINGS: usize = 10;
 pub fn answer(
     request: &Request<'_, Object<'_>>,
     library: &Library,
-    concerns: impl Fn(&str, &SeccompPolicySpec) -> Vec<String>,
+    conflicts: impl Fn(&str, &SeccompPolicySpec) -> Vec<String>,
 ) -> Answer {
     let Some(object) = &request.object else {
         return Answer::allow();
@@ -92,17 +92,17 @@ pub fn answer(
         return Answer::allow();
     }
     let brackets = object.spec().bytes().filter(|b| matches!(b, b'{' | b'['));
-    if brackets.count() > MOST_BRACKETS {
+    if brackets.count() > MAX_BRACKETS {
         return Answer {
             denied: Some(format!(
-                "spec: has more than {MOST_BRACKETS} objects and lists; no seccomp profile needs so many"
+                "spec: has more than {MAX_BRACKETS} objects and lists; no seccomp profile needs so many"
             )),
             ..Answer::default()
         };
     }
     let (problems, warnings) = match request.kind.kind.as_ref() {
         "SeccompProfile" => profile(&object.metadata.name, object.spec(), library),
-        "SeccompPolicy" => policy(&object.metadata.name, object.spec(), concerns),
+        "SeccompPolicy" => policy(&object.metadata.name, object.spec(), conflicts),
         _ => return Answer::allow(),
     };
     let denied = (!problems.is_empty()).then(|| problems.join("; "));
@@ -147,7 +147,7 @@ fn findings(name: &str, library: &Library) -> Vec<String> {
         .filter(|finding| finding.severity >= Severity::Warning);
     let mut sentences: Vec<_> = told
         .by_ref()
-        .take(MOST_FINDINGS)
+        .take(MAX_FINDINGS)
         .map(ToString::to_string)
         .collect();
     match told.count() {
@@ -162,7 +162,7 @@ fn findings(name: &str, library: &Library) -> Vec<String> {
 /// What to say of profiles that stand on this one and are not valid any more after it has changed. They are no reason to refuse
 /// it: who mends a base in a hurry need not own what stands on it, and nodes keep the last files that were valid.
 fn broken(name: &str, before: &Library, after: &Library) -> Vec<String> {
-    let dependants = after.dependants(name).into_iter().take(MOST_DEPENDANTS);
+    let dependants = after.dependants(name).into_iter().take(MAX_DEPENDANTS);
     let broken = dependants.filter_map(|dependant| {
         let sentence = after.check(dependant, "spec").err()?;
         before.check(dependant, "spec").ok()?;
@@ -170,13 +170,13 @@ fn broken(name: &str, before: &Library, after: &Library) -> Vec<String> {
             "SeccompProfile {dependant:?} stands on this and is not valid with it (nodes keep its last file): {sentence}"
         ))
     });
-    broken.take(MOST_BROKEN).collect()
+    broken.take(MAX_BROKEN).collect()
 }
 
 fn policy(
     name: &str,
     spec: &str,
-    concerns: impl Fn(&str, &SeccompPolicySpec) -> Vec<String>,
+    conflicts: impl Fn(&str, &SeccompPolicySpec) -> Vec<String>,
 ) -> (Vec<String>, Vec<String>) {
     let spec = match serde_json::from_str::<SeccompPolicySpec>(spec) {
         Ok(spec) => spec,
@@ -184,7 +184,7 @@ fn policy(
     };
     let problems: Vec<_> = spec.problems().iter().map(ToString::to_string).collect();
     let warnings = if problems.is_empty() {
-        concerns(name, &spec)
+        conflicts(name, &spec)
     } else {
         Vec::new()
     };
@@ -202,9 +202,9 @@ fn unreadable(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::View;
     use super::*;
     use admission_review::read;
+    use seccomp_policy::view::View;
     use serde_json::{Value, json};
 
     /// The body of a review.
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_document_of_very_many_objects_is_denied_with_a_sentence() {
-        let rules = vec![json!({}); MOST_BRACKETS];
+        let rules = vec![json!({}); MAX_BRACKETS];
         let document = json!({"defaultAction": "SCMP_ACT_LOG", "syscalls": rules});
         let denied = denied("SeccompProfile", &profile_object("x", &document)).unwrap();
         assert!(denied.contains("more than 32768 objects"), "{denied}");
@@ -337,7 +337,7 @@ mod tests {
         let view = View::new("profiles", []);
         let body = body("SeccompPolicy", &object, None);
         let answer = answer(&request(&body), &Library::default(), |name, spec| {
-            super::super::concerns::concerns(name, spec, &view)
+            seccomp_policy::conflicts::conflicts(name, spec, &view)
         });
         assert_eq!(answer.denied, None);
         assert!(answer.warnings[0].contains("absent"));
@@ -477,9 +477,9 @@ mod tests {
             "{:?}",
             answer.warnings
         );
-        let denied: Vec<_> = crate::profile::Syscall::all()
+        let denied: Vec<_> = seccomp_profile::Syscall::all()
             .take(40)
-            .map(crate::profile::Syscall::name)
+            .map(seccomp_profile::Syscall::name)
             .collect();
         let many: Vec<_> = denied
             .iter()
@@ -487,7 +487,7 @@ mod tests {
             .collect();
         let answer = applied("x", &json!({"base": "audit", "deny": many}), &none);
         assert!(
-            answer.warnings.len() <= MOST_FINDINGS + 1,
+            answer.warnings.len() <= MAX_FINDINGS + 1,
             "{:?}",
             answer.warnings
         );
@@ -498,7 +498,7 @@ mod tests {
         let mut specs = serde_json::Map::new();
         specs.insert("base".into(), json!({"base": "audit"}));
         specs.insert("low".into(), json!({"base": "audit"}));
-        for n in 0..crate::profile::MAX_DEPTH {
+        for n in 0..seccomp_profile::MAX_DEPTH {
             let below = if n == 0 {
                 "base".to_owned()
             } else {

@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::{
+use crate::controller::index::dated as condition_of;
+use kube_support::Listing;
+use seccomp_operator_api::{
     Mode, PolicyPods, ReplicaPods, SeccompPolicySpec, SeccompPolicyStatus, condition,
 };
-use crate::controller::index::dated as condition_of;
-use crate::kubernetes::Listing;
-use crate::webhook::concerns::standing;
-use crate::webhook::view::View;
+use seccomp_policy::conflicts::standing;
+use seccomp_policy::view::View;
 
 /// A replica that counts something says so at least every half hour. What is older than this is a dead replica's, and its
 /// pods are not of the last hour any more.
 const STALE: SignedDuration = SignedDuration::from_mins(90);
 /// After so many rollouts in an hour the oldest entries go early.
-const MOST_REPLICAS: usize = 16;
+const MAX_REPLICAS: usize = 16;
 /// So many warnings are kept, each of so many characters.
-const MOST_WARNINGS: usize = 10;
-const LONGEST_WARNING: usize = 1024;
+const MAX_WARNINGS: usize = 10;
+const MAX_WARNING: usize = 1024;
 
 /// All policies, valid or not.
 #[derive(Debug, Default)]
@@ -96,9 +96,9 @@ impl Policies {
     pub fn compare(&mut self, name: &str, view: &View) {
         let policy = view.find(name);
         let mut warnings = policy.map_or_else(Vec::new, |policy| standing(policy, view));
-        warnings.truncate(MOST_WARNINGS);
+        warnings.truncate(MAX_WARNINGS);
         for warning in &mut warnings {
-            if let Some((end, _)) = warning.char_indices().nth(LONGEST_WARNING) {
+            if let Some((end, _)) = warning.char_indices().nth(MAX_WARNING) {
                 warning.truncate(end);
             }
         }
@@ -182,7 +182,7 @@ impl Seen {
         let mut by_age: Vec<(usize, &ReplicaPods)> = entries.iter().enumerate().collect();
         by_age.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.updated.0));
         let is_stale = |(rank, (_, entry)): &(usize, (usize, &ReplicaPods))| {
-            *rank >= MOST_REPLICAS || now.duration_since(entry.updated.0) > STALE
+            *rank >= MAX_REPLICAS || now.duration_since(entry.updated.0) > STALE
         };
         let mut stale: Vec<usize> = by_age
             .into_iter()
@@ -231,7 +231,7 @@ fn ready(spec: &SeccompPolicySpec, view: &View) -> Finding {
         return (false, "NotInjecting", sentence.to_owned());
     }
     let named = spec.profile_name();
-    if let Some((name, concern)) = named.and_then(|name| Some((name, view.concern_by_name(name)?)))
+    if let Some((name, concern)) = named.and_then(|name| Some((name, view.warning_by_name(name)?)))
     {
         let reason = if view.has_profile(name) {
             "ProfileNotReady"

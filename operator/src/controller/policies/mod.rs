@@ -18,13 +18,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::warn;
 
 use super::Shared;
-use crate::api::{GROUP, SeccompPolicy};
-use crate::kubernetes::leader::Role;
-use crate::kubernetes::{WriteError, apply_status, bounded};
-use crate::logging::chain;
-use crate::webhook::tally::Counts;
 use index::Wanted;
+use kube_support::error::chain;
+use kube_support::leader::Role;
+use kube_support::{WriteError, apply_status, bounded};
 use recent::Recent;
+use seccomp_operator_api::{GROUP, SeccompPolicy};
+use seccomp_policy::counters::Counts;
 
 /// The leader's part of a status. Not the field manager of the default policy: before Kubernetes 1.22 a manager's spec and
 /// its status are one set of fields, and each apply would give up the other's.
@@ -32,7 +32,7 @@ const STATUS_MANAGER: &str = "seccomp-operator-policy-status";
 /// How often the counts are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A change waits this long for others to join it.
-const GATHER: Duration = Duration::from_millis(300);
+const DEBOUNCE: Duration = Duration::from_millis(300);
 /// How often the leader looks even if nothing seems to have changed: namespaces come, and entries become stale.
 const LEADER_LOOKS_EVERY: Duration = Duration::from_secs(30);
 /// The pause between two writes of one status, if only the counts differ.
@@ -144,7 +144,7 @@ async fn lead(
         while *role.borrow() == Role::Leads {
             // A profile that has not been listed yet is not missing.
             if !shared.ready.has_listed() {
-                sleep(GATHER).await;
+                sleep(DEBOUNCE).await;
                 continue;
             }
             let now = Instant::now();
@@ -161,11 +161,11 @@ async fn lead(
                     Ok(()) => {
                         let rested = resting.get(&name).map_or(now, |(rested, _)| *rested);
                         let counts = if counts { now + COUNTS_PAUSE } else { rested };
-                        resting.insert(name, (counts, now + GATHER));
+                        resting.insert(name, (counts, now + DEBOUNCE));
                     }
                     // Overtaken: the watch tells of what has happened.
                     Err(error) if error.is_not_found() || error.is_conflict() => {
-                        resting.insert(name, (now + GATHER, now + GATHER));
+                        resting.insert(name, (now + DEBOUNCE, now + DEBOUNCE));
                     }
                     Err(error) => {
                         let error = chain(&error);
@@ -182,8 +182,8 @@ async fn lead(
                 .unwrap_or(now + LEADER_LOOKS_EVERY)
                 .min(now + LEADER_LOOKS_EVERY);
             tokio::select! {
-                () = shared.policies_changed.notified() => sleep(GATHER).await,
-                () = tokio::time::sleep_until(due.max(now + GATHER)) => {}
+                () = shared.policies_changed.notified() => sleep(DEBOUNCE).await,
+                () = tokio::time::sleep_until(due.max(now + DEBOUNCE)) => {}
                 _ = role.changed() => {}
             }
         }

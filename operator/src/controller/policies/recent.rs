@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::webhook::tally::Counts;
+use seccomp_policy::counters::Counts;
 
 /// The last hour, in parts: what is older than all of them is forgotten part by part.
 const SLOTS: usize = 12;

@@ -14,10 +14,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::super::certificate::{Lives, Material};
 use super::super::server::{Admission, router};
-use super::super::view::View;
 use super::*;
+use crate::pki::{Lives, Material};
+use seccomp_policy::view::View;
 
 const NAME: &str = "webhook.test.svc";
 /// So long something that should happen soon may take on a busy machine.

@@ -1,0 +1,151 @@
+//! Kubernetes Events: what `kubectl describe` shows under an object.
+//!
+//! Whoever posts decides what is worth an Event, and how often; here nothing is merged, and nothing waits: Events that the
+//! API server does not take fast enough are dropped, since a log has them too.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::core::ObjectMeta;
+use kube::{Api, Client, Resource};
+use std::hash::{BuildHasher as _, RandomState};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tracing::{debug, warn};
+
+use super::bounded;
+use crate::error::chain;
+
+/// Events that wait to be written.
+const QUEUE: usize = 32;
+/// The API server's limit for a note, in bytes.
+const MAX_NOTE: usize = 1024;
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub struct EventRequest {
+    /// The object that it happened to.
+    pub regarding: ObjectReference,
+    /// Something is wrong, and people should know; otherwise it is for the record.
+    pub warning: bool,
+    /// Why, in one word for programs.
+    pub reason: &'static str,
+    /// What was done about it, in one word for programs.
+    pub action: &'static str,
+    /// A sentence for people.
+    pub note: String,
+}
+
+/// Where to post.
+#[derive(Clone, Debug)]
+pub struct Events(Sender<EventRequest>);
+
+/// Writes what is posted, as `controller` (a component) on `instance` (a node or pod). The future has to be polled.
+pub fn events(
+    client: Client,
+    controller: &'static str,
+    instance: String,
+) -> (Events, impl Future<Output = ()>) {
+    let (sender, receiver) = channel(QUEUE);
+    (
+        Events(sender),
+        write(client, controller, instance, receiver),
+    )
+}
+
+impl Events {
+    /// Posts an Event, or drops it when too many wait.
+    pub fn post(&self, news: EventRequest) {
+        if let Err(error) = self.0.try_send(news) {
+            debug!(%error, "an Event was dropped");
+        }
+    }
+}
+
+/// A reference to an object of the cluster, as Events have it.
+#[must_use]
+pub fn reference<K>(name: &str, uid: &str) -> ObjectReference
+where
+    K: Resource<DynamicType = ()>,
+{
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        name: Some(name.to_owned()),
+        // Kubernetes 1.20 refuses an Event whose object is in another namespace than itself, and takes none for one.
+        namespace: Some("default".to_owned()),
+        uid: Some(uid.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
+async fn write(
+    client: Client,
+    controller: &'static str,
+    instance: String,
+    mut news: Receiver<EventRequest>,
+) {
+    while let Some(news) = news.recv().await {
+        let namespace = news.regarding.namespace.as_deref().unwrap_or("default");
+        let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+        let event = event(news, controller, &instance);
+        if let Err(error) = bounded(api.create(&PostParams::default(), &event)).await {
+            warn!(error = chain(&error), "an Event could not be written");
+        }
+    }
+}
+
+fn event(news: EventRequest, controller: &str, instance: &str) -> Event {
+    let now = Timestamp::now();
+    let about = news.regarding.name.as_deref().unwrap_or("unknown");
+    // Names end at 253 bytes, and those of profiles well before.
+    let unique = RandomState::new().hash_one(now.as_nanosecond());
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{about}.{unique:016x}")),
+            namespace: news.regarding.namespace.clone(),
+            ..ObjectMeta::default()
+        },
+        event_time: Some(MicroTime(now)),
+        type_: Some(if news.warning { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(news.reason.to_owned()),
+        action: Some(news.action.to_owned()),
+        note: Some(cut(news.note, MAX_NOTE)),
+        regarding: Some(news.regarding),
+        reporting_controller: Some(controller.to_owned()),
+        reporting_instance: Some(instance.chars().take(128).collect()),
+        ..Event::default()
+    }
+}
+
+/// The longest beginning of `text` that has at most `most` bytes.
+fn cut(mut text: String, most: usize) -> String {
+    text.truncate(text.floor_char_boundary(most));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Node;
+
+    #[test]
+    fn an_event_is_what_the_api_server_takes() {
+        let news = EventRequest {
+            regarding: reference::<Node>("node1", "uid"),
+            warning: true,
+            reason: "FileChanged",
+            action: "Restore",
+            note: "ä".repeat(600),
+        };
+        let event = event(news, "seccomp-operator-agent", "node1");
+        let regarding = event.regarding.unwrap();
+        assert_eq!(regarding.api_version.as_deref(), Some("v1"));
+        assert_eq!(regarding.kind.as_deref(), Some("Node"));
+        assert_eq!(regarding.namespace, event.metadata.namespace);
+        assert_eq!(event.note.unwrap().len(), 1024);
+        assert_eq!(event.type_.as_deref(), Some("Warning"));
+        assert!(event.metadata.name.unwrap().starts_with("node1."));
+    }
+}

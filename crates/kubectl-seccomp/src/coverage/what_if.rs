@@ -1,0 +1,253 @@
+//! What the policies would make of the pods that exist, were they created anew: by the very decision of the webhook.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use seccomp_policy::pod::Pod;
+use serde::Serialize;
+
+use super::effective::Placed;
+use seccomp_operator_api::{Mode, SeccompPolicySpec};
+use seccomp_policy::mutate::{self, Effect, Place, Reason, SeccompProfile, decide};
+use seccomp_policy::view::View;
+
+/// What admission knows, as far as it can be asked for.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// The folder below kubelet's seccomp folder.
+    pub profiles_dir: String,
+    /// Namespaces that are left alone.
+    pub excluded: BTreeSet<String>,
+    /// The labels of namespaces.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// SeccompProfiles, and whether all nodes have them.
+    pub profiles: BTreeMap<String, bool>,
+    /// The policies.
+    pub policies: BTreeMap<String, SeccompPolicySpec>,
+}
+
+/// What would become of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// Where.
+    pub namespace: String,
+    /// Which.
+    pub pod: String,
+    /// Why it would be changed, or not.
+    pub reason: &'static str,
+    /// What it would get.
+    pub changes: Vec<Change>,
+    /// The policies that would give it.
+    pub policies: Vec<By>,
+    /// What kubectl would print.
+    pub warnings: Vec<String>,
+}
+
+/// One place in a pod, and what would stand there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// The container; none for the pod level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// What would stand there.
+    pub profile: SeccompProfile<'static>,
+}
+
+/// A policy that would change a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct By {
+    /// Its name.
+    pub name: String,
+    /// How it is now. What observes is taken for enforced here: that is the question.
+    pub mode: Mode,
+}
+
+/// Asks for every pod. Policies that only observe are taken for enforced.
+pub fn outcomes(pods: &[Placed], known: &Known) -> Vec<Outcome> {
+    let mut view = View::new(&known.profiles_dir, known.excluded.iter().cloned());
+    for (name, labels) in &known.namespaces {
+        view.namespace(name, labels.clone());
+    }
+    for (name, ready) in &known.profiles {
+        view.profile(name, *ready, None);
+    }
+    for (name, spec) in &known.policies {
+        let enforced = SeccompPolicySpec {
+            mode: Mode::Enforce,
+            ..spec.clone()
+        };
+        view.policy(name, enforced);
+    }
+    pods.iter()
+        .map(|placed| outcome(placed, &view, known))
+        .collect()
+}
+
+fn outcome(placed: &Placed, view: &View, known: &Known) -> Outcome {
+    let decision = decide(&placed.pod, &view.scope(&placed.namespace));
+    let by = decision
+        .policies
+        .iter()
+        .filter(|(_, effect)| *effect == Effect::Changes);
+    Outcome {
+        namespace: placed.namespace.clone(),
+        pod: placed.name.clone(),
+        reason: decision.reason.word(),
+        changes: decision
+            .changes
+            .iter()
+            .filter_map(|one| change(one, &placed.pod))
+            .collect(),
+        policies: by
+            .map(|(policy, _)| By {
+                name: policy.name.clone(),
+                mode: known
+                    .policies
+                    .get(&policy.name)
+                    .map_or(Mode::Enforce, |spec| spec.mode),
+            })
+            .collect(),
+        warnings: decision.warnings,
+    }
+}
+
+/// The place that gets a profile, if one does.
+fn change(change: &mutate::Change<'_>, pod: &Pod<'_>) -> Option<Change> {
+    let mutate::Change::Set { place, profile, .. } = change else {
+        return None;
+    };
+    let container = match *place {
+        Place::Pod => None,
+        Place::InitContainer(index) => Some(pod.spec.init_containers.get(index)?),
+        Place::Container(index) => Some(pod.spec.containers.get(index)?),
+    };
+    Some(Change {
+        container: container.map(|container| container.name.to_string()),
+        profile: profile.as_ref().clone().into_owned(),
+    })
+}
+
+/// Pods by what would become of them.
+pub fn counts(outcomes: &[Outcome]) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    for outcome in outcomes {
+        *counts.entry(outcome.reason).or_default() += 1;
+    }
+    counts
+}
+
+/// What a reason means, for a sentence.
+pub fn semantics(reason: &str) -> &str {
+    let reason = Reason::ALL.into_iter().find(|known| known.word() == reason);
+    match reason {
+        Some(Reason::Injected) => "would get a profile",
+        Some(Reason::Converted) => "would have legacy annotations turned into fields",
+        Some(Reason::AlreadySet) => "state what they want",
+        Some(Reason::NoPolicy) => "no policy speaks of",
+        Some(Reason::NamespaceExcluded) => "are in excluded namespaces",
+        Some(Reason::Windows) => "are for Windows",
+        Some(Reason::MirrorPod) => "are static",
+        _ => "are left alone",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::effective::tests::placed;
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn spec(json: Value) -> SeccompPolicySpec {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn known(policies: &[(&str, Value)]) -> Known {
+        Known {
+            profiles_dir: "profiles".into(),
+            excluded: BTreeSet::from(["kube-system".to_owned()]),
+            namespaces: BTreeMap::from([(
+                "web".to_owned(),
+                BTreeMap::from([("team".to_owned(), "web".to_owned())]),
+            )]),
+            profiles: BTreeMap::from([("tight".to_owned(), true)]),
+            policies: policies
+                .iter()
+                .map(|(name, json)| ((*name).to_owned(), spec(json.clone())))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_policy_that_observes_is_asked_what_it_would_do_if_it_were_enforced() {
+        let known = known(&[
+            (
+                "default",
+                json!({"priority": -1000, "profile": {"type": "RuntimeDefault"}}),
+            ),
+            (
+                "tight",
+                json!({"priority": 5, "mode": "Observe", "namespaceSelector": {"matchLabels": {"team": "web"}},
+                    "profile": {"type": "Localhost", "name": "tight"}}),
+            ),
+        ]);
+        let bare = || json!({"containers": [{"name": "c", "image": "nginx"}]});
+        let own = json!({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}, "containers": [{"name": "c"}]});
+        let pods = [
+            placed("web", "a", &json!({}), bare()),
+            placed("default", "b", &json!({}), bare()),
+            placed("kube-system", "c", &json!({}), bare()),
+            placed("web", "d", &json!({}), own),
+        ];
+        let outcomes = outcomes(&pods, &known);
+        let given = |index: usize| -> Vec<String> {
+            outcomes[index]
+                .changes
+                .iter()
+                .map(|c| c.profile.describe())
+                .collect()
+        };
+        assert_eq!(given(0), ["Localhost profiles/tight.json"]);
+        let by = &outcomes[0].policies[0];
+        assert_eq!((by.name.as_str(), by.mode), ("tight", Mode::Observe));
+        assert_eq!(given(1), ["RuntimeDefault"]);
+        assert_eq!(outcomes[1].policies[0].mode, Mode::Enforce);
+        assert_eq!(
+            (outcomes[2].reason, given(2).len()),
+            ("namespace_excluded", 0)
+        );
+        assert_eq!((outcomes[3].reason, given(3).len()), ("already_set", 0));
+        assert_eq!(counts(&outcomes)["injected"], 2);
+    }
+
+    #[test]
+    fn a_change_names_the_container_that_it_is_for() {
+        let known = known(&[(
+            "nginx",
+            json!({"images": ["nginx*"], "profile": {"type": "Localhost", "name": "tight"}}),
+        )]);
+        let spec = json!({
+            "initContainers": [{"name": "first", "image": "nginx:1"}],
+            "containers": [{"name": "other", "image": "redis"}, {"name": "main", "image": "nginx:1", "securityContext": {}}],
+        });
+        let outcomes = outcomes(&[placed("web", "a", &json!({}), spec)], &known);
+        let named: Vec<_> = outcomes[0]
+            .changes
+            .iter()
+            .map(|c| c.container.as_deref())
+            .collect();
+        assert_eq!(named, [Some("first"), Some("main")]);
+    }
+
+    #[test]
+    fn every_reason_has_a_meaning() {
+        for reason in Reason::ALL {
+            let observed = reason == Reason::Observed;
+            assert_eq!(
+                semantics(reason.word()) == "are left alone",
+                observed,
+                "{reason:?}"
+            );
+        }
+    }
+}

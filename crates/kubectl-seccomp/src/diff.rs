@@ -1,0 +1,221 @@
+//! `kubectl seccomp diff`: two profiles compared by what they do, not by how they are written.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::document::Named;
+use super::target::TargetArgs;
+use super::text::{Style, wrap};
+use super::view::{Loader, View, What};
+use super::{Failure, Findings};
+use seccomp_profile::{Action, Arch, Profile};
+
+/// Which profiles, and how to tell their difference.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The one profile: a file, the name of a built-in, or `-` for standard input.
+    old: PathBuf,
+    /// The other.
+    new: PathBuf,
+    /// How to write the difference.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// Who loads the filter.
+    #[arg(long, value_enum, default_value_t = Loader::Runc)]
+    runtime: Loader,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// The forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Text for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Shown below the options.
+pub const EXAMPLES: &str = "\
+Compares what the kernel does with each syscall under the two profiles, for all arguments. Profiles that are written
+differently and do the same are equal.
+
+Examples:
+  # What does the new version allow that the old one did not?
+  kubectl seccomp diff old.json new.json
+
+  # What does a SeccompProfile change of what containerd applies?
+  kubectl seccomp diff runtime-default nginx.yaml
+
+  # What does CI's copy of Docker's default profile lack?
+  curl -s https://raw.githubusercontent.com/moby/profiles/main/seccomp/default.json | kubectl seccomp diff ours.json -
+
+Exit status: 0 they do the same; 1 they do not, or a document is wrong; 2 wrong use, or a file cannot be read.";
+
+/// Where the two differ.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Difference {
+    architecture: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'static str>,
+    change: Change,
+    old: String,
+    new: String,
+}
+
+/// In which direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Change {
+    /// Permitted for more arguments.
+    Opened,
+    /// Permitted for fewer.
+    Closed,
+    /// Permitted for the same, or for others.
+    Other,
+}
+
+/// Compares and prints.
+pub fn run(args: &DiffArgs) -> Result<Findings, Failure> {
+    let mut views = vec![];
+    for (file, other) in [(&args.old, &args.new), (&args.new, &args.old)] {
+        let (named, profile, target) = match args.target.read_beside(file, other)? {
+            Ok(one) => one,
+            Err(faulty) => return Ok(faulty.into()),
+        };
+        match View::of(&profile, target.arch, args.runtime) {
+            Ok(view) => views.push((named, profile, view)),
+            Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),
+        }
+    }
+    let [old, new] = &views[..] else {
+        return Ok(Findings::None);
+    };
+    let differences = compare((&old.1, &old.2), (&new.1, &new.2));
+    let text = match args.output {
+        Output::Text => to_text(&old.0, &new.0, &differences, Style::of_stdout()),
+        Output::Json => {
+            let data =
+                serde_json::json!({"equal": differences.is_empty(), "differences": differences});
+            serde_json::to_string_pretty(&data).map_err(|e| Failure::Other(e.into()))? + "\n"
+        }
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|e| Failure::Other(e.into()))?;
+    Ok(if differences.is_empty() {
+        Findings::None
+    } else {
+        Findings::Some(String::new())
+    })
+}
+
+fn compare(old: (&Profile, &View), new: (&Profile, &View)) -> Vec<Difference> {
+    let mut arches: Vec<Arch> = old.1.arches().collect();
+    arches.extend(new.1.arches().filter(|a| !old.1.arches().any(|b| b == *a)));
+    let mut differences = vec![];
+    for arch in arches {
+        let mut one = |name, before: &What<'_>, after: &What<'_>| {
+            if !before.is_same(after) {
+                differences.push(Difference {
+                    architecture: arch.to_string(),
+                    name,
+                    change: Change::of(before, after),
+                    old: before.words(arch, old.0.default_action()),
+                    new: after.words(arch, new.0.default_action()),
+                });
+            }
+        };
+        for ((call, before), (_, after)) in old.1.rows(arch).iter().zip(&new.1.rows(arch)) {
+            one(Some(call.name()), before, after);
+        }
+        one(None, &old.1.beyond(arch), &new.1.beyond(arch));
+    }
+    differences
+}
+
+impl Change {
+    fn of(old: &What<'_>, new: &What<'_>) -> Self {
+        // Of a call, or of some of its arguments: never, sometimes, always.
+        let openness = |what: &What<'_>| {
+            let open: Vec<_> = what
+                .actions()
+                .into_iter()
+                .map(Action::is_permitted)
+                .collect();
+            match (open.contains(&true), open.contains(&false)) {
+                (false, _) => 0,
+                (true, true) => 1,
+                (true, false) => 2,
+            }
+        };
+        match openness(new).cmp(&openness(old)) {
+            std::cmp::Ordering::Greater => Self::Opened,
+            std::cmp::Ordering::Less => Self::Closed,
+            std::cmp::Ordering::Equal => Self::Other,
+        }
+    }
+}
+
+fn to_text(old: &Named, new: &Named, differences: &[Difference], style: Style) -> String {
+    if differences.is_empty() {
+        return format!("{} and {} do the same\n", old.name, new.name);
+    }
+    let mut out = String::new();
+    for (change, head) in [
+        (Change::Opened, "Opened"),
+        (Change::Closed, "Closed"),
+        (Change::Other, "Otherwise different"),
+    ] {
+        let groups = groups(differences.iter().filter(|d| d.change == change));
+        if groups.is_empty() {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out += &style.bold(&format!("{head}\n"));
+        for ((old, new, names), arches) in groups {
+            let _ = writeln!(out, "  {}: {old} -> {new}", arches.join(", "));
+            out += &wrap("    ", &names.join(" "));
+        }
+    }
+    out
+}
+
+/// The words on both sides with the syscalls that have them, and the architectures for which that is so.
+type Group<'d> = ((&'d str, &'d str, Vec<&'d str>), Vec<&'static str>);
+
+fn groups<'d>(differences: impl Iterator<Item = &'d Difference>) -> Vec<Group<'d>> {
+    let mut by_arch = Vec::<(&Difference, Vec<&str>)>::new();
+    for difference in differences {
+        let name = difference
+            .name
+            .unwrap_or("(numbers that no syscall has yet)");
+        let same = |(first, _): &&mut (&Difference, Vec<&str>)| {
+            (&first.architecture, &first.old, &first.new)
+                == (&difference.architecture, &difference.old, &difference.new)
+        };
+        match by_arch.iter_mut().find(same) {
+            Some((_, names)) => names.push(name),
+            None => by_arch.push((difference, vec![name])),
+        }
+    }
+    let mut groups = Vec::<Group<'_>>::new();
+    for (first, mut names) in by_arch {
+        names.sort_unstable();
+        let arch = Arch::named(&first.architecture).map_or("", Arch::native_name);
+        let key = (first.old.as_str(), first.new.as_str(), names);
+        match groups.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, arches)) => arches.push(arch),
+            None => groups.push((key, vec![arch])),
+        }
+    }
+    groups
+}

@@ -1,0 +1,375 @@
+//! `kubectl seccomp explain`: what a profile really does to each syscall.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::probe::parse_number;
+use super::target::TargetArgs;
+use super::text::{Style, wrap};
+use super::view::{self, ActionData, Doubt, Loader, View, What};
+use super::{Failure, Findings};
+use seccomp_profile::{Action, Arch, Profile, Syscall};
+
+/// Which profile, and how to explain it.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// The profile: a file, the name of a built-in, or `-` for standard input, which is also read if there is none.
+    file: Option<PathBuf>,
+    /// How to write it.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// Only say what happens to this call, on each architecture of the profile: a syscall and up to six arguments
+    /// (`socket:38,5`), those that are not given being 0.
+    #[arg(long = "call", value_name = "NAME[:ARG,...]", value_parser = call, conflicts_with = "output")]
+    calls: Vec<AskedCall>,
+    /// Who loads the filter.
+    #[arg(long, value_enum, default_value_t = Loader::Runc)]
+    runtime: Loader,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// A call that is asked about.
+#[derive(Clone, Debug)]
+struct AskedCall {
+    text: String,
+    syscall: Syscall,
+    args: [u64; 6],
+}
+
+fn call(text: &str) -> Result<AskedCall, String> {
+    let (name, list) = text.split_once(':').unwrap_or((text, ""));
+    let syscall = Syscall::named(name).ok_or_else(|| {
+        let near = Syscall::nearest(name).map(|near| format!("; did you mean {near}?"));
+        format!("no syscall has that name{}", near.unwrap_or_default())
+    })?;
+    let mut args = [0; 6];
+    let mut places = args.iter_mut();
+    for arg in list.split(',').filter(|arg| !arg.is_empty()) {
+        let place = places.next().ok_or("a syscall has six arguments")?;
+        *place = parse_number(arg).ok_or_else(|| format!("`{arg}` is no number"))?;
+    }
+    Ok(AskedCall {
+        text: text.into(),
+        syscall,
+        args,
+    })
+}
+
+/// The forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Text for people.
+    Text,
+    /// One JSON object, every architecture in full.
+    Json,
+    /// The stopped syscalls of the native architecture in capitals, as amicontained prints them.
+    Flat,
+}
+
+/// Shown below the options.
+pub const EXAMPLES: &str = "\
+Says what the kernel does with each syscall once a runtime's libseccomp has made a filter of the profile, which is not
+always what the rules seem to say: of two rules for a syscall one may be void, calls through architectures that the
+profile does not name are killed, and runc answers ENOSYS to calls newer than the newest that the profile names.
+
+Examples:
+  # A profile as it is for this machine
+  kubectl seccomp explain profile.json
+
+  # Docker's default for an arm64 node and a container with CAP_SYS_ADMIN
+  kubectl seccomp explain --arch arm64 --kernel 6.6 --cap default,SYS_ADMIN default.json
+
+  # Does it close AF_ALG and AF_VSOCK sockets, and leave AF_INET open?
+  kubectl seccomp explain --call socket:38 --call socket:40 --call socket:2 profile.json
+
+  # What a SeccompProfile comes to, its base in a file of its own
+  kubectl seccomp explain --with base.yaml nginx.yaml
+
+  # The stopped syscalls as amicontained lists them
+  kubectl seccomp explain -o flat runtime-default
+
+  # The names of the stopped syscalls, for a script
+  kubectl seccomp explain -o json profile.json | jq -r '.architectures[0].stopped[].name'
+
+  # The same as the filter in force in a container shows it
+  kubectl exec mypod -- kubectl-seccomp probe
+
+Exit status: 0 done; 1 the document is wrong, and how is said; 2 wrong use, or the file cannot be read.";
+
+/// Explains and prints.
+pub fn run(args: &ExplainArgs) -> Result<Findings, Failure> {
+    let (named, profile, target) = match args.target.read_one(args.file.as_ref())? {
+        Ok(one) => one,
+        Err(faulty) => return Ok(faulty.into()),
+    };
+    let view = match View::of(&profile, target.arch, args.runtime) {
+        Ok(view) => view,
+        Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),
+    };
+    let arches: Vec<_> = view.arches().map(|arch| Table::of(&view, arch)).collect();
+    let text = match args.output {
+        _ if !args.calls.is_empty() => decisions(&view, &args.calls),
+        Output::Text => to_text(&profile, &arches, &view.doubts(), Style::of_stdout()),
+        Output::Json => {
+            let data = Data {
+                default: profile.default_action().into(),
+                doubts: view.doubts(),
+                architectures: arches.iter().map(|t| t.data(&profile)).collect(),
+            };
+            serde_json::to_string_pretty(&data).map_err(|e| Failure::Other(e.into()))? + "\n"
+        }
+        Output::Flat => flat(&arches),
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|e| Failure::Other(e.into()))?;
+    Ok(Findings::None)
+}
+
+/// The syscalls of one architecture by what happens to them, in the order of their numbers.
+struct Table<'v> {
+    arch: Arch,
+    permitted: Vec<Syscall>,
+    logged: Vec<Syscall>,
+    stopped: Vec<(Syscall, Action)>,
+    conditional: Vec<(Syscall, What<'v>)>,
+    beyond: What<'v>,
+}
+
+impl<'v> Table<'v> {
+    fn of(view: &'v View, arch: Arch) -> Self {
+        let mut table = Self {
+            arch,
+            permitted: vec![],
+            logged: vec![],
+            stopped: vec![],
+            conditional: vec![],
+            beyond: view.beyond(arch),
+        };
+        for (call, what) in view.rows(arch) {
+            match what {
+                What::Always(Action::Allow) => table.permitted.push(call),
+                What::Always(Action::Log) => table.logged.push(call),
+                What::Always(action) => table.stopped.push((call, action)),
+                what @ What::ByArguments(_) => table.conditional.push((call, what)),
+            }
+        }
+        table
+    }
+
+    fn all(&self) -> usize {
+        self.permitted.len() + self.logged.len() + self.stopped.len() + self.conditional.len()
+    }
+
+    fn data(&self, profile: &Profile) -> TableData {
+        let names = |calls: &[Syscall]| calls.iter().map(|c| c.name()).collect();
+        let conditional = |(call, what): &(Syscall, What<'_>)| {
+            let What::ByArguments(decision) = what else {
+                return None;
+            };
+            let (otherwise, cases) = view::cases(decision, self.arch, profile.default_action());
+            let cases = cases.into_iter().map(|(action, conditions)| CaseData {
+                action: action.into(),
+                any_of: conditions,
+            });
+            Some(ConditionalData {
+                name: call.name(),
+                cases: cases.collect(),
+                otherwise: otherwise.into(),
+            })
+        };
+        TableData {
+            architecture: self.arch.to_string(),
+            permitted: names(&self.permitted),
+            logged: names(&self.logged),
+            stopped: self
+                .stopped
+                .iter()
+                .map(|(call, action)| StoppedData {
+                    name: call.name(),
+                    action: (*action).into(),
+                })
+                .collect(),
+            conditional: self.conditional.iter().filter_map(conditional).collect(),
+            unknown_numbers: self.beyond.actions().into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    default: ActionData,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    doubts: Vec<Doubt>,
+    architectures: Vec<TableData>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TableData {
+    architecture: String,
+    permitted: Vec<&'static str>,
+    logged: Vec<&'static str>,
+    stopped: Vec<StoppedData>,
+    conditional: Vec<ConditionalData>,
+    unknown_numbers: Vec<ActionData>,
+}
+
+#[derive(Serialize)]
+struct StoppedData {
+    name: &'static str,
+    #[serde(flatten)]
+    action: ActionData,
+}
+
+#[derive(Serialize)]
+struct ConditionalData {
+    name: &'static str,
+    cases: Vec<CaseData>,
+    otherwise: ActionData,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CaseData {
+    #[serde(flatten)]
+    action: ActionData,
+    any_of: Vec<String>,
+}
+
+/// Names by action, the strictest first.
+fn groups(stopped: &[(Syscall, Action)]) -> BTreeMap<Action, Vec<&'static str>> {
+    let mut groups: BTreeMap<Action, Vec<_>> = BTreeMap::new();
+    for (call, action) in stopped {
+        groups.entry(*action).or_default().push(call.name());
+    }
+    for names in groups.values_mut() {
+        names.sort_unstable();
+    }
+    groups
+}
+
+fn to_text(profile: &Profile, tables: &[Table<'_>], doubts: &[Doubt], style: Style) -> String {
+    let default = profile.default_action();
+    let mut out = String::new();
+    let names: Vec<_> = tables.iter().map(|t| t.arch.native_name()).collect();
+    out += &wrap(
+        "Architectures: ",
+        &format!("{}; calls of any other kill the thread", names.join(", ")),
+    );
+    let _ = writeln!(out, "Default: {}", view::words(default));
+    if !doubts.is_empty() {
+        out += &style.bold("\nNot as the rules say\n");
+    }
+    for doubt in doubts {
+        out += &wrap("  ", &doubt.to_string());
+    }
+    let Some((native, others)) = tables.split_first() else {
+        return out;
+    };
+    let head =
+        |what: &str, number: usize| format!("\n{what} syscalls: {number} of {}\n", native.all());
+    out += &style.bold(&head("Stopped", native.stopped.len()));
+    for (action, names) in groups(&native.stopped) {
+        out += &wrap(&format!("  {}: ", view::words(action)), &names.join(" "));
+    }
+    if !native.conditional.is_empty() {
+        out += &style.bold(&head("Conditional", native.conditional.len()));
+        for (call, what) in &native.conditional {
+            out += &wrap(&format!("  {call}: "), &what.words(native.arch, default));
+        }
+    }
+    if !native.logged.is_empty() {
+        out += &style.bold(&head("Logged", native.logged.len()));
+        out += &wrap("  ", &sorted(&native.logged));
+    }
+    out += &style.bold(&head("Allowed", native.permitted.len()));
+    out += &wrap("  ", &sorted(&native.permitted));
+    let _ = writeln!(
+        out,
+        "\nNumbers that no syscall has yet: {}",
+        native.beyond.words(native.arch, default)
+    );
+    if !others.is_empty() {
+        out += &style.bold("\nOther ways into the kernel\n");
+    }
+    for other in others {
+        let stopped_natively = |name: &str| native.stopped.iter().any(|(c, _)| c.name() == name);
+        let open = other
+            .permitted
+            .iter()
+            .chain(&other.logged)
+            .map(|c| c.name());
+        let open: Vec<_> = open
+            .filter(|name| stopped_natively(name) || is_multiplexer(name, native))
+            .collect();
+        let head = format!(
+            "  {}: {} of {} stopped",
+            other.arch.native_name(),
+            other.stopped.len(),
+            other.all()
+        );
+        if open.is_empty() {
+            let _ = writeln!(out, "{head}");
+        } else {
+            out += &wrap(
+                &format!("{head}; open though stopped above: "),
+                &open.join(" "),
+            );
+        }
+    }
+    out
+}
+
+/// Whether a call does what another with conditions does, and a filter cannot see its arguments.
+fn is_multiplexer(name: &str, native: &Table<'_>) -> bool {
+    name == "socketcall" && native.conditional.iter().any(|(c, _)| c.name() == "socket")
+}
+
+fn sorted(calls: &[Syscall]) -> String {
+    let mut names: Vec<_> = calls.iter().map(|c| c.name()).collect();
+    names.sort_unstable();
+    names.join(" ")
+}
+
+fn decisions(view: &View, calls: &[AskedCall]) -> String {
+    let mut out = String::new();
+    for call in calls {
+        for arch in view.arches() {
+            if let Some(number) = call.syscall.number(arch) {
+                let action = view.decide(arch, number, &call.args);
+                let _ = writeln!(
+                    out,
+                    "{} {}: {}",
+                    arch.native_name(),
+                    call.text,
+                    view::words(action)
+                );
+            }
+        }
+    }
+    out
+}
+
+fn flat(tables: &[Table<'_>]) -> String {
+    let Some(native) = tables.first() else {
+        return String::new();
+    };
+    let names: Vec<_> = native
+        .stopped
+        .iter()
+        .map(|(c, _)| c.name().to_uppercase())
+        .collect();
+    format!(
+        "Blocked Syscalls ({}):\n\t{}\n",
+        names.len(),
+        names.join(" ")
+    )
+}

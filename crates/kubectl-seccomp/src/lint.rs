@@ -1,0 +1,231 @@
+//! `kubectl seccomp lint`: what profiles do that their authors hardly want.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::document::{self, Faulty, Named, Origin};
+use super::target::{self, TargetArgs};
+use super::text::{Style, visible, wrap};
+use super::{Failure, Findings};
+use seccomp_profile::{
+    Code, Delivery, Finding, Library, Problem, Severity, Spec, Target, lint, lint_document,
+};
+
+/// Which profiles, and what counts.
+#[derive(Args, Debug)]
+pub struct LintArgs {
+    /// The profiles: files, names of built-ins, `-` for standard input, which is also read if there are none.
+    files: Vec<PathBuf>,
+    /// How to write what is found.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// From which severity on a finding makes this command fail.
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Level::Warning)]
+    fail_on: Level,
+    /// Leave findings of this code out, e.g. `multiplexer-open`.
+    #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = code)]
+    ignore: Vec<Code>,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// The forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Text for people.
+    Text,
+    /// One JSON object.
+    Json,
+    /// The same in YAML.
+    Yaml,
+}
+
+/// What one cares about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Level {
+    /// Everything.
+    Note,
+    /// What does less or more than it seems to.
+    Warning,
+    /// What does not work.
+    Error,
+}
+
+impl Level {
+    fn severity(self) -> Severity {
+        match self {
+            Self::Note => Severity::Note,
+            Self::Warning => Severity::Warning,
+            Self::Error => Severity::Error,
+        }
+    }
+}
+
+fn code(word: &str) -> Result<Code, String> {
+    Code::named(word).ok_or_else(|| {
+        let words: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        format!("the codes are {}", words.join(", "))
+    })
+}
+
+/// Shown below the options.
+pub const EXAMPLES: &str = "\
+Says of each profile where it stops less than it says, keeps containers from starting, or has rules without effect, why,
+and what to write instead. docs/lint.md explains every code. Files are taken for what a container runtime reads as it is,
+SeccompProfile manifests for what the operator makes of them.
+
+Examples:
+  # A profile, before it goes onto nodes
+  kubectl seccomp lint profile.json
+
+  # All manifests of a folder; those that stand on each other find each other
+  kubectl seccomp lint profiles/*.yaml
+
+  # In CI: fail on errors only, and accept that 32-bit programs get around conditions on sockets
+  kubectl seccomp lint --fail-on error --ignore multiplexer-open -o json profiles/*.yaml
+
+  # What is in the cluster
+  kubectl get seccompprofiles -o json | kubectl seccomp lint
+
+  # For arm64 nodes, and containers with one more capability
+  kubectl seccomp lint --arch arm64 --cap default,SYS_ADMIN profile.json
+
+Exit status: 0 nothing found that counts; 1 something, or a profile is wrong; 2 wrong use, or a file cannot be read.";
+
+/// What is found in one profile.
+#[derive(Serialize)]
+struct Report {
+    profile: String,
+    findings: Vec<Row>,
+}
+
+/// A finding as data. What is wrong altogether has the code `invalid`.
+#[derive(Serialize)]
+struct Row {
+    severity: &'static str,
+    code: &'static str,
+    path: String,
+    reason: String,
+    remedy: String,
+    #[serde(skip)]
+    counts: bool,
+}
+
+/// Finds and prints.
+pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
+    let inputs = document::read_all(&args.files)?;
+    let library = document::library(&inputs, args.target.with()?.iter());
+    let mut reports = Vec::new();
+    for input in inputs {
+        reports.push(match input {
+            Ok(named) => {
+                let target = args.target.of(&named.definition, &library)?;
+                let rows = rows(&named, &library, &target, args);
+                Report {
+                    profile: named.name,
+                    findings: rows,
+                }
+            }
+            Err(faulty) => Report {
+                findings: faulty.problems.iter().map(Row::invalid).collect(),
+                profile: faulty.name,
+            },
+        });
+    }
+    let other = |error: String| Failure::Other(anyhow::Error::msg(error));
+    let data = serde_json::json!({"profiles": reports});
+    let text = match args.output {
+        Output::Text => to_text(&reports, Style::of_stdout()),
+        Output::Json => {
+            serde_json::to_string_pretty(&data).map_err(|e| other(e.to_string()))? + "\n"
+        }
+        Output::Yaml => serde_saphyr::to_string(&data).map_err(|e| other(e.to_string()))?,
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|e| Failure::Other(e.into()))?;
+    let counts = |report: &Report| report.findings.iter().any(|row| row.counts);
+    Ok(if reports.iter().any(counts) {
+        Findings::Some(String::new())
+    } else {
+        Findings::None
+    })
+}
+
+fn rows(named: &Named, library: &Library, target: &Target, args: &LintArgs) -> Vec<Row> {
+    let lookup = |name: &str| Some(library.get(name)?.spec.clone());
+    let spec = named.definition.spec.as_ref();
+    let findings = match (spec, &named.origin) {
+        (Spec::Document(document), Origin::File { at }) => {
+            lint_document(document, Delivery::AsIs, target, at)
+        }
+        (Spec::Document(document), Origin::BuiltIn) => {
+            lint_document(document, Delivery::Rendered, target, "")
+        }
+        (spec, _) => lint(spec, &lookup, target, "spec"),
+    };
+    let mut rows = Vec::new();
+    let said = findings
+        .iter()
+        .any(|finding| finding.code == Code::UnreliableRules);
+    if let Err(Faulty { problems, .. }) = target::rendered(named, library, target)
+        && !said
+    {
+        rows.extend(problems.iter().map(Row::invalid));
+    }
+    let wanted = findings
+        .iter()
+        .filter(|finding| !args.ignore.contains(&finding.code));
+    rows.extend(wanted.map(|finding| Row::of(finding, args.fail_on)));
+    rows
+}
+
+impl Row {
+    fn of(finding: &Finding, fail_on: Level) -> Self {
+        Self {
+            severity: finding.severity.name(),
+            code: finding.code.name(),
+            path: finding.path.clone(),
+            reason: finding.reason.clone(),
+            remedy: finding.remedy.clone(),
+            counts: finding.severity >= fail_on.severity(),
+        }
+    }
+
+    fn invalid(problem: &Problem) -> Self {
+        Self {
+            severity: Severity::Error.name(),
+            code: "invalid",
+            path: problem.path.clone(),
+            reason: problem.reason.clone(),
+            remedy: problem.remedy.clone(),
+            counts: true,
+        }
+    }
+}
+
+fn to_text(reports: &[Report], style: Style) -> String {
+    let mut out = String::new();
+    for report in reports {
+        if report.findings.is_empty() {
+            let _ = writeln!(out, "{}: nothing found", visible(&report.profile));
+            continue;
+        }
+        out += &style.bold(&format!("{}\n", visible(&report.profile)));
+        for row in &report.findings {
+            let at = if row.path.is_empty() {
+                String::new()
+            } else {
+                format!("{}: ", row.path)
+            };
+            let sentence = format!("{at}{} [{}]", row.reason, row.code);
+            out += &wrap(&format!("  {:8} ", row.severity), &visible(&sentence));
+            out += &wrap("           -> ", &visible(&row.remedy));
+        }
+    }
+    out
+}

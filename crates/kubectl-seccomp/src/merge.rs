@@ -1,0 +1,136 @@
+//! `kubectl seccomp merge`: several profiles as one.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::convert::{Output, manifest};
+use super::document::{self, Faulty};
+use super::target::{self, TargetArgs};
+use super::{Failure, Findings};
+use seccomp_profile::{Delta, Semantics};
+
+/// Which profiles, and how.
+#[derive(Args, Debug)]
+pub struct MergeArgs {
+    /// The profiles: files, names of built-ins, or `-` for standard input.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Allow what all of them allow [default: what any of them allows].
+    #[arg(long)]
+    intersection: bool,
+    /// Allow besides what this container runtime calls itself before it executes the container's program.
+    #[arg(long, value_enum)]
+    runtime: Option<Runtime>,
+    /// How to write the result.
+    #[arg(short, long, value_enum, default_value_t = Output::Json)]
+    output: Output,
+    /// With `-o manifest`: the name of the object.
+    #[arg(long, required_if_eq("output", "manifest"))]
+    name: Option<String>,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// The container runtimes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Runtime {
+    /// runc 1.1 to 1.4 (containerd's and Docker's).
+    Runc,
+    /// crun 1.28 (Podman's and CRI-O's).
+    Crun,
+}
+
+/// Shown below the options.
+pub const EXAMPLES: &str = "\
+Merges by semantics, for all arguments: of two profiles that treat a call differently the less strict counts, or with
+--intersection the stricter, as when the kernel has both filters. The result has rules that libseccomp combines as meant.
+
+Examples:
+  # One allowlist of what was seen in several runs
+  kubectl seccomp merge monday.json friday.json >both.json
+
+  # What a profile allows, as far as the runtime's own allows it too
+  kubectl seccomp merge --intersection mine.json runtime-default -o manifest --name mine | kubectl apply -f -
+
+  # An allowlist under which runc starts no container, mended
+  kubectl seccomp merge --runtime runc tight.json
+
+Exit status: 0 done; 1 a profile is wrong, or there is no such profile; 2 wrong use, or a file cannot be read.";
+
+/// Merges and prints.
+pub fn run(args: &MergeArgs) -> Result<Findings, Failure> {
+    let inputs = document::read_all(&args.files)?;
+    let library = document::library(&inputs, args.target.with()?.iter());
+    let bases = document::bases(&inputs);
+    let many = inputs.len() > args.files.len();
+    let mut merged: Option<Semantics> = None;
+    let mut native = None;
+    for input in inputs {
+        let named = match input {
+            Ok(named) => named,
+            Err(faulty) => return Ok(faulty.into()),
+        };
+        // What stands in a file for others to stand on is in those already.
+        if many && named.object().is_some_and(|name| bases.contains(name)) {
+            continue;
+        }
+        let target = args.target.of(&named.definition, &library)?;
+        native = Some(target.arch);
+        let profile = match target::resolve(&named, &library, &target) {
+            Ok(profile) => profile,
+            Err(faulty) => return Ok(faulty.into()),
+        };
+        let semantics = match profile.exact_semantics("") {
+            Ok(semantics) => semantics,
+            Err(problems) => {
+                let name = named.name;
+                return Ok(Faulty { name, problems }.into());
+            }
+        };
+        let both = match &merged {
+            None => Ok(semantics),
+            Some(before) if args.intersection => before.intersection(&semantics),
+            Some(before) => before.union(&semantics),
+        };
+        merged = match both {
+            Ok(semantics) => Some(semantics),
+            Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),
+        };
+    }
+    let (Some(mut merged), Some(native)) = (merged, native) else {
+        return Err(Failure::Use("there is no profile to merge".into()));
+    };
+    if let Some(runtime) = args.runtime {
+        let runtime = match runtime {
+            Runtime::Runc => seccomp_profile::Runtime::Runc,
+            Runtime::Crun => seccomp_profile::Runtime::Crun,
+        };
+        let needs = runtime.needs(native).into_iter();
+        let needs: Vec<_> = needs.map(|call| call.name().into()).collect();
+        let allowed = Delta::parse(&needs, &[], &[], "")
+            .map_err(|problems| problems.to_string())
+            .and_then(|changes| {
+                merged
+                    .change(&changes, native)
+                    .map_err(|error| error.to_string())
+            });
+        if let Err(error) = allowed {
+            return Ok(Findings::Some(format!("{error}\n")));
+        }
+    }
+    let profile = match merged.profile("") {
+        Ok(profile) => profile,
+        Err(problems) => return Ok(Findings::Some(format!("the merged profile {problems}\n"))),
+    };
+    let mut bytes = profile.to_canonical_json();
+    if args.output == Output::Manifest {
+        let name = args.name.as_deref().unwrap_or_default();
+        bytes = manifest(name, &bytes).map_err(Failure::Other)?;
+    }
+    std::io::stdout()
+        .write_all(&bytes)
+        .map_err(|e| Failure::Other(e.into()))?;
+    Ok(Findings::None)
+}

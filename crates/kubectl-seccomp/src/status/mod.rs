@@ -1,0 +1,252 @@
+//! `kubectl seccomp status`: profiles and nodes at a glance, what failed and why.
+
+mod render;
+mod survey;
+
+use std::collections::BTreeMap;
+
+use clap::{Args, ValueEnum};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::ListParams;
+use kube::{Api, Resource as _, ResourceExt as _};
+
+use super::cluster::{Cluster, ClusterArgs, Refusal, block_on};
+use super::table;
+use super::text::Style;
+use super::{Failure, Findings};
+use seccomp_operator_api::{SeccompNode, SeccompProfile, StoredProfile};
+pub use survey::levels;
+use survey::{Agent, Observed, Survey, survey};
+
+/// The agents' pods, as the chart labels them.
+const AGENTS: &str = "app.kubernetes.io/part-of=seccomp-operator,app.kubernetes.io/component=agent";
+
+/// Which profile, and how to show it.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// Only this SeccompProfile, in detail.
+    name: Option<String>,
+    /// How to write it.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    /// What makes this command fail.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = FailOn::Failed)]
+    fail_on: FailOn,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// The forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// One JSON object.
+    Json,
+    /// The same in YAML.
+    Yaml,
+}
+
+/// What one cares about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// Nothing.
+    Never,
+    /// A profile that is invalid or that a node could not take; a node whose agent is gone.
+    Failed,
+    /// Also a profile that is not on all its nodes yet.
+    Unready,
+}
+
+/// Shown below the options.
+pub const EXAMPLES: &str = "\
+Needs the right to list SeccompProfiles and SeccompNodes. With the right to list Nodes and Pods it also knows of nodes whose
+agent is gone.
+
+Examples:
+  # All profiles, the nodes in numbers, and every failure with its reason
+  kubectl seccomp status
+
+  # One profile in detail: which nodes lack it, who uses it, what lint says of it
+  kubectl seccomp status no-chmod
+
+  # In a pipeline: fail until every profile is on every node
+  kubectl seccomp status --fail-on unready
+
+  # The nodes that could not take a profile
+  kubectl seccomp status -o json | jq -r '.profiles[].failures[].node' | sort -u
+
+Exit status: 0 nothing failed; 1 something did (--fail-on); 2 wrong use, or the cluster cannot be asked.";
+
+/// Asks and prints.
+pub fn run(args: &StatusArgs) -> Result<Findings, Failure> {
+    let (observed, notes) = block_on(async {
+        let cluster = args.cluster.connect().await?;
+        observe(&cluster).await.map_err(Failure::from)
+    })?;
+    let mut survey = survey(&observed, notes);
+    if let Some(name) = &args.name {
+        survey = survey.only(name).ok_or_else(|| {
+            let message = format!("there is no SeccompProfile {name:?}");
+            Failure::Other(anyhow::Error::msg(message))
+        })?;
+    }
+    table::print(&match args.output {
+        Output::Table if args.name.is_some() => render::one(&survey, Style::of_stdout()),
+        Output::Table => render::all(&survey, Style::of_stdout()),
+        Output::Json => table::json(&survey)?,
+        Output::Yaml => table::yaml(&survey)?,
+    })?;
+    Ok(if args.fail_on.fails(&survey) {
+        Findings::Some(String::new())
+    } else {
+        Findings::None
+    })
+}
+
+impl FailOn {
+    fn fails(self, survey: &Survey) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Failed => survey.has_failures(),
+            Self::Unready => !survey.is_ready(),
+        }
+    }
+}
+
+async fn observe(cluster: &Cluster) -> Result<(Observed, Vec<String>), Refusal> {
+    let mut notes = Vec::new();
+    let everything = ListParams::default();
+    let profiles = profiles(cluster).await?;
+    let reports: Api<SeccompNode> = Api::all(cluster.client.clone());
+    let kind = "seccompnodes.seccomp-operator.io";
+    let reports = cluster.list(&reports, &everything, kind, "the cluster");
+    let reports = reports.await.map_err(not_installed)?;
+
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let nodes = cluster.list(&nodes, &everything, "nodes", "the cluster");
+    let without_nodes = "nodes without an agent and nodeSelectors are not taken into account";
+    let nodes = allowed(nodes.await, &mut notes, without_nodes)?;
+
+    let agents: Api<Pod> = Api::all(cluster.client.clone());
+    let params = ListParams::default().labels(AGENTS);
+    let agents = cluster.list(&agents, &params, "pods", "all namespaces");
+    let without_agents = "an agent that is gone does not show";
+    let agents = allowed(agents.await, &mut notes, without_agents)?;
+    let observed = Observed {
+        profiles: profiles.into_iter().map(StoredProfile::read).collect(),
+        reports,
+        nodes: nodes.map(labels_of_linux_nodes),
+        agents: agents.map(|pods| pods.iter().filter_map(agent).collect()),
+    };
+    Ok((observed, notes))
+}
+
+/// All SeccompProfiles.
+pub async fn profiles(cluster: &Cluster) -> Result<Vec<StoredProfile>, Refusal> {
+    let api: Api<StoredProfile> = Api::all(cluster.client.clone());
+    let kind = format!(
+        "{}.{}",
+        SeccompProfile::plural(&()),
+        SeccompProfile::group(&())
+    );
+    let everything = ListParams::default();
+    let listed = cluster.list(&api, &everything, &kind, "the cluster");
+    listed.await.map_err(not_installed)
+}
+
+/// An API server that does not know our kinds has no operator.
+fn not_installed(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Unknown(sentence) => Refusal::Unknown(format!(
+            "{sentence}: the operator is not installed there, or its custom resource definitions are not"
+        )),
+        other => other,
+    }
+}
+
+/// What one may do without; what that means becomes a note.
+pub fn allowed<T>(
+    listed: Result<T, Refusal>,
+    notes: &mut Vec<String>,
+    without: &str,
+) -> Result<Option<T>, Refusal> {
+    match listed {
+        Ok(listed) => Ok(Some(listed)),
+        Err(Refusal::Forbidden(sentence) | Refusal::Unknown(sentence)) => {
+            notes.push(format!("{sentence}; without it, {without}"));
+            Ok(None)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn labels_of_linux_nodes(nodes: Vec<Node>) -> BTreeMap<String, BTreeMap<String, String>> {
+    nodes
+        .into_iter()
+        .filter(|node| {
+            node.labels()
+                .get("kubernetes.io/os")
+                .is_none_or(|os| os == "linux")
+        })
+        .map(|node| (node.name_any(), node.metadata.labels.unwrap_or_default()))
+        .collect()
+}
+
+fn agent(pod: &Pod) -> Option<Agent> {
+    let node = pod.spec.as_ref()?.node_name.clone()?;
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    if matches!(phase, Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    let containers = status.and_then(|status| status.container_statuses.as_ref());
+    let waits = containers.into_iter().flatten().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        waiting.reason.clone()
+    });
+    // A pod that is being made is no trouble.
+    let trouble =
+        waits.filter(|reason| reason != "ContainerCreating" && reason != "PodInitializing");
+    Some(Agent { node, trouble })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_agent_that_waits_for_long_is_in_trouble() {
+        let pod = |phase: &str, reason: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {"name": "agent-x"}, "spec": {"nodeName": "n1", "containers": []},
+                "status": {"phase": phase, "containerStatuses": [{
+                    "name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 3,
+                    "state": if reason.is_empty() { json!({"running": {}}) } else { json!({"waiting": {"reason": reason}}) },
+                }]},
+            }))
+            .unwrap()
+        };
+        let trouble = |phase, reason| agent(&pod(phase, reason)).map(|agent| agent.trouble);
+        assert_eq!(trouble("Running", ""), Some(None));
+        assert_eq!(trouble("Pending", "ContainerCreating"), Some(None));
+        assert_eq!(
+            trouble("Running", "CrashLoopBackOff"),
+            Some(Some("CrashLoopBackOff".into()))
+        );
+        assert_eq!(trouble("Failed", ""), None);
+    }
+
+    #[test]
+    fn what_one_may_not_list_is_a_note_unless_nothing_can_be_listed() {
+        let mut notes = vec![];
+        let forbidden = Err(Refusal::Forbidden("you may not list nodes".into()));
+        assert_eq!(
+            allowed::<()>(forbidden, &mut notes, "less is known").unwrap(),
+            None
+        );
+        assert_eq!(notes, ["you may not list nodes; without it, less is known"]);
+        assert!(allowed::<()>(Err(Refusal::Other("gone".into())), &mut notes, "").is_err());
+    }
+}

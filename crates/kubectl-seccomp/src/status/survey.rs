@@ -1,0 +1,638 @@
+//! How profiles and nodes stand, from what the cluster says: a pure function.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::ResourceExt as _;
+use kube::core::error_boundary::InvalidObject;
+use serde::Serialize;
+
+use kube_support::resource_version;
+use seccomp_operator_api::{
+    Failure, NodeFailure, SeccompNode, SeccompProfile, SeccompProfileStatus, condition, selects,
+};
+
+/// The longest way from a profile to what it stands on; profiles that go further are refused.
+const MAX_BASES: usize = 15;
+
+/// What the cluster says.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// The SeccompProfiles.
+    pub profiles: Vec<Result<SeccompProfile, InvalidObject>>,
+    /// The SeccompNodes.
+    pub reports: Vec<SeccompNode>,
+    /// The labels of the Nodes that run Linux; none if one may not list them.
+    pub nodes: Option<BTreeMap<String, BTreeMap<String, String>>>,
+    /// The agents' pods; none if one may not list them.
+    pub agents: Option<Vec<Agent>>,
+}
+
+/// An agent's pod.
+#[derive(Clone, Debug, Default)]
+pub struct Agent {
+    /// Its node.
+    pub node: String,
+    /// Why it does not run, if it does not.
+    pub trouble: Option<String>,
+}
+
+/// How all of it stands.
+#[derive(Debug, Serialize)]
+pub struct Survey {
+    /// In numbers.
+    pub summary: Summary,
+    /// By name.
+    pub profiles: Vec<Profile>,
+    /// By name.
+    pub nodes: Vec<Node>,
+    /// What could not be found out, and why.
+    pub notes: Vec<String>,
+}
+
+/// In numbers.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Profiles by state.
+    pub profiles: BTreeMap<State, usize>,
+    /// Nodes by state.
+    pub nodes: BTreeMap<NodeState, usize>,
+}
+
+/// How a profile stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum State {
+    /// The newest generation is on every node that should have it.
+    Ready,
+    /// It is on its way.
+    Progressing,
+    /// The controller has not looked at the newest generation.
+    Unseen,
+    /// It is deleted, and stays until no pod uses it.
+    Deleting,
+    /// A node could not take it.
+    Failed,
+    /// It means nothing.
+    Invalid,
+}
+
+/// How a node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum NodeState {
+    /// It has every profile that it should have.
+    Level,
+    /// Its agent has not got to the newest profiles yet.
+    Behind,
+    /// Some profiles are not as they should be.
+    Failing,
+    /// Its agent is gone, does not run, or has not said a word.
+    Silent,
+    /// No agent is meant to run there.
+    NoAgent,
+}
+
+impl State {
+    /// For a table.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Progressing => "Progressing",
+            Self::Unseen => "Unseen",
+            Self::Deleting => "Deleting",
+            Self::Failed => "Failed",
+            Self::Invalid => "Invalid",
+        }
+    }
+}
+
+impl NodeState {
+    /// For a sentence.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Level => "level",
+            Self::Behind => "behind",
+            Self::Failing => "failing",
+            Self::Silent => "silent",
+            Self::NoAgent => "without an agent",
+        }
+    }
+}
+
+/// A profile.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub state: State,
+    /// What there is to say of that.
+    pub message: String,
+    /// What a pod writes as `localhostProfile`.
+    #[serde(rename = "localhostProfile")]
+    pub path: Option<String>,
+    /// What it does with a syscall that no rule names.
+    pub default_action: Option<String>,
+    /// Nodes that should have it, have it, and could not take it.
+    pub desired: i32,
+    /// See `desired`.
+    pub ready: i32,
+    /// See `desired`.
+    pub failed: i32,
+    /// Pods that use it.
+    pub used_by: i32,
+    /// Running containers with an older content of it.
+    pub outdated: i32,
+    /// What it may do that its author may not expect.
+    pub warnings: Vec<String>,
+    /// The nodes that could not take it, and why.
+    pub failures: Vec<Failure>,
+    /// The nodes that have not got to it yet.
+    pub waiting: Vec<String>,
+    /// The nodes whose pods use it, and how many do.
+    pub users: BTreeMap<String, i32>,
+}
+
+/// A node.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub state: NodeState,
+    /// What there is to say of that.
+    pub message: String,
+    /// The profiles that are not as they should be.
+    pub failures: Vec<NodeFailure>,
+    /// As the agent says it.
+    pub architecture: String,
+    /// As the agent says it.
+    pub kernel_version: String,
+    /// As the Node says it.
+    pub container_runtime: Option<String>,
+    /// Of its agent.
+    pub agent_version: String,
+}
+
+impl Survey {
+    /// Whether anything has failed: what does not get better by waiting.
+    pub fn has_failures(&self) -> bool {
+        let profile = |p: &Profile| matches!(p.state, State::Failed | State::Invalid);
+        let node = |n: &Node| matches!(n.state, NodeState::Failing | NodeState::Silent);
+        self.profiles.iter().any(profile) || self.nodes.iter().any(node)
+    }
+
+    /// Whether every profile is on every node that should have it.
+    pub fn is_ready(&self) -> bool {
+        let profile = |p: &Profile| matches!(p.state, State::Ready | State::Deleting);
+        self.profiles.iter().all(profile) && !self.has_failures()
+    }
+
+    /// The same, of one profile.
+    pub fn only(mut self, name: &str) -> Option<Self> {
+        self.profiles.retain(|profile| profile.name == name);
+        let profile = self.profiles.first()?;
+        let concerned: BTreeSet<_> = profile
+            .failures
+            .iter()
+            .map(|failure| &failure.node)
+            .chain(&profile.waiting)
+            .collect();
+        self.nodes.retain(|node| concerned.contains(&node.name));
+        for node in &mut self.nodes {
+            node.failures.retain(|failure| failure.profile == name);
+        }
+        self.summary = Summary::of(&self.profiles, &self.nodes);
+        Some(self)
+    }
+}
+
+impl Summary {
+    fn of(profiles: &[Profile], nodes: &[Node]) -> Self {
+        let mut summary = Self::default();
+        for profile in profiles {
+            *summary.profiles.entry(profile.state).or_default() += 1;
+        }
+        for node in nodes {
+            *summary.nodes.entry(node.state).or_default() += 1;
+        }
+        summary
+    }
+}
+
+/// Works out how all of it stands.
+pub fn survey(observed: &Observed, notes: Vec<String>) -> Survey {
+    let levels = levels(&observed.profiles);
+    let reports: BTreeMap<_, _> = observed
+        .reports
+        .iter()
+        .map(|report| (report.name_any(), report))
+        .collect();
+    let nodes = nodes(observed, &reports, &levels);
+    let profiles: BTreeMap<_, _> = observed
+        .profiles
+        .iter()
+        .map(|profile| profile_of(profile, &reports, &levels, observed))
+        .map(|profile| (profile.name.clone(), profile))
+        .collect();
+    let profiles: Vec<_> = profiles.into_values().collect();
+    Survey {
+        summary: Summary::of(&profiles, &nodes),
+        profiles,
+        nodes,
+        notes,
+    }
+}
+
+/// How far a node's agent must have got to have a profile, and the labels of the nodes that should; by the profile's name.
+pub type Levels = BTreeMap<String, (u64, BTreeMap<String, String>)>;
+type Reports<'a> = BTreeMap<String, &'a SeccompNode>;
+
+/// For each profile the latest of the revisions of itself and of all that it stands on: a node whose agent has got to it has dealt
+/// with all of them.
+pub fn levels(profiles: &[Result<SeccompProfile, InvalidObject>]) -> Levels {
+    let known: BTreeMap<_, _> = profiles
+        .iter()
+        .flatten()
+        .map(|profile| (profile.name_any(), profile))
+        .collect();
+    let own = |profile: &SeccompProfile| {
+        let revision = profile.status.as_ref().and_then(|s| s.revision.as_deref());
+        revision.map_or(0, resource_version)
+    };
+    let level = |profile: &SeccompProfile| {
+        let mut level = own(profile);
+        let mut base = profile.spec.base.as_ref();
+        for _ in 0..MAX_BASES {
+            let Some(next) = base.and_then(|name| known.get(name)) else {
+                break;
+            };
+            level = level.max(own(next));
+            base = next.spec.base.as_ref();
+        }
+        level
+    };
+    known
+        .iter()
+        .map(|(name, profile)| {
+            let selector = profile.spec.node_selector.clone();
+            (name.clone(), (level(profile), selector))
+        })
+        .collect()
+}
+
+fn nodes(observed: &Observed, reports: &Reports<'_>, levels: &Levels) -> Vec<Node> {
+    let newest = levels.values().map(|(level, _)| *level).max().unwrap_or(0);
+    let names: BTreeSet<&String> = reports
+        .keys()
+        // A report outlives its node by the moments that garbage collection takes.
+        .filter(|name| {
+            observed
+                .nodes
+                .as_ref()
+                .is_none_or(|n| n.contains_key(*name))
+        })
+        .chain(observed.nodes.iter().flat_map(BTreeMap::keys))
+        .collect();
+    let node = |name: &String| {
+        let report = reports.get(name).map(|report| &report.spec);
+        let agents = observed.agents.as_ref();
+        let agent = agents.map(|agents| agents.iter().find(|agent| agent.node == *name));
+        let (state, message) = match (report, agent) {
+            (None, Some(None)) => (NodeState::NoAgent, "no agent runs there".to_owned()),
+            (Some(_), Some(None)) => (NodeState::Silent, "its agent is gone".to_owned()),
+            (
+                _,
+                Some(Some(Agent {
+                    trouble: Some(trouble),
+                    ..
+                })),
+            ) => (
+                NodeState::Silent,
+                format!("its agent does not run: {trouble}"),
+            ),
+            (None, _) => (
+                NodeState::Silent,
+                "no agent has said a word there".to_owned(),
+            ),
+            (Some(report), _) if report.failed > 0 => (
+                NodeState::Failing,
+                format!("profiles that are not as they should be: {}", report.failed),
+            ),
+            (Some(report), _) if resource_version(&report.applied_resource_version) < newest => (
+                NodeState::Behind,
+                format!(
+                    "its agent is at version {} of the profile list, and the newest profile at {newest}",
+                    report.applied_resource_version
+                ),
+            ),
+            (Some(_), _) => (NodeState::Level, String::new()),
+        };
+        let info = report.map(|report| report.node.clone()).unwrap_or_default();
+        Node {
+            name: name.clone(),
+            state,
+            message,
+            failures: report.map(|r| r.failures.clone()).unwrap_or_default(),
+            architecture: info.architecture,
+            kernel_version: info.kernel_version,
+            container_runtime: info.container_runtime,
+            agent_version: info.agent_version,
+        }
+    };
+    names.into_iter().map(node).collect()
+}
+
+fn profile_of(
+    profile: &Result<SeccompProfile, InvalidObject>,
+    reports: &Reports<'_>,
+    levels: &Levels,
+    observed: &Observed,
+) -> Profile {
+    let (metadata, status) = match profile {
+        Ok(profile) => (&profile.metadata, profile.status.clone()),
+        Err(unreadable) => (&unreadable.metadata, None),
+    };
+    let name = metadata.name.clone().unwrap_or_default();
+    let status = status.unwrap_or_default();
+    let counts = status.nodes.clone().unwrap_or_default();
+    let (state, message) = match profile {
+        Err(unreadable) => (State::Invalid, unreadable.error.clone()),
+        Ok(_) => state(
+            &status,
+            metadata.generation,
+            metadata.deletion_timestamp.is_some(),
+        ),
+    };
+    let mut failures = Vec::new();
+    let mut waiting = Vec::new();
+    let mut users = BTreeMap::new();
+    let (level, selector) = levels.get(&name).cloned().unwrap_or_default();
+    for (node, report) in reports {
+        let labels = observed.nodes.as_ref().map(|nodes| nodes.get(node));
+        let meant = match labels {
+            // Without the Nodes nobody knows their labels.
+            None => selector.is_empty(),
+            Some(None) => false,
+            Some(Some(labels)) => selects(&selector, labels),
+        };
+        let report = &report.spec;
+        if let Some(used) = report.in_use.iter().find(|used| used.profile == name) {
+            users.insert(node.clone(), used.pods);
+        }
+        if let Some(failure) = report.failures.iter().find(|f| f.profile == name) {
+            failures.push(Failure {
+                node: node.clone(),
+                reason: failure.reason.clone(),
+                message: failure.message.clone(),
+            });
+        } else if meant && resource_version(&report.applied_resource_version) < level {
+            waiting.push(node.clone());
+        }
+    }
+    Profile {
+        name,
+        state,
+        message,
+        path: status.localhost_profile,
+        default_action: status.default_action,
+        desired: counts.desired,
+        ready: counts.ready,
+        failed: counts.failed,
+        used_by: status.used_by.unwrap_or(0),
+        outdated: status.outdated.unwrap_or(0),
+        warnings: status.warnings,
+        failures,
+        waiting,
+        users,
+    }
+}
+
+/// A profile's state by its conditions, and a sentence.
+fn state(status: &SeccompProfileStatus, generation: Option<i64>, deleted: bool) -> (State, String) {
+    let condition = |type_| status.conditions.iter().find(|c| c.type_ == type_);
+    let message = |type_| {
+        condition(type_)
+            .map(|c| c.message.clone())
+            .unwrap_or_default()
+    };
+    if deleted {
+        return (State::Deleting, message(condition::IN_USE));
+    }
+    if status.observed_generation.is_none() || status.observed_generation != generation {
+        let message = "the controller has not looked at the newest generation; does it run?";
+        return (State::Unseen, message.to_owned());
+    }
+    if condition(condition::ACCEPTED).is_some_and(|c| c.status == "False") {
+        return (State::Invalid, message(condition::ACCEPTED));
+    }
+    let state = match condition(condition::READY) {
+        Some(ready) if ready.status == "True" => State::Ready,
+        Some(ready) if ready.reason == "Failed" => State::Failed,
+        _ => State::Progressing,
+    };
+    (state, message(condition::READY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn profile(name: &str, revision: u64, ready: (&str, &str), more: &Value) -> SeccompProfile {
+        let mut object = json!({
+            "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile",
+            "metadata": {"name": name, "generation": 1},
+            "spec": {},
+            "status": {
+                "observedGeneration": 1, "revision": revision.to_string(), "localhostProfile": format!("profiles/{name}.json"),
+                "nodes": {"desired": 2, "ready": 1, "failed": 0, "summary": "1/2"},
+                "conditions": [{
+                    "type": "Ready", "status": ready.0, "reason": ready.1, "message": "so it is",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z",
+                }],
+            },
+        });
+        for (pointer, value) in more.as_object().into_iter().flatten() {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            object.pointer_mut(parent).unwrap()[key] = value.clone();
+        }
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn report(name: &str, level: &str, failures: &Value, in_use: &Value) -> SeccompNode {
+        serde_json::from_value(json!({
+            "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompNode", "metadata": {"name": name},
+            "appliedResourceVersion": level, "failed": failures.as_array().unwrap().len(), "failures": failures, "inUse": in_use,
+            "node": {"architecture": "amd64", "kernelVersion": "6.1", "agentVersion": "0.1.0"},
+        }))
+        .unwrap()
+    }
+
+    fn agents(nodes: &[&str]) -> Vec<Agent> {
+        let agent = |node: &&str| Agent {
+            node: (*node).into(),
+            trouble: None,
+        };
+        nodes.iter().map(agent).collect()
+    }
+
+    fn labelled(nodes: &[(&str, &str)]) -> BTreeMap<String, BTreeMap<String, String>> {
+        let labels = |pool: &str| BTreeMap::from([("pool".to_owned(), pool.to_owned())]);
+        let nodes = nodes.iter();
+        nodes.map(|(n, pool)| ((*n).into(), labels(pool))).collect()
+    }
+
+    #[test]
+    fn a_profile_is_what_the_controller_says_of_its_newest_generation() {
+        for (ready, more, expected) in [
+            (("True", "OnAllNodes"), json!({}), State::Ready),
+            (("False", "Progressing"), json!({}), State::Progressing),
+            (("False", "Failed"), json!({}), State::Failed),
+            (
+                ("True", "OnAllNodes"),
+                json!({"/metadata/generation": 2}),
+                State::Unseen,
+            ),
+            (
+                ("True", "OnAllNodes"),
+                json!({"/status": null}),
+                State::Unseen,
+            ),
+            (
+                ("True", "OnAllNodes"),
+                json!({"/metadata/deletionTimestamp": "2026-01-01T00:00:00Z"}),
+                State::Deleting,
+            ),
+            (
+                ("False", "NotAccepted"),
+                json!({"/status/conditions": [{"type": "Accepted", "status": "False", "reason": "Invalid", "message": "no",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z"}]}),
+                State::Invalid,
+            ),
+        ] {
+            let observed = Observed {
+                profiles: vec![Ok(profile("a", 5, ready, &more))],
+                ..Observed::default()
+            };
+            let survey = survey(&observed, vec![]);
+            assert_eq!(survey.profiles[0].state, expected, "{ready:?} {more}");
+            let failed = matches!(expected, State::Failed | State::Invalid);
+            assert_eq!(survey.has_failures(), failed, "{expected:?}");
+            assert_eq!(
+                survey.is_ready(),
+                matches!(expected, State::Ready | State::Deleting)
+            );
+        }
+    }
+
+    #[test]
+    fn a_node_is_what_its_agent_and_its_report_say() {
+        let failure = json!([{"profile": "a", "reason": "Conflict", "message": "somebody else's"}]);
+        let none = json!([]);
+        let mut running = agents(&["behind", "failing", "level", "mute", "broken"]);
+        running[4].trouble = Some("CrashLoopBackOff".into());
+        let observed = Observed {
+            profiles: vec![Ok(profile("a", 7, ("True", ""), &json!({})))],
+            reports: vec![
+                report("level", "7", &none, &none),
+                report("behind", "6", &none, &none),
+                report("failing", "7", &failure, &none),
+                report("gone", "7", &none, &none),
+                report("broken", "7", &none, &none),
+                report("removed", "7", &none, &none),
+            ],
+            nodes: Some(labelled(
+                &[
+                    "level", "behind", "failing", "gone", "mute", "broken", "virtual",
+                ]
+                .map(|n| (n, "")),
+            )),
+            agents: Some(running),
+        };
+        let survey = survey(&observed, vec![]);
+        let states: Vec<_> = survey
+            .nodes
+            .iter()
+            .map(|n| (n.name.as_str(), n.state))
+            .collect();
+        assert_eq!(
+            states,
+            [
+                ("behind", NodeState::Behind),
+                ("broken", NodeState::Silent),
+                ("failing", NodeState::Failing),
+                ("gone", NodeState::Silent),
+                ("level", NodeState::Level),
+                ("mute", NodeState::Silent),
+                ("virtual", NodeState::NoAgent),
+            ]
+        );
+        assert!(survey.nodes[1].message.contains("CrashLoopBackOff"));
+        assert!(survey.has_failures());
+        assert_eq!(survey.summary.nodes[&NodeState::Silent], 3);
+    }
+
+    #[test]
+    fn without_the_right_to_list_nodes_and_pods_the_reports_are_what_counts() {
+        let observed = Observed {
+            profiles: vec![Ok(profile("a", 7, ("True", ""), &json!({})))],
+            reports: vec![report("n1", "7", &json!([]), &json!([]))],
+            nodes: None,
+            agents: None,
+        };
+        let survey = survey(&observed, vec![]);
+        assert_eq!(survey.nodes[0].state, NodeState::Level);
+        assert!(survey.is_ready());
+    }
+
+    #[test]
+    fn a_profile_waits_for_nodes_that_it_selects_until_they_have_got_to_all_that_it_stands_on() {
+        let ready = ("False", "Progressing");
+        let observed = Observed {
+            profiles: vec![
+                Ok(profile("base", 9, ready, &json!({}))),
+                Ok(profile(
+                    "derived",
+                    5,
+                    ready,
+                    &json!({"/spec/base": "base", "/spec/nodeSelector": {"pool": "web"}}),
+                )),
+            ],
+            reports: vec![
+                report(
+                    "web1",
+                    "9",
+                    &json!([]),
+                    &json!([{"profile": "derived", "pods": 3}]),
+                ),
+                report("web2", "8", &json!([]), &json!([])),
+                report("db1", "8", &json!([]), &json!([])),
+            ],
+            nodes: Some(labelled(&[("web1", "web"), ("web2", "web"), ("db1", "db")])),
+            agents: None,
+        };
+        let all = survey(&observed, vec![]);
+        let waiting = |name: &str| {
+            let profile = all.profiles.iter().find(|p| p.name == name).unwrap();
+            profile.waiting.clone()
+        };
+        assert_eq!(waiting("base"), ["db1", "web2"]);
+        assert_eq!(waiting("derived"), ["web2"]);
+        let derived = all.only("derived").unwrap();
+        assert_eq!(
+            derived.profiles[0].users,
+            BTreeMap::from([("web1".to_owned(), 3)])
+        );
+        let nodes: Vec<_> = derived.nodes.iter().map(|n| n.name.as_str()).collect();
+        assert_eq!(nodes, ["web2"]);
+        assert!(survey(&observed, vec![]).only("nothing").is_none());
+    }
+
+    #[test]
+    fn a_circle_of_bases_ends() {
+        let object = profile("a", 1, ("True", ""), &json!({"/spec/base": "a"}));
+        assert_eq!(levels(&[Ok(object)])["a"].0, 1);
+    }
+}

@@ -1,0 +1,237 @@
+//! The kind of node that a document is resolved for, from the command line.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::document::{self, Faulty, Named, Origin};
+use super::lines::Input;
+use super::{Failure, machine};
+use seccomp_profile::{
+    Arch, Capability, CapabilitySet, Definition, KernelVersion, Library, Profile, Spec, Target,
+    compose,
+};
+
+/// What Docker-style conditions ask for.
+#[derive(Args, Debug)]
+pub struct TargetArgs {
+    /// The node's architecture, e.g. amd64 or arm64 [default: this machine's].
+    #[arg(long, value_parser = machine::argument, value_name = "ARCH")]
+    arch: Option<Arch>,
+    /// The node's kernel, e.g. 6.1 [default: this machine's].
+    #[arg(long, value_parser = kernel, value_name = "VERSION")]
+    kernel: Option<KernelVersion>,
+    /// The container's capabilities, e.g. `default,SYS_ADMIN`: names, `default` for the 14 that runtimes give, `all`,
+    /// `none` [default: what a SeccompProfile says, or `default`].
+    #[arg(long = "cap", value_parser = capabilities, value_name = "CAPABILITY", value_delimiter = ',')]
+    capabilities: Vec<CapabilitySet>,
+    /// Files with SeccompProfiles that others have as their base.
+    #[arg(long, value_name = "FILE")]
+    with: Vec<PathBuf>,
+}
+
+fn kernel(text: &str) -> Result<KernelVersion, String> {
+    KernelVersion::from_release(text).ok_or_else(|| "write two numbers, such as 6.1".into())
+}
+
+fn capabilities(word: &str) -> Result<CapabilitySet, String> {
+    let word = word.trim().to_ascii_uppercase();
+    Ok(match word.as_str() {
+        "DEFAULT" => CapabilitySet::RUNTIME_DEFAULT,
+        "ALL" => CapabilitySet::from_bits(u64::MAX),
+        "NONE" => CapabilitySet::EMPTY,
+        name => {
+            let capability = Capability::named(name);
+            let capability = capability.ok_or("no capability has that name")?;
+            CapabilitySet::EMPTY.with(capability)
+        }
+    })
+}
+
+impl TargetArgs {
+    /// The kind of node, and the container's capabilities if nothing else says them.
+    fn target(&self) -> Result<Target, Failure> {
+        let kernel = self.kernel.or_else(this_kernel).ok_or_else(|| {
+            Failure::Use("this machine has no Linux kernel; name the node's with --kernel".into())
+        })?;
+        let capabilities = if self.capabilities.is_empty() {
+            CapabilitySet::RUNTIME_DEFAULT
+        } else {
+            let sets = self.capabilities.iter();
+            sets.flat_map(|set| set.iter()).collect()
+        };
+        Ok(Target {
+            arch: self.arch.unwrap_or(machine::HOST),
+            kernel,
+            capabilities,
+        })
+    }
+
+    /// What a profile is resolved for: its own capabilities, or its base's, unless the command line says others.
+    pub fn of(&self, definition: &Definition, library: &Library) -> Result<Target, Failure> {
+        let target = self.target()?;
+        if !self.capabilities.is_empty() {
+            return Ok(target);
+        }
+        let of_base = || {
+            definition
+                .spec
+                .base()
+                .map(|base| library.capabilities(base))
+        };
+        let capabilities = definition.capabilities.or_else(of_base);
+        Ok(Target {
+            capabilities: capabilities.unwrap_or(target.capabilities),
+            ..target
+        })
+    }
+
+    /// The SeccompProfiles that others may stand on.
+    pub fn with(&self) -> Result<Vec<Named>, Failure> {
+        if self.with.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = document::read_all(&self.with)?.into_iter();
+        let found: Result<Vec<_>, Faulty> = found.collect();
+        found.map_err(|faulty| Failure::Use(faulty.to_string().trim_end().to_owned()))
+    }
+
+    /// The one profile of an input, resolved, with its target.
+    pub fn read_one(&self, file: Option<&PathBuf>) -> Result<Result<One, Faulty>, Failure> {
+        let (named, library) = self.read_with(file)?;
+        self.resolved(named, &library)
+    }
+
+    /// The same of one of two files; the other may have what it stands on.
+    pub fn read_beside(
+        &self,
+        file: &PathBuf,
+        other: &PathBuf,
+    ) -> Result<Result<One, Faulty>, Failure> {
+        let (named, mut library) = self.read_with(Some(file))?;
+        // What is wrong with the other is said when its turn comes.
+        if Input::of(other) != Input::Stdin
+            && let Ok(found) = document::read_all(std::slice::from_ref(other))
+        {
+            add(&mut library, found.iter().flatten());
+        }
+        self.resolved(named, &library)
+    }
+
+    fn resolved(
+        &self,
+        named: Result<Named, Faulty>,
+        library: &Library,
+    ) -> Result<Result<One, Faulty>, Failure> {
+        let named = match named {
+            Ok(named) => named,
+            Err(faulty) => return Ok(Err(faulty)),
+        };
+        let target = self.of(&named.definition, library)?;
+        Ok(resolve(&named, library, &target).map(|profile| (named, profile, target)))
+    }
+
+    /// The one profile of an input, and those that it may stand on.
+    pub fn read_with(
+        &self,
+        file: Option<&PathBuf>,
+    ) -> Result<(Result<Named, Faulty>, Library), Failure> {
+        let (named, mut library) = document::read_one(file)?;
+        add(&mut library, self.with()?.iter());
+        Ok((named, library))
+    }
+}
+
+fn this_kernel() -> Option<KernelVersion> {
+    let name = rustix::system::uname();
+    KernelVersion::from_release(name.release().to_str().ok()?)
+}
+
+/// A profile, resolved for a target.
+pub type One = (Named, Profile, Target);
+
+/// Adds what is not there yet.
+fn add<'n>(library: &mut Library, found: impl Iterator<Item = &'n Named>) {
+    for other in found {
+        if let Some(name) = other.object()
+            && library.get(name).is_none()
+        {
+            library.define(name, Ok(other.definition.clone().into()));
+        }
+    }
+}
+
+/// What nodes of that kind get: of a file what it says, of anything else what the operator makes of it. Says for which kind of
+/// node if that matters.
+pub fn resolve(named: &Named, library: &Library, target: &Target) -> Result<Profile, Faulty> {
+    match (named.definition.spec.as_ref(), &named.origin) {
+        (Spec::Document(document), Origin::File { .. } | Origin::BuiltIn) => {
+            note(named, target);
+            Ok(document.resolve(target))
+        }
+        _ => {
+            note(named, target);
+            rendered(named, library, target)
+        }
+    }
+}
+
+/// The profile with rules that libseccomp combines as meant.
+pub fn rendered(named: &Named, library: &Library, target: &Target) -> Result<Profile, Faulty> {
+    let lookup = |name: &str| Some(library.get(name)?.spec.clone());
+    let at = match &named.origin {
+        Origin::File { at } => at,
+        Origin::Object(_) => "spec",
+        Origin::BuiltIn => "",
+    };
+    compose(&named.definition.spec, &lookup, target, at).map_err(|problems| Faulty {
+        name: named.name.clone(),
+        problems,
+    })
+}
+
+/// Says for which kind of node a profile is resolved, if that matters.
+pub fn note(named: &Named, target: &Target) {
+    let depends = match named.definition.spec.as_ref() {
+        Spec::Document(document) => !document.docker_only_fields().is_empty(),
+        Spec::Derived { .. } => true,
+    };
+    if depends {
+        eprintln!("note: {} is resolved for {}", named.name, describe(target));
+    }
+}
+
+fn describe(target: &Target) -> String {
+    let names: Vec<_> = target.capabilities.iter().map(Capability::name).collect();
+    let capabilities = if target.capabilities == CapabilitySet::RUNTIME_DEFAULT {
+        "the runtimes' default capabilities".into()
+    } else if names.is_empty() {
+        "no capabilities".into()
+    } else if target.capabilities == CapabilitySet::from_bits(u64::MAX) {
+        "all capabilities".into()
+    } else {
+        names.join(", ")
+    };
+    format!(
+        "{}, Linux {}, {capabilities}",
+        target.arch.native_name(),
+        target.kernel
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_go_by_any_of_their_names() {
+        let bpf = CapabilitySet::EMPTY.with(Capability::named("CAP_BPF").unwrap());
+        for word in ["BPF", "bpf", "CAP_BPF", "cap_bpf", " bpf"] {
+            assert_eq!(capabilities(word), Ok(bpf), "{word}");
+        }
+        assert_eq!(capabilities("default"), Ok(CapabilitySet::RUNTIME_DEFAULT));
+        assert_eq!(capabilities("none"), Ok(CapabilitySet::EMPTY));
+        assert_eq!(capabilities("all").map(|c| c.iter().count()), Ok(41));
+        assert!(capabilities("CAP_FLY").is_err());
+    }
+}

@@ -1,0 +1,277 @@
+//! `kubectl seccomp check`: which calls of a trace a profile would stop.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::call::{Call, Called, Seen};
+use super::counters::{Counters, Filter, total};
+use super::report::plural;
+use super::{Parser, Source, audit, nothing, read, strace, warn};
+use crate::target::TargetArgs;
+use crate::text::{Style, visible};
+use crate::view::{ActionData, Loader, View, What, words};
+use crate::{Failure, Findings};
+use seccomp_profile::{Action, Arch, Syscall};
+
+/// Which profile, and what to hold it against.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// The profile: a file, or the name of a built-in.
+    profile: PathBuf,
+    /// The traces: strace's output, seccomp's audit records, or names of syscalls; `-` for standard input, which is also
+    /// read if there are none.
+    traces: Vec<PathBuf>,
+    /// How to write the result.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// Calls that the profile stops for some arguments are findings too.
+    #[arg(long)]
+    strict: bool,
+    /// Who loads the filter.
+    #[arg(long, value_enum, default_value_t = Loader::Runc)]
+    runtime: Loader,
+    /// Only calls of programs of that name (`*` for any text).
+    #[arg(long, value_name = "NAME")]
+    comm: Vec<String>,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// The forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// A table for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Shown below the options.
+pub const EXAMPLES: &str = "\
+Examples:
+  # Would this program still work under that profile?
+  strace -f -n -o trace.txt ./server --selftest
+  kubectl seccomp check profile.json trace.txt
+
+  # In CI: fail if a release calls what its profile does not allow
+  strace -f -n -o '|kubectl-seccomp check profile.json -' ./server --selftest
+
+  # Before a new profile goes out: would it have stopped what the old one logged?
+  journalctl -k --since -1d | kubectl seccomp check new.json
+
+  # May these be called?
+  echo bpf unshare | tr ' ' '\\n' | kubectl seccomp check profile.json
+
+A trace has no arguments that a filter could be asked about. Calls that the profile allows for some arguments only are
+listed, and count as findings with --strict.
+
+Exit status: 0 nothing is stopped; 1 something is, or there are no calls, or the profile is wrong; 2 wrong use, or a file
+cannot be read.";
+
+/// Lines of any of the forms. No line can be taken for one of another.
+struct AnyLines {
+    strace: strace::Reader,
+    native: Arch,
+}
+
+impl Parser for AnyLines {
+    fn begin(&mut self, name: &str) {
+        self.strace.begin(name);
+    }
+
+    fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
+        match audit::read(line, found) {
+            Seen::Silent => {}
+            seen => return seen,
+        }
+        if let Some(call) = Syscall::named(line.trim()) {
+            found(&Call {
+                arch: self.native,
+                called: Called::Known(call),
+                times: 1,
+                pid: None,
+                comm: "",
+                exe: "",
+                verdict: None,
+            });
+            return Seen::Used;
+        }
+        self.strace.read(line, found)
+    }
+}
+
+/// A call that the profile does not simply permit.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Finding {
+    architecture: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u32>,
+    calls: u64,
+    /// What may happen, the strictest first: several if it depends on the arguments.
+    actions: Vec<ActionData>,
+    #[serde(skip)]
+    arch: Arch,
+    #[serde(skip)]
+    words: String,
+    programs: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Data {
+    calls: u64,
+    stopped: Vec<Finding>,
+    conditional: Vec<Finding>,
+}
+
+/// Compares and prints.
+pub fn run(args: &CheckArgs) -> Result<Findings, Failure> {
+    let (named, profile, target) = match args.target.read_one(Some(&args.profile))? {
+        Ok(one) => one,
+        Err(faulty) => return Ok(faulty.into()),
+    };
+    let view = match View::of(&profile, target.arch, args.runtime) {
+        Ok(view) => view,
+        Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),
+    };
+    let mut lines = AnyLines {
+        strace: strace::Reader::new(target.arch),
+        native: target.arch,
+    };
+    let filter = Filter {
+        comms: args.comm.clone(),
+        ..Filter::default()
+    };
+    let reading = read(&args.traces, &mut lines, &filter, |_| true)?;
+    warn(&reading);
+    let calls = total(&reading.counters.all);
+    if calls == 0 {
+        let source = Source {
+            what: "system call",
+            hint: "give strace's output, audit records or names of syscalls",
+        };
+        return Ok(Findings::Some(nothing(&reading, &source)));
+    }
+    let (stopped, conditional) = findings(&reading.counters, &view, profile.default_action());
+    let data = Data {
+        calls,
+        stopped,
+        conditional,
+    };
+    let text = match args.output {
+        Output::Text => to_text(&data, &named.name, Style::of_stdout()),
+        Output::Json => {
+            serde_json::to_string_pretty(&data).map_err(|e| Failure::Other(e.into()))? + "\n"
+        }
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|e| Failure::Other(e.into()))?;
+    let fine = data.stopped.is_empty() && (!args.strict || data.conditional.is_empty());
+    Ok(if fine {
+        Findings::None
+    } else {
+        Findings::Some(String::new())
+    })
+}
+
+/// What is stopped whatever the arguments, and what is so for some.
+fn findings(counters: &Counters, view: &View, default: Action) -> (Vec<Finding>, Vec<Finding>) {
+    let (mut stopped, mut conditional) = (vec![], vec![]);
+    for (arch, counts) in &counters.all {
+        let known = counts.by_calls().into_iter();
+        let known = known.map(|(call, calls)| (Called::Known(call), calls));
+        let numbers = counts.numbers.iter();
+        let numbers = numbers.map(|(number, calls)| (Called::Number(*number), *calls));
+        for (called, calls) in known.chain(numbers) {
+            let (name, number) = match called {
+                Called::Known(call) => (Some(call.name()), call.number(*arch)),
+                Called::Number(number) => (None, Some(number)),
+            };
+            // A name in a list may be of another architecture: it cannot be called at all.
+            let Some(number) = number else {
+                continue;
+            };
+            let what = view.of_number(*arch, number);
+            let actions = what.actions();
+            if actions.iter().all(|a| a.is_permitted()) {
+                continue;
+            }
+            let finding = Finding {
+                architecture: arch.to_string(),
+                name,
+                number: name.is_none().then_some(number),
+                calls,
+                actions: actions.iter().map(|a| (*a).into()).collect(),
+                arch: *arch,
+                words: match &what {
+                    What::Always(action) => words(*action),
+                    What::ByArguments(_) => what.words(*arch, default),
+                },
+                programs: programs(counters, *arch, called),
+            };
+            if actions.iter().any(|a| a.is_permitted()) {
+                conditional.push(finding);
+            } else {
+                stopped.push(finding);
+            }
+        }
+    }
+    (stopped, conditional)
+}
+
+/// The programs that made the call, those with the most calls first.
+fn programs(counters: &Counters, arch: Arch, called: Called) -> Vec<String> {
+    const SHOWN: usize = 5;
+    counters
+        .programs()
+        .iter()
+        .filter(|p| !p.comm.is_empty() && p.calls.get(&arch).is_some_and(|c| c.has(called)))
+        .map(|p| p.comm.to_owned())
+        .take(SHOWN)
+        .collect()
+}
+
+fn to_text(data: &Data, profile: &str, style: Style) -> String {
+    let mut out = String::new();
+    for (head, findings) in [
+        ("Stopped", &data.stopped),
+        ("Stopped or not, by arguments", &data.conditional),
+    ] {
+        if findings.is_empty() {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out += &style.bold(&format!("{head}\n"));
+        for finding in findings {
+            let name = finding.name.map_or_else(
+                || format!("number {}", finding.number.unwrap_or_default()),
+                str::to_owned,
+            );
+            let arch = finding.arch.native_name();
+            let _ = write!(
+                out,
+                "{:>10}  {arch} {name}: {}",
+                finding.calls, finding.words
+            );
+            if finding.programs.is_empty() {
+                out.push('\n');
+            } else {
+                let _ = writeln!(out, " ({})", visible(&finding.programs.join(", ")));
+            }
+        }
+    }
+    if out.is_empty() {
+        let calls = plural(data.calls, "call");
+        let _ = writeln!(out, "{profile} stops none of the {calls}");
+    }
+    out
+}

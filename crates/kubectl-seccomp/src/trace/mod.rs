@@ -1,0 +1,399 @@
+//! `kubectl seccomp from-strace` and `from-audit`: what programs called, counted, and allowlists made of it.
+
+mod audit;
+mod call;
+pub mod check;
+mod counters;
+mod report;
+mod strace;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::lines::{self, Input};
+use super::text::{Style, visible};
+use super::{Failure, Findings, machine};
+use call::{Call, Seen, Verdict};
+use counters::{Counters, Filter, total};
+use report::{Lines, plural};
+use seccomp_profile::Arch;
+
+/// What both commands have.
+#[derive(Args, Debug)]
+struct Common {
+    /// The files to read, `-` for standard input, which is also read if there are none.
+    files: Vec<PathBuf>,
+    /// How to write the result.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// With `-o profile`: the container runtime whose own calls the profile must allow as well [default: runc].
+    #[arg(long, value_enum)]
+    runtime: Option<Runtime>,
+    /// Only calls of programs of that name (`*` for any text; the kernel keeps 15 characters).
+    #[arg(long, value_name = "NAME")]
+    comm: Vec<String>,
+    /// Only calls of programs at that path (`*` for any text).
+    #[arg(long, value_name = "PATH")]
+    exe: Vec<String>,
+    /// Only calls of that process (or thread).
+    #[arg(long, value_name = "PID")]
+    pid: Vec<u32>,
+}
+
+/// Arguments of `from-strace`.
+#[derive(Args, Debug)]
+pub struct StraceArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The architecture of the machine that the trace is from [default: this one's].
+    #[arg(long, value_parser = machine::argument, value_name = "ARCH")]
+    arch: Option<Arch>,
+}
+
+/// Arguments of `from-audit`.
+#[derive(Args, Debug)]
+pub struct AuditArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Only calls on machines of that architecture, those of their 32-bit programs too.
+    #[arg(long, value_parser = machine::argument, value_name = "ARCH")]
+    arch: Option<Arch>,
+    /// Only calls with which the filter did that: kill (either kind), kill-process, kill-thread, trap, errno, notify,
+    /// trace, log, allow.
+    #[arg(long, value_name = "ACTION", value_delimiter = ',', value_parser = verdicts)]
+    action: Vec<Verdicts>,
+}
+
+/// The forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Tables for people.
+    Text,
+    /// The names of the syscalls, one a line.
+    Names,
+    /// One JSON object with all counts.
+    Json,
+    /// A profile that allows these calls and no others.
+    Profile,
+}
+
+/// Whose calls a profile allows besides those of the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Runtime {
+    /// runc 1.1 to 1.4 (containerd's and Docker's).
+    Runc,
+    /// crun 1.28 (Podman's and CRI-O's).
+    Crun,
+    /// Nothing is added.
+    None,
+}
+
+impl Runtime {
+    fn known(self) -> Option<seccomp_profile::Runtime> {
+        match self {
+            Self::Runc => Some(seccomp_profile::Runtime::Runc),
+            Self::Crun => Some(seccomp_profile::Runtime::Crun),
+            Self::None => None,
+        }
+    }
+}
+
+/// What one word of `--action` stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Verdicts(Vec<Verdict>);
+
+fn verdicts(word: &str) -> Result<Verdicts, String> {
+    if word == "kill" {
+        return Ok(Verdicts(vec![Verdict::KillProcess, Verdict::KillThread]));
+    }
+    let verdict = Verdict::ALL.into_iter().find(|v| v.name() == word);
+    verdict.map(|v| Verdicts(vec![v])).ok_or_else(|| {
+        let words = Verdict::ALL.map(Verdict::name).join(", ");
+        format!("the actions are kill, {words}")
+    })
+}
+
+/// Shown below the options of `from-strace`.
+pub const STRACE_EXAMPLES: &str = "\
+Reads what strace prints or writes: with -f or without, with times (-t, -r, -T), numbers (-n), names of threads (-Y), one
+file for each process (-ff -o), and the tables of -c. Programs are told apart by their execve calls.
+
+32-bit programs are kept apart by the numbers of their calls (strace -n), by strace's message `[ Process PID=... runs in
+32 bit mode. ]`, which it does not write to the file of -o, or else by the first name that only one architecture has.
+Where strace shows a socket call that a 32-bit program may have made through socketcall, both count, unless there are
+numbers.
+
+Examples:
+  # What does this program call?
+  strace -f -n -o trace.txt ./server --selftest
+  kubectl seccomp from-strace trace.txt
+
+  # A profile for it, in one go
+  strace -f -o '|kubectl-seccomp from-strace -o profile >server.json' ./server --selftest
+
+  # Only what nginx itself calls, not the shell that starts it
+  kubectl seccomp from-strace --comm nginx -o names trace.txt
+
+  # One file for each process
+  strace -ff -o /tmp/t ./server; kubectl seccomp from-strace -o profile /tmp/t.*
+
+  # A trace from an arm64 machine, for a node with crun
+  kubectl seccomp from-strace --arch arm64 --runtime crun -o profile trace.txt
+
+A profile (-o profile) denies with EPERM what the trace does not hold: trace all that the program does. It allows besides
+what the container runtime calls itself (--runtime), and what no program can end without (exit_group, rt_sigreturn, ...).
+Each name is allowed for all architectures of the profile.
+
+Exit status: 0 done; 1 no call found; 2 wrong use, or a file cannot be read. Lines that are not understood, such as the
+traced program's own output, are counted on standard error.";
+
+/// Shown below the options of `from-audit`.
+pub const AUDIT_EXAMPLES: &str = "\
+Reads the kernel's seccomp records (type 1326) wherever they are kept: dmesg and syslog, `journalctl` (also -o json),
+/var/log/audit/audit.log, `ausearch` (also -i). Architectures are kept apart, whatever the line says of names. Profiles
+with SCMP_ACT_LOG are logged always, denials only under SECCOMP_FILTER_FLAG_LOG, kills always.
+
+Examples:
+  # What did programs call under a profile that logs?
+  journalctl -k --since -1h | kubectl seccomp from-audit
+
+  # A profile of what nginx called
+  kubectl seccomp from-audit --comm nginx --action log -o profile /var/log/audit/audit.log
+
+  # What is being denied on this node, and to whom?
+  dmesg | kubectl seccomp from-audit --action errno,kill
+
+  # The names of the calls, for a script
+  ausearch -m SECCOMP --raw | kubectl seccomp from-audit -o names
+
+Without auditd the kernel writes 10 lines in 5 seconds and leaves the others out; what it says about that is counted on
+standard error. An allowlist from such a log lacks calls.
+
+Exit status: 0 done; 1 no call found; 2 wrong use, or a file cannot be read.";
+
+/// Counts the calls in strace's output.
+pub fn from_strace(args: &StraceArgs) -> Result<Findings, Failure> {
+    let mut reader = strace::Reader::new(args.arch.unwrap_or(machine::HOST));
+    let source = Source {
+        what: "system call",
+        hint: "is it what strace writes?",
+    };
+    let reading = read(
+        &args.common.files,
+        &mut reader,
+        &args.common.filter(),
+        |_| true,
+    )?;
+    args.common.write(&reading, &source)
+}
+
+/// Counts the calls in seccomp's records.
+pub fn from_audit(args: &AuditArgs) -> Result<Findings, Failure> {
+    let filter = Filter {
+        verdicts: args.action.iter().flat_map(|v| v.0.clone()).collect(),
+        ..args.common.filter()
+    };
+    let source = Source {
+        what: "seccomp record",
+        hint: "the kernel logs what a profile denies only if the profile has SECCOMP_FILTER_FLAG_LOG, and to auditd \
+               where that runs",
+    };
+    let of_machine = |arch| match args.arch {
+        Some(wanted) => machine::family(machine::native_of(wanted)).contains(&arch),
+        None => true,
+    };
+    let reading = read(&args.common.files, &mut AuditLines, &filter, of_machine)?;
+    args.common.write(&reading, &source)
+}
+
+/// A parser of lines.
+trait Parser {
+    /// To be called before the first line of each input.
+    fn begin(&mut self, name: &str);
+    /// Reads a line.
+    fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen;
+}
+
+impl Parser for strace::Reader {
+    fn begin(&mut self, name: &str) {
+        self.begin(name);
+    }
+
+    fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
+        self.read(line, found)
+    }
+}
+
+/// Each line of a log stands for itself.
+struct AuditLines;
+
+impl Parser for AuditLines {
+    fn begin(&mut self, _: &str) {}
+
+    fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
+        audit::read(line, found)
+    }
+}
+
+/// What a command reads, in words.
+struct Source {
+    what: &'static str,
+    hint: &'static str,
+}
+
+/// What was read.
+struct Reading {
+    counters: Counters,
+    lines: Lines,
+    /// The first line that was not understood, and where it is.
+    puzzle: Option<String>,
+}
+
+fn read(
+    files: &[PathBuf],
+    parser: &mut dyn Parser,
+    filter: &Filter,
+    of_machine: impl Fn(Arch) -> bool,
+) -> Result<Reading, Failure> {
+    let mut reading = Reading {
+        counters: Counters::default(),
+        lines: Lines::default(),
+        puzzle: None,
+    };
+    for input in Input::all(files) {
+        parser.begin(&input.name());
+        let mut number = 0_u64;
+        let from = input.open().map_err(Failure::Other)?;
+        lines::for_each(from, |line| {
+            number += 1;
+            let counters = &mut reading.counters;
+            let seen = parser.read(line, &mut |call| {
+                if of_machine(call.arch) {
+                    counters.add(call, filter);
+                } else {
+                    counters.left_out = counters.left_out.saturating_add(call.times);
+                }
+            });
+            match seen {
+                Seen::Used => reading.lines.used += 1,
+                Seen::Silent => {}
+                Seen::Lost(records) => {
+                    reading.lines.lost = reading.lines.lost.saturating_add(records);
+                }
+                Seen::Unreadable => {
+                    reading.lines.unreadable += 1;
+                    reading.puzzle.get_or_insert_with(|| {
+                        let shown: String = line.chars().take(80).collect();
+                        format!("line {number} of {}: {}", input.name(), visible(&shown))
+                    });
+                }
+            }
+        })
+        .map_err(|e| Failure::Other(anyhow::Error::from(e).context(input.name())))?;
+        reading.lines.read += number;
+    }
+    Ok(reading)
+}
+
+impl Common {
+    fn filter(&self) -> Filter {
+        Filter {
+            comms: self.comm.clone(),
+            exes: self.exe.clone(),
+            pids: self.pid.clone(),
+            verdicts: vec![],
+        }
+    }
+
+    fn write(&self, reading: &Reading, source: &Source) -> Result<Findings, Failure> {
+        if self.runtime.is_some() && self.output != Output::Profile {
+            return Err(Failure::Use("--runtime goes with -o profile".into()));
+        }
+        let Reading {
+            counters, lines, ..
+        } = reading;
+        warn(reading);
+        if total(&counters.all) == 0 {
+            return Ok(Findings::Some(nothing(reading, source)));
+        }
+        let text = match self.output {
+            Output::Text => report::to_text(counters, Style::of_stdout()).into_bytes(),
+            Output::Names => report::to_names(counters).into_bytes(),
+            Output::Json => report::to_json(counters, *lines)
+                .map_err(|e| Failure::Other(e.into()))?
+                .into_bytes(),
+            Output::Profile => {
+                let runtime = self.runtime.unwrap_or(Runtime::Runc);
+                report::to_profile(counters, runtime.known())
+                    .map_err(|e| Failure::Other(e.into()))?
+            }
+        };
+        std::io::stdout()
+            .write_all(&text)
+            .map_err(|e| Failure::Other(e.into()))?;
+        Ok(Findings::None)
+    }
+}
+
+/// What the user should know and the output does not say.
+fn warn(reading: &Reading) {
+    let Reading {
+        counters,
+        lines,
+        puzzle,
+    } = reading;
+    if let Some(puzzle) = puzzle {
+        eprintln!(
+            "warning: {} of {} not understood; the first is {puzzle}",
+            lines.unreadable,
+            plural(lines.read, "line")
+        );
+    }
+    if lines.lost > 0 {
+        eprintln!(
+            "warning: the kernel left out at least {}, whose calls are missing here",
+            plural(lines.lost, "record")
+        );
+    }
+    let nameless = counters.nameless();
+    if nameless > 0 {
+        eprintln!(
+            "warning: {} of numbers that are no syscalls of Linux {} or before; names and profiles are without them",
+            plural(nameless, "call"),
+            seccomp_profile::SYSCALLS_OF_KERNEL
+        );
+    }
+}
+
+/// Why there is nothing to write.
+fn nothing(reading: &Reading, source: &Source) -> String {
+    let Reading {
+        counters, lines, ..
+    } = reading;
+    if counters.left_out > 0 {
+        return format!(
+            "none of the {} is of the programs, processes, actions and machines asked for\n",
+            plural(counters.left_out, "call")
+        );
+    }
+    format!(
+        "no {} in {}: {}\n",
+        source.what,
+        plural(lines.read, "line"),
+        source.hint
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_go_by_their_names() {
+        assert_eq!(verdicts("errno"), Ok(Verdicts(vec![Verdict::Errno])));
+        assert_eq!(verdicts("kill").map(|v| v.0.len()), Ok(2));
+        assert!(verdicts("deny").is_err_and(|e| e.contains("kill-process")));
+    }
+}

@@ -1,0 +1,280 @@
+//! A tally in words, as data, and as a profile.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::call::Verdict;
+use super::counters::{ByArch, Counters, Counts, total};
+use crate::machine;
+use crate::text::{Style, visible};
+use seccomp_profile::{
+    self, Arch, CapabilitySet, KernelVersion, Problems, Runtime, Target, every_program_needs,
+};
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Lines {
+    /// All lines.
+    pub read: u64,
+    /// Those that told of calls.
+    pub used: u64,
+    /// Those that were not understood.
+    pub unreadable: u64,
+    /// How many records the kernel said it had left out.
+    pub lost: u64,
+}
+
+/// The tally as data.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a> {
+    lines: Lines,
+    calls: u64,
+    filtered_out: u64,
+    architectures: Vec<ArchData>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    actions: Vec<ActionData>,
+    programs: Vec<ProgramData<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_programs: Vec<ArchData>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ArchData {
+    architecture: String,
+    calls: u64,
+    syscalls: Vec<Row>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unknown: Vec<NumberRow>,
+    #[serde(skip_serializing_if = "is_zero")]
+    more_unknown: u64,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    calls: u64,
+}
+
+#[derive(Serialize)]
+struct NumberRow {
+    number: u32,
+    calls: u64,
+}
+
+#[derive(Serialize)]
+struct ActionData {
+    action: Verdict,
+    calls: u64,
+}
+
+#[derive(Serialize)]
+struct ProgramData<'a> {
+    comm: &'a str,
+    exe: &'a str,
+    calls: u64,
+    architectures: Vec<ArchData>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+fn arch_data(calls: &ByArch) -> Vec<ArchData> {
+    let one = |(arch, counts): (&Arch, &Counts)| ArchData {
+        architecture: arch.to_string(),
+        calls: counts.calls(),
+        syscalls: counts
+            .by_calls()
+            .into_iter()
+            .map(|(call, calls)| Row {
+                name: call.name(),
+                calls,
+            })
+            .collect(),
+        unknown: counts
+            .numbers
+            .iter()
+            .map(|(number, calls)| NumberRow {
+                number: *number,
+                calls: *calls,
+            })
+            .collect(),
+        more_unknown: counts.more,
+    };
+    calls.iter().map(one).collect()
+}
+
+/// One JSON object.
+pub fn to_json(counters: &Counters, lines: Lines) -> serde_json::Result<String> {
+    let data = Data {
+        lines,
+        calls: total(&counters.all),
+        filtered_out: counters.left_out,
+        architectures: arch_data(&counters.all),
+        actions: counters
+            .verdicts
+            .iter()
+            .map(|(action, calls)| ActionData {
+                action: *action,
+                calls: *calls,
+            })
+            .collect(),
+        programs: counters
+            .programs()
+            .into_iter()
+            .map(|p| ProgramData {
+                comm: p.comm,
+                exe: p.exe,
+                calls: p.total(),
+                architectures: arch_data(p.calls),
+            })
+            .collect(),
+        other_programs: arch_data(&counters.other_programs),
+    };
+    Ok(serde_json::to_string_pretty(&data)? + "\n")
+}
+
+/// The names, one a line.
+pub fn to_names(counters: &Counters) -> String {
+    counters
+        .names()
+        .iter()
+        .fold(String::new(), |out, call| out + call.name() + "\n")
+}
+
+/// Text for people.
+pub fn to_text(counters: &Counters, style: Style) -> String {
+    let mut out = String::new();
+    for (arch, counts) in &counters.all {
+        let head = format!(
+            "{}: {} of {}\n",
+            arch.native_name(),
+            plural(counts.calls(), "call"),
+            plural(counts.syscalls(), "syscall")
+        );
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out += &style.bold(&head);
+        for (call, calls) in counts.by_calls() {
+            let _ = writeln!(out, "{calls:>10}  {call}");
+        }
+        for (number, calls) in &counts.numbers {
+            let _ = writeln!(out, "{calls:>10}  number {number} (unknown)");
+        }
+        if counts.more > 0 {
+            let _ = writeln!(out, "{:>10}  other numbers (unknown)", counts.more);
+        }
+    }
+    if !counters.verdicts.is_empty() {
+        out += &style.bold("\nWhat the filter did\n");
+        for (verdict, calls) in &counters.verdicts {
+            let _ = writeln!(out, "{calls:>10}  {}", verdict.name());
+        }
+    }
+    let programs = counters.programs();
+    if programs
+        .iter()
+        .any(|p| !p.comm.is_empty() || !p.exe.is_empty())
+    {
+        out += &style.bold("\nPrograms\n");
+        let width = programs
+            .iter()
+            .map(|p| visible(p.comm).chars().count())
+            .max();
+        let width = width.unwrap_or(0).max(4);
+        let _ = writeln!(out, "     CALLS  SYSCALLS  {:width$}  EXE", "COMM");
+        for program in programs {
+            let syscalls: usize = program.calls.values().map(Counts::syscalls).sum();
+            let known = |text: &str| {
+                if text.is_empty() {
+                    "-".into()
+                } else {
+                    visible(text)
+                }
+            };
+            let _ = writeln!(
+                out,
+                "{:>10}  {syscalls:>8}  {:width$}  {}",
+                program.total(),
+                known(program.comm),
+                known(program.exe)
+            );
+        }
+        if !counters.other_programs.is_empty() {
+            let calls = total(&counters.other_programs);
+            let _ = writeln!(
+                out,
+                "{calls:>10}            (programs beyond the first thousand)"
+            );
+        }
+    }
+    out
+}
+
+/// `1 call`, `2 calls`
+pub fn plural(number: impl std::fmt::Display, noun: &str) -> String {
+    let number = number.to_string();
+    let end = if number == "1" { "" } else { "s" };
+    format!("{number} {noun}{end}")
+}
+
+/// Why no profile can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NoProfile {
+    /// A profile is for the machines of one kind.
+    #[error(
+        "the trace is of machines of several kinds ({0}); choose those of one with --arch, and make a profile for each"
+    )]
+    SeveralMachines(String),
+    /// The engine refuses it: a fault of this program's.
+    #[error("cannot make a profile of this")]
+    Refused(#[source] Problems),
+}
+
+/// An allowlist of the calls that were made, and of what the runtime needs.
+pub fn to_profile(counters: &Counters, runtime: Option<Runtime>) -> Result<Vec<u8>, NoProfile> {
+    let mut natives: Vec<_> = counters
+        .all
+        .keys()
+        .map(|a| machine::native_of(*a))
+        .collect();
+    // A 32-bit Arm program may run on either kind of machine: on the one that the rest is of.
+    if natives.contains(&Arch::Aarch64) {
+        natives.retain(|native| *native != Arch::Arm);
+    }
+    natives.sort_unstable();
+    natives.dedup();
+    let [native] = natives[..] else {
+        let names: Vec<_> = natives.iter().map(|n| n.native_name()).collect();
+        return Err(NoProfile::SeveralMachines(names.join(", ")));
+    };
+    let mut names = counters.names();
+    let arches: Vec<_> = counters.all.keys().copied().collect();
+    names.extend(every_program_needs(&arches));
+    names.extend(
+        runtime
+            .map(|runtime| runtime.needs(native))
+            .unwrap_or_default(),
+    );
+    let names: Vec<_> = names.iter().map(|call| call.name()).collect();
+    let arches: Vec<_> = arches.iter().map(ToString::to_string).collect();
+    let document = json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": arches,
+        "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],
+    });
+    let target = Target {
+        arch: native,
+        // Nothing in the document depends on these.
+        kernel: KernelVersion { major: 6, minor: 0 },
+        capabilities: CapabilitySet::EMPTY,
+    };
+    let document = seccomp_profile::parse(&document, "").map_err(NoProfile::Refused)?;
+    Ok(document.resolve(&target).to_canonical_json())
+}

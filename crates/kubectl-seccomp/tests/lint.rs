@@ -1,0 +1,363 @@
+//! `kubectl-seccomp lint` and `merge`, and SeccompProfiles with a base in all commands that read profiles, as a user would
+//! run them.
+#![allow(clippy::unwrap_used)]
+
+mod tool;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+fn run(args: &[&str], stdin: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-seccomp"));
+    command.args(args);
+    tool::run(command, stdin.as_bytes())
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+const NODE: [&str; 2] = ["--arch=amd64", "--kernel=6.12"];
+
+const NO_CHMOD: &str = r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+    "syscalls": [{"names": ["chmod"], "action": "SCMP_ACT_ERRNO"}]}"#;
+
+const STANDING: &str = "\
+apiVersion: seccomp-operator.io/v1alpha1
+kind: SeccompProfile
+metadata: {name: web}
+spec:
+  base: company
+  deny: [\"@chmod\"]
+---
+apiVersion: seccomp-operator.io/v1alpha1
+kind: SeccompProfile
+metadata: {name: company}
+spec:
+  base: runtime-default
+  allow: [keyctl]
+  deny:
+    - {name: mkdir, errno: ENOSYS}
+";
+
+fn lint(args: &[&str], stdin: &str) -> Output {
+    run(&[&["lint"], &NODE[..], args].concat(), stdin)
+}
+
+/// `code severity` of each finding of a profile.
+fn codes(report: &Value) -> Vec<String> {
+    let findings = report["findings"].as_array().unwrap().iter();
+    let word = |finding: &Value, key: &str| finding[key].as_str().unwrap().to_owned();
+    findings
+        .map(|finding| format!("{} {}", word(finding, "code"), word(finding, "severity")))
+        .collect()
+}
+
+#[test]
+fn findings_are_told_with_their_remedy_and_fail_the_command() {
+    let output = lint(&[], NO_CHMOD);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stderr(&output), "");
+    let words = stdout(&output)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        words.starts_with(
+            "standard input warning syscalls[0]: denies chmod, and fchmod, fchmodat and fchmodat2, which do the same, stay open \
+             [open-twin] -> add fchmod, fchmodat and fchmodat2 to syscalls[0].names note "
+        ),
+        "{words}"
+    );
+    let data = lint(&["-o", "json"], NO_CHMOD);
+    assert_eq!(data.status.code(), Some(1));
+    let json: Value = serde_json::from_slice(&data.stdout).unwrap();
+    let report = &json["profiles"][0];
+    assert_eq!(report["profile"], "standard input");
+    assert_eq!(codes(report), ["open-twin warning", "open-by-default note"]);
+    assert_eq!(report["findings"][0]["path"], "syscalls[0]");
+    let yaml: Value = serde_saphyr::from_str(&stdout(&lint(&["-o", "yaml"], NO_CHMOD))).unwrap();
+    assert_eq!(yaml, json);
+}
+
+#[test]
+fn what_fails_the_command_is_the_users_choice() {
+    for (args, code) in [
+        (&["--fail-on", "error"][..], 0),
+        (&["--fail-on", "warning"], 1),
+        (&["--ignore", "open-twin"], 0),
+        (&["--ignore", "open-twin", "--fail-on", "note"], 1),
+        (
+            &["--ignore", "open-twin,open-by-default", "--fail-on", "note"],
+            0,
+        ),
+        (&["--ignore", "open-twins"], 2),
+        (&["--fail-on", "fatal"], 2),
+        (&["/does/not/exist.json"], 2),
+    ] {
+        assert_eq!(lint(args, NO_CHMOD).status.code(), Some(code), "{args:?}");
+    }
+    let wrong = lint(&["--ignore", "open-twins"], NO_CHMOD);
+    assert!(
+        stderr(&wrong).contains("the codes are no-op-rule, "),
+        "{}",
+        stderr(&wrong)
+    );
+    let invalid = lint(&["--fail-on", "error"], r#"{"defaultAction": "DENY"}"#);
+    assert_eq!(invalid.status.code(), Some(1));
+    assert!(stdout(&invalid).contains("[invalid]") && stdout(&invalid).contains("-> write"));
+}
+
+#[test]
+fn the_profiles_of_a_folder_find_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (web, company) = STANDING.split_once("---\n").unwrap();
+    std::fs::write(path("web.yaml"), web).unwrap();
+    std::fs::write(path("company.yaml"), company).unwrap();
+    std::fs::write(path("plain.json"), NO_CHMOD).unwrap();
+    let files = [path("web.yaml"), path("company.yaml"), path("plain.json")];
+    let files: Vec<_> = files.iter().map(String::as_str).collect();
+    let output = lint(&[&["-o", "json"], &files[..]].concat(), "");
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let profiles = json["profiles"].as_array().unwrap();
+    // What `company` allows is said of it, and not of what stands on it.
+    assert_eq!(codes(&profiles[0]), [""; 0]);
+    assert_eq!(codes(&profiles[1]), ["dangerous-allow warning"]);
+    assert_eq!(profiles[1]["findings"][0]["path"], "spec.allow[0]");
+    // Alone it stands on nothing, until it is told where.
+    let alone = lint(&["-o", "json", &path("web.yaml")], "");
+    let json: Value = serde_json::from_slice(&alone.stdout).unwrap();
+    assert_eq!(codes(&json["profiles"][0]), ["invalid error"]);
+    let with = lint(&["--with", &path("company.yaml"), &path("web.yaml")], "");
+    assert_eq!(with.status.code(), Some(0));
+    assert!(
+        stdout(&with).ends_with("web.yaml: nothing found\n"),
+        "{}",
+        stdout(&with)
+    );
+}
+
+#[test]
+fn every_command_understands_a_base() {
+    let arguments =
+        |command: &'static str, args: &[&'static str]| [&[command], &NODE[..], args].concat();
+    let profile = run(&arguments("convert", &[]), STANDING);
+    assert_eq!(
+        stderr(&profile),
+        "note: standard input (web) is resolved for amd64, Linux 6.12, the runtimes' default capabilities\n"
+    );
+    let calls = ["chmod", "fchmodat2", "mkdir", "keyctl", "read"];
+    let calls: Vec<_> = calls.iter().flat_map(|call| ["--call", call]).collect();
+    let said = |text: &str| {
+        let output = run(&arguments("explain", &calls), text);
+        let of_native = stdout(&output);
+        let lines = of_native.lines().filter(|line| line.starts_with("amd64 "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let expected = [
+        "amd64 chmod: EPERM",
+        "amd64 fchmodat2: EPERM",
+        "amd64 mkdir: ENOSYS",
+        "amd64 keyctl: allowed",
+        "amd64 read: allowed",
+    ];
+    assert_eq!(said(STANDING), expected);
+    assert_eq!(said(&stdout(&profile)), expected);
+    let diff = run(
+        &arguments("diff", &["-o", "json", "runtime-default", "-"]),
+        STANDING,
+    );
+    assert_eq!(diff.status.code(), Some(1));
+    let diff: Value = serde_json::from_slice(&diff.stdout).unwrap();
+    let differences = diff["differences"].as_array().unwrap();
+    let mut names: Vec<_> = differences
+        .iter()
+        .filter(|difference| difference["architecture"] == "SCMP_ARCH_X86_64")
+        .map(|difference| difference["name"].as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "chmod",
+            "fchmod",
+            "fchmodat",
+            "fchmodat2",
+            "keyctl",
+            "mkdir"
+        ]
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("web.yaml");
+    std::fs::write(&manifest, STANDING).unwrap();
+    let check = run(
+        &[&["check"], &NODE[..], &[manifest.to_str().unwrap()]].concat(),
+        "read\nfchmodat2\n",
+    );
+    assert_eq!(check.status.code(), Some(1));
+    assert!(stdout(&check).contains("fchmodat2") && !stdout(&check).contains(" read"));
+}
+
+#[test]
+fn a_profiles_own_capabilities_count_unless_others_are_asked_for() {
+    let manifest = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile", "metadata": {"name": "admin"},
+        "spec": {"base": "runtime-default", "capabilities": ["SYS_ADMIN"]},
+    })
+    .to_string();
+    let mount = |args: &[&str]| {
+        let args = [&["explain"], &NODE[..], &["--call", "mount"], args].concat();
+        stdout(&run(&args, &manifest))
+            .lines()
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(mount(&[]), "amd64 mount: allowed");
+    assert_eq!(mount(&["--cap", "default"]), "amd64 mount: EPERM");
+}
+
+#[test]
+fn built_ins_go_by_their_names() {
+    let flat = run(
+        &[&["explain"], &NODE[..], &["-o", "flat", "docker-default"]].concat(),
+        "",
+    );
+    let text = stdout(&flat);
+    assert!(
+        text.starts_with("Blocked Syscalls (")
+            && text.contains(" MOUNT ")
+            && !text.contains(" READ "),
+        "{text}"
+    );
+    let output = lint(&["-o", "json", "docker-default", "audit"], "");
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(codes(&json["profiles"][0]), ["multiplexer-open warning"]);
+    assert_eq!(codes(&json["profiles"][1]), ["stops-nothing note"]);
+}
+
+fn allowlist(calls: &[&str]) -> String {
+    let rule = json!({"names": calls, "action": "SCMP_ACT_ALLOW"});
+    json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]}).to_string()
+}
+
+fn names(profile: &[u8]) -> Vec<String> {
+    let profile: Value = serde_json::from_slice(profile).unwrap();
+    let allowed = profile["syscalls"].as_array().unwrap().iter();
+    let allowed = allowed.filter(|rule| rule["action"] == "SCMP_ACT_ALLOW");
+    let names = allowed.flat_map(|rule| rule["names"].as_array().unwrap());
+    let mut names: Vec<_> = names
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn profiles_merge_to_what_any_or_all_of_them_allow() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let a = write("a.json", &allowlist(&["read", "write", "bpf"]));
+    let b = write("b.json", &allowlist(&["read", "openat", "bpf"]));
+    let merge = |args: &[&str]| run(&[&["merge"], &NODE[..], args].concat(), "");
+    let merged = |args: &[&str]| {
+        let output = merge(args);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        output.stdout
+    };
+    assert_eq!(
+        names(&merged(&[&a, &b])),
+        ["bpf", "openat", "read", "write"]
+    );
+    assert_eq!(merged(&[&a, &b]), merged(&[&b, &a]));
+    assert_eq!(names(&merged(&["--intersection", &a, &b])), ["bpf", "read"]);
+    let safe = merged(&["--intersection", &a, "runtime-default"]);
+    assert_eq!(names(&safe), ["read", "write"]);
+    // Nothing of it is more than containerd's own allows.
+    let safe = write("safe.json", std::str::from_utf8(&safe).unwrap());
+    let diff = run(
+        &[
+            &["diff"],
+            &NODE[..],
+            &["-o", "json", "runtime-default", &safe],
+        ]
+        .concat(),
+        "",
+    );
+    assert!(!stdout(&diff).contains("\"opened\""), "{}", stdout(&diff));
+    // What starts no container starts one with what runc needs.
+    let started = |file: &str| !stdout(&lint(&[file], "")).contains("no-container-starts");
+    assert!(!started(&a));
+    let mended = merged(&["--runtime", "runc", &a]);
+    let mended = write("mended.json", std::str::from_utf8(&mended).unwrap());
+    assert!(started(&mended));
+    let manifest = merged(&["-o", "manifest", "--name", "ab", &a, &b]);
+    let manifest = write("ab.yaml", std::str::from_utf8(&manifest).unwrap());
+    assert_eq!(merged(&[&manifest]), merged(&[&a, &b]));
+    assert_eq!(merge(&[]).status.code(), Some(2));
+    assert_eq!(merge(&["/does/not/exist"]).status.code(), Some(2));
+    let wrong = write("wrong.json", "{}");
+    let output = merge(&[&a, &wrong]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("defaultAction: is missing"));
+}
+
+#[test]
+fn a_merge_keeps_conditions_by_what_they_mean() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = |name: &str, op: &str, value: u64| {
+        let arg = json!({"index": 0, "op": op, "value": value});
+        let rule = json!({"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [arg]});
+        let path = folder.path().join(name);
+        let document = json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]});
+        std::fs::write(&path, document.to_string()).unwrap();
+        path.display().to_string()
+    };
+    let (low, high) = (
+        socket("low.json", "SCMP_CMP_LT", 20),
+        socket("high.json", "SCMP_CMP_GE", 10),
+    );
+    let open = |args: &[&str]| {
+        let merged = run(&[&["merge"], &NODE[..], args, &[&low, &high]].concat(), "");
+        let calls = ["--call=socket:5", "--call=socket:15", "--call=socket:25"];
+        let said = run(
+            &[&["explain"], &NODE[..], &calls].concat(),
+            &stdout(&merged),
+        );
+        stdout(&said)
+            .lines()
+            .map(|line| line.ends_with("allowed"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(open(&[]), [true, true, true]);
+    assert_eq!(open(&["--intersection"]), [false, true, false]);
+}
+
+#[test]
+fn the_shipped_examples_are_without_warnings() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/profiles");
+    let files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().display().to_string())
+        .collect();
+    assert!(!files.is_empty());
+    let files: Vec<_> = files.iter().map(String::as_str).collect();
+    for arch in ["--arch=amd64", "--arch=arm64"] {
+        // What the deny-list stands on lets everything through on purpose.
+        let ignored = ["--ignore=multiplexer-open", "--ignore=stops-nothing"];
+        let args = [&["lint", arch, "--kernel=6.12"], &ignored[..], &files[..]].concat();
+        let output = run(&args, "");
+        assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    }
+}

@@ -1,0 +1,663 @@
+//! `kubectl-seccomp from-strace` and `from-audit` as a user would run them, on written traces and on real ones.
+//!
+//! Needs strace for the latter, root and runc to run a container under a profile made so, and `../shared/data` (or where
+//! `SECCOMP_SHARED_DATA` says) for recorded audit lines. What is missing is said, and that part not tested.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod tool;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use seccomp_profile::{Action, Arch, CapabilitySet, KernelVersion, Profile, Syscall, Target};
+use serde_json::{Value, json};
+
+const STRACE: &str = r#"100 execve("/bin/sh", ["sh", "-c", "ls; true"], 0x7ffe /* 9 vars */) = 0
+100 brk(NULL) = 0x55
+100 vfork( <unfinished ...>
+101 execve("/usr/bin/ls", ["ls"], 0x55 /* 9 vars */) = 0
+101 getdents64(3, 0x55 /* 2 entries */, 32768) = 48
+hello from the program
+101 exit_group(0) = ?
+101 +++ exited with 0 +++
+100 <... vfork resumed>) = 101
+100 brk(NULL) = 0x55
+"#;
+
+fn audit(comm: &str, arch: &str, syscall: u32, code: &str) -> String {
+    format!(
+        "audit: type=1326 audit(1795474870.398:22725): auid=4294967295 uid=0 gid=0 ses=4294967295 pid=13748 comm=\"{comm}\" exe=\"/bin/{comm}\" sig=0 arch={arch} syscall={syscall} compat=0 ip=0x47b567 code={code}\n"
+    )
+}
+
+fn tool(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-seccomp"));
+    command.args(args);
+    command
+}
+
+fn run(args: &[&str], stdin: &str) -> Output {
+    tool::run(tool(args), stdin.as_bytes())
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn names(args: &[&str], stdin: &str) -> String {
+    stdout(&run(&[args, &["-o", "names"]].concat(), stdin))
+        .trim_end()
+        .replace('\n', " ")
+}
+
+/// The profile, having checked that it is one, and canonical.
+fn profile(args: &[&str], stdin: &str) -> Profile {
+    let bytes = run(&[args, &["-o", "profile"]].concat(), stdin);
+    let bytes = stdout(&bytes).into_bytes();
+    let document = seccomp_profile::parse_slice(&bytes, "").unwrap();
+    let read = document.resolve(&Target {
+        arch: Arch::X86_64,
+        kernel: KernelVersion { major: 6, minor: 0 },
+        capabilities: CapabilitySet::RUNTIME_DEFAULT,
+    });
+    assert_eq!(read.to_canonical_json(), bytes);
+    read
+}
+
+fn allowed(profile: &Profile) -> BTreeSet<&'static str> {
+    assert!(matches!(profile.default_action(), Action::Errno(_)));
+    let [rule] = profile.rules() else {
+        panic!("{:?}", profile.rules());
+    };
+    assert_eq!((rule.action(), rule.conditions()), (Action::Allow, &[][..]));
+    rule.syscalls().iter().map(|call| call.name()).collect()
+}
+
+#[test]
+fn a_trace_is_summed_up_in_tables() {
+    let output = run(&["from-strace", "--arch", "amd64"], STRACE);
+    assert_eq!(
+        stdout(&output),
+        "\
+amd64: 7 calls of 5 syscalls
+         2  brk
+         2  execve
+         1  exit_group
+         1  getdents64
+         1  vfork
+
+Programs
+     CALLS  SYSCALLS  COMM  EXE
+         4         3  sh    /bin/sh
+         2         2  ls    /usr/bin/ls
+         1         1  -     -
+"
+    );
+    assert_eq!(
+        stderr(&output),
+        "warning: 1 of 10 lines not understood; the first is line 6 of standard input: hello from the program\n"
+    );
+}
+
+#[test]
+fn filters_choose_programs_processes_and_actions() {
+    let strace = |args: &[&str]| names(&[&["from-strace", "--arch=amd64"], args].concat(), STRACE);
+    assert_eq!(strace(&["--comm", "ls"]), "exit_group getdents64");
+    assert_eq!(
+        strace(&["--exe", "*/ls", "--exe", "/x"]),
+        "exit_group getdents64"
+    );
+    assert_eq!(strace(&["--pid", "100"]), "brk execve vfork");
+    let log = [
+        audit("a", "c000003e", 83, "0x50000"),
+        audit("a", "c000003e", 84, "0x0"),
+        audit("b", "c000003e", 85, "0x80000000"),
+        audit("b", "c00000b7", 34, "0x7ffc0000"),
+    ]
+    .concat();
+    let audit = |args: &[&str]| names(&[&["from-audit"], args].concat(), &log);
+    assert_eq!(audit(&[]), "creat mkdir mkdirat rmdir");
+    assert_eq!(audit(&["--action", "kill"]), "creat rmdir");
+    assert_eq!(audit(&["--action", "errno,log"]), "mkdir mkdirat");
+    assert_eq!(audit(&["--action", "kill", "--comm", "b"]), "creat");
+    assert_eq!(audit(&["--arch", "arm64"]), "mkdirat");
+}
+
+#[test]
+fn the_data_have_all_counts() {
+    let log = [
+        audit("a", "c000003e", 83, "0x50000"),
+        audit("a", "c000003e", 83, "0x50000"),
+        audit("a", "40000003", 9999, "0x0"),
+        "kauditd_printk_skb: 5 callbacks suppressed\n".into(),
+        "some other line\n".into(),
+    ]
+    .concat();
+    let output = run(&["from-audit", "-o", "json"], &log);
+    let x86_64 = json!({"architecture": "SCMP_ARCH_X86_64", "calls": 2, "syscalls": [{"name": "mkdir", "calls": 2}]});
+    let x86 = json!({"architecture": "SCMP_ARCH_X86", "calls": 1, "syscalls": [], "unknown": [{"number": 9999, "calls": 1}]});
+    assert_eq!(
+        serde_json::from_str::<Value>(&stdout(&output)).unwrap(),
+        json!({
+            "lines": {"read": 5, "used": 3, "unreadable": 0, "lost": 5},
+            "calls": 3,
+            "filteredOut": 0,
+            "architectures": [x86, x86_64],
+            "actions": [{"action": "kill-thread", "calls": 1}, {"action": "errno", "calls": 2}],
+            "programs": [{"comm": "a", "exe": "/bin/a", "calls": 3, "architectures": [x86, x86_64]}],
+        })
+    );
+    let warnings = stderr(&output);
+    assert!(
+        warnings.contains("left out at least 5 records"),
+        "{warnings}"
+    );
+    assert!(
+        warnings.contains("1 call of numbers that are no syscalls"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn a_profile_allows_the_trace_and_what_the_runtime_needs() {
+    let with = |runtime: &str| {
+        profile(
+            &["from-strace", "--arch=amd64", "--runtime", runtime],
+            STRACE,
+        )
+    };
+    let none = with("none");
+    assert_eq!(
+        allowed(&none).into_iter().collect::<Vec<_>>().join(" "),
+        "brk execve exit exit_group getdents64 restart_syscall rt_sigreturn vfork"
+    );
+    assert_eq!(
+        none.architectures().iter().collect::<Vec<_>>(),
+        [Arch::X86_64]
+    );
+    let default = profile(&["from-strace", "--arch=amd64"], STRACE);
+    assert_eq!(default, with("runc"));
+    assert!(allowed(&default).is_superset(&allowed(&none)));
+    assert!(allowed(&default).contains("openat2") && allowed(&with("crun")).contains("setresuid"));
+
+    let log = audit("a", "40000003", 102, "0x7ffc0000") + &audit("a", "c000003e", 0, "0x7ffc0000");
+    let both = profile(&["from-audit", "--runtime=none"], &log);
+    assert_eq!(
+        both.architectures().iter().collect::<Vec<_>>(),
+        [Arch::X86, Arch::X86_64]
+    );
+    assert!(allowed(&both).is_superset(&BTreeSet::from(["read", "socketcall", "sigreturn"])));
+}
+
+#[test]
+fn one_profile_is_for_one_kind_of_machine() {
+    let log = audit("a", "c00000b7", 34, "0x7ffc0000") + &audit("a", "c000003e", 0, "0x7ffc0000");
+    let output = run(&["from-audit", "-o", "profile"], &log);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("(amd64, arm64); choose"),
+        "{output:?}"
+    );
+    assert!(
+        run(&["from-audit", "-o", "profile", "--arch=arm64"], &log)
+            .status
+            .success()
+    );
+}
+
+#[test]
+fn exit_codes_and_sentences_tell_what_is_wrong() {
+    for (args, stdin, code, sentence) in [
+        (
+            &["from-strace"][..],
+            "",
+            1,
+            "no system call in 0 lines: is it what strace writes?\n",
+        ),
+        (
+            &["from-strace"],
+            "hello\nworld\n",
+            1,
+            "no system call in 2 lines",
+        ),
+        (
+            &["from-audit"],
+            "hello\n",
+            1,
+            "no seccomp record in 1 line: the kernel logs",
+        ),
+        (
+            &["from-audit", "--comm", "zsh"],
+            &audit("a", "c000003e", 0, "0x0"),
+            1,
+            "none of the 1 call is of",
+        ),
+        (
+            &["from-strace", "/no/such/file"],
+            "",
+            2,
+            "error: /no/such/file: No such file",
+        ),
+        (&["from-strace", "/"], "", 2, "error: /: Is a directory"),
+        (
+            &["from-strace", "--arch", "vax"],
+            "",
+            2,
+            "the architectures are x86, amd64",
+        ),
+        (
+            &["from-strace", "--runtime", "runc"],
+            STRACE,
+            2,
+            "error: --runtime goes with -o profile\n",
+        ),
+        (
+            &["from-strace", "--action", "log"],
+            "",
+            2,
+            "unexpected argument",
+        ),
+        (
+            &["from-audit", "--action", "deny"],
+            "",
+            2,
+            "the actions are kill, kill-process",
+        ),
+        (
+            &["from-audit", "-o", "yaml"],
+            "",
+            2,
+            "possible values: text, names, json, profile",
+        ),
+    ] {
+        let output = run(args, stdin);
+        assert_eq!(output.status.code(), Some(code), "{args:?} {output:?}");
+        assert!(stderr(&output).contains(sentence), "{args:?} {output:?}");
+        assert!(output.stdout.is_empty(), "{args:?} {output:?}");
+    }
+}
+
+#[test]
+fn several_files_and_standard_input_are_one_trace() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    std::fs::write(&path, audit("a", "c000003e", 83, "0x0")).unwrap();
+    let path = path.to_str().unwrap();
+    assert_eq!(
+        names(
+            &["from-audit", path, "-"],
+            &audit("a", "c000003e", 84, "0x0")
+        ),
+        "mkdir rmdir"
+    );
+}
+
+#[test]
+fn help_has_examples() {
+    for command in ["from-strace", "from-audit"] {
+        let help = stdout(&run(&[command, "--help"], ""));
+        assert!(
+            help.contains("Examples:") && help.contains("Exit status:"),
+            "{help}"
+        );
+        assert!(help.contains("-o profile"), "{help}");
+    }
+}
+
+#[test]
+fn memory_does_not_grow_with_the_input() {
+    let mut child = tool(&["from-audit", "-o", "json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    // 32 MiB in one line, then as much in lines of ever new programs.
+    for _ in 0..2048 {
+        pipe.write_all(&[b'x'; 1 << 14]).unwrap();
+    }
+    pipe.write_all(b"\n").unwrap();
+    for n in 0..100_000 {
+        let line = audit(&format!("program{n}"), "c000003e", n, "0x7ffc0000");
+        pipe.write_all(line.as_bytes()).unwrap();
+    }
+    // What is in the pipe's buffer is a few lines.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    drop(pipe);
+    let output = child.wait_with_output().unwrap();
+    let data: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(data["calls"], 100_000);
+    let peak = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmHWM:"))
+        .unwrap();
+    let peak: u64 = peak
+        .trim()
+        .strip_suffix(" kB")
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    // What of the program is mapped counts as well.
+    assert!(peak < 30 << 10, "{peak} KiB");
+}
+
+fn shared(name: &str) -> Option<Value> {
+    let data = std::env::var_os("SECCOMP_SHARED_DATA").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+        PathBuf::from,
+    );
+    let path = data.join(name);
+    let text = std::fs::read_to_string(&path)
+        .inspect_err(|error| eprintln!("skipped: {}: {error}", path.display()))
+        .ok()?;
+    Some(serde_json::from_str(&text).unwrap())
+}
+
+#[test]
+fn recorded_audit_lines_say_what_is_known_of_them() {
+    let Some(cases) = shared("cases.json") else {
+        return;
+    };
+    let cases = cases["audit_parse"].as_array().unwrap();
+    assert!(!cases.is_empty());
+    for case in cases {
+        let (line, want) = (case["line"].as_str().unwrap(), &case["want"]);
+        let output = run(&["from-audit", "-o", "json"], line);
+        if want.is_null() {
+            assert_eq!(output.status.code(), Some(1), "{line}");
+            continue;
+        }
+        let data: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let number = u32::try_from(want["syscall"].as_u64().unwrap()).unwrap();
+        let program = &data["programs"][0];
+        assert_eq!(program["exe"], want["exe"], "{line}");
+        assert_eq!(
+            program["architectures"][0]["syscalls"][0]["name"],
+            Syscall::numbered(Arch::X86_64, number).unwrap().name(),
+            "{line}"
+        );
+        let pid = want["pid"].to_string();
+        assert!(
+            run(&["from-audit", "--pid", &pid], line).status.success(),
+            "{line}"
+        );
+    }
+}
+
+/// strace, if it is there and may trace.
+fn strace(args: &[&str]) -> Option<Output> {
+    let output = Command::new("strace")
+        .args(args)
+        .output()
+        .inspect_err(|error| eprintln!("skipped: strace: {error}"))
+        .ok()?;
+    if !output.status.success() {
+        eprintln!(
+            "skipped: strace: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        return None;
+    }
+    Some(output)
+}
+
+const SCRIPT: &str = "ls / >/dev/null; cat /dev/null; (exit 0)";
+
+#[test]
+fn every_form_of_strace_output_says_the_same_of_a_real_program() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let one = file("one");
+    if strace(&["-f", "-o", &one, "sh", "-c", SCRIPT]).is_none() {
+        return;
+    }
+    let one = names(&["from-strace", &one], "");
+    assert!(
+        one.contains("getdents64") && one.contains("exit_group"),
+        "{one}"
+    );
+    let mut forms = vec![];
+    for options in [
+        &["-f"][..],
+        &["-f", "-tt", "-T"],
+        &["-f", "-n"],
+        &["-f", "-i", "-r"],
+        &["-f", "-ttt", "-y", "-Y"],
+    ] {
+        let path = file("form");
+        strace(&[options, &["-o", &path, "sh", "-c", SCRIPT]].concat());
+        forms.push((options, run(&["from-strace", "-o", "names", &path], "")));
+    }
+    let output = strace(&["-f", "sh", "-c", SCRIPT]).unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    forms.push((&["-f 2>&1"], run(&["from-strace", "-o", "names"], &text)));
+    strace(&["-ff", "-o", &file("each"), "sh", "-c", SCRIPT]);
+    let mut each: Vec<_> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned())
+        .filter(|path| path.contains("/each."))
+        .collect();
+    each.sort();
+    assert!(each.len() > 1, "{each:?}");
+    let arguments: Vec<_> = ["from-strace", "-o", "names"]
+        .into_iter()
+        .chain(each.iter().map(String::as_str))
+        .collect();
+    forms.push((&["-ff"], run(&arguments, "")));
+    for (form, output) in forms {
+        let said = stdout(&output).trim_end().replace('\n', " ");
+        assert_eq!(
+            (said, stderr(&output)),
+            (one.clone(), String::new()),
+            "{form:?}"
+        );
+    }
+    // The table is without calls that do not return.
+    let path = file("table");
+    strace(&["-f", "-c", "-o", &path, "sh", "-c", SCRIPT]);
+    let table = names(&["from-strace", &path], "");
+    let without_ends: Vec<_> = one
+        .split(' ')
+        .filter(|name| !["exit", "exit_group"].contains(name))
+        .collect();
+    assert_eq!(table, without_ends.join(" "));
+}
+
+/// Programs with their calls, by number.
+fn programs(args: &[&str], stdin: &str) -> BTreeMap<String, Value> {
+    let output = run(&[&["from-strace", "-o", "json"], args].concat(), stdin);
+    assert_eq!(stderr(&output), "");
+    let data: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let programs = data["programs"].as_array().unwrap().iter();
+    programs
+        .map(|p| {
+            (
+                format!("{} {}", p["comm"], p["exe"]),
+                p["architectures"].clone(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn programs_of_a_real_trace_are_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("trace");
+    let path = path.to_str().unwrap();
+    // The last program takes the place of the first.
+    let script = "ls / >/dev/null; cat /dev/null; exec head -c0 /dev/null";
+    if strace(&["-f", "-o", path, "sh", "-c", script]).is_none() {
+        return;
+    }
+    assert!(names(&["from-strace", "--comm=ls", path], "").contains("getdents64"));
+    assert!(!names(&["from-strace", "--comm=cat", path], "").contains("getdents64"));
+    assert!(names(&["from-strace", "--exe=*/sh", path], "").contains("wait4"));
+    let in_file = programs(&[path], "");
+    assert_eq!(in_file.len(), 5, "{in_file:?}");
+    for options in [&["-f"][..], &["-f", "-q"]] {
+        let terminal = strace(&[options, &["sh", "-c", script]].concat()).unwrap();
+        let text = String::from_utf8(terminal.stderr).unwrap();
+        assert_eq!(programs(&[], &text), in_file, "{options:?}");
+    }
+    strace(&["-ff", "-o", path, "sh", "-c", script]);
+    let files = std::fs::read_dir(directory.path()).unwrap();
+    let mut files: Vec<_> = files
+        .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned())
+        .filter(|file| file != path)
+        .collect();
+    files.sort();
+    let files: Vec<_> = files.iter().map(String::as_str).collect();
+    assert_eq!(programs(&files, ""), in_file);
+}
+
+/// A program for 32-bit x86 that makes a socket through socketcall, asks for its number and ends.
+#[cfg(target_arch = "x86_64")]
+fn program_32(path: &Path) {
+    const BASE: u32 = 0x0804_8000;
+    const HEADERS: u32 = 52 + 32;
+    let word = u32::to_le_bytes;
+    let mut code = vec![];
+    code.extend([0xb8, 102, 0, 0, 0, 0xbb, 1, 0, 0, 0, 0xb9]);
+    code.extend(word(BASE + HEADERS + 64));
+    code.extend([0xcd, 0x80, 0xb8, 20, 0, 0, 0, 0xcd, 0x80]);
+    code.extend([0xb8, 1, 0, 0, 0, 0x31, 0xdb, 0xcd, 0x80]);
+    code.resize(64, 0x90);
+    code.extend([word(1), word(1), word(0)].concat());
+    let size = HEADERS + u32::try_from(code.len()).unwrap();
+    let mut elf = b"\x7fELF\x01\x01\x01".to_vec();
+    elf.resize(16, 0);
+    elf.extend([2, 0, 3, 0]);
+    for value in [1, BASE + HEADERS, 52, 0, 0] {
+        elf.extend(word(value));
+    }
+    for value in [52_u16, 32, 1, 0, 0, 0] {
+        elf.extend(value.to_le_bytes());
+    }
+    for value in [1, 0, BASE, BASE, size, size, 5, 0x1000] {
+        elf.extend(word(value));
+    }
+    elf.extend(code);
+    std::fs::write(path, elf).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_calls_of_a_real_32_bit_program_are_kept_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("hello32");
+    program_32(&program);
+    if !Command::new(&program).status().is_ok_and(|s| s.success()) {
+        eprintln!("skipped: this kernel runs no 32-bit programs");
+        return;
+    }
+    let program = program.to_str().unwrap();
+    let of = |options: &[&str]| -> Option<Vec<String>> {
+        let output = strace(&[options, &["sh", "-c", program]].concat())?;
+        let text = String::from_utf8(output.stderr).unwrap();
+        let data = stdout(&run(&["from-strace", "-o", "json"], &text));
+        let data: Value = serde_json::from_str(&data).unwrap();
+        let arches = data["architectures"].as_array().unwrap();
+        let x86 = arches.iter().find(|a| a["architecture"] == "SCMP_ARCH_X86");
+        let calls = x86.unwrap()["syscalls"].as_array().unwrap().iter();
+        Some(
+            calls
+                .map(|s| s["name"].as_str().unwrap().to_owned())
+                .collect(),
+        )
+    };
+    let Some(marked) = of(&["-f"]) else {
+        return;
+    };
+    assert_eq!(marked, ["exit", "getpid", "socket", "socketcall"]);
+    assert_eq!(of(&["-f", "-n"]).unwrap(), ["exit", "getpid", "socketcall"]);
+    assert_eq!(
+        of(&["-f", "-c"]).unwrap(),
+        ["getpid", "socket", "socketcall"]
+    );
+}
+
+/// Runs `ls /` in a container of the host's libraries.
+fn list_in_container(seccomp: &Value) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("rootfs");
+    let kept = ["/bin", "/lib", "/lib64", "/usr"];
+    let kept: Vec<_> = kept.into_iter().filter(|d| Path::new(d).exists()).collect();
+    let mounts: Vec<_> = kept
+        .iter()
+        .map(|d| json!({"source": d, "destination": d, "type": "bind", "options": ["rbind", "ro"]}))
+        .chain([json!({"source": "proc", "destination": "/proc", "type": "proc"})])
+        .collect();
+    for name in kept.iter().chain(&["/proc", "/marker"]) {
+        std::fs::create_dir_all(root.join(&name[1..])).unwrap();
+    }
+    let namespaces = ["pid", "ipc", "uts", "mount", "network"].map(|kind| json!({"type": kind}));
+    let config = json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "user": {"uid": 1000, "gid": 1000},
+            "args": ["/bin/ls", "/"],
+            "env": ["PATH=/usr/bin"],
+            "cwd": "/",
+        },
+        "root": {"path": "rootfs", "readonly": true},
+        "mounts": mounts,
+        "linux": {"namespaces": namespaces, "seccomp": seccomp},
+    });
+    std::fs::write(directory.path().join("config.json"), config.to_string()).unwrap();
+    Command::new("runc")
+        .arg("--root")
+        .arg(directory.path().join("state"))
+        .args(["run", "--bundle"])
+        .arg(directory.path())
+        .arg(format!("trace-{}", std::process::id()))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_container_starts_and_works_under_the_profile_of_its_trace() {
+    // Only root may read this.
+    if std::fs::read_dir("/proc/1/fd").is_err() || Command::new("runc").arg("-v").output().is_err()
+    {
+        eprintln!("skipped: not root, or no runc");
+        return;
+    }
+    let free = list_in_container(&Value::Null);
+    if !free.status.success() {
+        eprintln!("skipped: runc starts no container here: {}", stderr(&free));
+        return;
+    }
+    let Some(trace) = strace(&["-f", "-n", "ls", "/"]) else {
+        return;
+    };
+    let trace = String::from_utf8(trace.stderr).unwrap();
+    let profile = |args: &[&str]| -> Value {
+        let args = [&["from-strace", "-o", "profile"], args].concat();
+        serde_json::from_str(&stdout(&run(&args, &trace))).unwrap()
+    };
+    let complete = profile(&[]);
+    for _ in 0..5 {
+        let output = list_in_container(&complete);
+        assert_eq!(stdout(&output), stdout(&free));
+    }
+    assert!(
+        !list_in_container(&profile(&["--runtime=none"]))
+            .status
+            .success()
+    );
+    // The program's own calls are in it for a reason.
+    let mut poorer = complete;
+    let names = poorer["syscalls"][0]["names"].as_array_mut().unwrap();
+    names.retain(|name| name != "mmap");
+    assert!(!list_in_container(&poorer).status.success());
+}

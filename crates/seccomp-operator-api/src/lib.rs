@@ -1,0 +1,171 @@
+//! The API group `seccomp-operator.io`: one file per kind, and the schemas that they share.
+//!
+//! These are the types of the wire. They know how to turn themselves into something the profile engine
+//! understands, and nothing of watches, nodes or files.
+
+mod constraints;
+mod image;
+mod node;
+mod policy;
+mod profile;
+mod schema;
+
+pub use constraints::Constraints;
+pub use image::{Image, ImagePattern, ImagePatternError};
+pub use node::{NodeFailure, NodeInfo, NodeUse, SeccompNode, SeccompNodeReport, labels_digest};
+pub use policy::{
+    Mode, PolicyPods, PolicyProfile, ProfileType, ReplicaPods, SeccompPolicy, SeccompPolicySpec,
+    SeccompPolicyStatus,
+};
+pub use profile::{
+    ADOPT_ANNOTATION, Failure, IN_USE_FINALIZER, NodeCounts, ProfileName, SeccompProfile,
+    SeccompProfileSpec, SeccompProfileStatus, StoredProfile, condition, define, selects,
+};
+pub use schema::{Labels, Requirement, Selector, SelectorError};
+
+use kube::CustomResourceExt as _;
+
+/// The API group of every kind here.
+pub const GROUP: &str = "seccomp-operator.io";
+
+/// The key of the taint that keeps pods away from a node that does not have its profiles yet.
+pub const STARTUP_TAINT: &str = "seccomp-operator.io/agent-not-ready";
+
+/// All custom resource definitions, each with the file name (without extension) that it is kept under in `crds/`.
+#[must_use]
+pub fn crds() -> [(
+    &'static str,
+    k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+); 3] {
+    [
+        ("seccompnodes", SeccompNode::crd()),
+        ("seccomppolicies", SeccompPolicy::crd()),
+        ("seccompprofiles", SeccompProfile::crd()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// Calls `visit(path, schema)` for every schema below `schema`.
+    fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
+        visit(path, schema);
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            walk(&format!("{path}.{name}"), property, visit);
+        }
+        for key in ["items", "additionalProperties"] {
+            if schema[key].is_object() {
+                walk(&format!("{path}[{key}]"), &schema[key], visit);
+            }
+        }
+    }
+
+    fn schema_of(crd: &impl serde::Serialize) -> Value {
+        serde_json::to_value(crd).unwrap()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+            .clone()
+    }
+
+    #[test]
+    fn every_list_map_and_string_in_the_schemas_has_a_bound() {
+        for (file, crd) in crds() {
+            let mut unbounded = Vec::new();
+            walk(
+                file,
+                &schema_of(&crd),
+                &mut |path, schema| match schema["type"].as_str() {
+                    Some("string")
+                        if schema["maxLength"].is_null()
+                            && schema["enum"].is_null()
+                            && schema["format"] != "date-time" =>
+                    {
+                        unbounded.push(path.to_owned());
+                    }
+                    Some("array") if schema["maxItems"].is_null() => {
+                        unbounded.push(path.to_owned());
+                    }
+                    Some("object")
+                        if schema["additionalProperties"].is_object()
+                            && schema["maxProperties"].is_null() =>
+                    {
+                        unbounded.push(path.to_owned());
+                    }
+                    _ => {}
+                },
+            );
+            assert_eq!(unbounded, Vec::<String>::new(), "{file}");
+        }
+    }
+
+    /// Kubernetes 1.20 rejects schemas with keywords that its apiextensions types do not have, when applied server-side.
+    #[test]
+    fn the_schemas_use_only_what_kubernetes_1_20_knows() {
+        const KNOWN: &[&str] = &[
+            "type",
+            "format",
+            "description",
+            "title",
+            "properties",
+            "additionalProperties",
+            "items",
+            "required",
+            "enum",
+            "nullable",
+            "default",
+            "minimum",
+            "maximum",
+            "minLength",
+            "maxLength",
+            "pattern",
+            "minItems",
+            "maxItems",
+            "minProperties",
+            "maxProperties",
+            "x-kubernetes-preserve-unknown-fields",
+            "x-kubernetes-list-type",
+            "x-kubernetes-list-map-keys",
+            "x-kubernetes-map-type",
+        ];
+        for (file, crd) in crds() {
+            walk(file, &schema_of(&crd), &mut |path, schema| {
+                for key in schema.as_object().unwrap().keys() {
+                    assert!(KNOWN.contains(&key.as_str()), "{path} uses {key}");
+                }
+                // It takes an empty string for no default at all, and then refuses that.
+                let default = schema["default"].as_str();
+                assert!(
+                    default != Some("") && !schema["default"].is_object(),
+                    "{path} has a default that it refuses"
+                );
+            });
+        }
+    }
+
+    #[test]
+    fn a_built_in_with_a_slash_cannot_be_an_objects_name() {
+        for name in seccomp_profile::BUILTINS {
+            let is_line = name.starts_with("runtime-default/");
+            assert_eq!(ProfileName::parse(name).is_err(), is_line, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_checked_in_definitions_are_what_the_types_generate() {
+        for dir in ["crds", "charts/seccomp-operator/files/crds"] {
+            for (file, crd) in crds() {
+                let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .join("../..")
+                    .join(dir)
+                    .join(format!("{file}.yaml"));
+                let kept = std::fs::read_to_string(&path).unwrap_or_default();
+                let generated = serde_saphyr::to_string(&crd).unwrap();
+                assert!(
+                    kept == generated,
+                    "{} is stale: run `make generate`",
+                    path.display()
+                );
+            }
+        }
+    }
+}

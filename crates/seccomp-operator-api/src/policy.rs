@@ -1,0 +1,308 @@
+//! `SeccompPolicy`: which pods that state no seccomp profile get which.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ImagePattern, ProfileName,
+    schema::{self, Selector},
+};
+use seccomp_profile::Problem;
+
+/// Gives a seccomp profile to pods that state none. Of the policies that select a pod, the one with the highest priority
+/// wins; among equals, the first by name.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "seccomp-operator.io",
+    version = "v1alpha1",
+    kind = "SeccompPolicy",
+    plural = "seccomppolicies",
+    status = "SeccompPolicyStatus",
+    shortname = "scpol",
+    category = "security",
+    derive = "PartialEq",
+    doc = "Gives a seccomp profile to pods that state none.",
+    printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.profile.type"),
+    printcolumn(name = "Profile", type_ = "string", json_path = ".spec.profile.name"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Matched",
+        type_ = "integer",
+        json_path = ".status.pods.matched"
+    ),
+    printcolumn(
+        name = "Changed",
+        type_ = "integer",
+        json_path = ".status.pods.changed"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SeccompPolicySpec {
+    /// Of several policies that select a pod, the highest priority wins; among equals, the first by name.
+    #[serde(default, deserialize_with = "priority")]
+    #[schemars(range(min = -2_147_483_648_i64, max = 2_147_483_647_i64))]
+    pub priority: i32,
+    /// The namespaces whose pods it speaks of, by their labels; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<Selector>,
+    /// The pods it speaks of, by their labels; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_selector: Option<Selector>,
+    /// The images that it speaks of, as globs: then only containers with such an image get the profile, at container level. All
+    /// containers when empty, at pod level. `*` is any run of characters and `?` is one; `nginx` is
+    /// `docker.io/library/nginx` with any tag or digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+    pub images: Vec<String>,
+    /// What such a pod gets.
+    pub profile: PolicyProfile,
+    /// Whether it changes pods, or only says what it would do.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Whether it also replaces an explicit `Unconfined`.
+    #[serde(default)]
+    pub override_unconfined: bool,
+}
+
+/// The profile that a policy gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PolicyProfile {
+    /// As in a pod's `securityContext.seccompProfile`.
+    #[serde(rename = "type")]
+    pub type_: ProfileType,
+    /// The SeccompProfile's name, when type is Localhost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub name: Option<String>,
+}
+
+/// The type of a profile, as in a pod's `securityContext.seccompProfile`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ProfileType {
+    /// What the container runtime applies by itself.
+    #[default]
+    RuntimeDefault,
+    /// A SeccompProfile, by name.
+    Localhost,
+    /// No filter at all.
+    Unconfined,
+}
+
+/// Whether a policy changes pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// Pods are changed.
+    #[default]
+    Enforce,
+    /// Pods are left as they are; an admission warning says what would change.
+    Observe,
+}
+
+/// What is known of a policy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeccompPolicyStatus {
+    /// The generation of the spec that this is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub observed_generation: Option<i64>,
+    /// The pods of about the last hour, over all replicas of the controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PolicyPods>,
+    /// What each replica of the controller has counted; each writes its own entry, at most once a minute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 256),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub replicas: Vec<ReplicaPods>,
+    /// What keeps the policy, or a part of it, from having an effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 1024)))]
+    pub warnings: Vec<String>,
+    /// `Accepted` (the spec is valid) and `Ready` (pods that get the profile start).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Pods that a policy had to do with. A pod that was refused afterwards counts too; one of a dry run does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyPods {
+    /// New pods that it selected, and that no policy before it had decided about.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub matched: i64,
+    /// Those of them that it gave its profile; that it would have given it, if it only observes.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub changed: i64,
+}
+
+/// What one replica has counted in about the last hour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaPods {
+    /// The replica's pod.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// See `status.pods`.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub matched: i64,
+    /// See `status.pods`.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub changed: i64,
+    /// When the replica said so.
+    pub updated: Time,
+}
+
+/// With a better sentence than a type's name for a number that is too large.
+fn priority<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    number
+        .as_i64()
+        .and_then(|number| i32::try_from(number).ok())
+        .ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "priority: {number} is not a whole number from {} to {}",
+                i32::MIN,
+                i32::MAX
+            ))
+        })
+}
+
+impl SeccompPolicySpec {
+    /// The SeccompProfile that pods get, if it is one.
+    #[must_use]
+    pub fn profile_name(&self) -> Option<&str> {
+        let name = self.profile.name.as_deref();
+        name.filter(|_| self.profile.type_ == ProfileType::Localhost)
+    }
+
+    /// What the schema cannot say of a policy. All problems, each with its path, reason and remedy.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (field, selector) in [
+            ("namespaceSelector", &self.namespace_selector),
+            ("podSelector", &self.pod_selector),
+        ] {
+            for error in selector.iter().flat_map(Selector::problems) {
+                problems.push(Problem {
+                    path: format!("spec.{field}.{}", error.path),
+                    reason: error.reason,
+                    remedy: error.remedy.into(),
+                });
+            }
+        }
+        for (index, pattern) in self.images.iter().enumerate() {
+            if let Err(error) = ImagePattern::parse(pattern) {
+                problems.push(Problem {
+                    path: format!("spec.images[{index}]"),
+                    reason: error.to_string(),
+                    remedy: "write an image as a pod does; the only wildcards are * and ?".into(),
+                });
+            }
+        }
+        let name = match (self.profile.type_, &self.profile.name) {
+            (ProfileType::Localhost, None) => Some((
+                "must be set when type is Localhost".into(),
+                "name a SeccompProfile",
+            )),
+            (ProfileType::Localhost, Some(name)) if ProfileName::parse(name).is_err() => Some((
+                format!("{name:?} cannot be the name of a SeccompProfile"),
+                "give the name as `kubectl get seccompprofiles` shows it, without a path or .json",
+            )),
+            (ProfileType::RuntimeDefault | ProfileType::Unconfined, Some(_)) => Some((
+                "is only for type Localhost".into(),
+                "remove it, or set type to Localhost",
+            )),
+            _ => None,
+        };
+        problems.extend(name.map(|(reason, remedy): (String, &str)| Problem {
+            path: "spec.profile.name".into(),
+            reason,
+            remedy: remedy.into(),
+        }));
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(json: serde_json::Value) -> SeccompPolicySpec {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_policy_needs_no_more_than_a_type() {
+        let policy = spec(serde_json::json!({"profile": {"type": "RuntimeDefault"}}));
+        assert!(policy.problems().is_empty());
+        assert_eq!(policy.mode, Mode::Enforce);
+    }
+
+    #[test]
+    fn name_and_type_must_go_together() {
+        for (profile, part) in [
+            (serde_json::json!({"type": "Localhost"}), "must be set"),
+            (
+                serde_json::json!({"type": "RuntimeDefault", "name": "x"}),
+                "only for type Localhost",
+            ),
+            (
+                serde_json::json!({"type": "Localhost", "name": "profiles/x.json"}),
+                "cannot be the name",
+            ),
+        ] {
+            let problems = spec(serde_json::json!({"profile": profile})).problems();
+            assert_eq!(problems.len(), 1);
+            assert_eq!(problems[0].path, "spec.profile.name");
+            assert!(problems[0].to_string().contains(part), "{}", problems[0]);
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_no_image_fits_is_a_problem() {
+        let problems = spec(
+            serde_json::json!({"profile": {"type": "RuntimeDefault"}, "images": ["nginx", "a|b"]}),
+        )
+        .problems();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].path, "spec.images[1]");
+    }
+
+    #[test]
+    fn a_priority_beyond_its_bounds_is_refused_with_a_sentence() {
+        for (priority, ok) in [("2147483647", true), ("2147483648", false), ("1.5", false)] {
+            let json =
+                format!(r#"{{"priority": {priority}, "profile": {{"type": "RuntimeDefault"}}}}"#);
+            match serde_json::from_str::<SeccompPolicySpec>(&json) {
+                Ok(_) => assert!(ok, "{priority}"),
+                Err(error) => assert!(
+                    !ok && error
+                        .to_string()
+                        .starts_with(&format!("priority: {priority} is not a whole number")),
+                    "{error}"
+                ),
+            }
+        }
+    }
+}

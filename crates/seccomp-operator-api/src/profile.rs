@@ -1,0 +1,406 @@
+//! `SeccompProfile`: a seccomp profile that every node should have as a file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use kube::core::ObjectMeta;
+use kube::core::error_boundary::InvalidObject;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::schema;
+use seccomp_profile::{
+    CapabilitySet, Defined, Definition, Fields, MAX_BYTES, Problem, Problems, Spec,
+};
+
+/// The conditions of a [`SeccompProfile`].
+pub mod condition {
+    /// The profile means something: it can be rendered for a node.
+    pub const ACCEPTED: &str = "Accepted";
+    /// This generation is on every node that it should be on.
+    pub const READY: &str = "Ready";
+    /// Pods use the profile, or one that has it as its base: it cannot vanish.
+    pub const IN_USE: &str = "InUse";
+}
+
+/// On a profile, with the value `true`: a regular file that has the profile's name on a node and is not the operator's is taken
+/// over and overwritten, rather than being a conflict.
+pub const ADOPT_ANNOTATION: &str = "seccomp-operator.io/adopt";
+
+/// The operator's finalizer: it is on a profile while pods use it, so that the profile cannot vanish meanwhile.
+pub const IN_USE_FINALIZER: &str = "seccomp-operator.io/in-use";
+
+/// A seccomp profile that the operator keeps as a file on every node, for pods to use as
+/// `securityContext.seccompProfile: {type: Localhost, localhostProfile: <status.localhostProfile>}`.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "seccomp-operator.io",
+    version = "v1alpha1",
+    kind = "SeccompProfile",
+    status = "SeccompProfileStatus",
+    shortname = "scp",
+    category = "security",
+    derive = "PartialEq",
+    doc = "A seccomp profile that the operator keeps as a file on every node.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.nodes.summary"),
+    printcolumn(name = "Used-by", type_ = "integer", json_path = ".status.usedBy"),
+    printcolumn(
+        name = "Default action",
+        type_ = "string",
+        json_path = ".status.defaultAction"
+    ),
+    printcolumn(
+        name = "Path",
+        type_ = "string",
+        json_path = ".status.localhostProfile"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SeccompProfileSpec {
+    /// A whole profile document, as people have it: in the form of the OCI runtime-spec (`linux.seccomp`), or in Docker's and
+    /// Podman's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::document")]
+    pub profile: Option<Value>,
+    /// Instead of `profile`: what `allow`, `log` and `deny` change. A built-in (`runtime-default`, `docker-default`, `audit`), or
+    /// the name of another SeccompProfile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub base: Option<String>,
+    /// System calls to allow on top of `base`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::allow")]
+    pub allow: Vec<Value>,
+    /// System calls to allow and have the kernel record. Stronger than `allow`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::log")]
+    pub log: Vec<Value>,
+    /// System calls to deny. Stronger than `allow` and `log`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::deny")]
+    pub deny: Vec<Value>,
+    /// The capabilities of the containers that will use the profile, as in a pod's `securityContext`: what conditions on capabilities
+    /// in a document, or in a built-in, are decided by. Without it those of the base, and without a base that says so the 14 that
+    /// container runtimes give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(max = 64)))]
+    pub capabilities: Option<Vec<String>>,
+    /// Labels that a node must have, with these values, to get the profile, as in a pod's `nodeSelector`. Default: every node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::labels")]
+    pub node_selector: BTreeMap<String, String>,
+}
+
+/// Whether a node with these labels has all that a `nodeSelector` asks for.
+#[must_use]
+pub fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    let holds = |(key, value): (&String, &String)| labels.get(key) == Some(value);
+    selector.iter().all(holds)
+}
+
+/// A SeccompProfile as it comes from the wire: only its metadata are read with it.
+///
+/// A document can be anything, also nested deeper than a JSON reader goes. Read as a whole, one such object would make a list
+/// of all of them unreadable; so what is not metadata is skipped first and read for itself.
+#[derive(kube::Resource, Clone, Debug, Deserialize)]
+#[resource(inherit = SeccompProfile)]
+pub struct StoredProfile {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Option<Box<RawValue>>,
+    #[serde(default)]
+    status: Option<Box<RawValue>>,
+}
+
+impl StoredProfile {
+    /// The profile, or why its spec cannot be read. A status that cannot be read is taken for none: it will be written anew.
+    pub fn read(self) -> Result<SeccompProfile, InvalidObject> {
+        let spec = self.spec.as_deref().map_or("{}", RawValue::get);
+        match serde_json::from_str(spec) {
+            Ok(spec) => Ok(SeccompProfile {
+                metadata: self.metadata,
+                spec,
+                status: self
+                    .status
+                    .and_then(|status| serde_json::from_str(status.get()).ok()),
+            }),
+            Err(error) => Err(InvalidObject {
+                error: error.to_string(),
+                metadata: self.metadata,
+            }),
+        }
+    }
+}
+
+impl SeccompProfileSpec {
+    /// What the spec asks for, or all that is wrong with it, read on its own: whether there is such a base is another question.
+    pub fn define(&self) -> Result<Definition, Problems> {
+        let size = self
+            .profile
+            .as_ref()
+            .map_or(0, |document| document.to_string().len());
+        if size > MAX_BYTES {
+            return Err(Problem {
+                path: "spec.profile".into(),
+                reason: format!(
+                    "has {size} bytes, and container runtimes take at most {MAX_BYTES}"
+                ),
+                remedy: "put several names into one rule".into(),
+            }
+            .into());
+        }
+        let fields = Fields {
+            profile: self.profile.as_ref(),
+            base: self.base.as_deref(),
+            allow: &self.allow,
+            log: &self.log,
+            deny: &self.deny,
+        };
+        let capabilities = self.capabilities.as_deref();
+        Ok(Definition {
+            spec: Spec::parse(&fields, "spec")?.into(),
+            capabilities: capabilities
+                .map(|names| CapabilitySet::parse(names, "spec.capabilities"))
+                .transpose()?,
+        })
+    }
+}
+
+/// What a profile that was [`read`](StoredProfile::read) asks for, or why nobody can tell.
+pub fn define(profile: &Result<SeccompProfile, InvalidObject>) -> Defined {
+    match profile {
+        Ok(profile) => profile
+            .spec
+            .define()
+            .map(Into::into)
+            .map_err(|problems| problems.to_string()),
+        Err(unreadable) => Err(format!(
+            "spec: this version of the operator cannot read it: {}",
+            unreadable.error
+        )),
+    }
+}
+
+/// What is known of a profile in the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeccompProfileStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The resource version at which the controller first saw that generation. A node whose SeccompNode says that it is
+    /// level with this version has dealt with the generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub revision: Option<String>,
+    /// What to write as `localhostProfile` in a pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub localhost_profile: Option<String>,
+    /// What the profile does with a system call that no rule of it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub default_action: Option<String>,
+    /// How many nodes should have this generation, and how many do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<NodeCounts>,
+    /// What the profile may do that its author may not expect, up to 10; `kubectl seccomp lint` says all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), inner(length(max = 1024)))]
+    pub warnings: Vec<String>,
+    /// The first failures, by node name; `nodes.failed` counts them all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub failures: Vec<Failure>,
+    /// How many pods use the profile, on all nodes. Pods that have finished do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub used_by: Option<i32>,
+    /// How many running containers were created with an older content of the profile. A container keeps what it was created
+    /// with until it is created anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub outdated: Option<i32>,
+    /// What is known of this object's state, one entry per aspect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+impl SeccompProfileStatus {
+    /// Whether the condition `Ready` holds.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let ready = |condition: &Condition| {
+            condition.type_ == condition::READY && condition.status == "True"
+        };
+        self.conditions.iter().any(ready)
+    }
+}
+
+/// How many nodes should have a profile, and how many do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeCounts {
+    /// Nodes that should have the profile.
+    #[schemars(range(min = 0))]
+    pub desired: i32,
+    /// Nodes that have this generation of it.
+    #[schemars(range(min = 0))]
+    pub ready: i32,
+    /// Nodes that could not take it.
+    #[schemars(range(min = 0))]
+    pub failed: i32,
+    /// `ready/desired`, for people.
+    #[schemars(length(max = 32))]
+    pub summary: String,
+}
+
+/// Why a node does not have a profile.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub struct Failure {
+    /// The node's name.
+    #[schemars(length(max = 253))]
+    pub node: String,
+    /// One word for programs.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// A sentence for people.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}
+
+/// A profile's name, known to fit a file name.
+///
+/// A node's file is `<name>.json`, and file names end at 255 bytes on Linux (`NAME_MAX`); the rest is kept for what a
+/// later version may add. The characters are those of a DNS subdomain, as the API server has it for every custom resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProfileName(String);
+
+/// Why a name cannot be a profile's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("metadata.name: {0}")]
+pub struct NameError(String);
+
+impl ProfileName {
+    /// The longest name, in bytes.
+    pub const MAX: usize = 200;
+
+    /// Takes a name that fits.
+    pub fn parse(name: &str) -> Result<Self, NameError> {
+        if name.is_empty() {
+            return Err(NameError("must not be empty (generateName is not supported: pods refer to a profile by its name)".into()));
+        }
+        if name.len() > Self::MAX {
+            return Err(NameError(format!(
+                "has {} characters, but the file name made of it takes at most {}; choose a shorter name",
+                name.len(),
+                Self::MAX
+            )));
+        }
+        let label = |l: &str| {
+            l.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+                && l.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+                && l.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if !name.split('.').all(label) {
+            return Err(NameError(format!(
+                "{name:?} is not a DNS subdomain; use lower-case letters, digits, '-' and '.', and begin and end with a letter or digit"
+            )));
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The file's name inside the profiles folder.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        format!("{}.json", self.0)
+    }
+
+    /// What a pod writes as `localhostProfile`; `profiles_dir` is the folder below kubelet's seccomp folder.
+    #[must_use]
+    pub fn localhost_profile(&self, profiles_dir: &str) -> String {
+        format!("{profiles_dir}/{}.json", self.0)
+    }
+}
+
+impl fmt::Display for ProfileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_cannot_be_files_are_refused_with_the_reason() {
+        for (name, part) in [
+            ("", "must not be empty"),
+            ("..", "not a DNS subdomain"),
+            (".hidden", "not a DNS subdomain"),
+            ("a/b", "not a DNS subdomain"),
+            ("No_Chmod", "not a DNS subdomain"),
+            ("a..b", "not a DNS subdomain"),
+            (&"x".repeat(201), "201 characters"),
+        ] {
+            let error = ProfileName::parse(name).unwrap_err().to_string();
+            assert!(
+                error.starts_with("metadata.name: ") && error.contains(part),
+                "{name}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_with_an_unreadable_profile_is_read_all_the_same() {
+        let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
+        let list = format!(
+            r#"{{"kind": "SeccompProfileList", "apiVersion": "seccomp-operator.io/v1alpha1", "metadata": {{"resourceVersion": "1"}}, "items": [
+                {{"metadata": {{"name": "deep"}}, "spec": {{"profile": {{"x": {deep}}}}}}},
+                {{"metadata": {{"name": "wrong"}}, "spec": 7, "status": 7}},
+                {{"metadata": {{"name": "good"}}, "spec": {{"profile": {{"defaultAction": "SCMP_ACT_LOG"}}}}}}]}}"#
+        );
+        let list: kube::core::ObjectList<StoredProfile> = serde_json::from_str(&list).unwrap();
+        let read: Vec<_> = list.items.into_iter().map(StoredProfile::read).collect();
+        let deepest = read[0].as_ref().unwrap_err();
+        assert!(deepest.error.contains("recursion limit"));
+        assert_eq!(deepest.metadata.name.as_deref(), Some("deep"));
+        assert!(read[1].is_err());
+        assert!(define(&read[2]).is_ok());
+        let sentence = define(&read[1]).unwrap_err();
+        assert!(
+            sentence.starts_with("spec: this version of the operator cannot read it: "),
+            "{sentence}"
+        );
+        let event = format!(
+            r#"{{"type": "ADDED", "object": {{"metadata": {{"name": "deep"}}, "spec": {{"profile": {deep}}}}}}}"#
+        );
+        assert!(serde_json::from_str::<kube::api::WatchEvent<StoredProfile>>(&event).is_ok());
+    }
+
+    #[test]
+    fn a_name_gives_the_file_and_what_a_pod_writes() {
+        let name = ProfileName::parse("no-chmod").unwrap();
+        assert_eq!(name.file_name(), "no-chmod.json");
+        assert_eq!(name.localhost_profile("profiles"), "profiles/no-chmod.json");
+    }
+}

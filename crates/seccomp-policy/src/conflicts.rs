@@ -1,0 +1,478 @@
+//! What the author of a SeccompPolicy should know of it: that it selects nothing, that another one is always asked before it,
+//! that a profile is missing. Nothing of this is a reason to refuse a policy: what is missing may come, in any order.
+//!
+//! A pure function of the policy and of what the watches have told. Replicas that have been told the same say the same; one that
+//! has not heard of a change of a moment ago yet does not speak of it. `status.warnings` says later what all have heard of.
+
+use crate::view::{Policy, View};
+use seccomp_operator_api::{Constraints, ImagePattern, Mode, SeccompPolicySpec};
+
+/// Of other policies, so many are named.
+const MAX_POLICIES: usize = 3;
+
+/// Sentences about a valid policy of this name that is about to be stored, the harm that it does to others among them.
+#[must_use]
+pub fn conflicts(name: &str, spec: &SeccompPolicySpec, view: &View) -> Vec<String> {
+    if let Some(sentence) = view.without_effect() {
+        return vec![sentence.to_owned()];
+    }
+    let policy = view.read(name, spec.clone());
+    let mut conflicts = missing_profile(&policy, view);
+    conflicts.extend(standing(&policy, view));
+    if selects_nothing(&policy, view).is_none() {
+        conflicts.extend(leaves_nothing_for(&policy, view));
+    }
+    conflicts
+}
+
+/// Sentences about a policy that is in force, for as long as they are true. Whether there is its profile is not among them.
+#[must_use]
+pub fn standing(policy: &Policy, view: &View) -> Vec<String> {
+    if view.without_effect().is_some() {
+        return Vec::new();
+    }
+    let mut conflicts = without_effect(policy);
+    // What selects nothing is in nobody's way, and nobody is in its.
+    let nothing = selects_nothing(policy, view);
+    conflicts.extend(nothing.or_else(|| shadowed(policy, before(policy, view))));
+    conflicts
+}
+
+fn missing_profile(policy: &Policy, view: &View) -> Vec<String> {
+    let profile = policy.spec.profile_name();
+    profile
+        .and_then(|name| view.warning_by_name(name))
+        .into_iter()
+        .collect()
+}
+
+/// Parts of the policy that change nothing.
+fn without_effect(policy: &Policy) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if policy.spec.override_unconfined && policy.profile.is_unconfined() {
+        sentences.push(
+            "spec.overrideUnconfined: replaces Unconfined with Unconfined; remove it, or give another profile"
+                .to_owned(),
+        );
+    }
+    let patterns = || policy.images.iter().enumerate();
+    for (index, pattern) in patterns() {
+        let covered = patterns().find(|(other, wider)| {
+            let covers = *other != index && wider.covers(pattern);
+            // Of two that are the same the second is too many.
+            covers && (*other < index || !pattern.covers(wider))
+        });
+        if let Some((other, _)) = covered {
+            sentences.push(format!(
+                "spec.images[{index}]: every image that it matches is matched by spec.images[{other}] already; remove it"
+            ));
+        }
+    }
+    sentences
+}
+
+/// Why no pod can ever be selected, or none as things are.
+fn selects_nothing(policy: &Policy, view: &View) -> Option<String> {
+    for (field, constraints) in [
+        ("namespaceSelector", &policy.namespaces),
+        ("podSelector", &policy.pods),
+    ] {
+        if let Some(key) = constraints.contradiction() {
+            return Some(format!(
+                "spec.{field}: can never match: what it demands of the label {key:?} contradicts itself"
+            ));
+        }
+    }
+    let selector = policy.spec.namespace_selector.as_ref()?;
+    let mut selected = view
+        .namespaces()
+        .filter(|(_, labels)| selector.matches(*labels))
+        .map(|(name, _)| name)
+        .peekable();
+    if selected.peek().is_none() {
+        return Some("spec.namespaceSelector: selects none of the namespaces that there are; is it spelled as on their labels?".to_owned());
+    }
+    selected.all(|name| view.is_excluded(name)).then(|| {
+        "spec.namespaceSelector: selects only namespaces that are left alone (kube-system, the operator's own, and those that are excluded or opted out)".to_owned()
+    })
+}
+
+/// The policies that are asked before one.
+fn before<'a>(policy: &'a Policy, view: &'a View) -> impl Iterator<Item = &'a Policy> {
+    view.policies()
+        .filter(|other| other.name != policy.name && other.can_match() && other.is_before(policy))
+}
+
+/// The policies after it that it, together with those before them, leaves nothing.
+fn leaves_nothing_for(policy: &Policy, view: &View) -> Option<String> {
+    if shadowed(policy, before(policy, view)).is_some() {
+        return None;
+    }
+    let names: Vec<_> = view
+        .policies()
+        .filter(|other| other.name != policy.name && other.can_match())
+        .filter(|other| policy.is_before(other) && policy.takes_from(other))
+        .filter(|other| {
+            // As it was stored, if it was, it does not count.
+            let ahead = || before(other, view).filter(|ahead| ahead.name != policy.name);
+            shadowed(other, ahead()).is_none() && shadowed(other, ahead().chain([policy])).is_some()
+        })
+        .map(|other| format!("{:?}", other.name))
+        .collect();
+    let more = match names.len().saturating_sub(MAX_POLICIES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let listed = names[..names.len().min(MAX_POLICIES)].join(", ");
+    (!names.is_empty()).then(|| {
+        format!("with this one before it, there is nothing left for SeccompPolicy {listed}{more}")
+    })
+}
+
+/// Why nothing is left for a policy after those that come before it.
+fn shadowed<'a>(policy: &Policy, before: impl Iterator<Item = &'a Policy>) -> Option<String> {
+    let mut taken: Vec<(&Policy, &ImagePattern)> = Vec::new();
+    for other in before.filter(|other| other.takes_from(policy)) {
+        if other.images.is_empty() {
+            return Some(format!(
+                "nothing is left for this policy: SeccompPolicy {:?} (priority {}) comes before it and selects all that it selects",
+                other.name, other.spec.priority
+            ));
+        }
+        taken.extend(other.images.iter().map(|pattern| (other, pattern)));
+    }
+    let mut names = Vec::new();
+    for image in &policy.images {
+        let (other, _) = taken.iter().find(|(_, pattern)| pattern.covers(image))?;
+        let name = format!("{:?}", other.name);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    (!names.is_empty()).then(|| {
+        format!(
+            "nothing is left for this policy: SeccompPolicy {} before it decides about all of its images",
+            names[..names.len().min(MAX_POLICIES)].join(", ")
+        )
+    })
+}
+
+impl Policy {
+    /// Whether it is asked before another: highest priority first, then by name.
+    fn is_before(&self, other: &Self) -> bool {
+        self.order(other).is_lt()
+    }
+
+    /// Whether it selects every pod that another selects, and decides about it.
+    fn takes_from(&self, other: &Self) -> bool {
+        self.spec.mode == Mode::Enforce
+            && self.namespaces.covers(&other.namespaces)
+            && self.pods.covers(&other.pods)
+    }
+
+    fn can_match(&self) -> bool {
+        let contradicts = |constraints: &Constraints| constraints.contradiction().is_some();
+        !contradicts(&self.namespaces) && !contradicts(&self.pods)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::view::Engine;
+
+    fn view(policies: &Value) -> View {
+        let mut view = View::new("profiles", ["kube-system".to_owned()]);
+        for (name, team) in [
+            ("shop", "web"),
+            ("kube-system", "system"),
+            ("bank", "money"),
+        ] {
+            view.namespace(name, BTreeMap::from([("team".to_owned(), team.to_owned())]));
+        }
+        view.profile("no-chmod", true, None);
+        view.profile("late", false, None);
+        for (name, spec) in policies.as_object().unwrap() {
+            view.policy(name, serde_json::from_value(spec.clone()).unwrap());
+        }
+        view
+    }
+
+    fn conflicts_of(spec: &Value, policies: &Value) -> Vec<String> {
+        let spec: SeccompPolicySpec = serde_json::from_value(spec.clone()).unwrap();
+        assert_eq!(spec.problems(), []);
+        conflicts("mine", &spec, &view(policies))
+    }
+
+    fn with(spec: &Value, more: &Value) -> Value {
+        let mut spec = spec.clone();
+        for (key, value) in more.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        spec
+    }
+
+    const RUNTIME_DEFAULT: fn() -> Value = || json!({"profile": {"type": "RuntimeDefault"}});
+
+    type Case = (Value, Value, Option<&'static str>);
+
+    /// Each case has one concern, with this in it, or none.
+    fn check(cases: impl IntoIterator<Item = Case>) {
+        for (spec, policies, expected) in cases {
+            let conflicts = conflicts_of(&spec, &policies);
+            let count = usize::from(expected.is_some());
+            assert_eq!(conflicts.len(), count, "{spec} {policies}: {conflicts:?}");
+            for (warning, part) in conflicts.iter().zip(expected) {
+                assert!(warning.contains(part), "{spec} {policies}: {warning}");
+            }
+        }
+    }
+
+    fn selecting(more: &Value) -> Value {
+        with(&RUNTIME_DEFAULT(), more)
+    }
+
+    fn default() -> Value {
+        json!({"default": {"priority": -1000, "profile": {"type": "RuntimeDefault"}}})
+    }
+
+    #[test]
+    fn a_profile_that_is_not_there_and_parts_without_effect_are_told() {
+        let localhost = |name: &str| json!({"profile": {"type": "Localhost", "name": name}});
+        let images = |images: &[&str]| selecting(&json!({"images": images}));
+        let none = || json!({});
+        check([
+            (RUNTIME_DEFAULT(), none(), None),
+            (localhost("no-chmod"), none(), None),
+            (
+                localhost("absent"),
+                none(),
+                Some("there is no SeccompProfile \"absent\""),
+            ),
+            (localhost("late"), none(), Some("\"late\" is not ready")),
+            (
+                json!({"overrideUnconfined": true, "profile": {"type": "Unconfined"}}),
+                none(),
+                Some("spec.overrideUnconfined: replaces"),
+            ),
+            (
+                selecting(&json!({"overrideUnconfined": true})),
+                none(),
+                None,
+            ),
+            (
+                images(&["nginx:1.*", "redis", "nginx"]),
+                none(),
+                Some("spec.images[0]: every image that it matches is matched by spec.images[2]"),
+            ),
+            (
+                images(&["nginx", "docker.io/nginx"]),
+                none(),
+                Some("spec.images[1]"),
+            ),
+        ]);
+    }
+
+    #[test]
+    fn selectors_that_select_nothing_are_told() {
+        let contradicting = json!({
+            "matchLabels": {"app": "x"}, "matchExpressions": [{"key": "app", "operator": "DoesNotExist"}],
+        });
+        let by = |field: &str, selector: &Value| (selecting(&json!({field: selector})), default());
+        let team = |team: &str| json!({"matchLabels": {"team": team}});
+        let case = |(spec, policies), expected| (spec, policies, expected);
+        check([
+            case(
+                by("podSelector", &contradicting),
+                Some("spec.podSelector: can never match: what it demands of the label \"app\""),
+            ),
+            case(
+                by("namespaceSelector", &contradicting),
+                Some("spec.namespaceSelector: can never match"),
+            ),
+            case(
+                by("namespaceSelector", &team("wbe")),
+                Some("selects none of the namespaces"),
+            ),
+            case(
+                by("namespaceSelector", &team("system")),
+                Some("only namespaces that are left alone"),
+            ),
+            case(
+                by(
+                    "namespaceSelector",
+                    &json!({"matchLabels": {"kubernetes.io/metadata.name": "shop"}}),
+                ),
+                None,
+            ),
+        ]);
+    }
+
+    #[test]
+    fn policies_that_leave_each_other_nothing_are_told() {
+        let nginx =
+            json!({"priority": 5, "images": ["nginx"], "profile": {"type": "RuntimeDefault"}});
+        let web = json!({"matchLabels": {"team": "web"}});
+        let low = |more: &Value| with(&selecting(&json!({"priority": -2000})), more);
+        let by_nginx = || json!({"nginx": nginx});
+        check([
+            // Others before it.
+            (
+                low(&json!({})),
+                default(),
+                Some("SeccompPolicy \"default\" (priority -1000) comes before it"),
+            ),
+            (
+                low(&json!({"namespaceSelector": web})),
+                default(),
+                Some("\"default\""),
+            ),
+            (
+                low(&json!({"mode": "Observe"})),
+                default(),
+                Some("\"default\""),
+            ),
+            (
+                selecting(&json!({"namespaceSelector": web})),
+                default(),
+                None,
+            ),
+            (
+                selecting(&json!({"images": ["nginx:1"]})),
+                by_nginx(),
+                Some("SeccompPolicy \"nginx\" before it decides about all of its images"),
+            ),
+            (
+                selecting(&json!({"images": ["nginx:1", "redis"]})),
+                by_nginx(),
+                None,
+            ),
+            (RUNTIME_DEFAULT(), by_nginx(), None),
+            (
+                RUNTIME_DEFAULT(),
+                json!({"first": with(&nginx, &json!({"images": [], "mode": "Observe"}))}),
+                None,
+            ),
+            // Equals go by name.
+            (
+                RUNTIME_DEFAULT(),
+                json!({"a": RUNTIME_DEFAULT()}),
+                Some("SeccompPolicy \"a\" (priority 0)"),
+            ),
+            (
+                RUNTIME_DEFAULT(),
+                json!({"z": RUNTIME_DEFAULT()}),
+                Some("nothing left for SeccompPolicy \"z\""),
+            ),
+            // It before others.
+            (
+                RUNTIME_DEFAULT(),
+                default(),
+                Some("nothing left for SeccompPolicy \"default\""),
+            ),
+            (selecting(&json!({"mode": "Observe"})), default(), None),
+            (selecting(&json!({"images": ["*"]})), default(), None),
+            (
+                selecting(&json!({"priority": 9, "images": ["*"]})),
+                by_nginx(),
+                Some("nothing left for SeccompPolicy \"nginx\""),
+            ),
+            // Who was left nothing before is not this one's doing.
+            (
+                RUNTIME_DEFAULT(),
+                json!({"high": selecting(&json!({"priority": 1, "namespaceSelector": web})),
+                    "low": selecting(&json!({"priority": -1, "namespaceSelector": web}))}),
+                None,
+            ),
+        ]);
+    }
+
+    #[test]
+    fn where_something_else_injects_no_policy_has_an_effect() {
+        let view = view(&json!({})).injected_by(Engine::None);
+        let spec = serde_json::from_value(RUNTIME_DEFAULT()).unwrap();
+        assert!(conflicts("mine", &spec, &view)[0].contains("injection.engine is none"));
+    }
+
+    #[test]
+    fn images_may_be_taken_by_several_policies_together() {
+        let of = |images: &[&str]| json!({"priority": 5, "images": images, "profile": {"type": "RuntimeDefault"}});
+        let policies = json!({"a": of(&["nginx"]), "b": of(&["redis", "ghcr.io/*"])});
+        let mine = with(&of(&["ghcr.io/x/*", "nginx:1"]), &json!({"priority": 0}));
+        let conflicts = conflicts_of(&mine, &policies);
+        assert!(
+            conflicts[0].contains("SeccompPolicy \"b\", \"a\" before it decides"),
+            "{conflicts:?}"
+        );
+    }
+
+    #[test]
+    fn a_policy_that_changes_is_not_compared_with_what_it_was() {
+        let policies = json!({"mine": {"priority": 10, "profile": {"type": "RuntimeDefault"}}});
+        assert_eq!(
+            conflicts_of(&RUNTIME_DEFAULT(), &policies),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn replicas_that_were_told_the_same_in_another_order_say_the_same() {
+        let specs: Vec<_> = (0..5)
+            .map(|n| {
+                let selector = json!({"matchLabels": {"n": (n % 2).to_string()}});
+                let more = json!({"priority": -n / 2, "podSelector": selector});
+                (format!("p{n}"), with(&RUNTIME_DEFAULT(), &more))
+            })
+            .collect();
+        let specs_conflicts = |view: &View| -> Vec<_> {
+            let of = |(name, spec): &(String, Value)| {
+                conflicts(name, &serde_json::from_value(spec.clone()).unwrap(), view)
+            };
+            specs.iter().map(of).collect()
+        };
+        let told = |order: &mut dyn Iterator<Item = &(String, Value)>| {
+            let mut view = view(&json!({}));
+            for (name, spec) in order {
+                // As it was before, and then as it is.
+                view.policy(name, serde_json::from_value(RUNTIME_DEFAULT()).unwrap());
+                view.policy(name, serde_json::from_value(spec.clone()).unwrap());
+            }
+            specs_conflicts(&view)
+        };
+        let first = told(&mut specs.iter());
+        assert!(
+            first.iter().any(|conflicts| !conflicts.is_empty()),
+            "{first:?}"
+        );
+        assert_eq!(first, told(&mut specs.iter().rev()));
+    }
+
+    #[test]
+    fn of_many_only_a_few_are_named() {
+        let policies: serde_json::Map<_, _> = (0..6)
+            .map(|n| {
+                (
+                    format!("z{n}"),
+                    with(
+                        &RUNTIME_DEFAULT(),
+                        &json!({"podSelector": {"matchLabels": {"n": n.to_string()}}}),
+                    ),
+                )
+            })
+            .collect();
+        let conflicts = conflicts_of(&RUNTIME_DEFAULT(), &Value::Object(policies));
+        assert!(
+            conflicts[0].ends_with("SeccompPolicy \"z0\", \"z1\", \"z2\" and 3 more"),
+            "{conflicts:?}"
+        );
+        assert!(
+            conflicts
+                .iter()
+                .all(|warning| warning.chars().count() <= 250)
+        );
+    }
+}

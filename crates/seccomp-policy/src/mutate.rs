@@ -1,0 +1,807 @@
+//! What to change in a new pod: a pure function of the pod and of what admission knows.
+//!
+//! Policies are asked in the order of their precedence. The first enforced one without `images` decides about the pod level,
+//! because ephemeral containers inherit from there, and ends the search. One with `images` decides about the containers that
+//! have such an image, at container level, and leaves the rest to the policies after it. What a pod or a container says for
+//! itself is left alone unless a policy overrides an explicit `Unconfined`.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::pod::{Container, SecurityContext};
+pub use crate::pod::{Pod, SeccompProfile};
+use admission_review::encode;
+
+use crate::patch;
+pub use crate::patch::{Change, Place};
+use crate::view::{Policy, Scope, View};
+use seccomp_operator_api::{Image, Mode};
+
+/// The annotations that meant what the fields mean now. The API server refuses a pod whose annotation and field differ, so one
+/// that is left behind can make a pod impossible to create.
+pub const POD_ANNOTATION: &str = "seccomp.security.alpha.kubernetes.io/pod";
+/// See [`POD_ANNOTATION`]; the container's name follows.
+pub const CONTAINER_ANNOTATION: &str = "container.seccomp.security.alpha.kubernetes.io/";
+/// Kubelet's mark on the image of a static pod.
+const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+/// What the names of runtime classes hold whose runtimes keep containers in a kernel of their own: the host's filter is not applied
+/// to what runs inside (gVisor without `oci-seccomp`, Kata with `disable_guest_seccomp`, which is its default).
+const SANDBOXES: [&str; 3] = ["gvisor", "runsc", "kata"];
+
+/// Why a pod was changed or left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The pod, or a container of it, got a profile.
+    Injected,
+    /// Only legacy annotations were turned into fields; what they say stands.
+    Converted,
+    /// All that an enforced policy speaks of states a profile already.
+    AlreadySet,
+    /// Only policies that observe speak of the pod, or may speak of one that is too much to read.
+    Observed,
+    /// No policy speaks of the pod.
+    NoPolicy,
+    /// The namespace is left alone.
+    NamespaceExcluded,
+    /// Seccomp is a matter of Linux; the API server refuses the field on a Windows pod.
+    Windows,
+    /// Kubelet runs a static pod whatever its mirror says.
+    MirrorPod,
+}
+
+impl Reason {
+    /// All reasons, for metrics that begin at zero.
+    pub const ALL: [Self; 8] = [
+        Self::Injected,
+        Self::Converted,
+        Self::AlreadySet,
+        Self::Observed,
+        Self::NoPolicy,
+        Self::NamespaceExcluded,
+        Self::Windows,
+        Self::MirrorPod,
+    ];
+
+    /// One word for programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Injected => "injected",
+            Self::Converted => "converted",
+            Self::AlreadySet => "already_set",
+            Self::Observed => "observed",
+            Self::NoPolicy => "no_policy",
+            Self::NamespaceExcluded => "namespace_excluded",
+            Self::Windows => "windows",
+            Self::MirrorPod => "mirror_pod",
+        }
+    }
+}
+
+/// What a policy does to a pod that it speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect {
+    /// Nothing: the pod states what it wants.
+    Nothing,
+    /// It gives a profile.
+    Changes,
+    /// It would, but only observes.
+    WouldChange,
+}
+
+/// What to answer.
+#[derive(Clone, Debug)]
+pub struct Decision<'a> {
+    /// In the order in which they are to be made; empty to leave the pod as it is.
+    pub changes: Vec<Change<'a>>,
+    /// Sentences that kubectl prints.
+    pub warnings: Vec<String>,
+    /// Why.
+    pub reason: Reason,
+    /// The policies that speak of the pod, in the order of their precedence, and what each does.
+    pub policies: Vec<(&'a Policy, Effect)>,
+}
+
+impl Decision<'_> {
+    /// Counts the pod for the policies that speak of it.
+    pub fn count(&self) {
+        for (policy, effect) in &self.policies {
+            policy.counters.count(*effect);
+        }
+    }
+
+    /// The changes as an answer carries them; none to change nothing.
+    #[must_use]
+    pub fn patch(&self) -> Option<Arc<str>> {
+        // What nearly all pods get.
+        if let [
+            Change::Set {
+                place: Place::Pod,
+                has_context,
+                profile,
+            },
+        ] = &self.changes[..]
+            && let Some((policy, _)) =
+                (self.policies.iter()).find(|(policy, _)| policy.profile == **profile)
+        {
+            return Some(policy.at_pod.of(*has_context));
+        }
+        (!self.changes.is_empty()).then(|| encode(&patch::of(&self.changes)))
+    }
+
+    fn leave(reason: Reason) -> Self {
+        Self {
+            changes: Vec::new(),
+            warnings: Vec::new(),
+            reason,
+            policies: Vec::new(),
+        }
+    }
+}
+
+/// Decides on a pod that is about to be created in a namespace. The object itself may lack a namespace, and a name too.
+#[must_use]
+pub fn decide<'a>(pod: &'a Pod<'_>, scope: &Scope<'a>) -> Decision<'a> {
+    if scope.is_excluded() {
+        return Decision::leave(Reason::NamespaceExcluded);
+    }
+    if pod.spec.is_windows() {
+        return Decision::leave(Reason::Windows);
+    }
+    if pod.metadata.annotations.get(MIRROR_ANNOTATION).is_some() {
+        return Decision::leave(Reason::MirrorPod);
+    }
+    let mut decision = Decision::leave(Reason::NoPolicy);
+    let mut draft = Draft::of(pod);
+    let (mut enforced, mut placed) = (false, false);
+    for policy in scope.policies(&pod.metadata.labels) {
+        if !draft.speaks_of(policy) {
+            continue;
+        }
+        if policy.spec.mode == Mode::Observe {
+            let mut trial = draft.clone();
+            let effect = if trial.apply(policy) {
+                decision.warnings.push(trial.would(policy, &draft));
+                Effect::WouldChange
+            } else {
+                Effect::Nothing
+            };
+            decision.policies.push((policy, effect));
+            continue;
+        }
+        enforced = true;
+        let applied = draft.apply(policy);
+        placed |= applied;
+        let effect = if applied {
+            Effect::Changes
+        } else {
+            Effect::Nothing
+        };
+        decision.policies.push((policy, effect));
+        if policy.images.is_empty() {
+            break;
+        }
+    }
+    if enforced {
+        decision.reason = match (placed, draft.dropped.is_empty()) {
+            (true, _) => Reason::Injected,
+            (false, false) => Reason::Converted,
+            (false, true) => Reason::AlreadySet,
+        };
+        decision.warnings.append(&mut draft.warnings);
+    } else if !decision.policies.is_empty() {
+        decision.reason = Reason::Observed;
+    }
+    warn_about_files(
+        pod,
+        enforced.then_some(&draft),
+        scope.view(),
+        &mut decision.warnings,
+    );
+    if placed {
+        warn_about_effect(pod, &mut decision.warnings);
+    }
+    if enforced {
+        decision.changes = draft.changes();
+    }
+    decision
+}
+
+/// Warns about files that are not there, or not everywhere.
+fn warn_about_files(
+    pod: &Pod<'_>,
+    draft: Option<&Draft<'_>>,
+    view: &View,
+    warnings: &mut Vec<String>,
+) {
+    let mut paths: Vec<&str> = match draft {
+        Some(draft) => {
+            let after = draft.levels.iter().filter_map(|level| level.after.as_ref());
+            after.filter_map(|profile| profile.path()).collect()
+        }
+        None => {
+            let at_pod = pod.spec.security_context.as_ref();
+            let at_pod = at_pod.and_then(|context| context.seccomp_profile.as_ref());
+            let at_containers = pod.spec.all_containers().filter_map(Container::profile);
+            at_pod
+                .into_iter()
+                .chain(at_containers)
+                .filter_map(SeccompProfile::path)
+                .collect()
+        }
+    };
+    paths.sort_unstable();
+    paths.dedup();
+    warnings.extend(paths.iter().filter_map(|path| view.warning(path)));
+}
+
+/// Warns about containers that the profile which the pod gets will not reach.
+fn warn_about_effect(pod: &Pod<'_>, warnings: &mut Vec<String>) {
+    let privileged = pod.spec.all_containers().filter(|c| c.is_privileged());
+    warnings.extend(privileged.map(|container| {
+        format!(
+            "container {:?} is privileged: container runtimes apply no seccomp profile to it",
+            container.name
+        )
+    }));
+    if let Some(class) = &pod.spec.runtime_class_name
+        && is_sandbox(class)
+    {
+        warnings.push(format!(
+            "runtimeClassName {class:?} is a sandbox by its name: gVisor and Kata do not apply seccomp profiles to containers unless they are set up to"
+        ));
+    }
+}
+
+/// Whether a runtime class, or its handler, keeps containers in a kernel of their own, by its name.
+#[must_use]
+pub fn is_sandbox(class: &str) -> bool {
+    let lower = class.to_lowercase();
+    SANDBOXES.iter().any(|sandbox| lower.contains(sandbox))
+}
+
+/// One place in a pod that can state a profile.
+#[derive(Clone)]
+struct Level<'a> {
+    /// None for the pod level.
+    container: Option<&'a Container<'a>>,
+    place: Place,
+    context: Option<&'a SecurityContext<'a>>,
+    /// What the pod states here, legacy annotations included.
+    stated: Option<Cow<'a, SeccompProfile<'a>>>,
+    after: Option<Cow<'a, SeccompProfile<'a>>>,
+    /// An enforced policy with `images` has decided about it.
+    decided: bool,
+}
+
+/// A pod as it is becoming.
+#[derive(Clone)]
+struct Draft<'a> {
+    /// The pod level first, then the containers.
+    levels: Vec<Level<'a>>,
+    /// Annotations to drop.
+    dropped: Vec<Cow<'a, str>>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Draft<'a> {
+    /// The pod with its legacy annotations turned into fields.
+    fn of(pod: &'a Pod<'_>) -> Self {
+        let spec = &pod.spec;
+        let mut draft = Self {
+            levels: Vec::with_capacity(1 + spec.init_containers.len() + spec.containers.len()),
+            dropped: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let annotated = pod
+            .metadata
+            .annotations
+            .keys()
+            .any(|key| key.starts_with(CONTAINER_ANNOTATION) || key == POD_ANNOTATION);
+        let mut add = |container: Option<&'a Container<'a>>,
+                       place,
+                       context: Option<&'a SecurityContext<'a>>| {
+            let mut stated = context
+                .and_then(|context| context.seccomp_profile.as_ref())
+                .map(Cow::Borrowed);
+            if annotated {
+                let key = container.map_or(Cow::Borrowed(POD_ANNOTATION), |container| {
+                    Cow::Owned(format!("{CONTAINER_ANNOTATION}{}", container.name))
+                });
+                let value = pod.metadata.annotations.get(key.as_ref());
+                if let Some(legacy) = value.and_then(SeccompProfile::from_annotation) {
+                    if let Some(field) = stated.as_ref().filter(|field| ***field != legacy) {
+                        draft.warnings.push(format!(
+                            "annotation {key} says {} where the field says {}; the annotation was dropped",
+                            legacy.describe(),
+                            field.describe()
+                        ));
+                    }
+                    stated = stated.or(Some(Cow::Owned(legacy)));
+                    draft.dropped.push(key);
+                }
+            }
+            draft.levels.push(Level {
+                container,
+                place,
+                context,
+                after: stated.clone(),
+                stated,
+                decided: false,
+            });
+        };
+        add(None, Place::Pod, spec.security_context.as_ref());
+        let init = spec.init_containers.iter().enumerate();
+        let init = init.map(|(n, container)| (Place::InitContainer(n), container));
+        let others = spec.containers.iter().enumerate();
+        let others = others.map(|(n, container)| (Place::Container(n), container));
+        for (place, container) in init.chain(others) {
+            add(Some(container), place, container.security_context.as_ref());
+        }
+        draft
+    }
+
+    /// Whether a policy that selects the pod also speaks of a container of it that no policy before has decided about.
+    fn speaks_of(&self, policy: &Policy) -> bool {
+        policy.images.is_empty() || self.levels.iter().any(|level| level.is_meant_by(policy))
+    }
+
+    /// Gives the policy's profile to what lacks one, and to an explicit `Unconfined` if the policy overrides that. Whether
+    /// anything got it.
+    fn apply(&mut self, policy: &'a Policy) -> bool {
+        let overrides = policy.spec.override_unconfined && !policy.profile.is_unconfined();
+        if policy.images.is_empty() {
+            self.apply_to_pod(policy, overrides)
+        } else {
+            self.apply_to_containers(policy, overrides)
+        }
+    }
+
+    fn apply_to_pod(&mut self, policy: &'a Policy, overrides: bool) -> bool {
+        let mut placed = false;
+        if let [pod, containers @ ..] = &mut self.levels[..]
+            && pod.after.is_none()
+            && containers
+                .iter()
+                .any(|container| container.stated.is_none())
+        {
+            pod.after = Some(Cow::Borrowed(&policy.profile));
+            placed = true;
+        }
+        if overrides {
+            let open = self.levels.iter_mut().filter(|level| !level.decided);
+            for level in open.filter(|level| is_unconfined(level.after.as_deref())) {
+                self.warnings.push(level.overridden(policy));
+                level.after = Some(Cow::Borrowed(&policy.profile));
+                placed = true;
+            }
+        }
+        placed
+    }
+
+    fn apply_to_containers(&mut self, policy: &'a Policy, overrides: bool) -> bool {
+        let mut placed = false;
+        let Some((pod, containers)) = self.levels.split_first_mut() else {
+            return placed;
+        };
+        for level in containers {
+            if !level.is_meant_by(policy) {
+                continue;
+            }
+            level.decided = true;
+            let effective = level.after.as_deref().or(pod.after.as_deref());
+            let overridden = overrides && is_unconfined(effective);
+            if overridden {
+                self.warnings.push(level.overridden(policy));
+            }
+            if overridden || effective.is_none() {
+                level.after = Some(Cow::Borrowed(&policy.profile));
+                placed = true;
+            }
+        }
+        placed
+    }
+
+    /// What a policy that only observes would have done: `self` is `before` with the policy applied.
+    fn would(&self, policy: &Policy, before: &Self) -> String {
+        let changed = self.levels.iter().zip(&before.levels);
+        let changed = changed.filter(|(after, before)| after.after != before.after);
+        let places: Vec<_> = changed.map(|(after, _)| after.name()).collect();
+        format!(
+            "SeccompPolicy {:?} (Observe) would set {} on {}",
+            policy.name,
+            policy.profile.describe(),
+            places.join(", ")
+        )
+    }
+
+    /// What has become different.
+    fn changes(self) -> Vec<Change<'a>> {
+        let mut changes = Vec::new();
+        for level in self.levels {
+            let before = level
+                .context
+                .and_then(|context| context.seccomp_profile.as_ref());
+            if before != level.after.as_deref()
+                && let Some(profile) = level.after
+            {
+                changes.push(Change::Set {
+                    place: level.place,
+                    has_context: level.context.is_some(),
+                    profile,
+                });
+            }
+        }
+        // Once, though two containers of one name have one: the API server says what is wrong with that only after admission, and
+        // could not drop it twice.
+        let mut dropped = BTreeSet::new();
+        for key in self.dropped {
+            if dropped.insert(key.clone()) {
+                changes.push(Change::Drop(key));
+            }
+        }
+        changes
+    }
+}
+
+fn is_unconfined(profile: Option<&SeccompProfile<'_>>) -> bool {
+    profile.is_some_and(SeccompProfile::is_unconfined)
+}
+
+impl Level<'_> {
+    /// For a sentence.
+    fn name(&self) -> String {
+        self.container.map_or_else(
+            || "this pod".to_owned(),
+            |container| format!("container {:?}", container.name),
+        )
+    }
+
+    fn overridden(&self, policy: &Policy) -> String {
+        format!(
+            "SeccompPolicy {:?} replaced the Unconfined of {} with {}",
+            policy.name,
+            self.name(),
+            policy.profile.describe()
+        )
+    }
+
+    /// Whether a policy with `images` means this container, and none has before.
+    fn is_meant_by(&self, policy: &Policy) -> bool {
+        let Some(container) = self.container.filter(|_| !self.decided) else {
+            return false;
+        };
+        let image = Image::parse(&container.image);
+        image.is_some_and(|image| policy.images.iter().any(|pattern| pattern.matches(&image)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use admission_review::json::{Read as _, Reader};
+    use k8s_openapi::ByteString;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use seccomp_operator_api::SeccompPolicySpec;
+
+    /// The table; its head says how to read it.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Table {
+        namespaces: BTreeMap<String, BTreeMap<String, String>>,
+        profiles: BTreeMap<String, bool>,
+        policies: BTreeMap<String, SeccompPolicySpec>,
+        cases: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Case {
+        name: String,
+        policies: Option<Vec<String>>,
+        #[serde(rename = "in")]
+        namespace: Option<String>,
+        pod: Value,
+        reason: String,
+        #[serde(default)]
+        changes: BTreeMap<String, Value>,
+        #[serde(default)]
+        warnings: Vec<String>,
+        /// For another test.
+        #[serde(rename = "engine")]
+        _engine: Option<String>,
+    }
+
+    fn table() -> Table {
+        serde_saphyr::from_str(include_str!("../tests/cases.yaml")).unwrap()
+    }
+
+    impl Table {
+        fn view<'a>(&self, policies: impl IntoIterator<Item = &'a String>) -> View {
+            let mut view = View::new("profiles", ["kube-system".to_owned()]);
+            for (name, labels) in &self.namespaces {
+                view.namespace(name, labels.clone());
+            }
+            for (name, ready) in &self.profiles {
+                view.profile(name, *ready, None);
+            }
+            for name in policies {
+                let spec = self.policies[name].clone();
+                assert_eq!(spec.problems(), [], "{name}");
+                view.policy(name, spec);
+            }
+            view
+        }
+    }
+
+    /// A pod as a review brings it.
+    fn read(text: &str) -> Pod<'_> {
+        Pod::read(&mut Reader::new(text.as_bytes()).unwrap()).unwrap()
+    }
+
+    /// The pod after a patch, as the API server applies it.
+    fn patched(pod: &Value, decision: &Decision<'_>) -> Value {
+        let mut after = pod.clone();
+        if let Some(patch) = decision.patch() {
+            let ByteString(patch) = serde_json::from_value(json!(*patch)).unwrap();
+            assert_eq!(patch, patch::of(&decision.changes));
+            let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+            json_patch::patch(&mut after, &patch).unwrap();
+        }
+        after
+    }
+
+    /// The pod with `changes` made to it.
+    fn changed(pod: &Value, changes: &BTreeMap<String, Value>) -> Value {
+        let mut after = pod.clone();
+        for (pointer, value) in changes {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            let key = key.replace("~1", "/").replace("~0", "~");
+            let parent = after.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+            if value.is_null() {
+                parent.remove(&key).unwrap();
+            } else {
+                parent.insert(key, value.clone());
+            }
+        }
+        after
+    }
+
+    #[test]
+    fn the_patch_for_two_containers_of_one_name_applies() {
+        let annotations =
+            json!({"container.seccomp.security.alpha.kubernetes.io/c": "localhost/a.json"});
+        let pod = json!({
+            "metadata": {"annotations": annotations},
+            "spec": {"containers": [{"name": "c"}, {"name": "c"}]},
+        });
+        let (table, text) = (table(), pod.to_string());
+        let (view, read) = (table.view(&["default".to_owned()]), read(&text));
+        let after = patched(&pod, &decide(&read, &view.scope("default")));
+        assert_eq!(after["metadata"]["annotations"], json!({}));
+        for n in 0..2 {
+            let context = &after["spec"]["containers"][n]["securityContext"];
+            assert_eq!(context["seccompProfile"]["localhostProfile"], "a.json");
+        }
+    }
+
+    #[test]
+    fn every_case_of_the_table_is_decided_as_it_says() {
+        let table = table();
+        assert!(table.cases.len() >= 60, "only {}", table.cases.len());
+        let default = vec!["default".to_owned()];
+        for case in &table.cases {
+            let view = table.view(case.policies.as_ref().unwrap_or(&default));
+            let namespace = case.namespace.as_deref().unwrap_or("default");
+            let name = &case.name;
+            let text = case.pod.to_string();
+            let pod = read(&text);
+            let owned: Pod = serde_json::from_value(case.pod.clone()).unwrap();
+            assert_eq!(pod, owned, "{name}: not as other sources read it");
+            let decision = decide(&pod, &view.scope(namespace));
+            assert_eq!(decision.reason.word(), case.reason, "{name}");
+            let after = patched(&case.pod, &decision);
+            assert_eq!(after, changed(&case.pod, &case.changes), "{name}");
+            assert_eq!(
+                decision.warnings.len(),
+                case.warnings.len(),
+                "{name}: {:?}",
+                decision.warnings
+            );
+            for (warning, part) in decision.warnings.iter().zip(&case.warnings) {
+                assert!(warning.contains(part), "{name}: {warning}");
+            }
+            let pod: Pod = serde_json::from_value(after.clone()).unwrap();
+            let again = decide(&pod, &view.scope(namespace));
+            assert!(
+                again.changes.is_empty(),
+                "{name}: a second pass changes {after}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_table_s_cases_have_names_of_their_own_and_use_every_policy() {
+        let table = table();
+        let names: std::collections::BTreeSet<_> =
+            table.cases.iter().map(|case| &case.name).collect();
+        assert_eq!(names.len(), table.cases.len());
+        for policy in table.policies.keys().filter(|name| *name != "default") {
+            let uses = |case: &Case| case.policies.iter().flatten().any(|name| name == policy);
+            assert!(table.cases.iter().any(uses), "{policy}");
+        }
+    }
+
+    #[test]
+    fn a_decision_names_the_policies_that_speak_of_the_pod_and_what_each_does() {
+        let table = table();
+        let all = ["observe", "nginx", "web", "override", "default"].map(str::to_owned);
+        let view = table.view(&all);
+        let pod = json!({"spec": {"containers": [{"name": "a", "image": "nginx"}, {"name": "b"}]}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let decision = decide(&pod, &view.scope("default"));
+        let effects: Vec<_> = decision
+            .policies
+            .iter()
+            .map(|(policy, effect)| (policy.name.as_str(), *effect))
+            .collect();
+        assert_eq!(
+            effects,
+            [
+                ("observe", Effect::WouldChange),
+                ("nginx", Effect::Changes),
+                ("override", Effect::Changes)
+            ]
+        );
+    }
+
+    #[test]
+    fn reasons_have_words_of_their_own() {
+        let words: std::collections::BTreeSet<_> = Reason::ALL.map(Reason::word).into();
+        assert_eq!(words.len(), Reason::ALL.len());
+    }
+
+    fn profile() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(json!({"type": "RuntimeDefault"})),
+            Just(json!({"type": "Unconfined"})),
+            Just(json!({"type": "Localhost", "localhostProfile": "profiles/web.json"})),
+        ]
+    }
+
+    fn context() -> impl Strategy<Value = Option<Value>> {
+        let some =
+            (prop::option::of(profile()), any::<bool>()).prop_map(|(profile, privileged)| {
+                let mut context = json!({});
+                if let Some(profile) = profile {
+                    context["seccompProfile"] = profile;
+                }
+                if privileged {
+                    context["privileged"] = true.into();
+                }
+                context
+            });
+        prop::option::of(some)
+    }
+
+    fn image() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "nginx",
+            "nginx:1.27",
+            "redis",
+            "ghcr.io/a/b@sha256:1",
+            "",
+        ])
+    }
+
+    prop_compose! {
+        fn container(name: &'static str)(context in context(), image in image()) -> Value {
+            let mut container = json!({"name": name, "image": image});
+            if let Some(context) = context {
+                container["securityContext"] = context;
+            }
+            container
+        }
+    }
+
+    prop_compose! {
+        fn pod()(
+            context in context(), a in container("a"), b in container("b"), init in prop::option::of(container("i")),
+            annotations in prop::collection::btree_map(
+                prop::sample::select(vec![
+                    "seccomp.security.alpha.kubernetes.io/pod", "container.seccomp.security.alpha.kubernetes.io/a",
+                    "container.seccomp.security.alpha.kubernetes.io/i", "other",
+                ]),
+                prop::sample::select(vec!["runtime/default", "unconfined", "localhost/profiles/web.json", "nonsense"]), 0..3),
+        ) -> Value {
+            let mut pod = json!({"metadata": {"labels": {"app": "shop"}, "annotations": annotations}, "spec": {"containers": [a, b]}});
+            if let Some(context) = context {
+                pod["spec"]["securityContext"] = context;
+            }
+            if let Some(init) = init {
+                pod["spec"]["initContainers"] = json!([init]);
+            }
+            pod
+        }
+    }
+
+    prop_compose! {
+        fn policy()(
+            priority in -2..2, observe in prop::bool::weighted(0.2), override_unconfined in any::<bool>(),
+            images in prop::collection::vec(prop::sample::select(vec!["nginx", "*:1.*", "ghcr.io/*"]), 0..2),
+            profile in prop::sample::select(vec![
+                json!({"type": "RuntimeDefault"}), json!({"type": "Unconfined"}), json!({"type": "Localhost", "name": "no-chmod"}),
+            ]),
+            selector in prop::option::weighted(0.3, prop::sample::select(vec!["shop", "other"])),
+        ) -> SeccompPolicySpec {
+            let mode = if observe { "Observe" } else { "Enforce" };
+            let mut spec = json!({
+                "priority": priority, "mode": mode, "overrideUnconfined": override_unconfined, "images": images, "profile": profile,
+            });
+            if let Some(app) = selector {
+                spec["podSelector"] = json!({"matchLabels": {"app": app}});
+            }
+            serde_json::from_value(spec).unwrap()
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn a_second_pass_over_the_own_output_changes_nothing(
+            pod in pod(), policies in prop::collection::vec(policy(), 0..6),
+        ) {
+            let mut view = View::new("profiles", []);
+            for (index, spec) in policies.into_iter().enumerate() {
+                view.policy(&format!("p{index}"), spec);
+            }
+            let text = pod.to_string();
+            let read = read(&text);
+            prop_assert_eq!(&read, &serde_json::from_value::<Pod>(pod.clone()).unwrap());
+            let first = decide(&read, &view.scope("default"));
+            let after = patched(&pod, &first);
+            let read: Pod = serde_json::from_value(after.clone()).unwrap();
+            let second = decide(&read, &view.scope("default"));
+            prop_assert!(second.changes.is_empty(), "{:?} changes {}", second.changes, after);
+        }
+
+        #[test]
+        fn only_seccomp_profiles_and_legacy_annotations_ever_change(
+            pod in pod(), policies in prop::collection::vec(policy(), 0..6),
+        ) {
+            let mut view = View::new("profiles", []);
+            for (index, spec) in policies.into_iter().enumerate() {
+                view.policy(&format!("p{index}"), spec);
+            }
+            let read: Pod = serde_json::from_value(pod.clone()).unwrap();
+            let without = |mut pod: Value| {
+                pod["metadata"]["annotations"].as_object_mut().unwrap().retain(|key, _| !key.contains("seccomp"));
+                let spec = pod["spec"].as_object_mut().unwrap();
+                let mut places = vec![spec];
+                while let Some(place) = places.pop() {
+                    if let Some(context) = place.get_mut("securityContext") {
+                        context.as_object_mut().unwrap().remove("seccompProfile");
+                        if context.as_object().unwrap().is_empty() {
+                            place.remove("securityContext");
+                        }
+                    }
+                    for (key, value) in place.iter_mut() {
+                        if key.ends_with("ontainers") {
+                            places.extend(value.as_array_mut().unwrap().iter_mut().filter_map(Value::as_object_mut));
+                        }
+                    }
+                }
+                pod
+            };
+            let after = patched(&pod, &decide(&read, &view.scope("default")));
+            prop_assert_eq!(without(after), without(pod));
+        }
+    }
+}

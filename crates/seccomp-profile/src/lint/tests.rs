@@ -1,0 +1,214 @@
+//! Tests over whole profiles; each code has an example in `docs/lint.md`, which `tests/engine_lint.rs` reads.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{Fields, builtin, parse};
+
+const AMD64: Target = Target {
+    arch: Arch::X86_64,
+    kernel: KernelVersion {
+        major: 6,
+        minor: 12,
+    },
+    capabilities: CapabilitySet::RUNTIME_DEFAULT,
+};
+
+fn nothing(_: &str) -> Option<Arc<Spec>> {
+    None
+}
+
+fn of_document(document: &Value) -> Vec<Finding> {
+    lint_document(
+        &parse(document, "").unwrap(),
+        Delivery::Rendered,
+        &AMD64,
+        "",
+    )
+}
+
+fn derived_from(base: &str, lists: &Value) -> Spec {
+    let list = |key: &str| lists[key].as_array().cloned().unwrap_or_default();
+    let fields = Fields {
+        profile: None,
+        base: Some(base),
+        allow: &list("allow"),
+        log: &list("log"),
+        deny: &list("deny"),
+    };
+    Spec::parse(&fields, "spec").unwrap()
+}
+
+fn codes(findings: &[Finding]) -> Vec<(&'static str, &'static str)> {
+    findings
+        .iter()
+        .map(|finding| (finding.code.name(), finding.severity.name()))
+        .collect()
+}
+
+#[test]
+fn the_runtimes_own_profiles_have_one_true_finding() {
+    for (name, families) in [
+        ("runtime-default/containerd-2.1", "AF_VSOCK (40)"),
+        ("runtime-default", "AF_ALG (38) and AF_VSOCK (40)"),
+        ("docker-default", "AF_ALG (38) and AF_VSOCK (40)"),
+    ] {
+        let findings = lint_document(builtin(name).unwrap(), Delivery::Rendered, &AMD64, "");
+        assert_eq!(
+            codes(&findings),
+            [("multiplexer-open", "warning")],
+            "{name}"
+        );
+        let start = format!(
+            "denies sockets of {families} to direct calls only: programs of SCMP_ARCH_X86 also make them through socketcall"
+        );
+        assert!(findings[0].reason.starts_with(&start), "{}", findings[0]);
+        // On arm64 sockets have no other way.
+        let arm64 = Target {
+            arch: Arch::Aarch64,
+            ..AMD64
+        };
+        let findings = lint_document(builtin(name).unwrap(), Delivery::Rendered, &arm64, "");
+        assert_eq!(findings, []);
+    }
+    let audit = lint_document(builtin("audit").unwrap(), Delivery::Rendered, &AMD64, "");
+    assert_eq!(codes(&audit), [("stops-nothing", "note")]);
+}
+
+#[test]
+fn closing_af_alg_is_said_to_reach_as_far_as_it_does() {
+    let deny = json!({"deny": [{"name": "socket", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 38}]}]});
+    let spec = derived_from("runtime-default", &deny);
+    let said: Vec<_> = lint_everywhere(&spec, &nothing, CapabilitySet::RUNTIME_DEFAULT, "spec")
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "spec.deny[0]: denies sockets of AF_ALG (38) and AF_VSOCK (40) to direct calls only: programs of SCMP_ARCH_X86 also \
+          make them through socketcall, whose arguments are in memory, where no filter sees them; add \"socketcall\" to \
+          spec.deny, which takes most 32-bit programs their network, or accept it where none run [multiplexer-open]"
+        ]
+    );
+    let both = json!({"deny": ["socketcall", deny["deny"][0]]});
+    let both = derived_from("runtime-default", &both);
+    assert_eq!(lint(&both, &nothing, &AMD64, "spec"), []);
+}
+
+#[test]
+fn chmod_alone_is_not_enough() {
+    let arches = [
+        "SCMP_ARCH_X86_64",
+        "SCMP_ARCH_X86",
+        "SCMP_ARCH_X32",
+        "SCMP_ARCH_AARCH64",
+        "SCMP_ARCH_ARM",
+    ];
+    let no_chmod = |names: &[&str]| {
+        of_document(&json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": arches,
+            "syscalls": [{"names": names, "action": "SCMP_ACT_ERRNO"}],
+        }))
+    };
+    let findings = no_chmod(&["chmod"]);
+    assert_eq!(
+        codes(&findings),
+        [("open-twin", "warning"), ("open-by-default", "note")]
+    );
+    assert_eq!(
+        findings[0].to_string(),
+        "syscalls[0]: denies chmod, and fchmod, fchmodat and fchmodat2, which do the same, stay open; \
+         add fchmod, fchmodat and fchmodat2 to syscalls[0].names [open-twin]"
+    );
+    let findings = no_chmod(&["chmod", "fchmod", "fchmodat", "fchmodat2"]);
+    assert_eq!(
+        codes(&findings),
+        [
+            ("open-by-default", "note"),
+            ("unknown-to-older-runtimes", "note")
+        ]
+    );
+    let group = derived_from("docker-default", &json!({"deny": ["@chmod"]}));
+    assert_eq!(lint(&group, &nothing, &AMD64, "spec"), []);
+}
+
+#[test]
+fn the_remedy_for_a_carrier_in_a_document_closes_it() {
+    let document = |socketcall: Value| {
+        let mut rules = vec![
+            json!({"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [
+                {"index": 0, "op": "SCMP_CMP_LT", "value": 38},
+            ]}),
+        ];
+        rules.extend(socketcall.as_array().unwrap().clone());
+        json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+            "syscalls": rules,
+        })
+    };
+    let is_open = |document: &Value| {
+        let found = of_document(document);
+        let said = found
+            .iter()
+            .any(|finding| finding.code == Code::MultiplexerOpen);
+        // What is said is so: `socketcall(SYS_SOCKET)` of i386.
+        let model = parse(document, "")
+            .unwrap()
+            .resolve(&AMD64)
+            .model()
+            .unwrap();
+        assert_eq!(
+            model
+                .decide(Arch::X86, 102, &[1, 0, 0, 0, 0, 0])
+                .is_permitted(),
+            said
+        );
+        said
+    };
+    let rule = |action: &str, errno: u16| json!([{"names": ["socketcall"], "action": action, "errnoRet": errno}]);
+    assert!(is_open(&document(
+        json!([{"names": ["socketcall"], "action": "SCMP_ACT_ALLOW"}])
+    )));
+    assert!(is_open(&document(json!([]))));
+    assert!(is_open(&document(rule("SCMP_ACT_ERRNO", 1))));
+    assert!(!is_open(&document(rule("SCMP_ACT_ERRNO", 13))));
+    let remedy = of_document(&document(json!([])));
+    assert!(
+        remedy
+            .iter()
+            .any(|finding| finding.remedy.contains("errnoRet 13")),
+        "{remedy:#?}"
+    );
+}
+
+#[test]
+fn to_keep_clone_from_making_namespaces_leaves_fork_alone() {
+    let denied = |rules: Value| {
+        let document = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules});
+        let found = of_document(&document).into_iter();
+        let twins = found.filter(|finding| finding.code == Code::OpenTwin);
+        twins.map(|finding| finding.reason).collect::<Vec<_>>()
+    };
+    let namespaces = json!([{"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": 0x1000_0000, "valueTwo": 0x1000_0000}]);
+    let clone = |clone3: &str| {
+        json!([
+            {"names": ["clone"], "action": "SCMP_ACT_ERRNO", "args": namespaces},
+            {"names": [clone3], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+        ])
+    };
+    assert_eq!(denied(clone("clone3")), [""; 0]);
+    assert_eq!(
+        denied(clone("mseal")),
+        ["denies clone for some arguments, and clone3, which does the same, stays open"]
+    );
+    let fork = json!([{"names": ["fork"], "action": "SCMP_ACT_ERRNO"}]);
+    assert_eq!(
+        denied(fork),
+        ["denies fork, and vfork, clone and clone3, which do the same, stay open"]
+    );
+}

@@ -1,0 +1,538 @@
+//! What a profile really does: the filter that a runtime's libseccomp makes of its rules.
+//!
+//! The order of rules, conditions on one argument, and calls that an architecture passes through another call mean
+//! things to libseccomp that the document does not show. Source: runc `libcontainer/seccomp/seccomp_linux.go`, libseccomp
+//! `db.c` and `syscalls.c`, both compared with the library itself in `tests/engine_libseccomp`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::action::Action;
+use super::arch::Arch;
+use super::arg_set::{ArgSet, Args};
+use super::condition::{ArgIndex, Condition, Operator};
+use super::decision::{Decision, TooComplex, WorkBudget};
+use super::errno::Errno;
+use super::oci::{ArchSet, Profile, Rule};
+use super::syscall::Syscall;
+
+/// The bit in a call's number that tells X32 from `X86_64`.
+const X32_BIT: u32 = 0x4000_0000;
+
+/// The decisions of a filter.
+#[derive(Debug, Clone)]
+pub struct Model {
+    pub(super) default: Action,
+    /// The default for a call that no rule speaks of.
+    otherwise: Decision,
+    pub(super) architectures: ArchSet,
+    calls: BTreeMap<(Arch, u32), Decision>,
+    last: BTreeMap<Arch, u32>,
+    flaws: Vec<Miscompilation>,
+}
+
+/// Where libseccomp does not do what the rules say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Miscompilation {
+    /// Two rules have different actions under the same arguments. Depending on its version and on the rules' order
+    /// libseccomp refuses to load the profile or takes either; the model takes the stricter.
+    Overlap {
+        /// Where.
+        arch: Arch,
+        /// The number of the call.
+        number: u32,
+        /// Arguments that both rules match.
+        args: Args,
+    },
+    /// libseccomp may get the combination of the conditions wrong: see `merge_well`.
+    Merge {
+        /// Where.
+        arch: Arch,
+        /// The number of the call.
+        number: u32,
+    },
+    /// As [`Miscompilation::Overlap`], of a call that the architecture does not have: libseccomp refuses to load the profile.
+    Refused {
+        /// Where.
+        arch: Arch,
+        /// Which.
+        call: Syscall,
+    },
+    /// All rules for the architecture are void. libseccomp loads a call's number where it checks the first call of its
+    /// list, and forgets to if that call is not one of the architecture: then it compares other calls with the number
+    /// of the architecture. First are those without conditions (2.5.4 to 2.6.1 at least, `_gen_bpf_syscalls`).
+    NumberNotLoaded {
+        /// Where.
+        arch: Arch,
+    },
+}
+
+impl Miscompilation {
+    /// Where it is.
+    #[must_use]
+    pub fn arch(&self) -> Arch {
+        match self {
+            Self::Overlap { arch, .. }
+            | Self::Merge { arch, .. }
+            | Self::Refused { arch, .. }
+            | Self::NumberNotLoaded { arch } => *arch,
+        }
+    }
+
+    /// The number of the call that it is about, if it is about one.
+    #[must_use]
+    pub fn number(&self) -> Option<u32> {
+        match self {
+            Self::Overlap { number, .. } | Self::Merge { number, .. } => Some(*number),
+            Self::Refused { .. } | Self::NumberNotLoaded { .. } => None,
+        }
+    }
+}
+
+impl Profile {
+    /// What a runtime makes of it.
+    pub fn model(&self) -> Result<Model, TooComplex> {
+        let mut model = Model {
+            default: self.default_action,
+            otherwise: Decision::always(self.default_action),
+            architectures: self.architectures,
+            calls: BTreeMap::new(),
+            last: BTreeMap::new(),
+            flaws: Vec::new(),
+        };
+        let filters: Vec<_> = self
+            .architectures
+            .iter()
+            .map(|arch| (arch, self.filter(arch)))
+            .collect();
+        let void = filters
+            .iter()
+            .filter(|(arch, filter)| !loads_number(*arch, filter, &filters));
+        let void = void.map(|(arch, _)| Miscompilation::NumberNotLoaded { arch: *arch });
+        model.flaws.extend(void);
+        let budget = &mut WorkBudget::for_profile();
+        let mut calls = Vec::new();
+        for (arch, filter) in filters {
+            let is_64_bit = arch.is_64_bit();
+            let shared = filter.sharing();
+            for (number, clauses) in filter.calls {
+                if !merge_well(&clauses.conditional, is_64_bit) || shared.contains(&number) {
+                    model.flaws.push(Miscompilation::Merge { arch, number });
+                }
+                let (decision, overlap) =
+                    clauses.decision(is_64_bit, self.default_action, budget)?;
+                let overlap = overlap.map(|args| Miscompilation::Overlap { arch, number, args });
+                model.flaws.extend(overlap);
+                calls.push(((arch, number), decision));
+            }
+            for (call, clauses) in filter.foreign {
+                let (_, overlap) = clauses.decision(is_64_bit, self.default_action, budget)?;
+                model
+                    .flaws
+                    .extend(overlap.map(|_| Miscompilation::Refused { arch, call }));
+            }
+            let named = self.rules.iter().flat_map(|rule| &rule.syscalls);
+            if let Some(last) = named.filter_map(|call| call.number(arch)).max() {
+                model.last.insert(arch, last);
+            }
+        }
+        // They are in order: a map is made of them quicker than it grows.
+        model.calls = calls.into_iter().collect();
+        Ok(model)
+    }
+
+    /// The rules that libseccomp has for an architecture.
+    fn filter(&self, arch: Arch) -> Filter {
+        let mut filter = Filter::default();
+        // Runtimes leave out what the default says anyway.
+        for rule in self
+            .rules
+            .iter()
+            .filter(|rule| rule.action != self.default_action)
+        {
+            for conditions in rule.alternatives() {
+                for call in &rule.syscalls {
+                    if let Some((through, number)) = call.multiplexed(arch) {
+                        let first = Condition {
+                            arg: ArgIndex::ALL[0],
+                            operator: Operator::Equal,
+                            value: number,
+                        };
+                        let others = conditions
+                            .iter()
+                            .filter(|condition| condition.arg != first.arg);
+                        let conditions: Vec<_> = others.copied().chain([first]).collect();
+                        filter.add(arch, through, &conditions, rule.action);
+                    }
+                    filter.add(arch, *call, conditions, rule.action);
+                }
+            }
+        }
+        filter
+    }
+}
+
+/// Whether libseccomp loads the number of a call before it looks at it; see [`Miscompilation::NumberNotLoaded`].
+fn loads_number(arch: Arch, filter: &Filter, all: &[(Arch, Filter)]) -> bool {
+    let of = |arch| all.iter().find(|(other, _)| *other == arch);
+    match (arch, of(Arch::X86_64), of(Arch::X32)) {
+        // These two are told apart by that number. Together they have one list of calls, the native one's first.
+        (Arch::X86_64 | Arch::X32, Some((_, native)), Some((_, other))) => {
+            native.loads_number() && (other.foreign.is_empty() || native.has_first())
+        }
+        (Arch::X86_64 | Arch::X32, ..) => true,
+        _ => filter.loads_number(),
+    }
+}
+
+/// The rules for one architecture.
+#[derive(Default)]
+struct Filter {
+    /// By the number of the call.
+    calls: BTreeMap<u32, Clauses>,
+    /// Those for calls that the architecture does not have: no such call is made, but libseccomp can refuse their rules.
+    foreign: BTreeMap<Syscall, Clauses>,
+}
+
+impl Filter {
+    fn add(&mut self, arch: Arch, call: Syscall, conditions: &[Condition], action: Action) {
+        let clauses = match call.number(arch) {
+            Some(number) => self.calls.entry(number).or_default(),
+            // Where calls are multiplexed, libseccomp leaves the others out.
+            None if arch.multiplexes() && call.multiplexed(arch).is_none() => return,
+            None => self.foreign.entry(call).or_default(),
+        };
+        clauses.add(conditions, arch.is_64_bit(), action);
+    }
+
+    /// The calls of which libseccomp may run a piece of code that it made for another call.
+    ///
+    /// Pieces that look the same are made once, also across calls, and one that compares an argument relies on what was
+    /// loaded before it. Where a call has a rule with several conditions, that is not always the argument meant (2.5.4, found
+    /// by trying): it takes another rule of the call that compares one of its earlier arguments with a number with which
+    /// another call compares it too.
+    fn sharing(&self) -> BTreeSet<u32> {
+        let conditional = || {
+            let calls = self.calls.iter();
+            calls.filter(|(_, clauses)| clauses.unconditional.is_none())
+        };
+        let has_many = |clauses: &Clauses| {
+            let mut rules = clauses.conditional.iter();
+            rules.any(|(conditions, _)| conditions.len() > 1)
+        };
+        // Hardly a profile has such a rule, and this is asked of every one.
+        if !conditional().any(|(_, clauses)| has_many(clauses)) {
+            return BTreeSet::new();
+        }
+        let mut calls_with = BTreeMap::<Condition, BTreeSet<u32>>::new();
+        for (number, clauses) in conditional() {
+            for condition in clauses
+                .conditional
+                .iter()
+                .flat_map(|(conditions, _)| conditions)
+            {
+                calls_with.entry(*condition).or_default().insert(*number);
+            }
+        }
+        let is_shared = |condition: &Condition| {
+            let calls = calls_with.get(condition);
+            calls.is_some_and(|calls| calls.len() > 1)
+        };
+        let shares = |clauses: &Clauses| {
+            let rules = || clauses.conditional.iter().enumerate();
+            // The rules that compare an argument as another call does.
+            let mut comparing: [BTreeSet<usize>; 6] = Default::default();
+            for (rule, (conditions, _)) in rules() {
+                for condition in conditions.iter().filter(|condition| is_shared(condition)) {
+                    comparing[usize::from(condition.arg.get())].insert(rule);
+                }
+            }
+            let mut many = rules().filter(|(_, (conditions, _))| conditions.len() > 1);
+            many.any(|(rule, (conditions, _))| {
+                let args = || conditions.iter().map(|condition| condition.arg);
+                let mut earlier = args().filter(|arg| Some(*arg) != args().max());
+                earlier.any(|arg| {
+                    let mut others = comparing[usize::from(arg.get())].iter();
+                    others.any(|other| *other != rule)
+                })
+            })
+        };
+        let sharing = conditional().filter(|(_, clauses)| shares(clauses));
+        sharing.map(|(number, _)| *number).collect()
+    }
+
+    /// Whether the first of its calls is one that the architecture has; see [`Miscompilation::NumberNotLoaded`].
+    fn loads_number(&self) -> bool {
+        self.foreign.is_empty() || self.has_first()
+    }
+
+    /// Whether one of its calls has a rule without conditions.
+    fn has_first(&self) -> bool {
+        self.calls
+            .values()
+            .any(|clauses| clauses.unconditional.is_some())
+    }
+}
+
+impl Rule {
+    /// The lists of conditions that it becomes: one, but for several conditions on one argument each is one, and so is
+    /// each other condition beside them.
+    pub(super) fn alternatives(&self) -> impl Iterator<Item = &[Condition]> {
+        let mut seen = [false; 6];
+        let twice = self
+            .conditions
+            .iter()
+            .any(|condition| std::mem::replace(&mut seen[usize::from(condition.arg.get())], true));
+        let size = if twice {
+            1
+        } else {
+            self.conditions.len().max(1)
+        };
+        // `chunks` has none for no condition, and that is one rule.
+        let none = self.conditions.is_empty().then_some(&[] as &[_]);
+        none.into_iter().chain(self.conditions.chunks(size))
+    }
+}
+
+/// What rules say of one call.
+#[derive(Default)]
+pub(super) struct Clauses {
+    /// The first rule without a condition. It makes all others void, earlier and later ones.
+    unconditional: Option<Action>,
+    /// Those before it.
+    conditional: Vec<(Vec<Condition>, Action)>,
+}
+
+impl Clauses {
+    pub(super) fn add(&mut self, conditions: &[Condition], is_64_bit: bool, action: Action) {
+        if self.unconditional.is_some() {
+            return;
+        }
+        let seen = conditions
+            .iter()
+            .filter_map(|condition| seen(condition, is_64_bit));
+        let seen: Vec<_> = seen.collect();
+        if seen.is_empty() {
+            self.unconditional = Some(action);
+        } else {
+            self.conditional.push((seen, action));
+        }
+    }
+
+    /// The decision, and arguments for which two rules have different actions.
+    pub(super) fn decision(
+        mut self,
+        is_64_bit: bool,
+        default: Action,
+        budget: &mut WorkBudget,
+    ) -> Result<(Decision, Option<Args>), TooComplex> {
+        let universe = if is_64_bit {
+            &ArgSet::ALL
+        } else {
+            &ArgSet::ALL_32_BIT
+        };
+        let mut decision = Decision::within(universe, default);
+        let mut overlap = None;
+        self.conditional
+            .sort_by_key(|(_, action)| std::cmp::Reverse(*action));
+        for (conditions, action) in self.conditional {
+            let regions = ArgSet::of(&conditions).ok_or(TooComplex)?;
+            overlap = overlap
+                .or_else(|| decision.find_in(&regions, |old| old != default && old != action));
+            decision.set(&regions, action, budget)?;
+        }
+        if let Some(action) = self.unconditional {
+            decision = Decision::within(universe, action);
+        }
+        Ok((decision, overlap))
+    }
+}
+
+/// Whether it is certain that libseccomp combines the conditional rules of a call as meant.
+///
+/// A comparison of 64 bits is up to three of 32 bits to it, in a tree, and it mends the trees of several rules wrongly:
+/// where a range is not the last of several conditions, what follows it is shared, and changes for other rules as well
+/// (`_db_tree_add`); it finds a rule to be part of another that compares with the same value to the contrary
+/// (`_db_tree_prune`); from the lower half of one comparison it comes to the upper half of the next without loading it
+/// (`_gen_bpf_chain`). What is certain was found by trying: `tests/engine_libseccomp`.
+pub(super) fn merge_well(rules: &[(Vec<Condition>, Action)], is_64_bit: bool) -> bool {
+    let is_value = |condition: &Condition| {
+        matches!(
+            condition.operator,
+            Operator::Equal | Operator::MaskedEqual { .. }
+        )
+    };
+    let all = || rules.iter().flat_map(|(conditions, _)| conditions);
+    let many = || {
+        rules
+            .iter()
+            .enumerate()
+            .filter(|(_, (conditions, _))| conditions.len() > 1)
+    };
+    // On 32 bits, `SCMP_CMP_LE` does the contrary behind another condition (`_db_rule_gen_arg_32`).
+    let inverts = |conditions: &[Condition]| {
+        let last = conditions.iter().map(|condition| condition.arg).max();
+        let at_most = |condition: &&Condition| condition.operator == Operator::LessOrEqual;
+        conditions.len() > 1
+            && conditions
+                .iter()
+                .filter(at_most)
+                .any(|condition| Some(condition.arg) >= last || conditions.len() > 2)
+    };
+    if !is_64_bit && many().any(|(_, (conditions, _))| inverts(conditions)) {
+        return false;
+    }
+    if rules.len() <= 1 {
+        return true;
+    }
+    // A rule that can never hold makes libseccomp refuse the call's other rules.
+    let largest = if is_64_bit { u64::MAX } else { u32::MAX.into() };
+    let never = |condition: &Condition| match condition.operator {
+        Operator::Less => condition.value == 0,
+        Operator::Greater => condition.value >= largest,
+        _ => false,
+    };
+    if all().any(never) {
+        return false;
+    }
+    // Ranges, and all but one value, have the same upper half in all rules.
+    let same_upper = ArgIndex::ALL.iter().all(|arg| {
+        let mut ranges = all().filter(|condition| condition.arg == *arg && !is_value(condition));
+        let upper = |condition: &Condition| condition.value >> 32;
+        let first = ranges.next().map(upper);
+        ranges.all(|condition| Some(upper(condition)) == first)
+    });
+    // Several conditions are of values that 32 bits hold, and no rule before them, or of the same action, excludes one.
+    let excluding = rules
+        .iter()
+        .enumerate()
+        .filter_map(|(i, rule)| match rule.0[..] {
+            [
+                Condition {
+                    arg,
+                    operator: Operator::NotEqual,
+                    ..
+                },
+            ] => Some((arg, i, rule.1)),
+            _ => None,
+        });
+    let excluding: Vec<_> = excluding.collect();
+    let first = ArgIndex::ALL.map(|of| excluding.iter().find(|(arg, ..)| *arg == of));
+    let actions: BTreeSet<_> = excluding
+        .iter()
+        .map(|(arg, _, action)| (*arg, *action))
+        .collect();
+    let plain = many().all(|(i, (conditions, action))| {
+        conditions.iter().all(|condition| {
+            let arg = condition.arg;
+            let before = first[usize::from(arg.get())].is_some_and(|(_, first, _)| *first < i);
+            is_value(condition)
+                && condition.value >> 32 == 0
+                && !(condition.operator == Operator::Equal
+                    && (before || actions.contains(&(arg, *action))))
+        })
+    });
+    same_upper && plain
+}
+
+/// The condition as libseccomp compiles it: of 32-bit arguments it sees the lower half of all its numbers, and a mask
+/// without bits is no condition.
+fn seen(condition: &Condition, is_64_bit: bool) -> Option<Condition> {
+    let width = if is_64_bit {
+        u64::MAX
+    } else {
+        u64::from(u32::MAX)
+    };
+    let operator = match condition.operator {
+        Operator::MaskedEqual { mask } => Operator::MaskedEqual { mask: mask & width },
+        operator => operator,
+    };
+    (operator != Operator::MaskedEqual { mask: 0 }).then_some(Condition {
+        operator,
+        value: condition.value & width,
+        ..*condition
+    })
+}
+
+impl Model {
+    /// What the filter does with a call.
+    #[must_use]
+    pub fn decide(&self, arch: Arch, number: u32, args: &Args) -> Action {
+        let arch = match arch {
+            Arch::X86_64 if number & X32_BIT != 0 => Arch::X32,
+            arch => arch,
+        };
+        if !self.architectures.contains(arch) {
+            return Action::KillThread;
+        }
+        let args = if arch.is_64_bit() {
+            *args
+        } else {
+            args.map(|arg| arg & u64::from(u32::MAX))
+        };
+        self.calls
+            .get(&(arch, number))
+            .map_or(self.default, |decision| decision.of(&args))
+    }
+
+    /// What happens to a call when runc loads the filter. Unless the default lets calls through, it puts a piece before
+    /// it that answers `ENOSYS` to calls newer than any that the profile names, so that programs fall back to older ones
+    /// (runc `libcontainer/seccomp/patchbpf`, from 1.2.0 on; crun and youki have nothing like it).
+    #[must_use]
+    pub fn decide_under_runc(&self, arch: Arch, number: u32, args: &Args) -> Action {
+        let lenient = matches!(self.default, Action::Allow | Action::Log | Action::Trace(_));
+        let arch = match arch {
+            Arch::X86_64 if number & X32_BIT != 0 => Arch::X32,
+            arch => arch,
+        };
+        // Number 0 of s390 stands for calls with large numbers, which its kernel could not pass on.
+        let large = matches!(arch, Arch::S390 | Arch::S390X) && number == 0;
+        match self.last.get(&arch) {
+            Some(last) if !lenient && (number > *last || large) => Action::Errno(Errno::ENOSYS),
+            _ => self.decide(arch, number, args),
+        }
+    }
+
+    /// What libseccomp gets wrong of it, or may get wrong.
+    #[must_use]
+    pub fn flaws(&self) -> &[Miscompilation] {
+        &self.flaws
+    }
+
+    /// A call that the two decide differently, with its arguments.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Option<(Arch, u32, Args)> {
+        if self.architectures != other.architectures || self.default != other.default {
+            let arch = self.architectures.iter().next()?;
+            return Some((arch, u32::MAX, [0; 6]));
+        }
+        self.beside(other)
+            .find_map(|(arch, number, mine, others)| Some((arch, number, mine.difference(others)?)))
+    }
+
+    /// The calls that rules of either speak of, with what happens to them under both.
+    pub(super) fn beside<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (Arch, u32, &'a Decision, &'a Decision)> {
+        let (mut mine, mut others) = (self.calls.iter().peekable(), other.calls.iter().peekable());
+        std::iter::from_fn(move || {
+            let keys = [mine.peek(), others.peek()].map(|next| next.map(|(key, _)| **key));
+            let key = keys.into_iter().flatten().min()?;
+            let is_next = |(next, _): &(&(Arch, u32), &Decision)| **next == key;
+            let of_mine = mine
+                .next_if(is_next)
+                .map_or(&self.otherwise, |(_, decision)| decision);
+            let of_others = others
+                .next_if(is_next)
+                .map_or(&other.otherwise, |(_, decision)| decision);
+            Some((key.0, key.1, of_mine, of_others))
+        })
+    }
+
+    /// The calls that rules speak of, with what happens to them.
+    pub fn calls(&self) -> impl Iterator<Item = (Arch, u32, &Decision)> {
+        self.calls
+            .iter()
+            .map(|((arch, number), decision)| (*arch, *number, decision))
+    }
+}

@@ -1,0 +1,319 @@
+//! The model against libseccomp itself: profiles are compiled by the library as runc does it, its BPF is interpreted, and
+//! both must say the same for every architecture, call, and arguments around the bounds of every condition. And against the
+//! kernel: see `kernel`.
+//!
+//! Real profiles come from the folder that `SECCOMP_SHARED_DATA` names, or `../shared/data` beside the workspace.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use libseccomp::ScmpSyscall;
+use proptest::prelude::*;
+use seccomp_profile::{
+    Arch, CapabilitySet, KernelVersion, Profile, Syscall, Target, parse, parse_slice,
+};
+use serde_json::{Value, json};
+
+mod bpf;
+mod compile;
+mod generate;
+#[cfg(target_arch = "x86_64")]
+mod kernel;
+
+use bpf::Program;
+use compile::{compile, is_known, is_known_on};
+use generate::{Shape, actions, arguments, numbers, on_random_profiles};
+
+/// The calls that the library at hand knows as the table does: it may be older, and leaves out what it does not know.
+fn known_calls() -> Vec<Syscall> {
+    Syscall::all()
+        .filter(|call| ScmpSyscall::from_name(call.name()).is_ok())
+        .collect()
+}
+
+/// Compares all decisions; returns how many there were.
+fn agree(
+    profile: &Profile,
+    calls: &[Syscall],
+    tree: bool,
+    native: Arch,
+) -> Result<usize, TestCaseError> {
+    let Ok(model) = profile.model() else {
+        return Ok(0);
+    };
+    let program = match compile(profile, native, tree) {
+        Ok(instructions) => Program::read(&instructions, native),
+        Err(error) => {
+            prop_assert!(!model.flaws().is_empty(), "{}", error);
+            return Ok(0);
+        }
+    };
+    if !program.is_sound() {
+        return Ok(0);
+    }
+    let arguments = arguments(profile);
+    let looks = model
+        .calls()
+        .filter(|(_, _, decision)| decision.constant().is_none());
+    let looks: BTreeSet<_> = looks.map(|(arch, number, _)| (arch, number)).collect();
+    let mut compared = 0;
+    for arch in Arch::ALL.into_iter().filter(|arch| is_known(*arch)) {
+        // What is wrong with one call can be shared with others.
+        if model.flaws().iter().any(|flaw| flaw.arch() == arch) {
+            continue;
+        }
+        let numbers = calls.iter().filter_map(|call| {
+            call.number(arch)
+                .filter(|number| is_known_on(*call, arch, *number))
+        });
+        let mut numbers: Vec<_> = numbers.collect();
+        numbers.extend([
+            9_999,
+            if arch == Arch::X32 {
+                0x4000_0fff
+            } else {
+                0x0fff_ffff
+            },
+        ]);
+        numbers.sort_unstable();
+        numbers.dedup();
+        for number in numbers {
+            // Of hundreds of calls at which arguments are not looked at, a few arguments each are enough to see that.
+            let many = calls.len() > POOL.len() && !looks.contains(&(arch, number));
+            let step = if many { 16 } else { 1 };
+            for args in arguments.iter().step_by(step) {
+                let (ours, real) = (
+                    model.decide(arch, number, args),
+                    program.run(arch, number, args),
+                );
+                prop_assert_eq!(
+                    ours,
+                    real,
+                    "{} {:?} {:x?}",
+                    arch,
+                    Syscall::numbered(arch, number),
+                    args
+                );
+                compared += 1;
+            }
+        }
+    }
+    Ok(compared)
+}
+
+fn target(arch: Arch) -> Target {
+    Target {
+        arch,
+        kernel: KernelVersion {
+            major: 6,
+            minor: 12,
+        },
+        capabilities: CapabilitySet::RUNTIME_DEFAULT,
+    }
+}
+
+/// Plain calls, some that not every architecture has, and some that are made through another.
+const POOL: [&str; 10] = [
+    "read",
+    "socket",
+    "socketcall",
+    "bind",
+    "semop",
+    "ipc",
+    "clone",
+    "personality",
+    "openat",
+    "chown32",
+];
+
+/// Profiles of all byte orders.
+fn everywhere() -> Shape {
+    let natives = [
+        Arch::X86_64,
+        Arch::Aarch64,
+        Arch::S390X,
+        Arch::Ppc64Le,
+        Arch::Mips64,
+    ];
+    Shape {
+        calls: &POOL,
+        actions: actions(),
+        natives: natives.map(|native| (native, Arch::ALL.to_vec())).to_vec(),
+        max_rules: 4,
+        numbers: numbers(),
+    }
+}
+
+/// Three calls that compare with the same few numbers, so that libseccomp runs pieces of code of one for another.
+fn sharing() -> Shape {
+    Shape {
+        calls: &["read", "bind", "openat"],
+        actions: vec![
+            json!({"action": "SCMP_ACT_ALLOW"}),
+            json!({"action": "SCMP_ACT_ERRNO", "errnoRet": 1}),
+        ],
+        natives: [Arch::X86_64, Arch::S390X]
+            .map(|native| (native, vec![Arch::X86, Arch::X32, Arch::S390]))
+            .to_vec(),
+        max_rules: 7,
+        numbers: vec![0, 1, 5, 1 << 32, (1 << 32) + 5],
+    }
+}
+
+fn pool() -> Vec<Syscall> {
+    POOL.into_iter()
+        .map(|name| Syscall::named(name).unwrap())
+        .collect()
+}
+
+#[test]
+fn random_profiles_do_what_the_model_says() {
+    let compared = on_random_profiles(&everywhere(), 256, |profile, arch, tree| {
+        agree(profile, &pool(), tree, arch)
+    });
+    println!("{compared} decisions compared with libseccomp");
+}
+
+#[test]
+fn calls_that_share_code_do_what_the_model_says() {
+    let compared = on_random_profiles(&sharing(), 256, |profile, arch, tree| {
+        agree(profile, &pool(), tree, arch)
+    });
+    println!("{compared} decisions compared with libseccomp");
+}
+
+#[test]
+fn what_the_engine_writes_of_random_profiles_does_what_they_mean() {
+    let compared = on_random_profiles(&everywhere(), 256, |profile, arch, tree| {
+        let Ok(written) = profile.canonical("") else {
+            return Ok(0);
+        };
+        let bytes = written.to_canonical_json();
+        let again = parse_slice(&bytes, "").unwrap().resolve(&target(arch));
+        prop_assert_eq!(&again, &written);
+        prop_assert_eq!(again.to_canonical_json(), bytes);
+        prop_assert_eq!(again.canonical(""), Ok(written.clone()));
+        let model = profile.model().unwrap();
+        if model.flaws().is_empty() {
+            prop_assert_eq!(model.difference(&written.model().unwrap()), None);
+        }
+        agree(&written, &pool(), tree, arch)
+    });
+    println!("{compared} decisions compared with libseccomp");
+}
+
+/// Profiles on which random tests with more cases failed once.
+#[test]
+fn what_was_found_once_stays_mended() {
+    let arg = |index: u8, op: &str, value: u64| json!({"index": index, "op": format!("SCMP_CMP_{op}"), "value": value});
+    let rule = |names: &[&str], args: &[Value]| json!({"names": names, "action": "SCMP_ACT_ERRNO", "args": args});
+    let equals = |index, value| arg(index, "EQ", value);
+    let found = [
+        // A piece of code that two calls share, run with another argument loaded.
+        json!([
+            rule(&["getuid"], &[equals(0, 0)]),
+            rule(&["getuid"], &[equals(0, 16)]),
+            rule(&["bind"], &[equals(0, 0)]),
+            rule(&["bind"], &[equals(0, 16)]),
+            rule(&["bind"], &[equals(0, 1), equals(1, 1)]),
+        ]),
+        json!([
+            rule(
+                &["read", "socketcall"],
+                &[
+                    json!({"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": 0xffff_ffff_u64, "valueTwo": 5}),
+                    arg(0, "LT", 1),
+                ],
+            ),
+            rule(&["bind"], &[equals(1, 1)]),
+        ]),
+        // A condition that never holds.
+        json!([
+            rule(&["read"], &[arg(0, "LT", 0)]),
+            rule(&["read"], &[equals(1, 1)])
+        ]),
+    ];
+    for (syscalls, arch) in found
+        .iter()
+        .flat_map(|found| [Arch::X86_64, Arch::S390X, Arch::Arm].map(|arch| (found, arch)))
+    {
+        let document = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": Arch::ALL.map(|arch| arch.to_string()),
+            "syscalls": syscalls,
+        });
+        let profile = parse(&document, "").unwrap().resolve(&target(arch));
+        for tree in [false, true] {
+            agree(&profile, &pool(), tree, arch).unwrap();
+            if let Ok(written) = profile.canonical("") {
+                assert_eq!(written.canonical("").as_ref(), Ok(&written));
+                agree(&written, &pool(), tree, arch).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn real_profiles_do_what_the_model_says_and_so_does_what_the_engine_writes_of_them() {
+    let Some(folder) = shared_data() else {
+        return;
+    };
+    let read = |name: &str| -> Value {
+        let text = std::fs::read(folder.join(name)).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    };
+    let calls = known_calls();
+    let mut compared = 0;
+    for (name, section) in [
+        ("moby-default.json", ""),
+        ("containers-common-seccomp.json", ""),
+        ("runtime-default/default.json", "/seccomp"),
+        ("runtime-default/sysadmin.json", "/seccomp"),
+    ] {
+        let document = parse(read(name).pointer(section).unwrap(), "").unwrap();
+        let natives = [
+            Arch::X86_64,
+            Arch::Aarch64,
+            Arch::Arm,
+            Arch::Ppc64Le,
+            Arch::Riscv64,
+            Arch::Mips64,
+            Arch::S390X,
+        ];
+        for (arch, bits) in natives
+            .into_iter()
+            .flat_map(|arch| [(arch, 0), (arch, 0xa804_25fb), (arch, u64::MAX)])
+        {
+            let target = Target {
+                capabilities: CapabilitySet::from_bits(bits),
+                ..target(arch)
+            };
+            let profile = document.resolve(&target);
+            let written = profile.canonical("").unwrap();
+            let (model, rewritten) = (profile.model().unwrap(), written.model().unwrap());
+            assert_eq!(model.flaws(), [], "{name} {arch}");
+            assert_eq!(rewritten.flaws(), [], "{name} {arch}");
+            assert_eq!(model.difference(&rewritten), None, "{name} {arch}");
+            for (profile, tree) in [(&profile, false), (&written, true)] {
+                compared += agree(profile, &calls, tree, arch).unwrap();
+            }
+        }
+    }
+    println!("{compared} decisions compared with libseccomp");
+}
+
+fn shared_data() -> Option<PathBuf> {
+    let folder = std::env::var_os("SECCOMP_SHARED_DATA").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+        PathBuf::from,
+    );
+    if !folder.is_dir() {
+        println!(
+            "skipped: {} is not there; SECCOMP_SHARED_DATA can name another place",
+            folder.display()
+        );
+        return None;
+    }
+    Some(folder)
+}

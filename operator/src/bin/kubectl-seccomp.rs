@@ -1,7 +1,0 @@
-//! The kubectl plugin `kubectl seccomp`, which is also an offline tool.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    seccomp_operator::cli::main()
-}
