@@ -2,11 +2,11 @@
 //! reads is written so that the same is read again and does the same.
 #![no_main]
 
+use libfuzzer_sys::fuzz_target;
 use seccomp_profile::{
     Arch, CapabilitySet, Delivery, Document, KernelVersion, Profile, Target, lint_document,
     parse_slice,
 };
-use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     match parse_slice(bytes, "spec.profile") {

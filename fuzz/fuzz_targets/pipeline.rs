@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use seccomp_profile::{
-    Action, Arch, Args, BUILTINS, CapabilitySet, Excess, Fields, KernelVersion, Model, Profile,
-    Spec, Syscall, Target, compose, parse_slice,
-};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
+use seccomp_profile::{
+    Action, Arch, ArgIndex, Arguments, BUILTINS, CapabilitySet, Excess, Fields, KernelVersion,
+    Model, Profile, Spec, Syscall, Target, compose, parse_slice,
+};
 use serde_json::{Value, json};
 
 /// Plain calls, some that not every architecture has, some that are made through another, and some that built-ins treat
@@ -55,7 +55,7 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
     };
     let bottom = match &document {
         Some(_) => "document".to_owned(),
-        None => (*u.choose(&BUILTINS)?).to_owned(),
+        None => (*u.choose(BUILTINS)?).to_owned(),
     };
     let read = |profile: &Value| {
         let fields = Fields {
@@ -135,7 +135,7 @@ fn compare(
                 let args = if arch.is_64_bit() {
                     *args
                 } else {
-                    args.map(|arg| arg & 0xffff_ffff)
+                    args.lower_halves()
                 };
                 let (old, new) = (
                     before.decide(arch, number, &args),
@@ -169,7 +169,10 @@ fn combine(one: &Profile, other: &Profile, changes: &[Vec<Value>; 3]) {
     };
     let excess = one.excess_over(&other);
     if let Some(Excess::Call(call, args)) = &excess {
-        let (mine, others) = (one.of(*call).of(args), other.of(*call).of(args));
+        let (mine, others) = (
+            one.decision_for(*call).action_for(args),
+            other.decision_for(*call).action_for(args),
+        );
         assert!(mine.leniency() > others.leniency());
     }
     let (Ok(both), Ok(either)) = (one.intersection(&other), one.union(&other)) else {
@@ -177,10 +180,10 @@ fn combine(one: &Profile, other: &Profile, changes: &[Vec<Value>; 3]) {
     };
     for call in CALLS.iter().filter_map(|name| Syscall::named(name)) {
         let [mine, others, both, either] =
-            [&one, &other, &both, &either].map(|semantics| semantics.of(call));
+            [&one, &other, &both, &either].map(|semantics| semantics.decision_for(call));
         for args in arguments(changes) {
-            let [mine, others, both, either] =
-                [&mine, &others, &both, &either].map(|decision| decision.of(&args).leniency());
+            let [mine, others, both, either] = [&mine, &others, &both, &either]
+                .map(|decision| decision.action_for(&args).leniency());
             assert_eq!(both, mine.min(others), "{call} {args:x?}");
             assert_eq!(either, mine.max(others), "{call} {args:x?}");
             assert!(
@@ -191,10 +194,10 @@ fn combine(one: &Profile, other: &Profile, changes: &[Vec<Value>; 3]) {
     }
 }
 
-fn matches(change: &Value, call: Syscall, args: &Args) -> bool {
+fn matches(change: &Value, call: Syscall, args: &Arguments) -> bool {
     let name = change.as_str().or_else(|| change["name"].as_str());
     let holds = |arg: &Value| {
-        let real = args[usize::try_from(arg["index"].as_u64().unwrap()).unwrap()];
+        let real = args.get(ArgIndex::new(arg["index"].as_u64().unwrap()).unwrap());
         let value = arg["value"].as_u64().unwrap();
         match arg["op"].as_str().unwrap().trim_start_matches("SCMP_CMP_") {
             "EQ" => real == value,
@@ -213,7 +216,7 @@ fn matches(change: &Value, call: Syscall, args: &Args) -> bool {
 }
 
 /// Arguments around the numbers that changes compare with.
-fn arguments(changes: &[Vec<Value>; 3]) -> Vec<Args> {
+fn arguments(changes: &[Vec<Value>; 3]) -> Vec<Arguments> {
     let mut numbers = vec![0, 1, u64::MAX, 1 << 32];
     for arg in changes
         .iter()
@@ -237,7 +240,7 @@ fn arguments(changes: &[Vec<Value>; 3]) -> Vec<Args> {
     let pairs = numbers.iter().flat_map(|first| {
         numbers
             .iter()
-            .map(move |second| [*first, *second, 0, 0, 0, 0])
+            .map(move |second| [*first, *second, 0, 0, 0, 0].into())
     });
     pairs.collect()
 }

@@ -13,7 +13,7 @@ use super::target::TargetArgs;
 use super::text::{Style, wrap};
 use super::view::{self, ActionData, Doubt, Loader, View, What};
 use super::{Failure, Findings};
-use seccomp_profile::{Action, Arch, Profile, Syscall};
+use seccomp_profile::{Action, Arch, ArgIndex, Arguments, Profile, Syscall};
 
 /// Which profile, and how to explain it.
 #[derive(Args, Debug)]
@@ -39,7 +39,7 @@ pub struct ExplainArgs {
 struct AskedCall {
     text: String,
     syscall: Syscall,
-    args: [u64; 6],
+    args: Arguments,
 }
 
 fn call(text: &str) -> Result<AskedCall, String> {
@@ -48,11 +48,12 @@ fn call(text: &str) -> Result<AskedCall, String> {
         let near = Syscall::nearest(name).map(|near| format!("; did you mean {near}?"));
         format!("no syscall has that name{}", near.unwrap_or_default())
     })?;
-    let mut args = [0; 6];
-    let mut places = args.iter_mut();
+    let mut args = Arguments::ZEROS;
+    let mut places = ArgIndex::ALL.iter();
     for arg in list.split(',').filter(|arg| !arg.is_empty()) {
         let place = places.next().ok_or("a syscall has six arguments")?;
-        *place = parse_number(arg).ok_or_else(|| format!("`{arg}` is no number"))?;
+        let value = parse_number(arg).ok_or_else(|| format!("`{arg}` is no number"))?;
+        args = args.with(*place, value);
     }
     Ok(AskedCall {
         text: text.into(),

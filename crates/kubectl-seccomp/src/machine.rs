@@ -50,7 +50,7 @@ pub fn named(word: &str) -> Option<Arch> {
 /// [`named`], for the command line.
 pub fn argument(word: &str) -> Result<Arch, String> {
     named(word).ok_or_else(|| {
-        let words: Vec<_> = Arch::ALL.into_iter().map(Arch::native_name).collect();
+        let words: Vec<_> = Arch::ALL.iter().map(|arch| arch.native_name()).collect();
         format!("the architectures are {}", words.join(", "))
     })
 }
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_machine_runs_its_own_programs_first() {
-        for arch in Arch::ALL {
+        for &arch in Arch::ALL {
             assert_eq!(family(arch)[0], arch);
             assert!(family(native_of(arch)).contains(&arch), "{arch}");
         }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::probe::UNFILTERED;
 use super::text;
 use seccomp_profile::{
-    Action, Arch, Args, Condition, Decision, Model, Operator, Profile, Syscall, TooComplex,
+    Action, Arch, Arguments, Condition, Decision, Model, Operator, Profile, Syscall, TooComplex,
 };
 
 /// Who loads the filter.
@@ -112,12 +112,12 @@ impl View {
                 Some(action) => What::Always(action),
                 None => What::ByArguments(decision),
             },
-            None => What::Always(self.decide(arch, number, &[0; 6])),
+            None => What::Always(self.decide(arch, number, &Arguments::ZEROS)),
         }
     }
 
     /// What happens to a call with these arguments.
-    pub fn decide(&self, arch: Arch, number: u32, args: &Args) -> Action {
+    pub fn decide(&self, arch: Arch, number: u32, args: &Arguments) -> Action {
         match self.loader {
             Loader::Runc => self.model.decide_under_runc(arch, number, args),
             Loader::Crun => self.model.decide(arch, number, args),

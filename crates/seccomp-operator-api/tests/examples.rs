@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use seccomp_operator_api::{ProfileName, SeccompProfile};
 use seccomp_profile::{
-    Action, Arch, CapabilitySet, Errno, KernelVersion, Library, Model, Severity, Syscall, Target,
+    Action, Arch, Arguments, CapabilitySet, Errno, KernelVersion, Library, Model, Severity,
+    Syscall, Target,
 };
 use serde_json::Value;
 
@@ -77,7 +78,7 @@ fn model(name: &str, arch: Arch) -> Model {
 /// What a call gets on a native architecture, as far as it is there.
 fn decide(model: &Model, arch: Arch, call: &str, first: u64) -> Option<Action> {
     let number = Syscall::named(call).unwrap().number(arch)?;
-    Some(model.decide(arch, number, &[first, 0, 0, 0, 0, 0]))
+    Some(model.decide(arch, number, &[first, 0, 0, 0, 0, 0].into()))
 }
 
 #[test]
@@ -240,7 +241,7 @@ fn clone(model: &Model, arch: Arch, flags: u64) -> Action {
     if arch == Arch::S390X {
         args.swap(0, 1);
     }
-    model.decide(arch, number, &args)
+    model.decide(arch, number, &args.into())
 }
 
 #[test]
@@ -280,7 +281,7 @@ fn nginx_has_what_it_was_traced_to_call_and_little_else() {
         assert_eq!(clone(&model, arch, 0x1000_0011), EPERM, "{arch}");
         let denied = Syscall::all()
             .filter_map(|call| call.number(arch))
-            .filter(|number| model.decide(arch, *number, &[0; 6]) == EPERM);
+            .filter(|number| model.decide(arch, *number, &Arguments::ZEROS) == EPERM);
         assert!(denied.count() > 200, "{arch}");
     }
 }

@@ -155,7 +155,7 @@ fn engine(criterion: &mut Criterion<CpuTime>) {
     let model = profile.model().unwrap();
     for (id, call) in [("decide-plain", "write"), ("decide-by-argument", "socket")] {
         let number = Syscall::named(call).unwrap().number(NODE.arch).unwrap();
-        let args = [40, 1, 0, 0, 0, 0];
+        let args = [40, 1, 0, 0, 0, 0].into();
         criterion.bench_function(id, |bench| {
             bench.iter(|| model.decide(NODE.arch, black_box(number), black_box(&args)));
         });

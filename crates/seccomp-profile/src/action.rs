@@ -45,7 +45,7 @@ impl Action {
     }
 
     /// The words that [`Action::named`] knows.
-    pub(super) const NAMES: [&'static str; 9] = [
+    pub(super) const NAMES: &'static [&'static str] = &[
         "SCMP_ACT_ALLOW",
         "SCMP_ACT_ERRNO",
         "SCMP_ACT_KILL",

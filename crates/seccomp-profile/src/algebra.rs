@@ -2,7 +2,7 @@
 
 use super::action::Action;
 use super::arch::Arch;
-use super::arg_set::Args;
+use super::arguments::Arguments;
 use super::decision::{Decision, TooComplex, WorkBudget};
 use super::delta::stated;
 use super::model::Model;
@@ -18,9 +18,9 @@ pub enum Excess {
     /// A call that neither names gets a less strict action.
     Unnamed,
     /// A call with such arguments gets a less strict action.
-    Call(Syscall, Args),
+    Call(Syscall, Arguments),
     /// The same of a number on an architecture.
-    Number(Arch, u32, Args),
+    Number(Arch, u32, Arguments),
 }
 
 /// Calls that carry others.
@@ -62,10 +62,10 @@ fn refused_carrier(carrier: Syscall, of: [&Semantics; 2], both: &Semantics) -> O
         None if both.default.is_permitted() => false,
         None => carried(both)
             .into_iter()
-            .chain(both.of(carrier).actions())
+            .chain(both.decision_for(carrier).actions())
             .any(Action::is_permitted),
     };
-    let strictest = both.of(carrier).actions().into_iter().next();
+    let strictest = both.decision_for(carrier).actions().into_iter().next();
     permits.then(|| refusal.min(strictest.unwrap_or(refusal)))
 }
 
@@ -129,7 +129,9 @@ impl Semantics {
             .chain(other.calls.keys())
             .filter(is_reachable)
             .find_map(|call| {
-                let args = self.of(*call).find(&other.of(*call), looser)?;
+                let args = self
+                    .decision_for(*call)
+                    .find(&other.decision_for(*call), looser)?;
                 Some(Excess::Call(*call, args))
             });
         call.or_else(|| looser(self.default, other.default).then_some(Excess::Unnamed))
@@ -137,7 +139,7 @@ impl Semantics {
 
     /// What happens to a call.
     #[must_use]
-    pub fn of(&self, call: Syscall) -> Decision {
+    pub fn decision_for(&self, call: Syscall) -> Decision {
         let default = || Decision::always(self.default);
         self.calls.get(&call).cloned().unwrap_or_else(default)
     }
@@ -151,7 +153,7 @@ impl Semantics {
         let calls = self.calls.keys().chain(other.calls.keys());
         let mut budget = WorkBudget::for_profile();
         let decide = |call: &Syscall| {
-            let (mine, others) = (self.of(*call), other.of(*call));
+            let (mine, others) = (self.decision_for(*call), other.decision_for(*call));
             Ok((*call, mine.combine(&others, &action, &mut budget)?))
         };
         let listeners = self.listener.iter().chain(&other.listener);
@@ -190,7 +192,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{CapabilitySet, KernelVersion, Target, builtin, parse};
+    use crate::{ArgIndex, CapabilitySet, KernelVersion, Target, builtin, parse};
 
     const TARGET: Target = Target {
         arch: Arch::X86_64,
@@ -235,8 +237,8 @@ mod tests {
         let both = semantics(&allow)
             .intersection(&built_in("runtime-default"))
             .unwrap();
-        let socket = both.of(Syscall::named("socket").unwrap());
-        let of = |family| socket.of(&[family, 0, 0, 0, 0, 0]);
+        let socket = both.decision_for(Syscall::named("socket").unwrap());
+        let of = |family| socket.action_for(&[family, 0, 0, 0, 0, 0].into());
         assert_eq!(
             [29, 30, 39, 40, 41].map(|family| of(family).is_permitted()),
             [false, true, true, false, true]
@@ -252,7 +254,7 @@ mod tests {
         let call = Syscall::named("socket").unwrap();
         assert_eq!(
             containerd.excess_over(&docker),
-            Some(Excess::Call(call, [38, 0, 0, 0, 0, 0]))
+            Some(Excess::Call(call, [38, 0, 0, 0, 0, 0].into()))
         );
         assert!(
             matches!(docker.excess_over(&containerd), Some(Excess::Call(call, _)) if call.name() == "getxattrat")
@@ -296,7 +298,7 @@ mod tests {
         // i386's `socketcall(SYS_SOCKET)`: open under the one for all families, closed under the other.
         assert!(matches!(
             model(&listed).excess_over(&model(&denied)),
-            Some(Excess::Number(Arch::X86, 102, [1, ..]))
+            Some(Excess::Number(Arch::X86, 102, args)) if args.get(ArgIndex::FIRST) == 1
         ));
         let both = listed.intersection(&denied).unwrap();
         for one in [&listed, &denied] {
@@ -471,10 +473,11 @@ mod tests {
                 let values = || (0..6).chain([1 << 32, (1 << 32) + 1, u64::MAX]);
                 for first in values() {
                     for second in values() {
-                        let args = [first, second, 0, 0, 0, 0];
-                        let (mine, others) = (a.of(call).of(&args), b.of(call).of(&args));
-                        prop_assert_eq!(both.of(call).of(&args), mine.min(others));
-                        prop_assert_eq!(either.of(call).of(&args), mine.max(others));
+                        let args = [first, second, 0, 0, 0, 0].into();
+                        let taken = |one: &Semantics| one.decision_for(call).action_for(&args);
+                        let (mine, others) = (taken(&a), taken(&b));
+                        prop_assert_eq!(taken(&both), mine.min(others));
+                        prop_assert_eq!(taken(&either), mine.max(others));
                     }
                 }
             }

@@ -61,7 +61,7 @@ const PREFIX: &str = "SCMP_ARCH_";
 
 impl Arch {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: &'static [Self] = &[
         Self::X86,
         Self::X86_64,
         Self::X32,
@@ -82,6 +82,10 @@ impl Arch {
         Self::S390X,
     ];
 
+    fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied()
+    }
+
     const fn facts(self) -> (&'static str, &'static str, &'static str, u32, bool) {
         FACTS[self as usize]
     }
@@ -90,21 +94,19 @@ impl Arch {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         let name = name.strip_prefix(PREFIX)?;
-        Self::ALL.into_iter().find(|arch| arch.facts().0 == name)
+        Self::all().find(|arch| arch.facts().0 == name)
     }
 
     /// The architecture of that libseccomp name, e.g. `arm64`: the words of Docker's `arches`.
     #[must_use]
     pub fn from_native_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|arch| arch.facts().1 == name)
+        Self::all().find(|arch| arch.facts().1 == name)
     }
 
     /// The architecture of a node, from its label `kubernetes.io/arch` or `status.nodeInfo.architecture`.
     #[must_use]
     pub fn from_node(goarch: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|arch| !goarch.is_empty() && arch.facts().2 == goarch)
+        Self::all().find(|arch| !goarch.is_empty() && arch.facts().2 == goarch)
     }
 
     /// libseccomp's own name, e.g. `arm64`.
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn every_name_leads_back_to_its_architecture() {
-        for arch in Arch::ALL {
+        for &arch in Arch::ALL {
             assert_eq!(Arch::ALL[arch as usize], arch);
             assert_eq!(Arch::named(&arch.to_string()), Some(arch));
             assert_eq!(Arch::from_native_name(arch.native_name()), Some(arch));

@@ -2,10 +2,8 @@
 //!
 //! Knows the six arguments of a call as 64-bit numbers; does not know calls or actions.
 
+use super::arguments::Arguments;
 use super::condition::{ArgIndex, Condition, Operator};
-
-/// The six arguments of a call.
-pub type Args = [u64; 6];
 
 /// Values of one argument: those from `low` to `high` whose bits under `mask` are `bits`. Never empty; `low` and `high`
 /// are members; a mask that says no more than the bounds do is 0.
@@ -55,7 +53,7 @@ impl ValueSet {
 
     /// The values that fulfil `condition`, in at most two disjoint sets. As libseccomp has it, the bits of a masked
     /// comparison's value that are not under the mask do not count.
-    pub(super) fn of(condition: &Condition) -> impl Iterator<Item = Self> + use<> {
+    pub(super) fn satisfying(condition: &Condition) -> impl Iterator<Item = Self> + use<> {
         let value = condition.value;
         let range = |low, high| Self::new(low, high, 0, 0);
         let below = value.checked_sub(1).and_then(|high| range(0, high));
@@ -250,13 +248,13 @@ impl ArgSet {
     );
 
     /// Where all `conditions` hold, in disjoint regions. `None` if they are more than [`MAX_REGIONS`].
-    pub(super) fn of(conditions: &[Condition]) -> Option<Vec<Self>> {
+    pub(super) fn satisfying(conditions: &[Condition]) -> Option<Vec<Self>> {
         let mut regions = vec![Self::ALL];
         for condition in conditions {
-            let arg = usize::from(condition.arg.get());
+            let arg = condition.arg.position();
             let narrowed = regions.iter().flat_map(|region| {
                 let narrowed =
-                    ValueSet::of(condition).filter_map(|values| region.0[arg].and(values));
+                    ValueSet::satisfying(condition).filter_map(|values| region.0[arg].and(values));
                 narrowed.map(|values| region.with(arg, values))
             });
             regions = narrowed.collect();
@@ -272,16 +270,16 @@ impl ArgSet {
         self
     }
 
-    pub(super) fn contains(&self, args: &Args) -> bool {
+    pub(super) fn contains(&self, args: &Arguments) -> bool {
         self.0
             .iter()
-            .zip(args)
-            .all(|(values, arg)| values.contains(*arg))
+            .zip(args.iter())
+            .all(|(values, arg)| values.contains(arg))
     }
 
     /// One of its members.
-    pub(super) fn first(&self) -> Args {
-        self.0.map(|values| values.low)
+    pub(super) fn first(&self) -> Arguments {
+        self.0.map(|values| values.low).into()
     }
 
     /// Whether the two have a member in common.
@@ -359,7 +357,7 @@ impl ArgSet {
             let not = not.filter(|_| style != Style::Masks);
             rest = if not.is_some() { &others[1..] } else { others };
             let mut of_region = vec![Vec::new()];
-            for (arg, values) in ArgIndex::ALL.into_iter().zip(region.0) {
+            for (arg, values) in ArgIndex::ALL.iter().copied().zip(region.0) {
                 let choices = match not {
                     Some(not) if not.arg == arg => vec![not],
                     _ => values.conditions(arg, style.widest()),
@@ -414,15 +412,15 @@ impl ArgSet {
 
     /// Arguments at which its conditions start or stop to hold: for each argument the values at and next to its bounds,
     /// the other arguments being of the region.
-    pub(super) fn boundaries(&self) -> impl Iterator<Item = Args> {
+    pub(super) fn boundaries(&self) -> impl Iterator<Item = Arguments> {
         let inside = self.first();
-        (0..6).flat_map(move |arg| {
+        ArgIndex::ALL.iter().flat_map(move |arg| {
             let ValueSet {
                 low,
                 high,
                 mask,
                 bits,
-            } = self.0[arg];
+            } = self.0[arg.position()];
             let values = [
                 low,
                 low.wrapping_sub(1),
@@ -431,11 +429,9 @@ impl ArgSet {
                 high.wrapping_add(1),
                 bits ^ (mask & mask.wrapping_neg()),
             ];
-            values.into_iter().map(move |value| {
-                let mut args = inside;
-                args[arg] = value;
-                args
-            })
+            values
+                .into_iter()
+                .map(move |value| inside.with(*arg, value))
         })
     }
 }
@@ -473,8 +469,8 @@ mod tests {
         })
     }
 
-    fn holds(condition: &Condition, args: &Args) -> bool {
-        let (arg, value) = (args[usize::from(condition.arg.get())], condition.value);
+    fn holds(condition: &Condition, args: &Arguments) -> bool {
+        let (arg, value) = (args.get(condition.arg), condition.value);
         match condition.operator {
             Operator::NotEqual => arg != value,
             Operator::Less => arg < value,
@@ -486,20 +482,20 @@ mod tests {
         }
     }
 
-    fn hold(conditions: &[Condition], args: &Args) -> bool {
+    fn hold(conditions: &[Condition], args: &Arguments) -> bool {
         conditions.iter().all(|condition| holds(condition, args))
     }
 
     /// How many of `regions` have `args`.
-    fn count(regions: &[ArgSet], args: &Args) -> usize {
+    fn count(regions: &[ArgSet], args: &Arguments) -> usize {
         regions
             .iter()
             .filter(|region| region.contains(args))
             .count()
     }
 
-    fn args() -> impl Strategy<Value = Args> {
-        (number(), number()).prop_map(|(first, second)| [first, second, 0, 0, 0, 0])
+    fn args() -> impl Strategy<Value = Arguments> {
+        (number(), number()).prop_map(|(first, second)| [first, second, 0, 0, 0, 0].into())
     }
 
     proptest! {
@@ -512,7 +508,7 @@ mod tests {
             args in args(),
             style in prop::sample::select(vec![Style::Free, Style::Ranges, Style::Masks]),
         ) {
-            let (ra, rb) = (ArgSet::of(&a).unwrap(), ArgSet::of(&b).unwrap());
+            let (ra, rb) = (ArgSet::satisfying(&a).unwrap(), ArgSet::satisfying(&b).unwrap());
             let mut tried = vec![args];
             tried.extend(ra.iter().chain(&rb).flat_map(|region| region.boundaries().collect::<Vec<_>>()));
             for args in tried {
@@ -546,7 +542,8 @@ mod tests {
                 })
                 .collect();
             let lists =
-                ArgSet::conditions(ArgSet::of(&conditions).unwrap(), Style::Ranges, 99).unwrap();
+                ArgSet::conditions(ArgSet::satisfying(&conditions).unwrap(), Style::Ranges, 99)
+                    .unwrap();
             let lists: Vec<_> = lists
                 .iter()
                 .map(|list| list.iter().map(ToString::to_string).collect::<String>())

@@ -25,7 +25,7 @@ pub const DOCKER_DEFAULT: &str = "docker-default";
 pub const AUDIT: &str = "audit";
 
 /// The names of all of them.
-pub const BUILTINS: [&str; 8] = [
+pub const BUILTINS: &[&str] = &[
     RUNTIME_DEFAULT,
     "runtime-default/containerd-2.3",
     "runtime-default/containerd-2.2",

@@ -194,7 +194,7 @@ impl<'a> Chain<'a> {
                         "{base:?}, the base of {by:?}, is neither a built-in nor a SeccompProfile"
                     ),
                 };
-                let remedy = match nearest(base, BUILTINS.into_iter()) {
+                let remedy = match nearest(base, BUILTINS.iter().copied()) {
                     Some(name) => format!("write {name:?}"),
                     None => format!("create it, or write one of {}", BUILTINS.join(", ")),
                 };
@@ -244,7 +244,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{Action, Args, Errno, RUNTIME_DEFAULT, Syscall};
+    use crate::{Action, Arguments, Errno, RUNTIME_DEFAULT, Syscall};
 
     const AMD64: Target = Target {
         arch: Arch::X86_64,
@@ -272,9 +272,9 @@ mod tests {
         None
     }
 
-    fn decide(profile: &Profile, arch: Arch, call: &str, args: Args) -> Action {
+    fn decide(profile: &Profile, arch: Arch, call: &str, args: impl Into<Arguments>) -> Action {
         let number = Syscall::named(call).unwrap().number(arch).unwrap();
-        profile.model().unwrap().decide(arch, number, &args)
+        profile.model().unwrap().decide(arch, number, &args.into())
     }
 
     #[test]
@@ -305,7 +305,7 @@ mod tests {
             for args in decision.boundaries() {
                 assert_eq!(
                     is.decide(arch, number, &args),
-                    was.decide(arch, number, &args)
+                    was.decide(arch, number, &args.into())
                 );
             }
         }
@@ -335,7 +335,7 @@ mod tests {
             ("clone3", Action::Errno(Errno::ENOSYS)),
         ] {
             assert_eq!(
-                decide(&profile, Arch::X86_64, call, [0; 6]),
+                decide(&profile, Arch::X86_64, call, Arguments::ZEROS),
                 action,
                 "{call}"
             );
@@ -405,10 +405,13 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            decide(&profile, Arch::X86_64, "read", [0; 6]),
+            decide(&profile, Arch::X86_64, "read", Arguments::ZEROS),
             Action::Allow
         );
-        assert_eq!(decide(&profile, Arch::X86_64, "mkdir", [0; 6]), EPERM);
+        assert_eq!(
+            decide(&profile, Arch::X86_64, "mkdir", Arguments::ZEROS),
+            EPERM
+        );
         let said = |base: &str| {
             compose(&derived(base, &json!({})), &lookup, &AMD64, "spec")
                 .unwrap_err()

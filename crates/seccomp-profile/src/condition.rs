@@ -8,7 +8,10 @@ pub struct ArgIndex(u8);
 
 impl ArgIndex {
     /// All six.
-    pub const ALL: [Self; 6] = [Self(0), Self(1), Self(2), Self(3), Self(4), Self(5)];
+    pub const ALL: &'static [Self] = &[Self(0), Self(1), Self(2), Self(3), Self(4), Self(5)];
+
+    /// The first.
+    pub const FIRST: Self = Self(0);
 
     /// `None` over 5.
     #[must_use]
@@ -23,6 +26,11 @@ impl ArgIndex {
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0
+    }
+
+    /// The same, to index with.
+    pub(super) const fn position(self) -> usize {
+        self.0 as usize
     }
 }
 
@@ -49,7 +57,7 @@ pub enum Operator {
 }
 
 impl Operator {
-    pub(super) const NAMES: [&'static str; 7] = [
+    pub(super) const NAMES: &'static [&'static str] = &[
         "SCMP_CMP_EQ",
         "SCMP_CMP_GE",
         "SCMP_CMP_GT",

@@ -1,7 +1,8 @@
 //! What happens to a call, as a function of its arguments.
 
 use super::action::Action;
-use super::arg_set::{ArgSet, Args, MAX_REGIONS, Style};
+use super::arg_set::{ArgSet, MAX_REGIONS, Style};
+use super::arguments::Arguments;
 use super::condition::Condition;
 use super::model::merge_well;
 use super::read::MAX_CONDITIONAL;
@@ -93,7 +94,7 @@ impl Decision {
 
     /// The action for these arguments.
     #[must_use]
-    pub fn of(&self, args: &Args) -> Action {
+    pub fn action_for(&self, args: &Arguments) -> Action {
         let mut parts = self.parts();
         let part = parts.find(|(region, _)| region.contains(args));
         part.map_or(Action::KillProcess, |(_, action)| action) // there is always one
@@ -178,7 +179,7 @@ impl Decision {
 
     /// Arguments for which the two take different actions.
     #[must_use]
-    pub fn difference(&self, other: &Self) -> Option<Args> {
+    pub fn difference(&self, other: &Self) -> Option<Arguments> {
         self.find(other, |mine, others| mine != others)
     }
 
@@ -187,7 +188,7 @@ impl Decision {
         &self,
         regions: &[ArgSet],
         test: impl Fn(Action) -> bool,
-    ) -> Option<Args> {
+    ) -> Option<Arguments> {
         let mut parts = self.parts().filter(|(_, action)| test(*action));
         parts.find_map(|(part, _)| {
             let common = regions.iter().find_map(|region| part.and(region));
@@ -196,7 +197,11 @@ impl Decision {
     }
 
     /// Arguments for which `test` is true of the actions of the two.
-    pub(super) fn find(&self, other: &Self, test: impl Fn(Action, Action) -> bool) -> Option<Args> {
+    pub(super) fn find(
+        &self,
+        other: &Self,
+        test: impl Fn(Action, Action) -> bool,
+    ) -> Option<Arguments> {
         self.parts().find_map(|(region, mine)| {
             let mut others = other.parts().filter(|(_, others)| test(mine, *others));
             others.find_map(|(others, _)| Some(region.and(others)?.first()))
@@ -281,7 +286,7 @@ impl Decision {
     }
 
     /// Arguments around all its bounds: two decisions that agree on those of both agree everywhere, as a rule.
-    pub fn boundaries(&self) -> impl Iterator<Item = Args> {
+    pub fn boundaries(&self) -> impl Iterator<Item = Arguments> {
         self.parts().flat_map(|(region, _)| region.boundaries())
     }
 }

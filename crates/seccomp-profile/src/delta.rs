@@ -74,7 +74,7 @@ impl Semantics {
         action: impl Fn(Action) -> Action,
         budget: &mut WorkBudget,
     ) -> Result<(), TooComplex> {
-        let regions = ArgSet::of(&change.conditions).ok_or(TooComplex)?;
+        let regions = ArgSet::satisfying(&change.conditions).ok_or(TooComplex)?;
         for call in &change.calls {
             let default = || Decision::always(self.default);
             let decision = self.calls.entry(*call).or_insert_with(default);
@@ -133,7 +133,7 @@ mod tests {
             value,
         };
         let conditions = |each: u64| {
-            let all = ArgIndex::ALL.into_iter();
+            let all = ArgIndex::ALL.iter().copied();
             all.flat_map(|arg| (1..=each).map(move |value| not(arg, value * 2)))
                 .collect()
         };
@@ -177,7 +177,7 @@ mod tests {
         let socketcall = number("socketcall", Arch::X86);
         let decide = |semantics: &Semantics, arch, number, first| {
             let model = semantics.profile("").unwrap().model().unwrap();
-            model.decide(arch, number, &[first, 0, 0, 0, 0, 0])
+            model.decide(arch, number, &[first, 0, 0, 0, 0, 0].into())
         };
         assert_eq!(decide(&semantics, Arch::X86, socketcall, 1), Action::Allow);
         let changes = Delta::parse(&[], &[], &[json!("socketcall")], "").unwrap();

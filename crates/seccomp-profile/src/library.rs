@@ -202,7 +202,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{Arch, Capability, Fields, KernelVersion, Syscall, parse};
+    use crate::{Arch, Arguments, Capability, Fields, KernelVersion, Syscall, parse};
 
     const AMD64: Target = Target {
         arch: Arch::X86_64,
@@ -314,7 +314,7 @@ mod tests {
             let profile = library.compose(name, &AMD64, "spec").unwrap();
             let number = Syscall::named("bpf").unwrap().number(Arch::X86_64).unwrap();
             let model = profile.model().unwrap();
-            model.decide(Arch::X86_64, number, &[0; 6]) == Action::Allow
+            model.decide(Arch::X86_64, number, &Arguments::ZEROS) == Action::Allow
         };
         library.define("base", Ok(document(&docker).into()));
         library.define("on", Ok(derived("base", &[]).into()));

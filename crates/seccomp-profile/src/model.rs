@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::action::Action;
 use super::arch::Arch;
-use super::arg_set::{ArgSet, Args};
+use super::arg_set::ArgSet;
+use super::arguments::Arguments;
 use super::condition::{ArgIndex, Condition, Operator};
 use super::decision::{Decision, TooComplex, WorkBudget};
 use super::errno::Errno;
@@ -41,7 +42,7 @@ pub enum Miscompilation {
         /// The number of the call.
         number: u32,
         /// Arguments that both rules match.
-        args: Args,
+        args: Arguments,
     },
     /// libseccomp may get the combination of the conditions wrong: see `merge_well`.
     Merge {
@@ -153,7 +154,7 @@ impl Profile {
                 for call in &rule.syscalls {
                     if let Some((through, number)) = call.multiplexed(arch) {
                         let first = Condition {
-                            arg: ArgIndex::ALL[0],
+                            arg: ArgIndex::FIRST,
                             operator: Operator::Equal,
                             value: number,
                         };
@@ -240,10 +241,10 @@ impl Filter {
         let shares = |clauses: &Clauses| {
             let rules = || clauses.conditional.iter().enumerate();
             // The rules that compare an argument as another call does.
-            let mut comparing: [BTreeSet<usize>; 6] = Default::default();
+            let mut comparing = BTreeMap::<ArgIndex, BTreeSet<usize>>::new();
             for (rule, (conditions, _)) in rules() {
                 for condition in conditions.iter().filter(|condition| is_shared(condition)) {
-                    comparing[usize::from(condition.arg.get())].insert(rule);
+                    comparing.entry(condition.arg).or_default().insert(rule);
                 }
             }
             let mut many = rules().filter(|(_, (conditions, _))| conditions.len() > 1);
@@ -251,7 +252,7 @@ impl Filter {
                 let args = || conditions.iter().map(|condition| condition.arg);
                 let mut earlier = args().filter(|arg| Some(*arg) != args().max());
                 earlier.any(|arg| {
-                    let mut others = comparing[usize::from(arg.get())].iter();
+                    let mut others = comparing.get(&arg).into_iter().flatten();
                     others.any(|other| *other != rule)
                 })
             })
@@ -324,7 +325,7 @@ impl Clauses {
         is_64_bit: bool,
         default: Action,
         budget: &mut WorkBudget,
-    ) -> Result<(Decision, Option<Args>), TooComplex> {
+    ) -> Result<(Decision, Option<Arguments>), TooComplex> {
         let universe = if is_64_bit {
             &ArgSet::ALL
         } else {
@@ -335,7 +336,7 @@ impl Clauses {
         self.conditional
             .sort_by_key(|(_, action)| std::cmp::Reverse(*action));
         for (conditions, action) in self.conditional {
-            let regions = ArgSet::of(&conditions).ok_or(TooComplex)?;
+            let regions = ArgSet::satisfying(&conditions).ok_or(TooComplex)?;
             overlap = overlap
                 .or_else(|| decision.find_in(&regions, |old| old != default && old != action));
             decision.set(&regions, action, budget)?;
@@ -416,7 +417,10 @@ pub(super) fn merge_well(rules: &[(Vec<Condition>, Action)], is_64_bit: bool) ->
             _ => None,
         });
     let excluding: Vec<_> = excluding.collect();
-    let first = ArgIndex::ALL.map(|of| excluding.iter().find(|(arg, ..)| *arg == of));
+    let mut first = BTreeMap::new();
+    for (arg, i, _) in &excluding {
+        first.entry(*arg).or_insert(*i);
+    }
     let actions: BTreeSet<_> = excluding
         .iter()
         .map(|(arg, _, action)| (*arg, *action))
@@ -424,7 +428,7 @@ pub(super) fn merge_well(rules: &[(Vec<Condition>, Action)], is_64_bit: bool) ->
     let plain = many().all(|(i, (conditions, action))| {
         conditions.iter().all(|condition| {
             let arg = condition.arg;
-            let before = first[usize::from(arg.get())].is_some_and(|(_, first, _)| *first < i);
+            let before = first.get(&arg).is_some_and(|first| *first < i);
             is_value(condition)
                 && condition.value >> 32 == 0
                 && !(condition.operator == Operator::Equal
@@ -456,7 +460,7 @@ fn seen(condition: &Condition, is_64_bit: bool) -> Option<Condition> {
 impl Model {
     /// What the filter does with a call.
     #[must_use]
-    pub fn decide(&self, arch: Arch, number: u32, args: &Args) -> Action {
+    pub fn decide(&self, arch: Arch, number: u32, args: &Arguments) -> Action {
         let arch = match arch {
             Arch::X86_64 if number & X32_BIT != 0 => Arch::X32,
             arch => arch,
@@ -467,18 +471,18 @@ impl Model {
         let args = if arch.is_64_bit() {
             *args
         } else {
-            args.map(|arg| arg & u64::from(u32::MAX))
+            args.lower_halves()
         };
         self.calls
             .get(&(arch, number))
-            .map_or(self.default, |decision| decision.of(&args))
+            .map_or(self.default, |decision| decision.action_for(&args))
     }
 
     /// What happens to a call when runc loads the filter. Unless the default lets calls through, it puts a piece before
     /// it that answers `ENOSYS` to calls newer than any that the profile names, so that programs fall back to older ones
     /// (runc `libcontainer/seccomp/patchbpf`, from 1.2.0 on; crun and youki have nothing like it).
     #[must_use]
-    pub fn decide_under_runc(&self, arch: Arch, number: u32, args: &Args) -> Action {
+    pub fn decide_under_runc(&self, arch: Arch, number: u32, args: &Arguments) -> Action {
         let lenient = matches!(self.default, Action::Allow | Action::Log | Action::Trace(_));
         let arch = match arch {
             Arch::X86_64 if number & X32_BIT != 0 => Arch::X32,
@@ -500,10 +504,10 @@ impl Model {
 
     /// A call that the two decide differently, with its arguments.
     #[must_use]
-    pub fn difference(&self, other: &Self) -> Option<(Arch, u32, Args)> {
+    pub fn difference(&self, other: &Self) -> Option<(Arch, u32, Arguments)> {
         if self.architectures != other.architectures || self.default != other.default {
             let arch = self.architectures.iter().next()?;
-            return Some((arch, u32::MAX, [0; 6]));
+            return Some((arch, u32::MAX, Arguments::ZEROS));
         }
         self.beside(other)
             .find_map(|(arch, number, mine, others)| Some((arch, number, mine.difference(others)?)))

@@ -126,7 +126,8 @@ impl ArchSet {
     /// Its members, in the order of [`Arch`].
     pub fn iter(self) -> impl Iterator<Item = Arch> {
         Arch::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .filter(move |arch| self.contains(*arch))
     }
 }
@@ -153,7 +154,7 @@ pub enum Flag {
 
 impl Flag {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: &'static [Self] = &[
         Self::Log,
         Self::SpecAllow,
         Self::Tsync,
@@ -174,7 +175,7 @@ impl Flag {
     /// The flag of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|flag| flag.name() == name)
+        Self::ALL.iter().copied().find(|flag| flag.name() == name)
     }
 }
 
@@ -219,7 +220,8 @@ impl Flags {
     /// Its members, by name.
     pub fn iter(self) -> impl Iterator<Item = Flag> {
         Flag::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .filter(move |flag| self.contains(*flag))
     }
 }

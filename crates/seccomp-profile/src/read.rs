@@ -259,7 +259,7 @@ impl Reader {
                     } else {
                         "is missing, and without it container runtimes run the container unconfined"
                     };
-                    (reason.into(), one_of(&Action::NAMES))
+                    (reason.into(), one_of(Action::NAMES))
                 });
                 return None;
             }
@@ -267,7 +267,7 @@ impl Reader {
                 self.problems.add(path, || {
                     (
                         format!("is {}, not a string", kind(other)),
-                        one_of(&Action::NAMES),
+                        one_of(Action::NAMES),
                     )
                 });
                 return None;
@@ -288,7 +288,7 @@ impl Reader {
                         format!("{} is not an action", quoted(text)),
                         "write \"SCMP_ACT_ERRNO\"".into(),
                     ),
-                    _ => not_a(text, "an action", &Action::NAMES, "SCMP_ACT_"),
+                    _ => not_a(text, "an action", Action::NAMES, "SCMP_ACT_"),
                 }
             });
             return None;
@@ -476,7 +476,10 @@ impl Reader {
                         format!("write \"{arch}\""),
                     );
                 }
-                let names = Arch::ALL.map(|arch| arch.to_string());
+                let names = Arch::ALL
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>();
                 let names: Vec<_> = names.iter().map(String::as_str).collect();
                 not_a(
                     text,
@@ -505,7 +508,7 @@ impl Reader {
                     not_a(
                         text,
                         "a flag that runtimes know",
-                        &Flag::ALL.map(Flag::name),
+                        &Flag::ALL.iter().map(|flag| flag.name()).collect::<Vec<_>>(),
                         "SECCOMP_FILTER_FLAG_",
                     )
                 }),
@@ -725,12 +728,12 @@ impl Reader {
             "SCMP_CMP_GT" => Operator::Greater,
             "" => {
                 self.problems
-                    .add(&op_path, || ("is missing".into(), one_of(&Operator::NAMES)));
+                    .add(&op_path, || ("is missing".into(), one_of(Operator::NAMES)));
                 return None;
             }
             other => {
                 self.problems.add(&op_path, || {
-                    not_a(other, "an operator", &Operator::NAMES, "SCMP_CMP_")
+                    not_a(other, "an operator", Operator::NAMES, "SCMP_CMP_")
                 });
                 return None;
             }
@@ -850,7 +853,10 @@ impl Reader {
             match Arch::from_native_name(text) {
                 Some(arch) => filter.arches = filter.arches.with(arch),
                 None => self.problems.add(&here, || {
-                    let names = Arch::ALL.map(Arch::native_name);
+                    let names = Arch::ALL
+                        .iter()
+                        .map(|arch| arch.native_name())
+                        .collect::<Vec<_>>();
                     let meant = Arch::named(text).or_else(|| {
                         Arch::named(&format!("SCMP_ARCH_{}", text.to_ascii_uppercase()))
                     });

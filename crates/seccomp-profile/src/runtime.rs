@@ -26,7 +26,7 @@ struct Measured {
     calls: &'static str,
 }
 
-const MEASURED: [Measured; 6] = [
+const MEASURED: &[Measured] = &[
     Measured {
         runtime: Runtime::Runc,
         version: "1.1.5",
@@ -81,7 +81,7 @@ const CRUN_BESIDES: &str = "close close_range";
 const ALWAYS: &str = "exit exit_group restart_syscall rt_sigreturn sigreturn";
 
 /// What 32-bit architectures have instead, or besides: their C libraries and Go use the wider form where there is one.
-const WIDE: [(&str, &str); 14] = [
+const WIDE: &[(&str, &str)] = &[
     ("fchown", "fchown32"),
     ("fcntl", "fcntl64"),
     ("fstat", "fstat64"),
@@ -100,7 +100,7 @@ const WIDE: [(&str, &str); 14] = [
 
 impl Runtime {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Runc, Self::Crun];
+    pub const ALL: &'static [Self] = &[Self::Runc, Self::Crun];
 
     /// Its program's name.
     #[must_use]

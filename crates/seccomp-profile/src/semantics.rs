@@ -398,7 +398,7 @@ mod tests {
         assert_eq!(written.model().unwrap().flaws(), []);
         let added = UNIMPLEMENTED.map(|name| Syscall::named(name).unwrap());
         assert!(written.rules().iter().any(|rule| rule.syscalls() == added));
-        for arch in Arch::ALL {
+        for &arch in Arch::ALL {
             assert!(
                 UNIMPLEMENTED
                     .iter()

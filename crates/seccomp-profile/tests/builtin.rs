@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use seccomp_profile::{
-    Action, Arch, BUILTINS, Capability, CapabilitySet, DOCKER_DEFAULT, Decision, KernelVersion,
-    MAX_BYTES, Model, Profile, RUNTIME_DEFAULT, RUNTIME_DEFAULT_IS, Syscall, Target, builtin,
-    parse, parse_slice,
+    Action, Arch, Arguments, BUILTINS, Capability, CapabilitySet, DOCKER_DEFAULT, Decision,
+    KernelVersion, MAX_BYTES, Model, Profile, RUNTIME_DEFAULT, RUNTIME_DEFAULT_IS, Syscall, Target,
+    builtin, parse, parse_slice,
 };
 use serde_json::Value;
 
@@ -54,7 +54,7 @@ fn same(ours: &Profile, theirs: &Profile) -> usize {
     args.sort_unstable();
     args.dedup();
     let mut compared = 0;
-    for arch in Arch::ALL {
+    for &arch in Arch::ALL {
         let numbers = Syscall::all().filter_map(|call| call.number(arch));
         for number in numbers.chain([0xfff, 0x4000_0fff]) {
             for args in &args {
@@ -101,10 +101,10 @@ fn the_lines_of_containerd_differ_as_documented() {
         let profile = builtin(line).unwrap().resolve(&Target { arch, ..AMD64 });
         let number = Syscall::named(call).unwrap().number(arch)?;
         let action = profile.model().unwrap();
-        let action = action.decide(arch, number, &[first, 0, 0, 0, 0, 0]);
+        let action = action.decide(arch, number, &[first, 0, 0, 0, 0, 0].into());
         Some(action.is_permitted())
     };
-    for arch in Arch::ALL {
+    for &arch in Arch::ALL {
         for (line, io_uring, linux_6_13, af_alg) in [
             ("runtime-default/containerd-1.7", true, false, false),
             ("runtime-default/containerd-2.0", false, false, false),
@@ -142,12 +142,15 @@ fn the_lines_of_containerd_differ_as_documented() {
 
 #[test]
 fn audit_lets_everything_through_on_every_architecture_that_comes_with_the_native_one() {
-    for arch in Arch::ALL {
+    for &arch in Arch::ALL {
         let profile = builtin("audit").unwrap().resolve(&Target { arch, ..AMD64 });
         let model = profile.model().unwrap();
         for caller in profile.architectures().iter() {
             for call in Syscall::all().filter_map(|call| call.number(caller)) {
-                assert_eq!(model.decide_under_runc(caller, call, &[0; 6]), Action::Log);
+                assert_eq!(
+                    model.decide_under_runc(caller, call, &Arguments::ZEROS),
+                    Action::Log
+                );
             }
         }
     }
@@ -165,7 +168,7 @@ fn docker_default_is_dockers_for_every_architecture_kernel_and_capability() {
     let mut compared = 0;
     let sets = (0..=41).map(|n| CapabilitySet::from_bits(if n == 41 { u64::MAX } else { 1 << n }));
     for capabilities in sets.chain([CapabilitySet::EMPTY, CapabilitySet::RUNTIME_DEFAULT]) {
-        for arch in Arch::ALL {
+        for &arch in Arch::ALL {
             for major in [4, 6] {
                 let kernel = KernelVersion { major, minor: 4 };
                 let target = Target {
@@ -191,8 +194,8 @@ fn docker_default_is_dockers_for_every_architecture_kernel_and_capability() {
 
 #[test]
 fn all_can_be_written_for_every_architecture() {
-    for name in BUILTINS {
-        for arch in Arch::ALL {
+    for &name in BUILTINS {
+        for &arch in Arch::ALL {
             let profile = builtin(name).unwrap().resolve(&Target { arch, ..AMD64 });
             assert!(profile.canonical("").is_ok(), "{name} {arch}");
         }
@@ -202,8 +205,8 @@ fn all_can_be_written_for_every_architecture() {
 
 #[test]
 fn what_is_written_stays_as_it_is_and_within_what_runtimes_take_from_registries() {
-    for name in BUILTINS {
-        for (arch, capabilities) in Arch::ALL.into_iter().flat_map(|arch| {
+    for &name in BUILTINS {
+        for (arch, capabilities) in Arch::ALL.iter().flat_map(|&arch| {
             [
                 CapabilitySet::EMPTY,
                 CapabilitySet::RUNTIME_DEFAULT,

@@ -87,7 +87,10 @@ fn a_union_is_what_either_allows() {
         let union = semantics(&case["base"])
             .union(&semantics(&case["add"]))
             .unwrap();
-        let decide = |call: &str, args| union.of(Syscall::named(call).unwrap()).of(&args);
+        let decide = |call: &str, args: [u64; 6]| {
+            let decision = union.decision_for(Syscall::named(call).unwrap());
+            decision.action_for(&args.into())
+        };
         if let Some(want) = case["want"].as_array() {
             for (letter, call) in LETTERS {
                 let want = want.iter().find(|want| want[0] == letter);

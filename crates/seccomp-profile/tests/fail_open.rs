@@ -162,7 +162,7 @@ fn what_leaves_a_container_open_without_a_word_is_refused() {
 /// A file that is read while somebody writes it, or that was written halfway.
 #[test]
 fn no_beginning_of_a_profile_passes_for_a_profile() {
-    for name in BUILTINS {
+    for &name in BUILTINS {
         let whole = builtin(name).unwrap().resolve(&AMD64).to_canonical_json();
         let text = whole.trim_ascii_end();
         assert!(parse_slice(text, "p").is_ok());

@@ -8,7 +8,7 @@ use e2e::command::{kubectl, until};
 use e2e::node::Viewer;
 use e2e::pods::Pod;
 use seccomp_operator_api::SeccompProfileStatus;
-use seccomp_profile::{Action, Errno, Syscall, builtin};
+use seccomp_profile::{Action, Arguments, Errno, Syscall, builtin};
 use serde_json::{Value, json};
 
 use super::{Tested, semantics, this_node};
@@ -360,7 +360,9 @@ fn differs_from_dockers_default_by_chmod(file: &str) -> Tested {
     for call in ["fchmod", "fchmodat", "fchmodat2"] {
         let number = Syscall::named(call).and_then(|call| call.number(this_node().arch));
         let number = number.context(call)?;
-        let action = file.model()?.decide(this_node().arch, number, &[0; 6]);
+        let action = file
+            .model()?
+            .decide(this_node().arch, number, &Arguments::ZEROS);
         assert_eq!(action, Action::Errno(Errno::EPERM), "{call}");
     }
     Ok(())

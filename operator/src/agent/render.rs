@@ -41,7 +41,10 @@ mod tests {
     fn decision(bytes: &[u8], target: &Target, call: &str, args: [u64; 6]) -> Action {
         let profile = parse_slice(bytes, "").unwrap().resolve(target);
         let number = Syscall::named(call).unwrap().number(target.arch).unwrap();
-        profile.model().unwrap().decide(target.arch, number, &args)
+        profile
+            .model()
+            .unwrap()
+            .decide(target.arch, number, &args.into())
     }
 
     #[test]

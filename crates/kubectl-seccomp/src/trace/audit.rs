@@ -210,7 +210,8 @@ fn call(arch: &str, syscall: &str) -> Option<(Arch, Called)> {
 
 fn of_audit_arch(number: u32) -> Option<Arch> {
     Arch::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .find(|arch| *arch != Arch::X32 && arch.audit_arch() == number)
 }
 

@@ -3,6 +3,8 @@
 use super::{Code, Finding, Severity, Source, Subject, listed};
 use crate::action::Action;
 use crate::arch::Arch;
+use crate::arguments::Arguments;
+use crate::condition::ArgIndex;
 use crate::decision::Decision;
 use crate::errno::Errno;
 use crate::oci::ArchSet;
@@ -274,8 +276,11 @@ fn closed_finding(subject: &Subject<'_>, group: &[Carried]) -> Finding {
 
 /// The families of sockets that are refused, as far as they have names.
 fn refused_families(subject: &Subject<'_>, socket: Syscall) -> Vec<String> {
-    let decision = subject.semantics.of(socket);
-    let refused = (0..AF_MAX).filter(|family| decision.of(&[*family, 0, 0, 0, 0, 0]).refuses());
+    let decision = subject.semantics.decision_for(socket);
+    let refused = (0..AF_MAX).filter(|family| {
+        let args = Arguments::ZEROS.with(ArgIndex::FIRST, *family);
+        decision.action_for(&args).refuses()
+    });
     let refused: Vec<_> = refused.collect();
     if refused.len() > MANY_FAMILIES {
         return Vec::new();

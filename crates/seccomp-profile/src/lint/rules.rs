@@ -59,7 +59,7 @@ fn conditions_of(conditions: &[Condition], path: &str, findings: &mut Vec<Findin
                 "put the mask into value and the bits that it should leave into valueTwo",
             );
         }
-        let mut values = ValueSet::of(condition);
+        let mut values = ValueSet::satisfying(condition);
         match (values.next(), values.next()) {
             (None, _) => add(
                 Code::NeverHolds,
@@ -146,7 +146,7 @@ fn is_everything(conditions: &[Condition]) -> bool {
     let mut decision = Decision::always(Action::KillProcess);
     let mut budget = WorkBudget::for_profile();
     let can_tell = conditions.iter().all(|condition| {
-        let regions = ArgSet::of(&[*condition]).unwrap_or_default();
+        let regions = ArgSet::satisfying(&[*condition]).unwrap_or_default();
         let taken = decision.set(&regions, Action::Allow, &mut budget);
         taken.is_ok()
     });
@@ -328,7 +328,7 @@ pub(super) fn of_changes(
                     remedy: "write EPERM or ENOSYS".into(),
                 });
             }
-            let Some(regions) = ArgSet::of(&change.conditions) else {
+            let Some(regions) = ArgSet::satisfying(&change.conditions) else {
                 continue;
             };
             if regions.is_empty() {
@@ -350,7 +350,7 @@ pub(super) fn of_changes(
                 _ => continue,
             };
             let keeps = |call: &Syscall| {
-                let old = base.of(*call);
+                let old = base.decision_for(*call);
                 old.find_in(&regions, |action| action != wanted).is_none()
             };
             if change.calls.iter().all(keeps) {

@@ -182,7 +182,7 @@ fn unknown_calls(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             .iter()
             .filter(|call| {
                 // Where the default is no less strict, nothing is lost.
-                let refused = subject.semantics.of(**call).actions();
+                let refused = subject.semantics.decision_for(**call).actions();
                 refused
                     .into_iter()
                     .any(|action| action.refuses() && action.leniency() < default.leniency())

@@ -92,7 +92,7 @@ fn fallbacks(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             let new = Syscall::named(new).filter(|call| call.number(native).is_some())?;
             let misled = subject.always(new).is_some_and(misleads);
             let is_open = |call: Syscall| {
-                let decision = subject.semantics.of(call);
+                let decision = subject.semantics.decision_for(call);
                 call.number(native).is_some()
                     && decision.actions().into_iter().any(Action::is_permitted)
             };

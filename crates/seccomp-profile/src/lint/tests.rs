@@ -164,7 +164,7 @@ fn the_remedy_for_a_carrier_in_a_document_closes_it() {
             .unwrap();
         assert_eq!(
             model
-                .decide(Arch::X86, 102, &[1, 0, 0, 0, 0, 0])
+                .decide(Arch::X86, 102, &[1, 0, 0, 0, 0, 0].into())
                 .is_permitted(),
             said
         );

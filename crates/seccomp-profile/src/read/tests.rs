@@ -478,7 +478,7 @@ fn the_engines_built_in_limits_leave_room_for_the_largest_real_profiles() {
             continue;
         };
         let document = parse_slice(&bytes, "").unwrap();
-        for arch in Arch::ALL {
+        for &arch in Arch::ALL {
             let kernel = KernelVersion {
                 major: 6,
                 minor: 18,

@@ -1,6 +1,6 @@
 //! The kernel's classic BPF, as far as libseccomp uses it.
 
-use seccomp_profile::{Action, Arch, Args, Errno};
+use seccomp_profile::{Action, Arch, Arguments, Errno};
 
 /// A filter, in the byte order of its architecture.
 pub struct Program {
@@ -65,12 +65,12 @@ impl Program {
     }
 
     /// Runs it on one call.
-    pub fn run(&self, arch: Arch, number: u32, args: &Args) -> Action {
+    pub fn run(&self, arch: Arch, number: u32, args: &Arguments) -> Action {
         let word = |offset: u32| match offset {
             0 => number,
             4 => arch.audit_arch(),
             16..64 => {
-                let arg = args[(offset as usize - 16) / 8];
+                let arg = args.iter().nth((offset as usize - 16) / 8).unwrap();
                 let is_high = offset.is_multiple_of(8) == self.big_endian;
                 u32::try_from(if is_high {
                     arg >> 32

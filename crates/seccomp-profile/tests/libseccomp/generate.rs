@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
-use seccomp_profile::{Arch, Args, Operator, Profile, Rule, parse_slice};
+use seccomp_profile::{Arch, Arguments, Operator, Profile, Rule, parse_slice};
 use serde_json::{Value, json};
 
 use super::target;
@@ -135,7 +135,7 @@ pub fn on_random_profiles(
 }
 
 /// Arguments around all numbers that a rule compares with, alone and together with those of the other arguments.
-pub fn arguments(profile: &Profile) -> Vec<Args> {
+pub fn arguments(profile: &Profile) -> Vec<Arguments> {
     let mut values: [Vec<u64>; 6] = Default::default();
     for condition in profile.rules().iter().flat_map(Rule::conditions) {
         let values = &mut values[usize::from(condition.arg.get())];
@@ -162,7 +162,7 @@ pub fn arguments(profile: &Profile) -> Vec<Args> {
     for i in 0..values.iter().map(Vec::len).max().unwrap_or(0) {
         for shift in 0..4 {
             let at = |arg: usize| values[arg][(i + shift * arg) % values[arg].len()];
-            all.push([at(0), at(1), at(2), at(3), at(4), at(5)]);
+            all.push([at(0), at(1), at(2), at(3), at(4), at(5)].into());
         }
     }
     // The first two together: every combination, or as many of them as there is time for.
@@ -173,7 +173,7 @@ pub fn arguments(profile: &Profile) -> Vec<Args> {
     all.extend(
         pairs
             .step_by(step)
-            .map(|(first, second)| [first, second, 0, 0, 0, 0]),
+            .map(|(first, second)| Arguments::from([first, second, 0, 0, 0, 0])),
     );
     all
 }

@@ -58,7 +58,7 @@ fn agree(
         .filter(|(_, _, decision)| decision.constant().is_none());
     let looks: BTreeSet<_> = looks.map(|(arch, number, _)| (arch, number)).collect();
     let mut compared = 0;
-    for arch in Arch::ALL.into_iter().filter(|arch| is_known(*arch)) {
+    for arch in Arch::ALL.iter().copied().filter(|arch| is_known(*arch)) {
         // What is wrong with one call can be shared with others.
         if model.flaws().iter().any(|flaw| flaw.arch() == arch) {
             continue;
@@ -240,7 +240,7 @@ fn what_was_found_once_stays_mended() {
     {
         let document = json!({
             "defaultAction": "SCMP_ACT_ALLOW",
-            "architectures": Arch::ALL.map(|arch| arch.to_string()),
+            "architectures": Arch::ALL.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "syscalls": syscalls,
         });
         let profile = parse(&document, "").unwrap().resolve(&target(arch));

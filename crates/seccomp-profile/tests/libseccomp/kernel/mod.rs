@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use seccomp_profile::{
-    Action, Arch, Args, BUILTINS, CapabilitySet, Delta, Errno, Flag, Profile, Syscall, Target,
+    Action, Arch, Arguments, BUILTINS, CapabilitySet, Delta, Errno, Flag, Profile, Syscall, Target,
     builtin,
 };
 use serde_json::{Value, json};
@@ -211,7 +211,7 @@ fn agree(
     let cases = calls.iter().map(|(arch, call)| Case {
         arch: *arch,
         call: *call,
-        expected: model.decide(*arch, call.number, &call.args),
+        expected: model.decide(*arch, call.number, &call.args.into()),
     });
     let cases: Vec<_> = cases.filter(|case| spend(case.expected)).collect();
     let calls: Vec<_> = cases.iter().map(|case| case.call).collect();
@@ -310,7 +310,7 @@ fn say(line: &str) {
 }
 
 /// Through every ABI that this kernel has, or answers to.
-fn on_every_abi(names: &[&str], arguments: &[Args]) -> Vec<(Arch, Call)> {
+fn on_every_abi(names: &[&str], arguments: &[Arguments]) -> Vec<(Arch, Call)> {
     let mut calls = Vec::new();
     for arch in [Arch::X86_64, Arch::X32, Arch::X86] {
         let known = names.iter().filter_map(|name| Syscall::named(name));
@@ -324,10 +324,10 @@ fn on_every_abi(names: &[&str], arguments: &[Args]) -> Vec<(Arch, Call)> {
             9_999
         };
         for number in numbers.chain([unknown]) {
-            let call = |args: &Args| Call {
+            let call = |args: &Arguments| Call {
                 entry: entry(arch),
                 number,
-                args: *args,
+                args: (*args).into(),
             };
             calls.extend(arguments.iter().map(|args| (arch, call(args))));
         }
@@ -416,7 +416,7 @@ fn special() -> Vec<(Arch, Call)> {
         ("ptrace", [ANY, 0, 0, 0, 0, 0]),
     ];
     let all = sockets.chain(clones).chain(personalities).chain(others);
-    all.flat_map(|(name, args)| on_every_abi(&[name], &[args]))
+    all.flat_map(|(name, args)| on_every_abi(&[name], &[args.into()]))
         .collect()
 }
 
@@ -426,7 +426,7 @@ fn built_in_and_changed_profiles_do_in_the_kernel_what_the_model_says() {
         return;
     }
     let mut log = audit_log();
-    let mut calls = on_every_abi(&HARMLESS, &[[u64::MAX; 6]]);
+    let mut calls = on_every_abi(&HARMLESS, &[[u64::MAX; 6].into()]);
     calls.extend(special());
     let denied: Vec<Value> = vec![
         json!({"name": "socket", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 38}], "errno": 77}),
@@ -436,7 +436,7 @@ fn built_in_and_changed_profiles_do_in_the_kernel_what_the_model_says() {
     let logged = [json!("getpid"), json!("openat")];
     let changes = Delta::parse(&[], &logged, &denied, "spec").unwrap();
     let mut compared = 0;
-    for name in BUILTINS {
+    for &name in BUILTINS {
         for capabilities in [
             CapabilitySet::EMPTY,
             CapabilitySet::RUNTIME_DEFAULT,
