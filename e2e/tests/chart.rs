@@ -3,6 +3,8 @@
 //! `HELM` names the helm to run (default: the one on `PATH`). Without one every test here fails: a chart that nobody rendered
 //! is not a chart that was tested.
 
+#[path = "chart/engines.rs"]
+mod engines;
 #[path = "chart/injection.rs"]
 mod injection;
 #[path = "chart/monitoring.rs"]

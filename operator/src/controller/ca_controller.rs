@@ -27,7 +27,7 @@ use tokio::sync::watch as channel;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use super::{ControllerArgs, MANAGER, Shared};
+use super::{ControllerArgs, InjectionEngine, MANAGER, Shared};
 use crate::pki::{Lives, Material, Step};
 use kube_support::leader::Role;
 use kube_support::{Change, WriteError, bounded, watch};
@@ -105,18 +105,7 @@ pub async fn run(
     ]));
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let service = format!("{}.{}.svc", args.webhook_service, args.namespace);
-    let mut keeper = Keeper {
-        client,
-        args,
-        shared,
-        names: vec![service.clone(), format!("{service}.cluster.local")],
-        lives: Lives::default(),
-        secret: Known::default(),
-        material: None,
-        published: Published::default(),
-        configurations: <[Configuration; 2]>::default(),
-    };
+    let mut keeper = Keeper::new(client, args, shared);
     // Told once, not every time that it is tried again.
     let mut known_failure = None;
     loop {
@@ -166,6 +155,14 @@ struct Configuration {
 }
 
 impl Configuration {
+    /// One that this installation does not render: nobody waits for it. A leftover of earlier values is looked after like any other.
+    fn not_rendered() -> Self {
+        Self {
+            webhooks: Some(Vec::new()),
+            listed: false,
+        }
+    }
+
     fn take<K>(&mut self, change: Change<K>, webhooks: impl FnOnce(K) -> Vec<Webhook>) {
         match change {
             Change::ListBegins => self.listed = false,
@@ -216,7 +213,27 @@ struct Keeper<'a> {
     configurations: [Configuration; 2],
 }
 
-impl Keeper<'_> {
+impl<'a> Keeper<'a> {
+    fn new(client: &'a Client, args: &'a ControllerArgs, shared: &'a Shared) -> Self {
+        let service = format!("{}.{}.svc", args.webhook_service, args.namespace);
+        // The chart renders it for this engine alone.
+        let mutating = match args.injection_engine {
+            InjectionEngine::Webhook => Configuration::default(),
+            InjectionEngine::Policy | InjectionEngine::None => Configuration::not_rendered(),
+        };
+        Self {
+            client,
+            args,
+            shared,
+            names: vec![service.clone(), format!("{service}.cluster.local")],
+            lives: Lives::default(),
+            secret: Known::default(),
+            material: None,
+            published: Published::default(),
+            configurations: [mutating, Configuration::default()],
+        }
+    }
+
     fn take(&mut self, event: Event) {
         match event {
             Event::Secret(Change::Exists(secret)) => {
@@ -471,7 +488,9 @@ fn trust(webhooks: &[Webhook], bundle: &ByteString) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::index::Index;
     use super::*;
+    use axum::http;
 
     fn webhook(name: &str, bundle: Option<&str>) -> Webhook {
         let ca_bundle = bundle.map(|text| ByteString(text.as_bytes().to_vec()));
@@ -501,6 +520,66 @@ mod tests {
             Some(0),
             "deleted while the watch was interrupted"
         );
+    }
+
+    /// Which configurations this replica, which does not lead, takes for trusting once it was told of these; own certificates first,
+    /// then somebody else's.
+    async fn trusted(engine: &str, mutating: bool, validating: bool) -> [[bool; 2]; 2] {
+        #[derive(clap::Parser)]
+        struct Arguments {
+            #[command(flatten)]
+            controller: ControllerArgs,
+        }
+        let never = |_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("asked"))
+        };
+        let client = Client::new(tower::service_fn(never), "default");
+        let material = Material::generate(OffsetDateTime::now_utc(), Lives::default()).unwrap();
+        let bundle = material.bundle();
+        let mut found = [[false; 2]; 2];
+        for (external, found) in [false, true].into_iter().zip(&mut found) {
+            let mut args = vec!["controller", "--namespace=ns", "--identity=pod"];
+            let engine = format!("--injection-engine={engine}");
+            args.push(&engine);
+            args.extend(external.then_some("--external-certificates"));
+            let args = <Arguments as clap::Parser>::parse_from(args).controller;
+            let shared = Shared::with(Index::new("profiles", Duration::from_mins(1)));
+            let mut keeper = Keeper::new(&client, &args, &shared);
+            keeper.take(Event::Secret(Change::Exists(Ok(Secret {
+                data: Some(material.write()),
+                ..Secret::default()
+            }))));
+            let webhooks = || vec![webhook("a", Some(&bundle))];
+            let metadata = ObjectMeta::default();
+            if mutating {
+                keeper.take(Event::Mutating(Change::Exists(Ok(Mutating {
+                    metadata: metadata.clone(),
+                    webhooks: webhooks(),
+                }))));
+            }
+            if validating {
+                keeper.take(Event::Validating(Change::Exists(Ok(Validating {
+                    metadata,
+                    webhooks: webhooks(),
+                }))));
+            }
+            keeper.take(Event::Mutating(Change::ListEnds));
+            keeper.take(Event::Validating(Change::ListEnds));
+            keeper.act(false).await.unwrap();
+            let flags = shared.ready.trusted.iter().zip(found);
+            flags.for_each(|(flag, found)| *found = flag.load(Ordering::Relaxed));
+        }
+        found
+    }
+
+    #[tokio::test]
+    async fn only_configurations_that_the_installation_renders_are_waited_for() {
+        for engine in ["policy", "none"] {
+            assert_eq!(trusted(engine, false, true).await, [[true, true]; 2]);
+            assert_eq!(trusted(engine, false, false).await, [[true, false]; 2]);
+        }
+        assert_eq!(trusted("webhook", false, true).await, [[false, true]; 2]);
+        assert_eq!(trusted("webhook", true, true).await, [[true, true]; 2]);
     }
 
     #[tokio::test(start_paused = true)]
