@@ -14,13 +14,15 @@ use std::hash::{BuildHasher as _, RandomState};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tracing::{debug, warn};
 
-use super::bounded;
+use crate::bounded;
 use crate::error::chain;
 
 /// Events that wait to be written.
 const QUEUE: usize = 32;
 /// The API server's limit for a note, in bytes.
 const MAX_NOTE: usize = 1024;
+/// The API server's limit for an object's name, in bytes.
+const MAX_NAME: usize = 253;
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -56,8 +58,8 @@ pub fn events(
 
 impl Events {
     /// Posts an Event, or drops it when too many wait.
-    pub fn post(&self, news: EventRequest) {
-        if let Err(error) = self.0.try_send(news) {
+    pub fn post(&self, request: EventRequest) {
+        if let Err(error) = self.0.try_send(request) {
             debug!(%error, "an Event was dropped");
         }
     }
@@ -84,35 +86,34 @@ async fn write(
     client: Client,
     controller: &'static str,
     instance: String,
-    mut news: Receiver<EventRequest>,
+    mut requests: Receiver<EventRequest>,
 ) {
-    while let Some(news) = news.recv().await {
-        let namespace = news.regarding.namespace.as_deref().unwrap_or("default");
+    while let Some(request) = requests.recv().await {
+        let namespace = request.regarding.namespace.as_deref().unwrap_or("default");
         let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-        let event = event(news, controller, &instance);
+        let event = event(request, controller, &instance);
         if let Err(error) = bounded(api.create(&PostParams::default(), &event)).await {
             warn!(error = chain(&error), "an Event could not be written");
         }
     }
 }
 
-fn event(news: EventRequest, controller: &str, instance: &str) -> Event {
+fn event(request: EventRequest, controller: &str, instance: &str) -> Event {
     let now = Timestamp::now();
-    let about = news.regarding.name.as_deref().unwrap_or("unknown");
-    // Names end at 253 bytes, and those of profiles well before.
-    let unique = RandomState::new().hash_one(now.as_nanosecond());
+    let about = request.regarding.name.as_deref().unwrap_or("unknown");
+    let unique = format!(".{:016x}", RandomState::new().hash_one(now.as_nanosecond()));
     Event {
         metadata: ObjectMeta {
-            name: Some(format!("{about}.{unique:016x}")),
-            namespace: news.regarding.namespace.clone(),
+            name: Some(cut(about.to_owned(), MAX_NAME - unique.len()) + &unique),
+            namespace: request.regarding.namespace.clone(),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(now)),
-        type_: Some(if news.warning { "Warning" } else { "Normal" }.to_owned()),
-        reason: Some(news.reason.to_owned()),
-        action: Some(news.action.to_owned()),
-        note: Some(cut(news.note, MAX_NOTE)),
-        regarding: Some(news.regarding),
+        type_: Some(if request.warning { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(request.reason.to_owned()),
+        action: Some(request.action.to_owned()),
+        note: Some(cut(request.note, MAX_NOTE)),
+        regarding: Some(request.regarding),
         reporting_controller: Some(controller.to_owned()),
         reporting_instance: Some(instance.chars().take(128).collect()),
         ..Event::default()
@@ -132,14 +133,14 @@ mod tests {
 
     #[test]
     fn an_event_is_what_the_api_server_takes() {
-        let news = EventRequest {
+        let request = EventRequest {
             regarding: reference::<Node>("node1", "uid"),
             warning: true,
             reason: "FileChanged",
             action: "Restore",
             note: "ä".repeat(600),
         };
-        let event = event(news, "seccomp-operator-agent", "node1");
+        let event = event(request, "agent", "node1");
         let regarding = event.regarding.unwrap();
         assert_eq!(regarding.api_version.as_deref(), Some("v1"));
         assert_eq!(regarding.kind.as_deref(), Some("Node"));
@@ -147,5 +148,18 @@ mod tests {
         assert_eq!(event.note.unwrap().len(), 1024);
         assert_eq!(event.type_.as_deref(), Some("Warning"));
         assert!(event.metadata.name.unwrap().starts_with("node1."));
+    }
+
+    #[test]
+    fn an_event_about_an_object_with_the_longest_name_has_a_name_that_is_not_longer() {
+        let request = EventRequest {
+            regarding: reference::<Node>(&"n".repeat(MAX_NAME), "uid"),
+            warning: false,
+            reason: "Seen",
+            action: "None",
+            note: String::new(),
+        };
+        let name = event(request, "agent", "node1").metadata.name.unwrap();
+        assert_eq!(name.len(), MAX_NAME);
     }
 }

@@ -12,10 +12,11 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, ResourceExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
 use crate::error::chain;
+use crate::{Backoff, WriteError, bounded};
 
 /// How long a record that nobody renews keeps others out.
 const DURATION: Duration = Duration::from_secs(15);
@@ -26,11 +27,35 @@ pub const STOPPED_WITHIN: Duration = RENEW_WITHIN;
 /// How often to renew, and how often to look whether the lease is free.
 const EVERY: Duration = Duration::from_secs(2);
 
+/// How long [`seize`] tries: a holder renews every few seconds, and can win a race or two.
+const SEIZE_WITHIN: Duration = Duration::from_secs(30);
+/// The first and the longest pause of [`seize`] after a race that it lost.
+const RACE_PAUSE: (Duration, Duration) = (Duration::from_millis(100), EVERY);
+
 /// This process led, and could not renew its lease in time.
 #[derive(Debug, thiserror::Error)]
 #[error("the lease {lease:?} could not be renewed within {} s", RENEW_WITHIN.as_secs())]
 pub struct LostLease {
     lease: String,
+}
+
+/// The lease could not be taken from its holder.
+#[derive(Debug, thiserror::Error)]
+pub enum SeizeError {
+    /// The API server said no, could not be reached, or did not answer.
+    #[error("the lease {lease:?} could not be taken")]
+    Refused {
+        /// The Lease's name.
+        lease: String,
+        /// What went wrong.
+        source: WriteError,
+    },
+    /// Others were faster each time.
+    #[error("the lease {lease:?} could not be taken within {} s: others kept writing it", SEIZE_WITHIN.as_secs())]
+    TimedOut {
+        /// The Lease's name.
+        lease: String,
+    },
 }
 
 /// What to do about the lease as it is.
@@ -80,14 +105,7 @@ pub async fn lead(
     role: &watch::Sender<Role>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), LostLease> {
-    let mut election = Election {
-        api,
-        name,
-        identity,
-        record: None,
-        renewed: None,
-        next: Instant::now(),
-    };
+    let mut election = Election::new(api, name, identity);
     tokio::pin!(shutdown);
     loop {
         let led = *role.borrow() == Role::Leads;
@@ -117,22 +135,31 @@ pub async fn lead(
     }
 }
 
-/// Takes the lease from whoever holds it: that process finds out when it looks next, and ends.
-pub async fn seize(api: &Api<Lease>, name: &str, identity: &str) -> kube::Result<()> {
-    let election = Election {
-        api: api.clone(),
-        name,
-        identity,
-        record: None,
-        renewed: None,
-        next: Instant::now(),
-    };
-    loop {
-        let lease = api.get_opt(name).await?;
-        if let Look::Held = election.write(lease.as_ref()).await? {
-            return Ok(());
+/// Takes the lease from whoever holds it: that process finds out when it looks next, and ends. Whoever stops waiting for it drops the
+/// future.
+pub async fn seize(api: &Api<Lease>, name: &str, identity: &str) -> Result<(), SeizeError> {
+    let election = Election::new(api.clone(), name, identity);
+    let seized = async {
+        let mut pause = Backoff::new(RACE_PAUSE.0, RACE_PAUSE.1);
+        loop {
+            let lease = bounded(api.get_opt(name)).await?;
+            match bounded(election.write(lease.as_ref())).await? {
+                // Whoever renewed it in between renews it again only after a while.
+                Look::Raced | Look::Other => sleep(pause.fail()).await,
+                Look::Held => return Ok(()),
+            }
         }
-    }
+    };
+    let failed = |source| SeizeError::Refused {
+        lease: name.to_owned(),
+        source,
+    };
+    timeout(SEIZE_WITHIN, seized)
+        .await
+        .map_err(|_| SeizeError::TimedOut {
+            lease: name.to_owned(),
+        })?
+        .map_err(failed)
 }
 
 /// What a look at the lease told.
@@ -157,7 +184,18 @@ struct Election<'a> {
     next: Instant,
 }
 
-impl Election<'_> {
+impl<'a> Election<'a> {
+    fn new(api: Api<Lease>, name: &'a str, identity: &'a str) -> Self {
+        Self {
+            api,
+            name,
+            identity,
+            record: None,
+            renewed: None,
+            next: Instant::now(),
+        }
+    }
+
     /// A pause, a look at the lease, and what follows from it. Whether this process leads after it: known no later than
     /// [`RENEW_WITHIN`] after it last renewed.
     async fn round(&mut self) -> bool {
@@ -279,7 +317,7 @@ impl Election<'_> {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use axum::http::{Method, Request, Response, StatusCode};
+    use http::{Method, Request, Response, StatusCode};
     use kube::Client;
     use kube::client::Body;
     use serde_json::json;
@@ -332,37 +370,55 @@ mod tests {
         }
     }
 
-    /// What a lease is after it was seized, in a cluster that has this one, or none. `renewals`: so often its holder renews it
-    /// after it was looked at and before it is written.
-    async fn seized(lease: Option<Lease>, renewals: u64) -> (u64, Lease) {
-        let state = Arc::new(Mutex::new((0, renewals, lease)));
-        let cluster = state.clone();
+    /// A Lease as an API server has it.
+    struct Stored {
+        version: u64,
+        lease: Option<Lease>,
+        /// So often its holder renews it after it was looked at and before it is written.
+        renewals: u64,
+        looks: u64,
+    }
+
+    fn stored(lease: Option<Lease>, renewals: u64) -> Arc<Mutex<Stored>> {
+        Arc::new(Mutex::new(Stored {
+            version: 0,
+            lease,
+            renewals,
+            looks: 0,
+        }))
+    }
+
+    fn api_server(stored: &Arc<Mutex<Stored>>) -> Api<Lease> {
+        let stored = stored.clone();
         let answer = move |request: Request<Body>| {
-            let cluster = cluster.clone();
+            let stored = stored.clone();
             async move {
                 let method = request.method().clone();
                 let sent = request.into_body().collect_bytes().await.unwrap();
-                let (version, renewals, stored) = &mut *cluster.lock().unwrap();
+                let stored = &mut *stored.lock().unwrap();
                 let fails = |code: StatusCode, reason: &str| {
                     let status = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": reason, "message": "", "code": code.as_u16()});
                     (code, status.to_string())
                 };
                 let (code, body) = if method == Method::GET {
-                    let found = stored.clone().map(|mut lease| {
-                        lease.metadata.resource_version = Some(version.to_string());
+                    stored.looks += 1;
+                    let found = stored.lease.clone().map(|mut lease| {
+                        lease.metadata.resource_version = Some(stored.version.to_string());
                         (StatusCode::OK, serde_json::to_string(&lease).unwrap())
                     });
-                    if *renewals > 0 {
-                        (*version, *renewals) = (*version + 1, *renewals - 1);
+                    if stored.renewals > 0 {
+                        stored.version += 1;
+                        stored.renewals -= 1;
                     }
                     found.unwrap_or_else(|| fails(StatusCode::NOT_FOUND, "NotFound"))
                 } else {
                     let lease: Lease = serde_json::from_slice(&sent).unwrap();
                     let known = lease.metadata.resource_version.clone();
-                    if known.is_some_and(|known| known != version.to_string()) {
+                    if known.is_some_and(|known| known != stored.version.to_string()) {
                         fails(StatusCode::CONFLICT, "Conflict")
                     } else {
-                        (*version, *stored) = (*version + 1, Some(lease));
+                        stored.version += 1;
+                        stored.lease = Some(lease);
                         (StatusCode::OK, String::from_utf8(sent.to_vec()).unwrap())
                     }
                 };
@@ -372,13 +428,19 @@ mod tests {
             }
         };
         let client = Client::new(tower::service_fn(answer), "default");
-        let leases = Api::namespaced(client, "default");
-        super::seize(&leases, "leader", "me").await.unwrap();
-        let (version, _, lease) = state.lock().unwrap().clone();
-        (version, lease.unwrap())
+        Api::namespaced(client, "default")
     }
 
-    #[tokio::test]
+    /// What a lease is after it was seized, in a cluster that has this one, or none.
+    async fn seized(lease: Option<Lease>, renewals: u64) -> (u64, Lease) {
+        let stored = stored(lease, renewals);
+        let leases = api_server(&stored);
+        super::seize(&leases, "leader", "me").await.unwrap();
+        let stored = stored.lock().unwrap();
+        (stored.version, stored.lease.clone().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_lease_is_seized_from_a_holder_that_keeps_renewing_it() {
         let holder = |lease: &Lease| lease.spec.clone().unwrap().holder_identity;
         let (version, taken) = seized(Some(lease("you", 15)), 3).await;
@@ -390,6 +452,46 @@ mod tests {
         let (version, made) = seized(None, 0).await;
         assert_eq!(holder(&made).as_deref(), Some("me"));
         assert_eq!(version, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_others_write_all_the_time_is_given_up_after_few_tries() {
+        // Far more renewals than tries, and not without end: a loop without a pause must fail this test, not hang it.
+        let stored = stored(Some(lease("you", 15)), 10_000);
+        let leases = api_server(&stored);
+        let began = Instant::now();
+        let given_up = super::seize(&leases, "leader", "me").await;
+        assert!(
+            matches!(given_up, Err(SeizeError::TimedOut { .. })),
+            "{given_up:?}"
+        );
+        assert_eq!(began.elapsed(), SEIZE_WITHIN);
+        let looks = stored.lock().unwrap().looks;
+        assert!((10..=25).contains(&looks), "{looks}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_never_answers_does_not_keep_who_seizes_a_lease() {
+        let answer = |_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, std::convert::Infallible>>()
+        };
+        let client = Client::new(tower::service_fn(answer), "default");
+        let leases: Api<Lease> = Api::namespaced(client, "default");
+        let seized = timeout(
+            Duration::from_hours(1),
+            super::seize(&leases, "leader", "me"),
+        );
+        let refused = seized.await.expect("an hour is no limit");
+        assert!(
+            matches!(
+                refused,
+                Err(SeizeError::Refused {
+                    source: WriteError::TimedOut,
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
     }
 
     #[test]

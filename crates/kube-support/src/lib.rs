@@ -1,51 +1,37 @@
-//! How this project talks to the API server: watches that never end, writes that never hang, and a leader.
+//! What a process that works with a Kubernetes API server for months needs beside the crate `kube`.
 //!
-//! Nothing here knows what the objects mean.
+//! * [`watch()`]: watches that go on after any failure, hand on objects that cannot be read instead of stopping at them, and say what is
+//!   gone after a new list ([`Listing`]);
+//! * [`bounded`]: calls with a time limit, since `kube`'s client retries for hours if let;
+//! * [`apply`], [`apply_status`]: server-side apply of typed fields, and [`JsonPatch`]: a patch that tests what it was decided by.
+//!   There is no other way to patch;
+//! * [`leader`]: leader election on a Lease;
+//! * [`events`]: Events about objects;
+//! * [`Requests`]: a count of the calls;
+//! * [`Backoff`]: delays that grow.
+//!
+//! Nothing here knows what the objects mean, and no kind but those of Kubernetes itself is named.
 
 mod backoff;
+mod client;
 pub mod error;
 pub mod events;
 pub mod leader;
+mod patch;
 mod requests;
 mod watch;
 mod write;
 
 pub use backoff::Backoff;
+pub use client::{ClientError, client, in_cluster_client};
+pub use patch::{JsonPatch, patch, patch_metadata, patch_status};
 pub use requests::Requests;
-pub use watch::{Change, Listing, Watched, watch, watch_as};
-pub use write::{WriteError, apply, apply_status, apply_tested, bounded};
-
-use kube::client::ClientBuilder;
-use kube::{Client, Config};
+pub use watch::{Listing, WatchEvent, Watched, watch, watch_as};
+pub use write::{Conflicts, WriteError, apply, apply_status, bounded};
 
 /// Resource versions are numbers on every API server there is (and by promise since Kubernetes 1.35); one that is not
 /// counts as the oldest.
 #[must_use]
 pub fn resource_version(text: &str) -> u64 {
     text.parse().unwrap_or(0)
-}
-
-/// A client for the cluster that this process runs in, or for the current kubeconfig context. Its calls are
-/// counted by `requests`.
-pub async fn client(requests: &Requests) -> anyhow::Result<Client> {
-    provide_tls();
-    build(Config::infer().await?, requests)
-}
-
-/// A client for the cluster that this process is a pod of. A binary that needs no other cannot read a kubeconfig, and is
-/// smaller by a sixth.
-pub fn client_of_pod(requests: &Requests) -> anyhow::Result<Client> {
-    provide_tls();
-    build(Config::incluster()?, requests)
-}
-
-/// One TLS provider for the whole process; a second call loses the race and is harmless.
-fn provide_tls() {
-    drop(rustls::crypto::ring::default_provider().install_default());
-}
-
-fn build(config: Config, requests: &Requests) -> anyhow::Result<Client> {
-    Ok(ClientBuilder::try_from(config)?
-        .with_layer(requests)
-        .build())
 }

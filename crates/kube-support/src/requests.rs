@@ -172,9 +172,9 @@ mod tests {
             ),
             (
                 Method::PATCH,
-                "/apis/seccomp-operator.io/v1alpha1/seccompprofiles/x/status?force=true",
+                "/apis/example.com/v1alpha1/widgets/x/status?force=true",
                 "patch",
-                "seccompprofiles/status",
+                "widgets/status",
             ),
             (Method::GET, "/version", "list", "none"),
         ] {

@@ -12,21 +12,21 @@ use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::Backoff;
+use crate::Backoff;
 use crate::error::chain;
 
 /// An object as a watch saw it. One that its type cannot hold (written by a newer version, say) still has its metadata,
 /// so that it never stops the watch and is never mistaken for a deleted one.
 pub type Watched<K> = Result<K, InvalidObject>;
 
-/// What a watch says.
+/// What a watch tells.
 #[derive(Debug)]
-pub enum Change<K> {
+pub enum WatchEvent<K> {
     /// A full list begins: after an interruption, and at the start.
     ListBegins,
     /// An object exists, in this form.
     Exists(Watched<K>),
-    /// The full list has ended: what was known before and was not seen since [`Change::ListBegins`] is gone.
+    /// The full list has ended: what was known before and was not seen since [`WatchEvent::ListBegins`] is gone.
     ListEnds,
     /// The object of this name (and namespace) was deleted.
     Deleted(Watched<K>),
@@ -112,7 +112,7 @@ fn is_unknown(error: &watcher::Error) -> bool {
 pub fn watch<K>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
-) -> impl Stream<Item = Change<K>> + Send
+) -> impl Stream<Item = WatchEvent<K>> + Send
 where
     K: Resource + DeserializeOwned + Clone + Debug + Send + 'static,
     K::DynamicType: Default,
@@ -125,7 +125,7 @@ pub fn watch_as<W, K>(
     api: Api<W>,
     config: watcher::Config,
     read: impl Fn(W) -> Watched<K> + Send,
-) -> impl Stream<Item = Change<K>> + Send
+) -> impl Stream<Item = WatchEvent<K>> + Send
 where
     W: Resource + DeserializeOwned + Clone + Debug + Send + 'static,
     W::DynamicType: Default,
@@ -144,13 +144,13 @@ where
             if !matches!(event, Ok(watcher::Event::Init) | Err(_)) {
                 interruptions.over();
             }
-            let change = match event {
-                Ok(watcher::Event::Init) => Some(Change::ListBegins),
+            let told = match event {
+                Ok(watcher::Event::Init) => Some(WatchEvent::ListBegins),
                 Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
-                    Some(Change::Exists(slim(object)))
+                    Some(WatchEvent::Exists(slim(object)))
                 }
-                Ok(watcher::Event::InitDone) => Some(Change::ListEnds),
-                Ok(watcher::Event::Delete(object)) => Some(Change::Deleted(slim(object))),
+                Ok(watcher::Event::InitDone) => Some(WatchEvent::ListEnds),
+                Ok(watcher::Event::Delete(object)) => Some(WatchEvent::Deleted(slim(object))),
                 Err(error) => {
                     let error_chain = chain(&error);
                     match (interruptions.one_more(), is_unknown(&error)) {
@@ -169,7 +169,7 @@ where
                     None
                 }
             };
-            std::future::ready(change)
+            std::future::ready(told)
         })
 }
 

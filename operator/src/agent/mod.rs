@@ -44,7 +44,7 @@ use folder_watch::{FolderWatch, Touched};
 use kube_support::error::chain;
 use kube_support::events::{EventRequest, Events, events, reference};
 use kube_support::{
-    Backoff, Change, Requests, Watched, client_of_pod, resource_version, watch, watch_as,
+    Backoff, Requests, WatchEvent, Watched, in_cluster_client, resource_version, watch, watch_as,
 };
 use metrics::Metrics;
 use repair_throttle::{Announce, RepairThrottle};
@@ -92,7 +92,7 @@ pub struct AgentArgs {
 pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let mut registry = crate::metrics::registry();
     let metrics = Metrics::new(&mut registry);
-    let client = client_of_pod(&Requests::new(
+    let client = in_cluster_client(&Requests::new(
         registry.sub_registry_with_prefix(crate::metrics::PREFIX),
     ))
     .context("cannot find out how to reach the API server; the agent has to run as a pod")?;
@@ -154,7 +154,7 @@ async fn sent<T>(changes: &mut (impl Stream<Item = T> + Unpin)) -> Option<T> {
 }
 
 /// What a watch that may not have begun yet tells.
-type Changes<K> = Pin<Box<dyn Stream<Item = Change<K>> + Send>>;
+type Changes<K> = Pin<Box<dyn Stream<Item = WatchEvent<K>> + Send>>;
 
 struct Agent {
     client: Client,
@@ -219,7 +219,7 @@ impl Agent {
                 }
                 Some(Some(change)) = OptionFuture::from(labels.as_mut().map(|labels| labels.next())) => {
                     let learnt = Instant::now();
-                    if let Change::Exists(node) = change {
+                    if let WatchEvent::Exists(node) = change {
                         let metadata = match node {
                             Ok(node) => node.metadata,
                             Err(unreadable) => unreadable.metadata,
@@ -290,26 +290,26 @@ impl Agent {
         }
     }
 
-    fn observe_pod(&mut self, change: Change<UsingPod>) {
+    fn observe_pod(&mut self, change: WatchEvent<UsingPod>) {
         match change {
-            Change::ListBegins => self.usage.list_begins(),
-            Change::ListEnds => self.usage.list_ends(),
-            Change::Exists(Ok(pod)) => self.usage.pod(&pod),
-            Change::Exists(Err(unreadable)) => self.usage.unreadable(&unreadable.metadata),
-            Change::Deleted(Ok(pod)) => self.usage.gone(&pod.metadata),
-            Change::Deleted(Err(unreadable)) => self.usage.gone(&unreadable.metadata),
+            WatchEvent::ListBegins => self.usage.list_begins(),
+            WatchEvent::ListEnds => self.usage.list_ends(),
+            WatchEvent::Exists(Ok(pod)) => self.usage.pod(&pod),
+            WatchEvent::Exists(Err(unreadable)) => self.usage.unreadable(&unreadable.metadata),
+            WatchEvent::Deleted(Ok(pod)) => self.usage.gone(&pod.metadata),
+            WatchEvent::Deleted(Err(unreadable)) => self.usage.gone(&unreadable.metadata),
         }
     }
 
-    fn observe(&mut self, change: Change<SeccompProfile>) {
+    fn observe(&mut self, change: WatchEvent<SeccompProfile>) {
         match change {
-            Change::ListBegins => self.state.list_begins(),
-            Change::ListEnds => {
+            WatchEvent::ListBegins => self.state.list_begins(),
+            WatchEvent::ListEnds => {
                 for gone in self.state.list_ends() {
                     self.forget(&gone);
                 }
             }
-            Change::Exists(profile) => {
+            WatchEvent::Exists(profile) => {
                 if let Some((name, seen)) = identify(&profile)
                     && self.state.exists(&name, seen)
                 {
@@ -317,7 +317,7 @@ impl Agent {
                     self.state.stale(self.library.dependants(name.as_str()));
                 }
             }
-            Change::Deleted(profile) => {
+            WatchEvent::Deleted(profile) => {
                 if let Some((name, _)) = identify(&profile) {
                     self.state.deleted(&name);
                     self.forget(&name);

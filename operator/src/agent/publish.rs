@@ -7,9 +7,8 @@ use futures::StreamExt as _;
 use futures::future::OptionFuture;
 use kube::Client;
 use kube::api::{Api, PartialObjectMeta};
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, ObjectMeta};
 use kube::runtime::watcher;
-use serde_json::json;
 use tokio::sync::watch::Receiver;
 use tokio::sync::watch::error::RecvError;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -19,8 +18,8 @@ use super::metrics::Metrics;
 use super::node;
 use super::state::Report;
 use kube_support::error::chain;
-use kube_support::{Backoff, Change, WriteError, apply, watch};
-use seccomp_operator_api::{GROUP, SeccompNode};
+use kube_support::{Backoff, Conflicts, WatchEvent, WriteError, apply, watch};
+use seccomp_operator_api::{NodeFailure, SeccompNode, SeccompNodeReport};
 
 /// The field manager of all that agents write.
 pub const MANAGER: &str = "seccomp-operator-agent";
@@ -163,33 +162,35 @@ async fn watch_for_loss(client: Client, node: &str) {
     let mut listed = false;
     while let Some(change) = changes.next().await {
         match change {
-            Change::ListBegins => listed = false,
-            Change::Exists(_) => listed = true,
-            Change::ListEnds if listed => {}
-            Change::ListEnds | Change::Deleted(_) => return,
+            WatchEvent::ListBegins => listed = false,
+            WatchEvent::Exists(_) => listed = true,
+            WatchEvent::ListEnds if listed => {}
+            WatchEvent::ListEnds | WatchEvent::Deleted(_) => return,
         }
     }
 }
 
 async fn write(api: &Api<SeccompNode>, node: &str, report: &Report) -> Result<(), WriteError> {
     let overflow = report.failures.len() > MAX_FAILURES;
-    let failures: Vec<_> = report
-        .failures
-        .iter()
-        .take(MAX_FAILURES)
-        .map(|failure| json!({ "profile": failure.profile, "reason": failure.reason, "message": cut(&failure.message, 1024) }))
-        .collect();
-    let object = json!({
-        "apiVersion": format!("{GROUP}/v1alpha1"),
-        "kind": "SeccompNode",
-        "metadata": { "name": node },
-        "appliedResourceVersion": if overflow { "0".to_owned() } else { report.level.to_string() },
-        "failed": report.failures.len(),
-        "failures": failures,
-        "inUse": report.in_use.iter().take(MAX_USES).collect::<Vec<_>>(),
-        "node": node::info(report.labels_digest.clone()),
-    });
-    apply(api, node, MANAGER, &object).await.map(drop)
+    let failures = report.failures.iter().take(MAX_FAILURES);
+    let metadata = ObjectMeta {
+        name: Some(node.to_owned()),
+        ..ObjectMeta::default()
+    };
+    let fields = SeccompNodeReport {
+        applied_resource_version: if overflow { 0 } else { report.level }.to_string(),
+        failed: i32::try_from(report.failures.len()).unwrap_or(i32::MAX),
+        failures: failures
+            .map(|failure| NodeFailure {
+                message: cut(&failure.message, 1024).to_owned(),
+                ..failure.clone()
+            })
+            .collect(),
+        in_use: report.in_use.iter().take(MAX_USES).cloned().collect(),
+        node: node::info(report.labels_digest.clone()),
+    };
+    let written = apply(api, MANAGER, Conflicts::Force, &metadata, &fields).await;
+    written.map(drop)
 }
 
 /// The longest beginning of `text` that has at most `most` characters.

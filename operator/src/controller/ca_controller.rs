@@ -17,11 +17,11 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use time::OffsetDateTime;
 use tokio::sync::watch as channel;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -30,7 +30,7 @@ use tracing::{info, warn};
 use super::{ControllerArgs, InjectionEngine, MANAGER, Shared};
 use crate::pki::{Lives, Material, Step};
 use kube_support::leader::Role;
-use kube_support::{Change, WriteError, bounded, watch};
+use kube_support::{JsonPatch, WatchEvent, WriteError, bounded, patch, watch};
 
 /// How often the clock is asked whether something has grown old, and how soon a failed write is tried again.
 const EVERY: Duration = Duration::from_secs(2);
@@ -68,9 +68,9 @@ struct ClientConfig {
 
 /// Something that was seen.
 enum Event {
-    Secret(Change<Secret>),
-    Mutating(Change<Mutating>),
-    Validating(Change<Validating>),
+    Secret(WatchEvent<Secret>),
+    Mutating(WatchEvent<Mutating>),
+    Validating(WatchEvent<Validating>),
     Tick,
     Elected,
 }
@@ -163,17 +163,17 @@ impl Configuration {
         }
     }
 
-    fn take<K>(&mut self, change: Change<K>, webhooks: impl FnOnce(K) -> Vec<Webhook>) {
+    fn take<K>(&mut self, change: WatchEvent<K>, webhooks: impl FnOnce(K) -> Vec<Webhook>) {
         match change {
-            Change::ListBegins => self.listed = false,
-            Change::Exists(configuration) => {
+            WatchEvent::ListBegins => self.listed = false,
+            WatchEvent::Exists(configuration) => {
                 self.listed = true;
                 if let Ok(configuration) = configuration {
                     self.webhooks = Some(webhooks(configuration));
                 }
             }
-            Change::ListEnds if self.listed || self.webhooks.is_none() => {}
-            Change::ListEnds | Change::Deleted(_) => self.webhooks = Some(Vec::new()),
+            WatchEvent::ListEnds if self.listed || self.webhooks.is_none() => {}
+            WatchEvent::ListEnds | WatchEvent::Deleted(_) => self.webhooks = Some(Vec::new()),
         }
     }
 }
@@ -236,7 +236,7 @@ impl<'a> Keeper<'a> {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Secret(Change::Exists(secret)) => {
+            Event::Secret(WatchEvent::Exists(secret)) => {
                 let (metadata, data) = match secret {
                     Ok(secret) => (secret.metadata, secret.data.unwrap_or_default()),
                     Err(unreadable) => (unreadable.metadata, BTreeMap::new()),
@@ -257,9 +257,11 @@ impl<'a> Keeper<'a> {
                     }
                 }
             }
-            Event::Secret(Change::ListBegins) => self.secret = Known::Unlisted,
-            Event::Secret(Change::ListEnds) if !matches!(self.secret, Known::Unlisted) => {}
-            Event::Secret(Change::ListEnds | Change::Deleted(_)) => self.secret = Known::Absent,
+            Event::Secret(WatchEvent::ListBegins) => self.secret = Known::Unlisted,
+            Event::Secret(WatchEvent::ListEnds) if !matches!(self.secret, Known::Unlisted) => {}
+            Event::Secret(WatchEvent::ListEnds | WatchEvent::Deleted(_)) => {
+                self.secret = Known::Absent
+            }
             Event::Mutating(change) => {
                 self.configurations[0].take(change, |configuration| configuration.webhooks);
             }
@@ -385,27 +387,20 @@ impl<'a> Keeper<'a> {
         let Some(webhooks) = &self.configurations[which].webhooks else {
             return Ok(false);
         };
-        let patch = trust(webhooks, bundle);
-        if patch.is_empty() || !leads {
-            return Ok(patch.is_empty());
+        let mending = trust(webhooks, bundle);
+        if mending.is_empty() || !leads {
+            return Ok(mending.is_empty());
         }
-        let patch: json_patch::Patch = serde_json::from_value(Value::Array(patch))?;
-        let (patch, params) = (
-            Patch::Json::<()>(patch),
-            PatchParams {
-                field_manager: Some(MANAGER.into()),
-                ..PatchParams::default()
-            },
-        );
         let name = [
             &self.args.mutating_webhook_configuration,
             &self.args.validating_webhook_configuration,
         ][which];
+        let client = self.client.clone();
         let patched = match which {
-            0 => bounded(Api::<Mutating>::all(self.client.clone()).patch(name, &params, &patch))
+            0 => patch(&Api::<Mutating>::all(client), name, MANAGER, mending)
                 .await
                 .map(|patched| patched.webhooks),
-            _ => bounded(Api::<Validating>::all(self.client.clone()).patch(name, &params, &patch))
+            _ => patch(&Api::<Validating>::all(client), name, MANAGER, mending)
                 .await
                 .map(|patched| patched.webhooks),
         };
@@ -471,19 +466,18 @@ impl<'a> Keeper<'a> {
 }
 
 /// The operations that give every webhook the bundle. Each first tests that the webhook is still the one that was seen.
-fn trust(webhooks: &[Webhook], bundle: &ByteString) -> Vec<Value> {
+fn trust(webhooks: &[Webhook], bundle: &ByteString) -> JsonPatch {
     let stale = webhooks
         .iter()
         .enumerate()
         .filter(|(_, webhook)| webhook.client_config.ca_bundle.as_ref() != Some(bundle));
-    stale
-        .flat_map(|(index, webhook)| {
-            [
-                json!({ "op": "test", "path": format!("/webhooks/{index}/name"), "value": webhook.name }),
-                json!({ "op": "add", "path": format!("/webhooks/{index}/clientConfig/caBundle"), "value": bundle }),
-            ]
-        })
-        .collect()
+    stale.fold(JsonPatch::default(), |patch, (place, webhook)| {
+        let place = place.to_string();
+        let ca_bundle = ["webhooks", &place, "clientConfig", "caBundle"];
+        patch
+            .test(&["webhooks", &place, "name"], webhook.name.as_str())
+            .add(&ca_bundle, json!(bundle))
+    })
 }
 
 #[cfg(test)]
@@ -505,16 +499,16 @@ mod tests {
      {
         let mut configuration = Configuration::default();
         let known = |configuration: &Configuration| configuration.webhooks.as_ref().map(Vec::len);
-        configuration.take(Change::<()>::ListEnds, |()| Vec::new());
+        configuration.take(WatchEvent::<()>::ListEnds, |()| Vec::new());
         assert_eq!(known(&configuration), None);
-        configuration.take(Change::Exists(Ok(())), |()| vec![webhook("a", None)]);
+        configuration.take(WatchEvent::Exists(Ok(())), |()| vec![webhook("a", None)]);
         assert_eq!(known(&configuration), Some(1));
-        configuration.take(Change::<()>::ListBegins, |()| Vec::new());
-        configuration.take(Change::Exists(Ok(())), |()| vec![webhook("a", None)]);
-        configuration.take(Change::<()>::ListEnds, |()| Vec::new());
+        configuration.take(WatchEvent::<()>::ListBegins, |()| Vec::new());
+        configuration.take(WatchEvent::Exists(Ok(())), |()| vec![webhook("a", None)]);
+        configuration.take(WatchEvent::<()>::ListEnds, |()| Vec::new());
         assert_eq!(known(&configuration), Some(1));
-        configuration.take(Change::<()>::ListBegins, |()| Vec::new());
-        configuration.take(Change::<()>::ListEnds, |()| Vec::new());
+        configuration.take(WatchEvent::<()>::ListBegins, |()| Vec::new());
+        configuration.take(WatchEvent::<()>::ListEnds, |()| Vec::new());
         assert_eq!(
             known(&configuration),
             Some(0),
@@ -612,10 +606,8 @@ mod tests {
             ],
             &bundle,
         );
-        let paths: Vec<_> = patch
-            .iter()
-            .map(|op| op["path"].as_str().unwrap())
-            .collect();
+        let operations = patch.operations().iter();
+        let paths: Vec<_> = operations.map(|op| op.path().as_str()).collect();
         assert_eq!(
             paths,
             [

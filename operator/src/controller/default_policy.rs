@@ -8,17 +8,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
+use kube::core::ObjectMeta;
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{MANAGER, Shared};
 use kube_support::error::chain;
 use kube_support::leader::Role;
-use kube_support::{Backoff, WriteError, bounded};
-use seccomp_operator_api::{GROUP, SeccompPolicy, SeccompPolicySpec};
+use kube_support::{Backoff, Conflicts, WriteError, apply, bounded};
+use seccomp_operator_api::{SeccompPolicy, SeccompPolicySpec};
 
 /// The policy's name.
 const NAME: &str = "default";
@@ -27,6 +28,12 @@ const LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "seccomp-operator")
 
 /// How often to see whether the policy is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// What is applied beside the label.
+#[derive(Debug, Serialize)]
+struct SpecField<'a> {
+    spec: &'a SeccompPolicySpec,
+}
 
 /// Reads the spec from the command line.
 pub fn parse(text: &str) -> Result<SeccompPolicySpec, String> {
@@ -101,15 +108,14 @@ async fn ensure(
             info!("the default policy is not wanted any more and was removed");
         }
         (_, Some(spec)) => {
-            let object = json!({
-                "apiVersion": format!("{GROUP}/v1alpha1"),
-                "kind": "SeccompPolicy",
-                "metadata": { "name": NAME, "labels": { LABEL.0: LABEL.1 } },
-                "spec": spec,
-            });
-            match bounded(api.patch(NAME, &PatchParams::apply(MANAGER), &Patch::Apply(&object)))
-                .await
-            {
+            let (label, value) = LABEL;
+            let metadata = ObjectMeta {
+                name: Some(NAME.to_owned()),
+                labels: Some([(label.to_owned(), value.to_owned())].into()),
+                ..ObjectMeta::default()
+            };
+            let fields = SpecField { spec };
+            match apply(api, MANAGER, Conflicts::Refuse, &metadata, &fields).await {
                 Ok(_) => info!("the default policy is in place"),
                 Err(error) if error.is_conflict() => {
                     let error = chain(&error);

@@ -3,9 +3,7 @@
 //! The operator changes nothing else of a user's object. A patch is bound to the version of the object that it was decided by, so that
 //! nobody else's finalizer is lost.
 
-use json_patch::jsonptr::PointerBuf;
-use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, TestOperation};
-
+use kube_support::JsonPatch;
 use seccomp_operator_api::IN_USE_FINALIZER;
 
 /// What to do about the finalizer.
@@ -30,33 +28,22 @@ pub fn step(used: bool, finalizers: &[String], deleting: bool) -> Option<Step> {
 
 /// The step as a patch of the object whose version and finalizers these are.
 #[must_use]
-pub fn patch(step: Step, version: &str, finalizers: &[String]) -> Patch {
-    let at = |last: &str| PointerBuf::from_tokens(["metadata", "finalizers", last]);
-    let mut patch = vec![PatchOperation::Test(TestOperation {
-        path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
-        value: version.into(),
-    })];
+pub fn patch(step: Step, version: &str, finalizers: &[String]) -> JsonPatch {
+    let patch = JsonPatch::of_version(version);
     match step {
-        Step::Hold if finalizers.is_empty() => patch.push(PatchOperation::Add(AddOperation {
-            path: PointerBuf::from_tokens(["metadata", "finalizers"]),
-            value: vec![IN_USE_FINALIZER].into(),
-        })),
-        Step::Hold => patch.push(PatchOperation::Add(AddOperation {
-            path: at("-"),
-            value: IN_USE_FINALIZER.into(),
-        })),
+        Step::Hold if finalizers.is_empty() => {
+            patch.add(&["metadata", "finalizers"], vec![IN_USE_FINALIZER])
+        }
+        Step::Hold => patch.add(&["metadata", "finalizers", "-"], IN_USE_FINALIZER),
         Step::Release => {
             // From the end, so that the others keep their places.
             let ours = finalizers.iter().enumerate().rev();
             let ours = ours.filter(|(_, name)| *name == IN_USE_FINALIZER);
-            patch.extend(ours.map(|(place, _)| {
-                PatchOperation::Remove(RemoveOperation {
-                    path: at(&place.to_string()),
-                })
-            }));
+            ours.fold(patch, |patch, (place, _)| {
+                patch.remove(&["metadata", "finalizers", &place.to_string()])
+            })
         }
     }
-    Patch(patch)
 }
 
 #[cfg(test)]
@@ -100,8 +87,8 @@ mod tests {
             let mut other = object.clone();
             other["metadata"]["resourceVersion"] = "8".into();
             let patch = patch(which, "7", &known);
-            assert!(json_patch::patch(&mut other, &patch).is_err());
-            json_patch::patch(&mut object, &patch).unwrap();
+            assert!(json_patch::patch(&mut other, patch.operations()).is_err());
+            json_patch::patch(&mut object, patch.operations()).unwrap();
             object["metadata"]["finalizers"].clone()
         };
         assert_eq!(patched(None, Step::Hold), json!([IN_USE_FINALIZER]));

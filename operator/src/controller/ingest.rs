@@ -25,7 +25,7 @@ use super::agents::{Agent, Away};
 use super::index::{self, Index, SeenProfile};
 use super::policies::index::{Policies, Seen as SeenPolicy};
 use super::{ControllerArgs, Shared};
-use kube_support::{Change, Watched, resource_version, watch, watch_as};
+use kube_support::{WatchEvent, Watched, resource_version, watch, watch_as};
 use seccomp_operator_api::{
     STARTUP_TAINT, SeccompNode, SeccompPolicy, SeccompPolicyStatus, SeccompProfile,
     SeccompProfileStatus, StoredProfile, define,
@@ -140,13 +140,13 @@ const PAGE: u32 = 20;
 
 /// One change of any of the kinds.
 enum Event {
-    Profile(Change<SeccompProfile>),
-    Policy(Change<SeccompPolicy>),
-    Report(Change<SeccompNode>),
-    Node(Change<ClusterNode>),
-    Namespace(Change<PartialObjectMeta<Namespace>>),
-    Agent(Change<AgentPod>),
-    DaemonSet(Change<AgentDaemonSet>),
+    Profile(WatchEvent<SeccompProfile>),
+    Policy(WatchEvent<SeccompPolicy>),
+    Report(WatchEvent<SeccompNode>),
+    Node(WatchEvent<ClusterNode>),
+    Namespace(WatchEvent<PartialObjectMeta<Namespace>>),
+    Agent(WatchEvent<AgentPod>),
+    DaemonSet(WatchEvent<AgentDaemonSet>),
 }
 
 /// Watches for as long as the process lives.
@@ -188,7 +188,7 @@ pub async fn run(client: &Client, args: &ControllerArgs, shared: &Shared) -> any
 
 /// Nodes: as much of them as is needed. Their taints are not among their metadata, and with the rest of a Node comes every word that
 /// kubelet says of it.
-fn nodes(client: &Client, taints: bool) -> BoxStream<'static, Change<ClusterNode>> {
+fn nodes(client: &Client, taints: bool) -> BoxStream<'static, WatchEvent<ClusterNode>> {
     if taints {
         return watch(all::<ClusterNode>(client), Config::default()).boxed();
     }
@@ -226,7 +226,7 @@ fn take(event: Event, shared: &Shared) {
         Event::Profile(change) => {
             // A spec is read once, and while nobody waits for it.
             let defined = match &change {
-                Change::Exists(profile) => {
+                WatchEvent::Exists(profile) => {
                     let (name, seen) = profile_of(profile);
                     let new = index().is_new(&name, &seen);
                     new.then(|| define(profile))
@@ -268,31 +268,31 @@ fn take(event: Event, shared: &Shared) {
 // Each of these takes one change of one kind, and says whether a full list has ended with it.
 
 fn take_profile(
-    change: &Change<SeccompProfile>,
+    change: &WatchEvent<SeccompProfile>,
     defined: Option<Defined>,
     index: &mut Index,
 ) -> bool {
     match change {
-        Change::ListBegins => index.list_begins(index::Kind::Profile),
-        Change::ListEnds => {
+        WatchEvent::ListBegins => index.list_begins(index::Kind::Profile),
+        WatchEvent::ListEnds => {
             index.list_ends(index::Kind::Profile);
             return true;
         }
-        Change::Exists(profile) => {
+        WatchEvent::Exists(profile) => {
             let (name, seen) = profile_of(profile);
             index.profile(&name, seen, || defined.unwrap_or_else(|| define(profile)));
         }
-        Change::Deleted(profile) => index.gone(index::Kind::Profile, &name_of(profile)),
+        WatchEvent::Deleted(profile) => index.gone(index::Kind::Profile, &name_of(profile)),
     }
     false
 }
 
 /// What admission knows of a profile: that it exists, whether all nodes have it, and what it says if that is new.
-fn view_profile(change: &Change<SeccompProfile>, defined: Option<Defined>, view: &mut View) {
+fn view_profile(change: &WatchEvent<SeccompProfile>, defined: Option<Defined>, view: &mut View) {
     match change {
-        Change::ListBegins => view.list_begins(view::Kind::Profile),
-        Change::ListEnds => view.list_ends(view::Kind::Profile),
-        Change::Exists(profile) => {
+        WatchEvent::ListBegins => view.list_begins(view::Kind::Profile),
+        WatchEvent::ListEnds => view.list_ends(view::Kind::Profile),
+        WatchEvent::Exists(profile) => {
             let status = profile
                 .as_ref()
                 .ok()
@@ -303,22 +303,26 @@ fn view_profile(change: &Change<SeccompProfile>, defined: Option<Defined>, view:
                 defined,
             );
         }
-        Change::Deleted(profile) => view.gone(view::Kind::Profile, &name_of(profile)),
+        WatchEvent::Deleted(profile) => view.gone(view::Kind::Profile, &name_of(profile)),
     }
 }
 
-fn take_policy(change: Change<SeccompPolicy>, view: &mut View, policies: &mut Policies) -> bool {
+fn take_policy(
+    change: WatchEvent<SeccompPolicy>,
+    view: &mut View,
+    policies: &mut Policies,
+) -> bool {
     match change {
-        Change::ListBegins => {
+        WatchEvent::ListBegins => {
             view.list_begins(view::Kind::Policy);
             policies.list_begins();
         }
-        Change::ListEnds => {
+        WatchEvent::ListEnds => {
             view.list_ends(view::Kind::Policy);
             policies.list_ends();
             return true;
         }
-        Change::Exists(Ok(policy)) => {
+        WatchEvent::Exists(Ok(policy)) => {
             let metadata = policy.metadata;
             let name = metadata.name.unwrap_or_default();
             let seen = SeenPolicy {
@@ -330,7 +334,7 @@ fn take_policy(change: Change<SeccompPolicy>, view: &mut View, policies: &mut Po
             policies.exists(&name, seen);
             view.policy(&name, policy.spec);
         }
-        Change::Exists(Err(unreadable)) => {
+        WatchEvent::Exists(Err(unreadable)) => {
             let name = unreadable.metadata.name.unwrap_or_default();
             warn!(
                 policy = name,
@@ -349,7 +353,7 @@ fn take_policy(change: Change<SeccompPolicy>, view: &mut View, policies: &mut Po
             };
             policies.exists(&name, seen);
         }
-        Change::Deleted(policy) => {
+        WatchEvent::Deleted(policy) => {
             let name = name_of(&policy);
             view.gone(view::Kind::Policy, &name);
             policies.gone(&name);
@@ -358,18 +362,18 @@ fn take_policy(change: Change<SeccompPolicy>, view: &mut View, policies: &mut Po
     false
 }
 
-fn take_report(change: Change<SeccompNode>, index: &mut Index) -> bool {
+fn take_report(change: WatchEvent<SeccompNode>, index: &mut Index) -> bool {
     match change {
-        Change::ListBegins => index.list_begins(index::Kind::Report),
-        Change::ListEnds => {
+        WatchEvent::ListBegins => index.list_begins(index::Kind::Report),
+        WatchEvent::ListEnds => {
             index.list_ends(index::Kind::Report);
             return true;
         }
-        Change::Exists(Ok(report)) => {
+        WatchEvent::Exists(Ok(report)) => {
             let name = report.metadata.name.clone().unwrap_or_default();
             index.report(&name, &report);
         }
-        Change::Exists(Err(unreadable)) => {
+        WatchEvent::Exists(Err(unreadable)) => {
             let name = unreadable.metadata.name.unwrap_or_default();
             warn!(
                 node = name,
@@ -378,19 +382,19 @@ fn take_report(change: Change<SeccompNode>, index: &mut Index) -> bool {
             );
             index.gone(index::Kind::Report, &name);
         }
-        Change::Deleted(report) => index.gone(index::Kind::Report, &name_of(&report)),
+        WatchEvent::Deleted(report) => index.gone(index::Kind::Report, &name_of(&report)),
     }
     false
 }
 
-fn take_node(change: &Change<ClusterNode>, index: &mut Index) -> bool {
+fn take_node(change: &WatchEvent<ClusterNode>, index: &mut Index) -> bool {
     match change {
-        Change::ListBegins => index.list_begins(index::Kind::Node),
-        Change::ListEnds => {
+        WatchEvent::ListBegins => index.list_begins(index::Kind::Node),
+        WatchEvent::ListEnds => {
             index.list_ends(index::Kind::Node);
             return true;
         }
-        Change::Exists(node) => {
+        WatchEvent::Exists(node) => {
             let metadata = metadata_of(node);
             let taints = node.iter().flat_map(|node| &node.spec.taints).enumerate();
             let tainted = taints.filter(|(_, taint)| taint.key == STARTUP_TAINT);
@@ -402,7 +406,7 @@ fn take_node(change: &Change<ClusterNode>, index: &mut Index) -> bool {
             };
             index.node(&name_of(node), seen);
         }
-        Change::Deleted(node) => index.gone(index::Kind::Node, &name_of(node)),
+        WatchEvent::Deleted(node) => index.gone(index::Kind::Node, &name_of(node)),
     }
     false
 }
@@ -411,30 +415,30 @@ fn created(metadata: &ObjectMeta) -> Option<Timestamp> {
     metadata.creation_timestamp.as_ref().map(|Time(at)| *at)
 }
 
-fn take_namespace(change: &Change<PartialObjectMeta<Namespace>>, view: &mut View) -> bool {
+fn take_namespace(change: &WatchEvent<PartialObjectMeta<Namespace>>, view: &mut View) -> bool {
     match change {
-        Change::ListBegins => view.list_begins(view::Kind::Namespace),
-        Change::ListEnds => {
+        WatchEvent::ListBegins => view.list_begins(view::Kind::Namespace),
+        WatchEvent::ListEnds => {
             view.list_ends(view::Kind::Namespace);
             return true;
         }
-        Change::Exists(namespace) => {
+        WatchEvent::Exists(namespace) => {
             let labels = metadata_of(namespace).labels.clone().unwrap_or_default();
             view.namespace(&name_of(namespace), labels);
         }
-        Change::Deleted(namespace) => view.gone(view::Kind::Namespace, &name_of(namespace)),
+        WatchEvent::Deleted(namespace) => view.gone(view::Kind::Namespace, &name_of(namespace)),
     }
     false
 }
 
-fn take_agent(change: &Change<AgentPod>, index: &mut Index) -> bool {
+fn take_agent(change: &WatchEvent<AgentPod>, index: &mut Index) -> bool {
     match change {
-        Change::ListBegins => index.list_begins(index::Kind::Agent),
-        Change::ListEnds => {
+        WatchEvent::ListBegins => index.list_begins(index::Kind::Agent),
+        WatchEvent::ListEnds => {
             index.list_ends(index::Kind::Agent);
             return true;
         }
-        Change::Exists(pod) => {
+        WatchEvent::Exists(pod) => {
             // One that cannot be read is there all the same, but who knows where.
             let agent = pod
                 .as_ref()
@@ -442,25 +446,25 @@ fn take_agent(change: &Change<AgentPod>, index: &mut Index) -> bool {
                 .and_then(|pod| pod.agent(Timestamp::now()));
             index.agent(&name_of(pod), agent);
         }
-        Change::Deleted(pod) => index.gone(index::Kind::Agent, &name_of(pod)),
+        WatchEvent::Deleted(pod) => index.gone(index::Kind::Agent, &name_of(pod)),
     }
     false
 }
 
-fn take_daemon_set(change: &Change<AgentDaemonSet>, index: &mut Index) -> bool {
+fn take_daemon_set(change: &WatchEvent<AgentDaemonSet>, index: &mut Index) -> bool {
     match change {
-        Change::ListBegins => index.list_begins(index::Kind::DaemonSet),
-        Change::ListEnds => {
+        WatchEvent::ListBegins => index.list_begins(index::Kind::DaemonSet),
+        WatchEvent::ListEnds => {
             index.list_ends(index::Kind::DaemonSet);
             return true;
         }
-        Change::Exists(daemon_set) => {
+        WatchEvent::Exists(daemon_set) => {
             let wanted = daemon_set.as_ref().ok().map(|daemon_set| {
                 usize::try_from(daemon_set.status.desired_number_scheduled).unwrap_or_default()
             });
             index.daemon_set(&name_of(daemon_set), wanted);
         }
-        Change::Deleted(daemon_set) => index.gone(index::Kind::DaemonSet, &name_of(daemon_set)),
+        WatchEvent::Deleted(daemon_set) => index.gone(index::Kind::DaemonSet, &name_of(daemon_set)),
     }
     false
 }

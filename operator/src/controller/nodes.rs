@@ -6,12 +6,13 @@ use std::fmt::Debug;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, PartialObjectMeta, Preconditions};
 use kube::core::ObjectMeta;
 use kube::{Api, Client, Resource};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -19,8 +20,8 @@ use tracing::{info, warn};
 use super::Shared;
 use kube_support::error::chain;
 use kube_support::leader::Role;
-use kube_support::{WriteError, apply, bounded};
-use seccomp_operator_api::{GROUP, SeccompNode};
+use kube_support::{Conflicts, WriteError, apply, bounded};
+use seccomp_operator_api::SeccompNode;
 
 /// How often to look for SeccompNodes without an owner. They do no harm meanwhile.
 const EVERY: Duration = Duration::from_secs(10);
@@ -48,6 +49,19 @@ struct NodeStatus {
 #[serde(rename_all = "camelCase", default)]
 struct NodeInfo {
     container_runtime_version: String,
+}
+
+/// Of a SeccompNode what agents cannot know; all else is theirs.
+#[derive(Debug, Serialize)]
+struct RuntimeFields {
+    node: RuntimeInfo,
+}
+
+/// The part of [`NodeInfo`](seccomp_operator_api::NodeInfo) that is written here.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RuntimeInfo {
+    container_runtime: String,
 }
 
 /// Runs for as long as the process lives.
@@ -93,15 +107,25 @@ async fn complete(
     let Some(node) = bounded(nodes.get_opt(name)).await? else {
         return remove(reports, name).await;
     };
-    let owner =
-        json!({ "apiVersion": "v1", "kind": "Node", "name": name, "uid": node.metadata.uid });
-    let object = json!({
-        "apiVersion": format!("{GROUP}/v1alpha1"),
-        "kind": "SeccompNode",
-        "metadata": { "name": name, "ownerReferences": [owner] },
-        "node": { "containerRuntime": node.status.node_info.container_runtime_version },
-    });
-    apply(reports, name, MANAGER, &object).await.map(drop)
+    let owner = OwnerReference {
+        api_version: Node::API_VERSION.to_owned(),
+        kind: Node::KIND.to_owned(),
+        name: name.to_owned(),
+        uid: node.metadata.uid.unwrap_or_default(),
+        ..OwnerReference::default()
+    };
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        owner_references: Some(vec![owner]),
+        ..ObjectMeta::default()
+    };
+    let fields = RuntimeFields {
+        node: RuntimeInfo {
+            container_runtime: node.status.node_info.container_runtime_version,
+        },
+    };
+    let written = apply(reports, MANAGER, Conflicts::Force, &metadata, &fields).await;
+    written.map(drop)
 }
 
 /// Removes a SeccompNode, unless its agent writes it meanwhile.
@@ -128,7 +152,8 @@ mod tests {
 
     use axum::http::{Request, Response, StatusCode};
     use kube::client::Body;
-    use serde_json::Value;
+    use seccomp_operator_api::GROUP;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -192,8 +217,13 @@ mod tests {
         });
         let asked = asked(Some(node)).await;
         assert_eq!(asked[0].0, format!("PATCH {REPORT}"));
-        assert_eq!(asked[0].1["metadata"]["ownerReferences"][0]["uid"], "node");
-        assert_eq!(asked[0].1["node"]["containerRuntime"], "containerd://2.1.9");
+        let owner = json!({ "apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "node" });
+        let object = json!({
+            "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "SeccompNode",
+            "metadata": { "name": "n1", "ownerReferences": [owner] },
+            "node": { "containerRuntime": "containerd://2.1.9" },
+        });
+        assert_eq!(asked[0].1, object);
         assert_eq!(asked.len(), 1);
     }
 }

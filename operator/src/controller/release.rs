@@ -14,7 +14,7 @@ use super::MANAGER;
 use super::finalizer::{self, Step};
 use crate::shutdown;
 use kube_support::leader::{self, Role};
-use kube_support::{Requests, WriteError, apply_tested, bounded, client};
+use kube_support::{Requests, WriteError, bounded, client, patch_metadata};
 use seccomp_operator_api::{IN_USE_FINALIZER, SeccompProfile};
 
 /// So many profiles are asked for at once; only their metadata.
@@ -78,7 +78,7 @@ async fn release(client: &Client) -> Result<usize, WriteError> {
         }
         for (name, version, finalizers) in held {
             let patch = finalizer::patch(Step::Release, &version, &finalizers);
-            match apply_tested(&api, &name, MANAGER, patch).await {
+            match patch_metadata(&api, &name, MANAGER, patch).await {
                 Ok(_) => released += 1,
                 Err(error) if error.is_not_found() || error.is_conflict() => {}
                 Err(error) => return Err(error),

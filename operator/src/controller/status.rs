@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::jiff::Timestamp;
+use kube::core::ObjectMeta;
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
@@ -19,8 +19,8 @@ use super::metrics::Metrics;
 use super::{MANAGER, Shared};
 use kube_support::error::chain;
 use kube_support::leader::Role;
-use kube_support::{WriteError, apply_status, apply_tested};
-use seccomp_operator_api::{GROUP, SeccompProfile};
+use kube_support::{WriteError, apply_status, patch_metadata};
+use seccomp_operator_api::SeccompProfile;
 
 /// A change waits this long for others to join it: long enough for nearby agents to answer a new profile, so that its first
 /// status says that it is there.
@@ -145,7 +145,7 @@ async fn write(
     if let Some((step, finalizers)) = &wanted.finalizer {
         debug!(profile = name, ?step, "a profile's finalizer is written");
         let patch = finalizer::patch(*step, &version, finalizers);
-        let written = apply_tested(api, name, MANAGER, patch).await;
+        let written = patch_metadata(api, name, MANAGER, patch).await;
         metrics.held(written.as_ref().err());
         let object = written?;
         if object.metadata.deletion_timestamp.is_some() && object.finalizers().is_empty() {
@@ -158,14 +158,13 @@ async fn write(
         return Ok(());
     };
     debug!(profile = name, "a profile's status is written");
-    let object = json!({
-        "apiVersion": format!("{GROUP}/v1alpha1"),
-        "kind": "SeccompProfile",
-        // A profile that has changed meanwhile, or was made again under the same name, must not get this one's status.
-        "metadata": { "name": name, "resourceVersion": version },
-        "status": status,
-    });
-    let written = apply_status(api, name, MANAGER, &object).await;
+    // A profile that has changed meanwhile, or was made again under the same name, must not get this one's status.
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        resource_version: Some(version),
+        ..ObjectMeta::default()
+    };
+    let written = apply_status(api, MANAGER, &metadata, &status).await;
     metrics.wrote(written.as_ref().err());
     written.map(drop)
 }
@@ -177,10 +176,11 @@ mod tests {
 
     use axum::http::{Request, Response};
     use kube::client::Body;
+    use serde_json::json;
 
     use super::*;
     use crate::controller::index::tests::cluster;
-    use seccomp_operator_api::{NodeFailure, SeccompNode, SeccompNodeReport};
+    use seccomp_operator_api::{GROUP, NodeFailure, SeccompNode, SeccompNodeReport};
 
     /// An API server that takes every write, and counts those of a status.
     fn counting(writes: &Arc<AtomicUsize>) -> Client {

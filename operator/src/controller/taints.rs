@@ -4,8 +4,6 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use json_patch::jsonptr::PointerBuf;
-use json_patch::{Patch, PatchOperation, RemoveOperation, TestOperation};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 use tokio::sync::watch;
@@ -13,9 +11,9 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{MANAGER, Shared};
-use kube_support::apply_tested;
 use kube_support::error::chain;
 use kube_support::leader::Role;
+use kube_support::{JsonPatch, patch_metadata};
 use seccomp_operator_api::STARTUP_TAINT;
 
 /// The pause after a write that failed.
@@ -37,7 +35,7 @@ pub async fn run(
             .untaint();
         let mut failed = false;
         for (node, places) in untaint {
-            match apply_tested(&api, &node, MANAGER, patch(&places)).await {
+            match patch_metadata(&api, &node, MANAGER, removal(&places)).await {
                 Ok(_) => info!(
                     node,
                     "the node has all profiles; its start-up taint was removed"
@@ -63,25 +61,15 @@ pub async fn run(
 }
 
 /// Removes the taints at these places, in rising order, unless others are there by now.
-fn patch(places: &[usize]) -> Patch {
-    let at = |place: usize, more: &[&str]| {
-        let place = place.to_string();
-        let tokens = ["spec", "taints", &place].into_iter();
-        PointerBuf::from_tokens(tokens.chain(more.iter().copied()))
-    };
-    let tests = places.iter().map(|place| {
-        PatchOperation::Test(TestOperation {
-            path: at(*place, &["key"]),
-            value: STARTUP_TAINT.into(),
-        })
+fn removal(places: &[usize]) -> JsonPatch {
+    let places: Vec<_> = places.iter().map(ToString::to_string).collect();
+    let tested = places.iter().fold(JsonPatch::default(), |patch, place| {
+        patch.test(&["spec", "taints", place, "key"], STARTUP_TAINT)
     });
     // From the end, so that the others keep their places.
-    let removals = places.iter().rev().map(|place| {
-        PatchOperation::Remove(RemoveOperation {
-            path: at(*place, &[]),
-        })
-    });
-    Patch(tests.chain(removals).collect())
+    places.iter().rev().fold(tested, |patch, place| {
+        patch.remove(&["spec", "taints", place])
+    })
 }
 
 #[cfg(test)]
@@ -95,11 +83,11 @@ mod tests {
         let taint = |key: &str| json!({ "key": key, "effect": "NoSchedule" });
         let ours = || taint(STARTUP_TAINT);
         let mut node = json!({ "spec": { "taints": [ours(), taint("x"), ours(), taint("y")] } });
-        json_patch::patch(&mut node, &patch(&[0, 2])).unwrap();
+        json_patch::patch(&mut node, removal(&[0, 2]).operations()).unwrap();
         assert_eq!(node["spec"]["taints"], json!([taint("x"), taint("y")]));
         let before = node.clone();
-        assert!(json_patch::patch(&mut node, &patch(&[0])).is_err());
-        assert!(json_patch::patch(&mut node, &patch(&[7])).is_err());
+        assert!(json_patch::patch(&mut node, removal(&[0]).operations()).is_err());
+        assert!(json_patch::patch(&mut node, removal(&[7]).operations()).is_err());
         assert_eq!(node, before, "others moved into its place");
     }
 }

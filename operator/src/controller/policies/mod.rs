@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
+use kube::core::ObjectMeta;
 use kube::{Api, Client};
-use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::warn;
@@ -21,9 +21,9 @@ use super::Shared;
 use index::Wanted;
 use kube_support::error::chain;
 use kube_support::leader::Role;
-use kube_support::{WriteError, apply_status, bounded};
+use kube_support::{JsonPatch, WriteError, apply_status, patch_status};
 use recent::Recent;
-use seccomp_operator_api::{GROUP, SeccompPolicy};
+use seccomp_operator_api::{ReplicaPods, SeccompPolicy, SeccompPolicyStatus};
 use seccomp_policy::counters::Counts;
 
 /// The leader's part of a status. Not the field manager of the default policy: before Kubernetes 1.22 a manager's spec and
@@ -95,15 +95,15 @@ async fn write_counts(
 ) -> Result<(), WriteError> {
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     // What a manager applied before and does not any more is removed.
-    let status = if counts == Counts::default() {
-        json!({})
-    } else {
-        json!({ "replicas": [{
-            "name": identity,
-            "matched": number(counts.matched),
-            "changed": number(counts.changed),
-            "updated": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        }] })
+    let counted = (counts != Counts::default()).then(|| ReplicaPods {
+        name: identity.to_owned(),
+        matched: number(counts.matched),
+        changed: number(counts.changed),
+        updated: Time(Timestamp::now()),
+    });
+    let status = SeccompPolicyStatus {
+        replicas: counted.into_iter().collect(),
+        ..SeccompPolicyStatus::default()
     };
     // A field manager's name has at most 128 characters, and the end of a pod's name is what tells pods apart.
     let end = identity.len().saturating_sub(100);
@@ -111,23 +111,12 @@ async fn write_counts(
         "seccomp-operator-{}",
         identity.get(end..).unwrap_or(identity)
     );
-    apply_status(
-        api,
-        name,
-        &manager,
-        &object(&json!({ "name": name }), &status),
-    )
-    .await
-    .map(drop)
-}
-
-fn object(metadata: &Value, status: &Value) -> Value {
-    json!({
-        "apiVersion": format!("{GROUP}/v1alpha1"),
-        "kind": "SeccompPolicy",
-        "metadata": metadata,
-        "status": status,
-    })
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        ..ObjectMeta::default()
+    };
+    let written = apply_status(api, &manager, &metadata, &status).await;
+    written.map(drop)
 }
 
 /// Writes the leader's part, for as long as this replica leads.
@@ -263,11 +252,13 @@ async fn write_status(
     wanted: &Wanted,
 ) -> Result<(), WriteError> {
     // A policy that has changed meanwhile must not get this one's status.
-    let metadata = json!({ "name": name, "resourceVersion": wanted.version });
-    let status = json!(wanted.status);
-    apply_status(api, name, STATUS_MANAGER, &object(&metadata, &status))
-        .await
-        .map(drop)
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        resource_version: Some(wanted.version.clone()),
+        ..ObjectMeta::default()
+    };
+    let written = apply_status(api, STATUS_MANAGER, &metadata, &wanted.status).await;
+    written.map(drop)
 }
 
 /// Removes entries that belong to nobody any more.
@@ -277,24 +268,11 @@ async fn remove(
     places: &[usize],
     version: &str,
 ) -> Result<(), WriteError> {
-    let mut operations =
-        vec![json!({ "op": "test", "path": "/metadata/resourceVersion", "value": version })];
     // From the end, so that the places before stay what they are.
-    operations.extend(
-        places
-            .iter()
-            .rev()
-            .map(|place| json!({ "op": "remove", "path": format!("/status/replicas/{place}") })),
-    );
-    let patch: json_patch::Patch = match serde_json::from_value(Value::Array(operations)) {
-        Ok(patch) => patch,
-        Err(error) => return Err(kube::Error::SerdeError(error).into()),
-    };
-    let params = PatchParams {
-        field_manager: Some(STATUS_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    bounded(api.patch_status(name, &params, &Patch::<()>::Json(patch)))
-        .await
-        .map(drop)
+    let places = places.iter().rev().map(ToString::to_string);
+    let patch = places.fold(JsonPatch::of_version(version), |patch, place| {
+        patch.remove(&["status", "replicas", &place])
+    });
+    let removed = patch_status(api, name, STATUS_MANAGER, patch).await;
+    removed.map(drop)
 }
