@@ -1,0 +1,202 @@
+//! What the output of strace says: of `strace -f`, of `-ff -o`, with or without times, numbers, and names of threads,
+//! and the tables of `-c`. Pure, but with a memory of the processes, since a line does not name its program.
+//!
+//! [`line`] takes one line apart, [`syscall`] knows what strace's names mean, [`processes`] remembers who runs what, and
+//! [`table`] reads the tables. Here lines become calls.
+
+mod line;
+mod processes;
+mod syscall;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use super::call::{Call, Called, Seen};
+use line::Head;
+use processes::Processes;
+use seccomp_profile::Arch;
+use syscall::{kernel_calls, mode_arch};
+use table::Tables;
+
+/// Reads line by line.
+#[derive(Debug)]
+pub struct Reader {
+    native: Arch,
+    processes: Processes,
+    tables: Tables,
+    /// Whose line was cut by what strace had to say.
+    cut: Option<u32>,
+    /// Whose line was read last.
+    last: u32,
+}
+
+/// A call as a line names it.
+#[derive(Clone, Copy)]
+struct NamedCall<'a> {
+    name: &'a str,
+    number: Option<u32>,
+    arch: Arch,
+    called: Called,
+}
+
+impl Reader {
+    /// For a trace made on a machine of that architecture.
+    pub fn new(native: Arch) -> Self {
+        Self {
+            native,
+            processes: Processes::new(native),
+            tables: Tables::new(native),
+            cut: None,
+            last: 0,
+        }
+    }
+
+    /// To be called before the first line of each file. `-ff -o out` writes a file `out.PID` for each process.
+    pub fn begin(&mut self, name: &str) {
+        let pid = name.rsplit_once('.').and_then(|(_, end)| line::pid(end));
+        self.processes.begin(pid);
+        self.tables = Tables::new(self.native);
+        self.cut = None;
+    }
+
+    /// Reads a line.
+    pub fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
+        if let Some((before, child)) = line::attached(line) {
+            let seen = if before.trim().is_empty() {
+                Seen::Silent
+            } else {
+                let seen = self.read_line(before, found);
+                self.cut = Some(self.last);
+                seen
+            };
+            self.processes.attach(child);
+            return seen;
+        }
+        let cut = self.cut.take();
+        let seen = self.read_line(line, found);
+        match cut {
+            Some(pid) if seen != Seen::Used => {
+                self.mend(pid, line);
+                Seen::Silent
+            }
+            _ => seen,
+        }
+    }
+
+    /// What follows when strace had something to say in the middle of a line.
+    fn mend(&mut self, pid: u32, rest: &str) {
+        if let Some(pending) = self.processes.take_pending(pid) {
+            match line::outcome(rest) {
+                Some(result) => self
+                    .processes
+                    .finish(pid, &pending.name, pending.path, result),
+                None => self.processes.suspend(pid, &pending.name, pending.path),
+            }
+        }
+    }
+
+    fn read_line(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
+        if let Some(seen) = self.tables.read(line, found) {
+            return seen;
+        }
+        let Some(Head {
+            pid,
+            comm,
+            number,
+            rest,
+        }) = Head::read(line)
+        else {
+            return Seen::Silent;
+        };
+        let resumed = line::resumed(rest);
+        let pid = self.processes.whose(pid, resumed.map(|(name, _)| name));
+        self.last = pid;
+        if let Some(text) = rest.strip_prefix("+++ ") {
+            self.processes.end(pid, text);
+            return Seen::Silent;
+        }
+        if let Some(text) = line::marker(rest) {
+            return self.mode(text);
+        }
+        if line::is_silent(rest) {
+            return Seen::Silent;
+        }
+        if let Some((name, outcome)) = resumed {
+            return self.resume(pid, name, outcome, comm, found);
+        }
+        let Some((name, arguments)) = rest.split_once('(').filter(|(name, _)| line::is_name(name))
+        else {
+            return Seen::Unreadable;
+        };
+        let Some(call) = self.processes.resolve(pid, name, number) else {
+            return Seen::Unreadable;
+        };
+        let path = (name == "execve" || name == "execveat")
+            .then(|| line::first_string(arguments))
+            .flatten();
+        // The call is the caller's: before it becomes another program.
+        self.tell(pid, comm, call, found);
+        match line::outcome(arguments) {
+            Some(result) => self.processes.finish(pid, name, path, result),
+            None => self.processes.suspend(pid, name, path),
+        }
+        Seen::Used
+    }
+
+    fn tell(
+        &mut self,
+        pid: u32,
+        comm: &str,
+        named: NamedCall<'_>,
+        found: &mut dyn FnMut(&Call<'_>),
+    ) {
+        let program = self.processes.program(pid);
+        let call = Call {
+            arch: named.arch,
+            called: named.called,
+            times: 1,
+            pid: Some(pid).filter(|pid| *pid != 0),
+            comm: if comm.is_empty() { &program.comm } else { comm },
+            exe: &program.exe,
+            verdict: None,
+        };
+        for called in kernel_calls(named) {
+            found(&Call { called, ..call });
+        }
+    }
+
+    fn resume(
+        &mut self,
+        pid: u32,
+        name: &str,
+        outcome: Option<&str>,
+        comm: &str,
+        found: &mut dyn FnMut(&Call<'_>),
+    ) -> Seen {
+        let pending = self.processes.resume(pid, name);
+        if pending.is_none() {
+            // Its start was before the trace's.
+            let Some(call) = self.processes.resolve(pid, name, None) else {
+                return Seen::Unreadable;
+            };
+            self.tell(pid, comm, call, found);
+        }
+        if let Some(result) = outcome {
+            let path = pending.and_then(|p| p.path);
+            self.processes.finish(pid, name, path, result);
+        }
+        Seen::Used
+    }
+
+    /// `1234 runs in 32 bit mode. ]`
+    fn mode(&mut self, text: &str) -> Seen {
+        let Some((pid, mode)) = text.split_once(" runs in ") else {
+            return Seen::Unreadable;
+        };
+        let (Some(pid), Some(arch)) = (line::pid(pid), mode_arch(mode, self.native)) else {
+            return Seen::Unreadable;
+        };
+        self.processes.set_arch(pid, arch);
+        Seen::Silent
+    }
+}
