@@ -73,9 +73,9 @@ impl InPlace {
             .await?;
         let soon = Duration::from_secs(20);
         until("pods to be injected", soon, || injects(cluster, &with)).await?;
-        let before = Counts::read(cluster).await?;
+        let before = AdmissionCounters::read(cluster).await?;
         let injected = creations(cluster, &with).await?;
-        let after = Counts::read(cluster).await?;
+        let after = AdmissionCounters::read(cluster).await?;
         let alone = creations(cluster, &without).await?;
         let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &with);
         for pod in pods.list(&ListParams::default()).await? {
@@ -103,20 +103,20 @@ impl InPlace {
     }
 }
 
-/// What has been counted since the processes began.
-struct Counts {
+/// Counters of the API server and the controllers, since their processes began.
+struct AdmissionCounters {
     calls: f64,
     requests: f64,
     seconds: f64,
     reviews: f64,
 }
 
-impl Counts {
+impl AdmissionCounters {
     async fn read(cluster: &Cluster) -> anyhow::Result<Self> {
         let calls = calls_of_controllers(cluster).await?;
         let metrics = scrape("/metrics").await?;
-        let ours = |of: &str| {
-            let metric = format!("apiserver_admission_webhook_admission_duration_seconds_{of}");
+        let ours = |suffix: &str| {
+            let metric = format!("apiserver_admission_webhook_admission_duration_seconds_{suffix}");
             sum(&metrics, &metric, |labels| {
                 labels.contains(r#"name="pods.seccomp-operator.io""#)
                     && !labels.contains(r#"rejected="true""#)

@@ -9,7 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use seccomp_operator_api::{SeccompProfile, SeccompProfileStatus};
 
-use crate::command::{Output, helm, kubectl, required, until};
+use crate::command::{Finished, helm, kubectl, required, until};
 
 /// The release, and the namespace that it is in.
 pub const RELEASE: &str = "seccomp-operator";
@@ -89,7 +89,7 @@ impl Cluster {
     }
 
     /// `kubectl apply -f -`.
-    pub async fn try_apply(&self, manifest: &str) -> anyhow::Result<Output> {
+    pub async fn try_apply(&self, manifest: &str) -> anyhow::Result<Finished> {
         kubectl(&["apply", "-f", "-"], manifest).await
     }
 

@@ -14,20 +14,20 @@ pub fn required(name: &str) -> anyhow::Result<String> {
     })
 }
 
-/// What a command printed.
+/// How a command ended, and what it printed.
 #[derive(Debug)]
-pub struct Output {
-    /// Whether it exited with 0.
+pub struct Finished {
+    /// Whether the exit code is 0.
     pub success: bool,
-    /// Its exit code, unless a signal ended it.
+    /// The exit code, unless a signal ended it.
     pub code: Option<i32>,
-    /// Its standard output.
+    /// Standard output.
     pub stdout: String,
-    /// Its standard error.
+    /// Standard error.
     pub stderr: String,
 }
 
-impl Output {
+impl Finished {
     /// The standard output of a command that has to succeed.
     pub fn ok(self) -> anyhow::Result<String> {
         if !self.success {
@@ -38,7 +38,7 @@ impl Output {
 }
 
 /// Runs kubectl, with `input` on its standard input.
-pub async fn kubectl(args: &[&str], input: &str) -> anyhow::Result<Output> {
+pub async fn kubectl(args: &[&str], input: &str) -> anyhow::Result<Finished> {
     run(
         &std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".into()),
         args,
@@ -48,7 +48,7 @@ pub async fn kubectl(args: &[&str], input: &str) -> anyhow::Result<Output> {
 }
 
 /// Runs `kubectl seccomp`, with the plugin that was built beside the tests.
-pub async fn plugin(args: &[&str]) -> anyhow::Result<Output> {
+pub async fn plugin(args: &[&str]) -> anyhow::Result<Finished> {
     let tests = std::env::current_exe()?;
     let built = tests.ancestors().nth(2).context("no folder of binaries")?;
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -63,7 +63,7 @@ pub async fn plugin(args: &[&str]) -> anyhow::Result<Output> {
 }
 
 /// Runs helm.
-pub async fn helm(args: &[&str]) -> anyhow::Result<Output> {
+pub async fn helm(args: &[&str]) -> anyhow::Result<Finished> {
     run(
         &std::env::var("HELM").unwrap_or_else(|_| "helm".into()),
         args,
@@ -72,13 +72,13 @@ pub async fn helm(args: &[&str]) -> anyhow::Result<Output> {
     .await
 }
 
-async fn run(program: &str, args: &[&str], input: &str) -> anyhow::Result<Output> {
+async fn run(program: &str, args: &[&str], input: &str) -> anyhow::Result<Finished> {
     let mut command = Command::new(program);
     command.args(args);
     finish(program, command, input).await
 }
 
-async fn finish(program: &str, mut command: Command, input: &str) -> anyhow::Result<Output> {
+async fn finish(program: &str, mut command: Command, input: &str) -> anyhow::Result<Finished> {
     let mut child = command
         .env("KUBECONFIG", required("E2E_KUBECONFIG")?)
         .stdin(Stdio::piped())
@@ -91,7 +91,7 @@ async fn finish(program: &str, mut command: Command, input: &str) -> anyhow::Res
     stdin.write_all(input.as_bytes()).await?;
     drop(stdin);
     let output = child.wait_with_output().await?;
-    Ok(Output {
+    Ok(Finished {
         success: output.status.success(),
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

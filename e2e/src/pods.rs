@@ -18,21 +18,21 @@ impl Pod {
     #[must_use]
     pub fn script(cluster: &Cluster, namespace: &str, name: &str, script: &str) -> Self {
         let container = json!({ "image": cluster.tools_image, "command": ["/bin/bash", "-c", "--"], "args": [script] });
-        Self::of(namespace, name, container)
+        Self::with_container(namespace, name, container)
     }
 
     /// A pod that says which system calls its seccomp filter stops.
     #[must_use]
     pub fn probe(cluster: &Cluster, namespace: &str, name: &str) -> Self {
         let command = json!(["/kubectl-seccomp", "probe", "--output", "json"]);
-        Self::of(
+        Self::with_container(
             namespace,
             name,
             json!({ "image": cluster.operator_image, "command": command }),
         )
     }
 
-    fn of(namespace: &str, name: &str, mut container: Value) -> Self {
+    fn with_container(namespace: &str, name: &str, mut container: Value) -> Self {
         container["name"] = "test-container".into();
         container["imagePullPolicy"] = "IfNotPresent".into();
         container["securityContext"] = json!({ "allowPrivilegeEscalation": false });

@@ -7,10 +7,10 @@ use e2e::cel;
 use seccomp_operator_api::Selector;
 use serde_json::{Value, json};
 
-use super::{
-    CHART, CURRENT, NAMESPACE, RELEASE, all, args, documents, helm, kind, list, only, refusal,
-    render, rules, string, succeed, text,
+use crate::helm::{
+    CHART, CURRENT, NAMESPACE, RELEASE, helm, notes, refusal, render, succeed, text,
 };
+use crate::objects::{all, args, documents, kind, list, only, rules, string};
 
 const TABLE: &str = include_str!("../../../crates/seccomp-policy/tests/cases.yaml");
 const POLICIES: &str = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
@@ -40,7 +40,7 @@ fn rendered(api: &str, spec: &Value) -> Result<Vec<Value>> {
 struct Policy(Value);
 
 impl Policy {
-    fn of(spec: &Value) -> Result<Self> {
+    fn render(spec: &Value) -> Result<Self> {
         let objects = rendered(POLICIES, spec)?;
         let policy = only(&objects, "MutatingAdmissionPolicy")?.clone();
         let binding = only(&objects, "MutatingAdmissionPolicyBinding")?;
@@ -117,7 +117,7 @@ fn with_profile(pod: &Value, profile: &Value) -> Value {
 fn the_policy_decides_on_every_case_as_the_webhook_does_but_where_the_table_says_so() -> Result<()>
 {
     let table: Value = serde_saphyr::from_str(TABLE)?;
-    let policy = Policy::of(&table["policies"]["default"])?;
+    let policy = Policy::render(&table["policies"]["default"])?;
     let mut decided = [0, 0];
     for case in list(&table, "/cases")? {
         let name = string(case, "/name")?;
@@ -154,7 +154,7 @@ fn the_policy_decides_on_every_case_as_the_webhook_does_but_where_the_table_says
 
 #[test]
 fn the_policy_gives_the_profile_and_selects_what_the_default_policy_says() -> Result<()> {
-    let policy = Policy::of(&json!({
+    let policy = Policy::render(&json!({
         "profile": {"type": "Localhost", "name": "no-chmod"},
         "namespaceSelector": {"matchLabels": {"team": "web"}, "matchExpressions": [{"key": "old", "operator": "DoesNotExist"}]},
         "podSelector": {"matchLabels": {"app": "shop"}},
@@ -288,7 +288,7 @@ fn where_only_the_beta_is_served_the_policy_is_of_the_beta() -> Result<()> {
 
 #[test]
 fn the_notes_warn_when_nothing_injects() -> Result<()> {
-    let notes = super::notes(NAMESPACE, &json!({"injection": {"engine": "none"}}))?;
+    let notes = notes(NAMESPACE, &json!({"injection": {"engine": "none"}}))?;
     assert!(notes.contains("injection.engine is none"), "{notes}");
     let output = helm(
         &["template", RELEASE, CHART, "--values", "-"],

@@ -8,7 +8,10 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::*;
+use crate::helm::{CURRENT, NAMESPACE, OLDEST, refusal, render, text};
+use crate::objects::{
+    all, arg, container, file, identity, kind, list, only, string, workloads, yaml_file,
+};
 
 const ALL: &[&str] = &[
     "podMonitor",
@@ -71,7 +74,7 @@ fn documented() -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
-fn rules() -> Result<Vec<Value>> {
+fn alerting_rules() -> Result<Vec<Value>> {
     let rules = yaml_file("files/monitoring/alerts.yaml")?;
     let groups = list(&rules, "/groups")?.iter();
     Ok(groups
@@ -202,7 +205,7 @@ fn each_component_is_scraped_where_it_serves_and_only_once() -> Result<()> {
 fn alerts_and_dashboard_speak_of_metrics_that_there_are() -> Result<()> {
     let known = documented()?;
     let mut expressions = expressions(&dashboard()?)?;
-    for rule in rules()? {
+    for rule in alerting_rules()? {
         expressions.push(string(&rule, "/expr")?.to_owned());
     }
     for expression in expressions {
@@ -226,7 +229,7 @@ fn alerts_fire_when_they_should_and_only_then() -> Result<()> {
         &["test", "rules", "alerts.yaml"],
         &[("alerts.rules.yaml", rules), ("alerts.yaml", tests.clone())],
     )?;
-    for rule in self::rules()? {
+    for rule in self::alerting_rules()? {
         let name = string(&rule, "/alert")?;
         assert!(tests.contains(name), "no test makes {name} fire");
     }
@@ -236,7 +239,7 @@ fn alerts_fire_when_they_should_and_only_then() -> Result<()> {
 #[test]
 fn every_alert_says_what_it_means_and_has_its_remedy_in_the_manual() -> Result<()> {
     let manual = file("../../docs/operations.md")?;
-    for rule in rules()? {
+    for rule in alerting_rules()? {
         let name = string(&rule, "/alert")?;
         assert!(
             ["warning", "critical"].contains(&string(&rule, "/labels/severity")?),
@@ -264,9 +267,9 @@ fn the_rules_are_handed_on_as_they_are_but_for_those_that_nobody_wants() -> Resu
         Ok(list(rule, "/spec/groups/0/rules")?.clone())
     };
     let mut values = json!({"monitoring": {"prometheusRule": {"enabled": true}}});
-    assert_eq!(names(&values)?, rules()?);
+    assert_eq!(names(&values)?, alerting_rules()?);
     values["monitoring"]["prometheusRule"]["disabled"] = json!(["SeccompOperatorDriftRepairs"]);
-    assert_eq!(names(&values)?.len(), rules()?.len() - 1);
+    assert_eq!(names(&values)?.len(), alerting_rules()?.len() - 1);
     values["monitoring"]["prometheusRule"]["disabled"] = json!(["SeccompOperatorNothing"]);
     let message = refusal(&values)?;
     assert!(

@@ -5,7 +5,8 @@ use anyhow::{Context as _, Result};
 use e2e::cel::evaluate;
 use serde_json::{Map, Value, json};
 
-use super::{CURRENT, OLDEST, all, kind, list, only, render, string};
+use crate::helm::{CURRENT, OLDEST, render};
+use crate::objects::{all, kind, list, only, string};
 
 const AGENT: &str = "system:serviceaccount:security:rel-seccomp-operator-agent";
 const CLAIM: &str = "authentication.kubernetes.io/node-name";

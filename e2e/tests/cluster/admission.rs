@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use e2e::cluster::Cluster;
-use e2e::command::{Output, kubectl, until};
+use e2e::command::{Finished, kubectl, until};
 use e2e::pods::Pod;
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ fn images(images: &[&str]) -> Value {
     json!({"containers": images.iter().enumerate().map(container).collect::<Vec<_>>()})
 }
 
-async fn send(manifest: &str) -> anyhow::Result<Output> {
+async fn send(manifest: &str) -> anyhow::Result<Finished> {
     let args = ["create", "-f", "-", "--dry-run=server", "--output", "json"];
     kubectl(&args, manifest).await
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use e2e::cluster::Cluster;
-use e2e::command::{Output, kubectl, plugin, until};
+use e2e::command::{Finished, kubectl, plugin, until};
 use e2e::node::Viewer;
 use e2e::pods::Pod;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{NO_CHMOD, Tested};
 
 /// The plugin's exit code.
-async fn code(args: &[&str]) -> anyhow::Result<(i32, Output)> {
+async fn code(args: &[&str]) -> anyhow::Result<(i32, Finished)> {
     let output = plugin(args).await?;
     let code = output.code.context("the plugin was killed")?;
     Ok((code, output))

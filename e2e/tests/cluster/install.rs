@@ -1,0 +1,165 @@
+//! Uninstalling, installing again, and upgrading.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use e2e::cluster::{Cluster, NAMESPACE, RELEASE};
+use e2e::command::{helm, kubectl, until};
+use e2e::pods::Pod;
+use seccomp_operator_api::IN_USE_FINALIZER;
+
+use super::{CHMOD_REFUSED, CHMOD_SCRIPT, NO_CHMOD, SECCOMP_MODE, Tested, seccomp_mode};
+
+#[tokio::test]
+async fn uninstalling_leaves_pods_creatable_and_it_installs_again_in_any_namespace() -> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let namespace = cluster.namespace("e2e-uninstall", &[]).await?;
+    cluster.apply_profile("no-chmod", NO_CHMOD).await?;
+    cluster.apply_profile("e2e-outlived", NO_CHMOD).await?;
+    cluster.wait_ready("e2e-outlived").await?;
+    Pod::script(&cluster, &namespace, "user", CHMOD_SCRIPT)
+        .localhost("profiles/e2e-outlived.json")
+        .log_with(&cluster, CHMOD_REFUSED)
+        .await?;
+    let finalizers = || async {
+        let object = cluster.get(&["seccompprofile", "e2e-outlived"]).await?;
+        anyhow::Ok(object.metadata.finalizers.unwrap_or_default())
+    };
+    until("the finalizer", Duration::from_secs(30), || async {
+        let finalizers: Vec<String> = finalizers().await?;
+        anyhow::ensure!(finalizers == [IN_USE_FINALIZER], "{finalizers:?}");
+        Ok(())
+    })
+    .await?;
+    helm(&[
+        "uninstall",
+        RELEASE,
+        "--namespace",
+        NAMESPACE,
+        "--wait",
+        "--timeout",
+        "3m",
+    ])
+    .await?
+    .ok()?;
+
+    let webhooks = "mutatingwebhookconfigurations,validatingwebhookconfigurations";
+    let left = kubectl(&["get", webhooks, "--output", "name"], "")
+        .await?
+        .ok()?;
+    assert!(!left.contains("seccomp-operator"), "{left}");
+    let log = Pod::script(&cluster, &namespace, "after", SECCOMP_MODE)
+        .run(&cluster)
+        .await?;
+    assert_eq!(
+        seccomp_mode(&log),
+        Some("0"),
+        "nobody injects any more: {log}"
+    );
+    // The definitions stay, and the users' profiles with them; and nobody holds one, though a pod uses it.
+    cluster.status("no-chmod").await?;
+    assert_eq!(finalizers().await?, Vec::<String>::new());
+    cluster.delete("seccompprofile", "e2e-outlived").await?;
+
+    let quickly = ["--set", "uninstall.releaseProfiles=false"];
+    cluster.install("e2e-elsewhere", &quickly).await?;
+    let log = Pod::script(&cluster, &namespace, "again", SECCOMP_MODE)
+        .run(&cluster)
+        .await?;
+    assert_eq!(seccomp_mode(&log), Some("2"), "{log}");
+    helm(&[
+        "uninstall",
+        RELEASE,
+        "--namespace",
+        "e2e-elsewhere",
+        "--wait",
+        "--timeout",
+        "3m",
+    ])
+    .await?
+    .ok()?;
+    cluster.delete("namespace", "e2e-elsewhere").await?;
+    cluster.install(NAMESPACE, &[]).await
+}
+
+#[tokio::test]
+async fn an_upgrade_with_other_values_takes_effect() -> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let policy = || async {
+        kubectl(
+            &[
+                "get",
+                "seccomppolicy",
+                "default",
+                "--ignore-not-found",
+                "--output",
+                "json",
+            ],
+            "",
+        )
+        .await?
+        .ok()
+    };
+    assert!(policy().await?.contains("RuntimeDefault"));
+    kubectl(&["delete", "seccomppolicy", "default"], "")
+        .await?
+        .ok()?;
+    until(
+        "the default policy that somebody deleted",
+        Duration::from_secs(30),
+        || async {
+            if policy().await?.contains("RuntimeDefault") {
+                Ok(())
+            } else {
+                bail!("it is not there")
+            }
+        },
+    )
+    .await?;
+    cluster
+        .install(NAMESPACE, &["--set", "defaultPolicy.enabled=false"])
+        .await?;
+    until(
+        "the default policy to go",
+        Duration::from_secs(30),
+        || async {
+            let left = policy().await?;
+            if left.is_empty() {
+                Ok(())
+            } else {
+                bail!("it is there: {left}")
+            }
+        },
+    )
+    .await?;
+    cluster
+        .install(NAMESPACE, &["--set", "defaultPolicy.spec.mode=Observe"])
+        .await?;
+    until(
+        "the default policy to come back",
+        Duration::from_secs(30),
+        || async {
+            let policy = policy().await?;
+            if policy.contains("Observe") {
+                Ok(())
+            } else {
+                bail!("it is {policy:?}")
+            }
+        },
+    )
+    .await?;
+    cluster.install(NAMESPACE, &[]).await?;
+    until(
+        "the default policy to be enforced",
+        Duration::from_secs(30),
+        || async {
+            let policy = policy().await?;
+            if policy.contains("Enforce") {
+                Ok(())
+            } else {
+                bail!("it is {policy:?}")
+            }
+        },
+    )
+    .await
+}
