@@ -3,7 +3,8 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::{CURRENT, all, arg, only, render, string};
+use crate::helm::{CURRENT, render};
+use crate::objects::{all, arg, only, string};
 
 #[test]
 fn the_mutating_configuration_comes_with_the_engine_that_the_controller_waits_for_it_with()

@@ -539,26 +539,26 @@ mod tests {
             let args = <Arguments as clap::Parser>::parse_from(args).controller;
             let shared = Shared::with(Index::new("profiles", Duration::from_mins(1)));
             let mut keeper = Keeper::new(&client, &args, &shared);
-            keeper.take(Event::Secret(Change::Exists(Ok(Secret {
+            keeper.take(Event::Secret(WatchEvent::Exists(Ok(Secret {
                 data: Some(material.write()),
                 ..Secret::default()
             }))));
             let webhooks = || vec![webhook("a", Some(&bundle))];
             let metadata = ObjectMeta::default();
             if mutating {
-                keeper.take(Event::Mutating(Change::Exists(Ok(Mutating {
+                keeper.take(Event::Mutating(WatchEvent::Exists(Ok(Mutating {
                     metadata: metadata.clone(),
                     webhooks: webhooks(),
                 }))));
             }
             if validating {
-                keeper.take(Event::Validating(Change::Exists(Ok(Validating {
+                keeper.take(Event::Validating(WatchEvent::Exists(Ok(Validating {
                     metadata,
                     webhooks: webhooks(),
                 }))));
             }
-            keeper.take(Event::Mutating(Change::ListEnds));
-            keeper.take(Event::Validating(Change::ListEnds));
+            keeper.take(Event::Mutating(WatchEvent::ListEnds));
+            keeper.take(Event::Validating(WatchEvent::ListEnds));
             keeper.act(false).await.unwrap();
             let flags = shared.ready.trusted.iter().zip(found);
             flags.for_each(|(flag, found)| *found = flag.load(Ordering::Relaxed));
