@@ -45,8 +45,8 @@ struct AskedCall {
 fn call(text: &str) -> Result<AskedCall, String> {
     let (name, list) = text.split_once(':').unwrap_or((text, ""));
     let syscall = Syscall::named(name).ok_or_else(|| {
-        let near = Syscall::nearest(name).map(|near| format!("; did you mean {near}?"));
-        format!("no syscall has that name{}", near.unwrap_or_default())
+        let meant = Syscall::suggestion_for(name).map(|call| format!("; did you mean {call}?"));
+        format!("no syscall has that name{}", meant.unwrap_or_default())
     })?;
     let mut args = Arguments::ZEROS;
     let mut places = ArgIndex::ALL.iter();

@@ -67,30 +67,6 @@ pub fn native_of(arch: Arch) -> Arch {
     }
 }
 
-/// The architectures whose programs run on a machine of `native`, itself first.
-pub fn family(native: Arch) -> &'static [Arch] {
-    match native {
-        Arch::X86_64 => &[Arch::X86_64, Arch::X86, Arch::X32],
-        Arch::Aarch64 => &[Arch::Aarch64, Arch::Arm],
-        Arch::Ppc64 => &[Arch::Ppc64, Arch::Ppc],
-        Arch::S390X => &[Arch::S390X, Arch::S390],
-        Arch::Mips64 => &[Arch::Mips64, Arch::Mips, Arch::Mips64N32],
-        Arch::Mipsel64 => &[Arch::Mipsel64, Arch::Mipsel, Arch::Mipsel64N32],
-        Arch::X86 => &[Arch::X86],
-        Arch::X32 => &[Arch::X32],
-        Arch::Arm => &[Arch::Arm],
-        Arch::Loongarch64 => &[Arch::Loongarch64],
-        Arch::Mips => &[Arch::Mips],
-        Arch::Mips64N32 => &[Arch::Mips64N32],
-        Arch::Mipsel => &[Arch::Mipsel],
-        Arch::Mipsel64N32 => &[Arch::Mipsel64N32],
-        Arch::Ppc => &[Arch::Ppc],
-        Arch::Ppc64Le => &[Arch::Ppc64Le],
-        Arch::Riscv64 => &[Arch::Riscv64],
-        Arch::S390 => &[Arch::S390],
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,8 +96,8 @@ mod tests {
     #[test]
     fn a_machine_runs_its_own_programs_first() {
         for &arch in Arch::ALL {
-            assert_eq!(family(arch)[0], arch);
-            assert!(family(native_of(arch)).contains(&arch), "{arch}");
+            assert_eq!(arch.abis()[0], arch);
+            assert!(native_of(arch).abis().contains(&arch), "{arch}");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use seccomp_profile::Errno;
+
 /// Whether emphasis is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
@@ -81,35 +83,12 @@ pub fn wrap(head: &str, words: &str) -> String {
     out
 }
 
-/// The name of an errno that filters give, or its number.
+/// The name of an error, or its number.
 pub fn errno_name(errno: i32) -> String {
-    let name = match errno {
-        libc::EPERM => "EPERM",
-        libc::ENOENT => "ENOENT",
-        libc::EINTR => "EINTR",
-        libc::EIO => "EIO",
-        libc::EBADF => "EBADF",
-        libc::EAGAIN => "EAGAIN",
-        libc::ENOMEM => "ENOMEM",
-        libc::EACCES => "EACCES",
-        libc::EFAULT => "EFAULT",
-        libc::EBUSY => "EBUSY",
-        libc::EEXIST => "EEXIST",
-        libc::ENODEV => "ENODEV",
-        libc::EINVAL => "EINVAL",
-        libc::ENOTTY => "ENOTTY",
-        libc::ENOSPC => "ENOSPC",
-        libc::EROFS => "EROFS",
-        libc::EPIPE => "EPIPE",
-        libc::ENOSYS => "ENOSYS",
-        libc::EPROTO => "EPROTO",
-        libc::EOPNOTSUPP => "EOPNOTSUPP",
-        libc::EAFNOSUPPORT => "EAFNOSUPPORT",
-        libc::ETIMEDOUT => "ETIMEDOUT",
-        libc::ECANCELED => "ECANCELED",
-        _ => return format!("errno {errno}"),
-    };
-    name.into()
+    let known = u64::try_from(errno).ok().and_then(Errno::new);
+    known
+        .and_then(Errno::name)
+        .map_or_else(|| format!("errno {errno}"), str::to_owned)
 }
 
 #[cfg(test)]

@@ -244,6 +244,7 @@ pub fn words(action: Action) -> String {
         Action::KillProcess => "kills the process".into(),
         Action::Notify => "asks the listener".into(),
         Action::Trace(_) => "asks a tracer".into(),
+        other => other.to_string(),
     }
 }
 

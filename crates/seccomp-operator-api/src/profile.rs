@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::schema;
 use seccomp_profile::{
-    CapabilitySet, Defined, Definition, Fields, MAX_BYTES, Problem, Problems, Spec,
+    CapabilitySet, Defined, Definition, Fields, MAX_BYTES, Problem, Problems, Spec, Undefined,
 };
 
 /// The conditions of a [`SeccompProfile`].
@@ -178,15 +178,11 @@ impl SeccompProfileSpec {
 /// What a profile that was [`read`](StoredProfile::read) asks for, or why nobody can tell.
 pub fn define(profile: &Result<SeccompProfile, InvalidObject>) -> Defined {
     match profile {
-        Ok(profile) => profile
-            .spec
-            .define()
-            .map(Into::into)
-            .map_err(|problems| problems.to_string()),
-        Err(unreadable) => Err(format!(
+        Ok(profile) => profile.spec.define().map(Into::into).map_err(Into::into),
+        Err(unreadable) => Err(Undefined::Unreadable(format!(
             "spec: this version of the operator cannot read it: {}",
             unreadable.error
-        )),
+        ))),
     }
 }
 
@@ -386,7 +382,7 @@ mod tests {
         assert_eq!(deepest.metadata.name.as_deref(), Some("deep"));
         assert!(read[1].is_err());
         assert!(define(&read[2]).is_ok());
-        let sentence = define(&read[1]).unwrap_err();
+        let sentence = define(&read[1]).unwrap_err().to_string();
         assert!(
             sentence.starts_with("spec: this version of the operator cannot read it: "),
             "{sentence}"

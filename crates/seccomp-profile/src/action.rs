@@ -9,6 +9,7 @@ use super::errno::Errno;
 /// Two actions are equal when the caller cannot tell them apart: `SCMP_ACT_KILL` and `SCMP_ACT_KILL_THREAD` are one,
 /// and an `SCMP_ACT_ERRNO` that states no `errnoRet` is the one that states `EPERM` (runc and crun add it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Action {
     /// The whole process dies with SIGSYS.
     KillProcess,

@@ -12,6 +12,7 @@ use super::syscall::Syscall;
 
 /// Where a profile lets more happen than another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Excess {
     /// It lets programs of this architecture run.
     Architecture(Arch),

@@ -6,6 +6,7 @@ use std::fmt;
 /// One architecture of a seccomp filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
+#[non_exhaustive]
 #[allow(missing_docs)] // the field's own names
 pub enum Arch {
     X86,
@@ -82,6 +83,43 @@ impl Arch {
         Self::S390X,
     ];
 
+    /// Those of the nodes that Kubernetes runs on, the most common first: those for which it is released, and `riscv64`, for
+    /// which distributions build it.
+    pub const KUBERNETES: &'static [Self] = &[
+        Self::X86_64,
+        Self::Aarch64,
+        Self::Arm,
+        Self::Ppc64Le,
+        Self::S390X,
+        Self::Riscv64,
+    ];
+
+    /// The architectures whose programs run on a machine of this one, itself first: the ABIs of its kernel, of which X32 is
+    /// usually not built. On a machine of 64 bits X32 and the two N32 have the kernel of 64 bits.
+    #[must_use]
+    pub const fn abis(self) -> &'static [Self] {
+        match self {
+            Self::X86_64 => &[Self::X86_64, Self::X86, Self::X32],
+            Self::X32 => &[Self::X32, Self::X86_64, Self::X86],
+            Self::Aarch64 => &[Self::Aarch64, Self::Arm],
+            Self::Mips64 => &[Self::Mips64, Self::Mips, Self::Mips64N32],
+            Self::Mips64N32 => &[Self::Mips64N32, Self::Mips64, Self::Mips],
+            Self::Mipsel64 => &[Self::Mipsel64, Self::Mipsel, Self::Mipsel64N32],
+            Self::Mipsel64N32 => &[Self::Mipsel64N32, Self::Mipsel64, Self::Mipsel],
+            Self::Ppc64 => &[Self::Ppc64, Self::Ppc],
+            Self::S390X => &[Self::S390X, Self::S390],
+            Self::X86 => &[Self::X86],
+            Self::Arm => &[Self::Arm],
+            Self::Loongarch64 => &[Self::Loongarch64],
+            Self::Mips => &[Self::Mips],
+            Self::Mipsel => &[Self::Mipsel],
+            Self::Ppc => &[Self::Ppc],
+            Self::Ppc64Le => &[Self::Ppc64Le],
+            Self::Riscv64 => &[Self::Riscv64],
+            Self::S390 => &[Self::S390],
+        }
+    }
+
     fn all() -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied()
     }
@@ -147,6 +185,9 @@ mod tests {
             assert_eq!(Arch::ALL[arch as usize], arch);
             assert_eq!(Arch::named(&arch.to_string()), Some(arch));
             assert_eq!(Arch::from_native_name(arch.native_name()), Some(arch));
+        }
+        for arch in Arch::KUBERNETES {
+            assert_eq!(arch.abis()[0], *arch);
         }
         assert_eq!(Arch::from_node("amd64"), Some(Arch::X86_64));
         assert_eq!(Arch::from_node("loong64"), Some(Arch::Loongarch64));

@@ -4,8 +4,8 @@
 //! any other document is. `tests/engine_builtin.rs` compares them with what runtimes really apply; `docs/built-ins.md` tells
 //! users what each is.
 //!
-//! A name without a slash may be that of a SeccompProfile as well (`audit` is one that people use). As a base it always is
-//! the built-in; names with a slash cannot be those of Kubernetes objects.
+//! A caller may have a profile of a built-in's name (`audit` is one that people use). As a base that name always is the
+//! built-in; names with a slash cannot be those of Kubernetes objects.
 
 use std::sync::LazyLock;
 
@@ -86,7 +86,7 @@ const LINES: [Line; 5] = [
     },
 ];
 
-/// Read once: a base is asked for whenever a profile that stands on it is composed.
+/// Read once: a base is asked for whenever a profile that derives from it is composed.
 static DOCUMENTS: LazyLock<Vec<(&'static str, Document)>> = LazyLock::new(|| {
     let lines = LINES.iter().map(|line| (line.name, runtime_default(*line)));
     let others = [(DOCKER_DEFAULT, docker_default()), (AUDIT, audit())];

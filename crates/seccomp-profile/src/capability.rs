@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::problem::{Collector, Path, Problems};
-use super::suggest::nearest;
+use super::suggest::suggestion;
 
 /// One capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,7 +11,7 @@ pub struct Capability(u8);
 
 /// In the order of their kernel numbers.
 #[rustfmt::skip]
-pub(super) const NAMES: [&str; 41] = [
+pub(super) const NAMES: &[&str] = &[
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID",
     "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE",
     "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK",
@@ -34,10 +34,22 @@ impl Capability {
         u8::try_from(position).ok().map(Self)
     }
 
+    /// The capability of that number (kernel `include/uapi/linux/capability.h`, as of Linux 5.9).
+    #[must_use]
+    pub fn numbered(number: u8) -> Option<Self> {
+        (usize::from(number) < NAMES.len()).then_some(Self(number))
+    }
+
     /// The name, `CAP_` included.
     #[must_use]
     pub fn name(self) -> &'static str {
         NAMES[usize::from(self.0)]
+    }
+
+    /// The name as Kubernetes has it: without `CAP_`.
+    #[must_use]
+    pub fn bare_name(self) -> &'static str {
+        self.name().trim_start_matches("CAP_")
     }
 }
 
@@ -63,7 +75,7 @@ impl CapabilitySet {
                 None if name == "ALL" => set = Self::from_bits(u64::MAX),
                 None => problems.add(&Path::Root(at).index(i), || {
                     let bare = NAMES.iter().filter_map(|name| name.strip_prefix("CAP_"));
-                    let meant = nearest(name, NAMES.into_iter().chain(bare).chain(["ALL"]));
+                    let meant = suggestion(name, NAMES.iter().copied().chain(bare).chain(["ALL"]));
                     (
                         format!("{name:?} is not a capability"),
                         meant.map_or_else(

@@ -10,13 +10,13 @@ use super::capability::CapabilitySet;
 use super::delta::Delta;
 use super::document::Document;
 use super::oci::Profile;
-use super::problem::{Problem, Problems};
+use super::problem::{Path, Problem, Problems};
 use super::read::parse;
-use super::resolve::{KernelVersion, Target};
 use super::semantics::too_complex;
-use super::suggest::nearest;
+use super::suggest::suggestion;
+use super::target::{KernelVersion, Target};
 
-/// How many profiles may stand on each other, the built-in at the bottom not counted.
+/// How many profiles may derive from each other in a row, the built-in at the bottom not counted.
 pub const MAX_DEPTH: usize = 15;
 
 /// What a user asks for, read and checked on its own.
@@ -49,12 +49,12 @@ pub struct Fields<'a> {
 }
 
 impl Spec {
-    /// Reads the fields, or says all that is wrong with them. `at` is where they stand, e.g. `spec`.
+    /// Reads the fields, or says all that is wrong with them. `at` is the path of what has them, e.g. `spec`.
     pub fn parse(fields: &Fields<'_>, at: &str) -> Result<Self, Problems> {
         let changes = Delta::parse(fields.allow, fields.log, fields.deny, at)?;
         match (fields.profile, fields.base) {
             (Some(_), Some(_)) => Err(problem(
-                format!("{at}.base"),
+                field(at, "base"),
                 "stands beside profile".into(),
                 "keep one of the two: a whole profile, or changes to another".into(),
             )),
@@ -64,11 +64,11 @@ impl Spec {
                 "put a whole profile into profile, or name in base what allow, log and deny change".into(),
             )),
             (Some(_), None) if !changes.is_empty() => Err(problem(
-                format!("{at}.profile"),
+                field(at, "profile"),
                 "stands beside allow, log or deny, which change a base".into(),
                 "put the rules into the profile, or make it a profile of its own and name that in base".into(),
             )),
-            (Some(document), None) => Ok(Self::Document(parse(document, &format!("{at}.profile"))?)),
+            (Some(document), None) => Ok(Self::Document(parse(document, &field(at, "profile"))?)),
             (None, Some(base)) => Ok(Self::Derived {
                 base: base.to_owned(),
                 changes,
@@ -89,7 +89,7 @@ impl Spec {
 /// Finds a profile by its name. Built-ins are not asked for.
 pub type Lookup<'a> = dyn Fn(&str) -> Option<Arc<Spec>> + 'a;
 
-/// The profile for `target`, in canonical form. `at` is where the spec stands, e.g. `spec`.
+/// The profile for `target`, in canonical form. `at` is the path of the spec, e.g. `spec`.
 pub fn compose(
     spec: &Spec,
     lookup: &Lookup<'_>,
@@ -101,7 +101,7 @@ pub fn compose(
         // Following a chain ends at a document or says why not.
         return Err(problem(
             at.to_owned(),
-            "stands on nothing".into(),
+            "derives from nothing".into(),
             "name a built-in in base".into(),
         ));
     };
@@ -126,28 +126,17 @@ pub fn check(
     capabilities: CapabilitySet,
     at: &str,
 ) -> Result<(), Problems> {
-    const KUBERNETES: [Arch; 5] = [
-        Arch::X86_64,
-        Arch::Aarch64,
-        Arch::Arm,
-        Arch::Ppc64Le,
-        Arch::S390X,
-    ];
-    let kernel = KernelVersion {
-        major: 6,
-        minor: 12,
-    };
-    KUBERNETES.into_iter().try_for_each(|arch| {
+    Arch::KUBERNETES.iter().try_for_each(|arch| {
         let target = Target {
-            arch,
-            kernel,
+            arch: *arch,
+            kernel: KernelVersion::CURRENT,
             capabilities,
         };
         compose(spec, lookup, &target, at).map(|_| ())
     })
 }
 
-/// A spec and what it stands on.
+/// A spec and what it derives from.
 pub(super) struct Chain<'a> {
     own: &'a Spec,
     /// The profiles below, from the top.
@@ -158,7 +147,7 @@ pub(super) struct Chain<'a> {
 
 impl<'a> Chain<'a> {
     pub(super) fn follow(own: &'a Spec, lookup: &Lookup<'_>, at: &str) -> Result<Self, Problems> {
-        let path = || format!("{at}.base");
+        let path = || field(at, "base");
         let mut chain = Self {
             own,
             found: Vec::new(),
@@ -176,7 +165,7 @@ impl<'a> Chain<'a> {
                 return Err(problem(
                     path(),
                     reason,
-                    "let one of them stand on a built-in or have a profile".into(),
+                    "let one of them derive from a built-in or have a profile".into(),
                 ));
             }
             if names.len() >= MAX_DEPTH {
@@ -189,12 +178,12 @@ impl<'a> Chain<'a> {
             }
             let found = lookup(base).ok_or_else(|| {
                 let reason = match names.last() {
-                    None => format!("{base:?} is neither a built-in nor a SeccompProfile"),
+                    None => format!("{base:?} is neither a built-in nor a known profile"),
                     Some(by) => format!(
-                        "{base:?}, the base of {by:?}, is neither a built-in nor a SeccompProfile"
+                        "{base:?}, the base of {by:?}, is neither a built-in nor a known profile"
                     ),
                 };
-                let remedy = match nearest(base, BUILTINS.iter().copied()) {
+                let remedy = match suggestion(base, BUILTINS.iter().copied()) {
                     Some(name) => format!("write {name:?}"),
                     None => format!("create it, or write one of {}", BUILTINS.join(", ")),
                 };
@@ -226,6 +215,11 @@ impl<'a> Chain<'a> {
             Spec::Derived { changes, .. } => Some(changes),
         })
     }
+}
+
+/// The path of a field of what `at` is the path of.
+pub(super) fn field(at: &str, name: &str) -> String {
+    Path::Root(at).key(name).to_string()
 }
 
 fn problem(path: String, reason: String, remedy: String) -> Problems {
@@ -376,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn profiles_stand_on_each_other_and_circles_and_towers_are_refused() {
+    fn profiles_derive_from_each_other_and_circles_and_towers_are_refused() {
         let mut known = BTreeMap::from([
             (
                 "base".to_owned(),
@@ -430,7 +424,7 @@ mod tests {
         assert!(compose(&derived("tower13", &json!({})), &lookup, &AMD64, "spec").is_ok());
         assert_eq!(
             said("runtime-defualt"),
-            "spec.base: \"runtime-defualt\" is neither a built-in nor a SeccompProfile; write \"runtime-default\""
+            "spec.base: \"runtime-defualt\" is neither a built-in nor a known profile; write \"runtime-default\""
         );
     }
 
@@ -465,6 +459,21 @@ mod tests {
             said.unwrap_err().to_string().contains("lower halves only"),
             "an i386 caller would get through"
         );
+    }
+
+    #[test]
+    fn what_is_wrong_on_one_architecture_of_kubernetes_only_is_found() {
+        let rule = |action: &str, op: &str| {
+            json!({"names": ["ioctl"], "action": action, "includes": {"arches": ["riscv64"]},
+                "args": [{"index": 1, "op": op, "value": 7}]})
+        };
+        let document = json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+            rule("SCMP_ACT_ALLOW", "SCMP_CMP_LE"),
+            rule("SCMP_ACT_LOG", "SCMP_CMP_GE"),
+        ]});
+        let spec = Spec::Document(parse(&document, "").unwrap());
+        let said = check(&spec, &nothing, CapabilitySet::RUNTIME_DEFAULT, "spec").unwrap_err();
+        assert!(said.to_string().contains("SCMP_ARCH_RISCV64"), "{said}");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::capability::CapabilitySet;
 use super::condition::Condition;
 use super::errno::ErrnoName;
 use super::oci::{ArchSet, Flags, Listener};
-use super::resolve::KernelVersion;
 use super::syscall::Syscall;
+use super::target::KernelVersion;
 
 /// A profile document in OCI runtime-spec or Docker format: everything that it says that changes what it does.
 #[derive(Debug, Clone, PartialEq, Eq)]

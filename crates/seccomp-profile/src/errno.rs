@@ -34,13 +34,20 @@ impl Errno {
     pub const fn get(self) -> u16 {
         self.0
     }
+
+    /// The usual name of the number on all architectures but MIPS, if it has one.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        let (name, ..) = NAMES.iter().find(|(_, number, _)| *number == self.0)?;
+        Some(name)
+    }
 }
 
 /// The name where the number has one, as on all architectures but MIPS.
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match NAMES.iter().find(|(_, number, _)| *number == self.0) {
-            Some((name, _, _)) => f.write_str(name),
+        match self.name() {
+            Some(name) => f.write_str(name),
             None => write!(f, "{}", self.0),
         }
     }
@@ -80,7 +87,7 @@ impl ErrnoName {
 /// Name, number, number on MIPS. From the kernel's `asm-generic/errno.h` and `arch/mips/.../errno.h`; of two names for
 /// one number the usual one is first.
 #[rustfmt::skip]
-const NAMES: [(&str, u16, u16); 137] = [
+const NAMES: &[(&str, u16, u16)] = &[
     ("EPERM", 1, 1), ("ENOENT", 2, 2), ("ESRCH", 3, 3), ("EINTR", 4, 4),
     ("EIO", 5, 5), ("ENXIO", 6, 6), ("E2BIG", 7, 7), ("ENOEXEC", 8, 8),
     ("EBADF", 9, 9), ("ECHILD", 10, 10), ("EAGAIN", 11, 11), ("EWOULDBLOCK", 11, 11),

@@ -4,7 +4,7 @@
 //! same kind.
 //! The others are calls that do the same thing: to stop it, all of them must be denied.
 
-use super::suggest::nearest;
+use super::suggest::suggestion;
 use super::syscall::Syscall;
 
 /// Name, and the calls and groups in it.
@@ -111,8 +111,8 @@ pub fn groups() -> impl Iterator<Item = &'static str> {
 }
 
 /// The group that a misspelt name was most likely meant to be.
-pub(super) fn nearest_group(name: &str) -> Option<&'static str> {
-    nearest(name, groups())
+pub(super) fn suggested_group(name: &str) -> Option<&'static str> {
+    suggestion(name, groups())
 }
 
 #[cfg(test)]
@@ -144,6 +144,6 @@ mod tests {
         assert!(names("@system-service").contains(&"fchmodat2"));
         assert!(names("@system-service").is_sorted_by(|a, b| a < b));
         assert_eq!(group("@chmodd"), None);
-        assert_eq!(nearest_group("@chmodd"), Some("@chmod"));
+        assert_eq!(suggested_group("@chmodd"), Some("@chmod"));
     }
 }

@@ -9,6 +9,8 @@
 //! whole document, or changes to a built-in or another profile) is a [`Spec`], and [`compose`] goes the whole way. The
 //! [`Library`] has all of them by name, and knows which stand on which.
 
+#![warn(missing_docs)]
+
 mod action;
 mod algebra;
 mod arch;
@@ -35,6 +37,7 @@ mod runtime;
 mod semantics;
 mod suggest;
 mod syscall;
+mod target;
 
 pub use action::Action;
 pub use algebra::Excess;
@@ -49,16 +52,15 @@ pub use delta::Delta;
 pub use document::Document;
 pub use errno::Errno;
 pub use groups::{group, groups};
-pub use library::{Defined, Definition, Library};
+pub use library::{Defined, Definition, Library, LibraryError, Undefined};
 pub use lint::{
-    Code, Delivery, Finding, LISTED as LISTED_FINDINGS, Severity, lint, lint_document,
-    lint_everywhere,
+    Code, Delivery, Finding, MAX_FINDINGS, Severity, lint, lint_document, lint_everywhere,
 };
 pub use model::{Miscompilation, Model};
 pub use oci::{ArchSet, Flag, Flags, Listener, Profile, Rule};
 pub use problem::{Problem, Problems};
 pub use read::{MAX_BYTES, parse, parse_slice};
-pub use resolve::{KernelVersion, Target};
 pub use runtime::{Runtime, every_program_needs};
 pub use semantics::Semantics;
 pub use syscall::{KERNEL as SYSCALLS_OF_KERNEL, Syscall};
+pub use target::{KernelVersion, Target};

@@ -1,4 +1,4 @@
-//! Profiles by name, and which stand on which: what `base` means while profiles come, change and go.
+//! Profiles by name, and which derives from which: what `base` means while profiles come, change and go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::action::Action;
 use super::builtin::{BUILTINS, builtin};
 use super::capability::CapabilitySet;
-use super::compose::{MAX_DEPTH, Spec, check, compose};
+use super::compose::{MAX_DEPTH, Spec, check, compose, field};
 use super::lint::{Finding, lint_everywhere};
 use super::oci::Profile;
-use super::problem::Problem;
-use super::resolve::Target;
+use super::problem::Problems;
+use super::target::Target;
 
 /// What a user asks for under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,14 +22,73 @@ pub struct Definition {
 }
 
 /// A definition, or why there is none.
-pub type Defined = Result<Arc<Definition>, String>;
+pub type Defined = Result<Arc<Definition>, Undefined>;
+
+/// Why a profile that is there has no definition.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Undefined {
+    /// What its author wrote is wrong.
+    #[error(transparent)]
+    Invalid(#[from] Problems),
+    /// The caller could not read what its author wrote, and says so in a sentence of its own.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+/// The caller's sentence.
+impl From<String> for Undefined {
+    fn from(sentence: String) -> Self {
+        Self::Unreadable(sentence)
+    }
+}
+
+/// The caller's sentence.
+impl From<&str> for Undefined {
+    fn from(sentence: &str) -> Self {
+        Self::Unreadable(sentence.to_owned())
+    }
+}
+
+/// Why there is no profile of a name for a kind of node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LibraryError {
+    /// The library has no such profile.
+    #[error("{at}: there is no profile {name:?}")]
+    Missing {
+        /// Where the spec is, as the caller said.
+        at: String,
+        /// The name that was asked for.
+        name: String,
+    },
+    /// The profile has no definition.
+    #[error(transparent)]
+    Undefined(#[from] Undefined),
+    /// A profile that it derives from has no definition.
+    #[error(
+        "{at}: {base:?} is not valid itself: {}; mend that profile first",
+        why.to_string().lines().next().unwrap_or_default()
+    )]
+    Base {
+        /// The path of the field that names the base.
+        at: String,
+        /// The name of that profile.
+        base: String,
+        /// Why it has none; the message has the first line of it.
+        why: Undefined,
+    },
+    /// It cannot be composed.
+    #[error(transparent)]
+    Composition(#[from] Problems),
+}
 
 /// All profiles there are.
 #[derive(Debug, Clone, Default)]
 pub struct Library {
     profiles: BTreeMap<String, Defined>,
     /// For each name those that have it as their base, whether there is a profile of that name or not.
-    standing_on: BTreeMap<String, BTreeSet<String>>,
+    derived: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Library {
@@ -37,7 +96,7 @@ impl Library {
     pub fn define(&mut self, name: &str, defined: Defined) {
         self.remove(name);
         if let Some(base) = base_of(&defined) {
-            let above = self.standing_on.entry(base.to_owned()).or_default();
+            let above = self.derived.entry(base.to_owned()).or_default();
             above.insert(name.to_owned());
         }
         self.profiles.insert(name.to_owned(), defined);
@@ -49,11 +108,11 @@ impl Library {
             return;
         };
         if let Some(base) = base_of(&defined)
-            && let Some(above) = self.standing_on.get_mut(base)
+            && let Some(above) = self.derived.get_mut(base)
         {
             above.remove(name);
             if above.is_empty() {
-                self.standing_on.remove(base);
+                self.derived.remove(base);
             }
         }
     }
@@ -64,13 +123,13 @@ impl Library {
         self.profiles.get(name)?.as_ref().ok()
     }
 
-    /// All profiles that a change of this one changes too: those that stand on it, and on those.
+    /// All profiles that a change of this one changes too: those that derive from it, and from those.
     #[must_use]
     pub fn dependants(&self, name: &str) -> BTreeSet<&str> {
         let mut found = BTreeSet::new();
         let mut open = vec![name];
         while let Some(below) = open.pop() {
-            for above in self.standing_on.get(below).into_iter().flatten() {
+            for above in self.derived.get(below).into_iter().flatten() {
                 if above != name && found.insert(above.as_str()) {
                     open.push(above);
                 }
@@ -79,7 +138,7 @@ impl Library {
         found
     }
 
-    /// The profiles that this one stands on, the nearest first, as far as they are known; built-ins are none.
+    /// The profiles that this one derives from, the nearest first, as far as they are known; built-ins are none.
     pub fn bases<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         let mut below = self.get(name).and_then(|definition| base(definition));
         // In a circle it would never end.
@@ -91,31 +150,34 @@ impl Library {
         .take(MAX_DEPTH + 1)
     }
 
-    /// The base that there is no profile for, of this one or of one that it stands on.
+    /// The base that there is no profile for, of this one or of one that it derives from.
     #[must_use]
     pub fn missing_base(&self, name: &str) -> Option<&str> {
         let last = self.bases(name).last().unwrap_or(name);
         base(self.get(last)?).filter(|below| !self.profiles.contains_key(*below))
     }
 
-    /// The profile of this name for a node of this kind, in canonical form, or sentences that say why there is none. The
-    /// capabilities are the definition's, not the target's. `at` is where the spec stands, e.g. `spec`.
-    pub fn compose(&self, name: &str, target: &Target, at: &str) -> Result<Profile, String> {
+    /// The profile of this name for a node of this kind, in canonical form. The capabilities are the definition's, not the
+    /// target's. `at` is the path of the spec, e.g. `spec`.
+    pub fn compose(&self, name: &str, target: &Target, at: &str) -> Result<Profile, LibraryError> {
         let definition = self.readable(name, at)?;
         let target = Target {
             capabilities: self.capabilities(name),
             ..*target
         };
-        compose(&definition.spec, &|name| self.spec(name), &target, at)
-            .map_err(|problems| problems.to_string())
+        Ok(compose(
+            &definition.spec,
+            &|name| self.spec(name),
+            &target,
+            at,
+        )?)
     }
 
     /// Composes the profile of this name for every architecture that Kubernetes runs on, and gives its default action.
-    pub fn check(&self, name: &str, at: &str) -> Result<Action, String> {
+    pub fn check(&self, name: &str, at: &str) -> Result<Action, LibraryError> {
         let definition = self.readable(name, at)?;
         let capabilities = self.capabilities(name);
-        check(&definition.spec, &|name| self.spec(name), capabilities, at)
-            .map_err(|problems| problems.to_string())?;
+        check(&definition.spec, &|name| self.spec(name), capabilities, at)?;
         Ok(self.default_action(definition))
     }
 
@@ -141,24 +203,25 @@ impl Library {
         .unwrap_or(CapabilitySet::RUNTIME_DEFAULT)
     }
 
-    /// The definition of this name, if it and all that it stands on can be read.
-    fn readable(&self, name: &str, at: &str) -> Result<&Arc<Definition>, String> {
+    /// The definition of this name, if it and all that it derives from can be read.
+    fn readable(&self, name: &str, at: &str) -> Result<&Arc<Definition>, LibraryError> {
         let definition = match self.profiles.get(name) {
             Some(Ok(definition)) => definition,
-            Some(Err(sentence)) => return Err(sentence.clone()),
-            None => return Err(format!("{at}: there is no profile {name:?}")),
+            Some(Err(why)) => return Err(why.clone().into()),
+            None => {
+                return Err(LibraryError::Missing {
+                    at: at.to_owned(),
+                    name: name.to_owned(),
+                });
+            }
         };
         for below in self.bases(name) {
-            if let Some(Err(sentence)) = self.profiles.get(below) {
-                let problem = Problem {
-                    path: format!("{at}.base"),
-                    reason: format!(
-                        "{below:?} is not valid itself: {}",
-                        sentence.lines().next().unwrap_or_default()
-                    ),
-                    remedy: "mend that profile first".into(),
-                };
-                return Err(problem.to_string());
+            if let Some(Err(why)) = self.profiles.get(below) {
+                return Err(LibraryError::Base {
+                    at: field(at, "base"),
+                    base: below.to_owned(),
+                    why: why.clone(),
+                });
             }
         }
         Ok(definition)
@@ -185,7 +248,7 @@ impl Library {
     }
 }
 
-/// The name of the profile that a definition stands on, unless it is a built-in.
+/// The name of the profile that a definition derives from, unless it is a built-in.
 fn base(definition: &Definition) -> Option<&str> {
     definition
         .spec
@@ -243,11 +306,12 @@ mod tests {
     }
 
     fn said(library: &Library, name: &str) -> String {
-        library.compose(name, &AMD64, "spec").unwrap_err()
+        let error = library.compose(name, &AMD64, "spec").unwrap_err();
+        error.to_string()
     }
 
     #[test]
-    fn a_change_reaches_all_that_stand_on_it_and_nobody_else() {
+    fn a_change_reaches_all_that_derive_from_it_and_nobody_else() {
         let mut library = chain();
         assert_eq!(library.dependants("a"), BTreeSet::from(["b", "c"]));
         assert_eq!(library.dependants("c"), BTreeSet::new());
@@ -266,7 +330,7 @@ mod tests {
         assert_eq!(library.missing_base("c"), Some("a"));
         assert_eq!(library.dependants("a"), BTreeSet::from(["b", "c"]));
         let expected =
-            "spec.base: \"a\", the base of \"b\", is neither a built-in nor a SeccompProfile; ";
+            "spec.base: \"a\", the base of \"b\", is neither a built-in nor a known profile; ";
         assert!(
             said(&library, "c").starts_with(expected),
             "{}",

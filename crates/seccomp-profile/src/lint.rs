@@ -2,7 +2,7 @@
 //!
 //! A finding is no error: the engine's errors ([`Problems`](super::Problems)) say what has no meaning at all. Every code is
 //! explained in `docs/lint.md`, whose examples are tests. Bounded: work is linear in the document, and at most
-//! [`LISTED`] findings are listed.
+//! [`MAX_FINDINGS`] findings are listed.
 //!
 //! What a profile inherits from its base is said of the base, not of every profile that stands on it.
 
@@ -24,14 +24,14 @@ use super::decision::Decision;
 use super::delta::{Delta, DeltaEntry};
 use super::document::{Architectures, Document, Entry};
 use super::oci::Profile;
-use super::resolve::{KernelVersion, Target};
 use super::semantics::Semantics;
 use super::syscall::Syscall;
+use super::target::{KernelVersion, Target};
 
 pub use code::Code;
 
 /// How many findings one answer lists. Nobody reads past a screen of them.
-pub const LISTED: usize = 50;
+pub const MAX_FINDINGS: usize = 50;
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +58,7 @@ impl Severity {
 
 /// One thing that the author should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     /// What kind of thing, for programs and for `docs/lint.md`.
     pub code: Code,
@@ -90,6 +91,7 @@ impl fmt::Display for Finding {
 
 /// How a profile comes to the container runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Delivery {
     /// The engine writes the file anew for each node, so that libseccomp understands it.
     Rendered,
@@ -125,10 +127,7 @@ pub fn lint_everywhere(
     for arch in document.map(Document::likely_natives).unwrap_or_default() {
         let target = Target {
             arch,
-            kernel: KernelVersion {
-                major: 6,
-                minor: 12,
-            },
+            kernel: KernelVersion::CURRENT,
             capabilities,
         };
         for finding in lint(spec, lookup, &target, at) {
@@ -222,7 +221,7 @@ fn derived(
 /// The most severe first, of a kind in the order of the document; no more than are listed.
 fn arranged(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    findings.truncate(LISTED);
+    findings.truncate(MAX_FINDINGS);
     findings
 }
 
@@ -364,22 +363,14 @@ impl Document {
     /// The native architectures of the nodes that it is likely meant for: amd64 and arm64, or those of the ones that
     /// Kubernetes runs on that it names.
     fn likely_natives(&self) -> Vec<Arch> {
-        const KUBERNETES: [Arch; 6] = [
-            Arch::X86_64,
-            Arch::Aarch64,
-            Arch::Arm,
-            Arch::Ppc64Le,
-            Arch::S390X,
-            Arch::Riscv64,
-        ];
         let named = |arch: &Arch| match &self.architectures {
             Architectures::Listed(arches) => arches.contains(*arch),
             Architectures::Mapped(map) => map.iter().any(|(native, _)| native == arch),
         };
-        let likely = &KUBERNETES[..2];
+        let likely = &[Arch::X86_64, Arch::Aarch64];
         let mut natives: Vec<_> = likely.iter().copied().filter(named).collect();
         if natives.is_empty() {
-            natives = KUBERNETES.into_iter().filter(named).collect();
+            natives = Arch::KUBERNETES.iter().copied().filter(named).collect();
         }
         if natives.is_empty() {
             natives = likely.to_vec();

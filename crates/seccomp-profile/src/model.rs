@@ -33,6 +33,7 @@ pub struct Model {
 
 /// Where libseccomp does not do what the rules say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Miscompilation {
     /// Two rules have different actions under the same arguments. Depending on its version and on the rules' order
     /// libseccomp refuses to load the profile or takes either; the model takes the stricter.

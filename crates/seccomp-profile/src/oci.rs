@@ -141,6 +141,7 @@ impl FromIterator<Arch> for ArchSet {
 /// A flag of the system call `seccomp(2)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Flag {
     /// Record actions other than `SCMP_ACT_ALLOW` in the audit log.
     Log,
@@ -228,6 +229,7 @@ impl Flags {
 
 /// The process that answers for `SCMP_ACT_NOTIFY`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Listener {
     /// The Unix socket that the runtime hands the filter's file descriptor to; absolute.
     pub path: String,

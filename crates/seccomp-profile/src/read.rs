@@ -18,9 +18,9 @@ use super::document::{Architectures, Document, Entry, Filter, Verdict};
 use super::errno::{Errno, ErrnoName};
 use super::oci::{ArchSet, Flag, Flags, Listener};
 use super::problem::{Collector, Path, Problem, Problems};
-use super::resolve::KernelVersion;
-use super::suggest::nearest;
+use super::suggest::suggestion;
 use super::syscall::Syscall;
+use super::target::KernelVersion;
 
 mod delta;
 mod json;
@@ -129,8 +129,8 @@ fn not_a(text: &str, kind: &str, words: &[&str], prefix: &str) -> (String, Strin
         .copied()
         .find(|word| *word == bare || *word == prefixed);
     let meant = meant
-        .or_else(|| nearest(text, words.iter().copied()))
-        .or_else(|| nearest(&prefixed, words.iter().copied()));
+        .or_else(|| suggestion(text, words.iter().copied()))
+        .or_else(|| suggestion(&prefixed, words.iter().copied()));
     (
         reason,
         meant.map_or_else(|| one_of(words), |word| format!("write {word:?}")),
@@ -347,7 +347,7 @@ impl Reader {
             (None, Some(name)) => ErrnoSpec::Name(name),
             (None, None) => {
                 self.problems.add(&here, || {
-                    let meant = nearest(text, ErrnoName::all());
+                    let meant = suggestion(text, ErrnoName::all());
                     let remedy = format!("write {:?}", meant.unwrap_or("EPERM"));
                     (
                         format!("{} is not the name of an error", quoted(text)),
@@ -674,7 +674,7 @@ impl Reader {
                     );
                 }
                 let meant = Syscall::named(text.trim_start_matches("sys_"))
-                    .or_else(|| Syscall::nearest(text));
+                    .or_else(|| Syscall::suggestion_for(text));
                 let reason = format!(
                     "{} is not a system call on any architecture, and runtimes ignore it",
                     quoted(text)
@@ -840,7 +840,7 @@ impl Reader {
             match Capability::named(text).filter(|_| text.starts_with("CAP_")) {
                 Some(capability) => filter.capabilities = filter.capabilities.with(capability),
                 None => self.problems.add(&here, || {
-                    not_a(text, "a capability", &capability::NAMES, "CAP_")
+                    not_a(text, "a capability", capability::NAMES, "CAP_")
                 }),
             }
         }
@@ -1015,7 +1015,7 @@ impl Reader {
                     ),
                     None => (
                         "is not a field here, and runtimes drop it without a word".into(),
-                        match nearest(key, known.iter().copied()) {
+                        match suggestion(key, known.iter().copied()) {
                             Some(name) => format!("write {name:?}"),
                             None => format!("remove it; the fields here are {}", known.join(", ")),
                         },

@@ -11,6 +11,7 @@ use super::syscall::Syscall;
 
 /// The container runtimes with sets of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Runtime {
     /// runc 1.1 to 1.4 (containerd's and Docker's).
     Runc,

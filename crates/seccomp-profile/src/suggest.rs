@@ -1,10 +1,10 @@
 //! The known word that a misspelt one was most likely meant to be.
 
-/// Longer words than any name that the engine knows are not compared: nothing is near them.
+/// Longer words than any name that the engine knows are not compared.
 const MAX_LENGTH: usize = 48;
 
-/// The word among `known` nearest to `word`, if one is near enough to be worth saying.
-pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+/// The word among `known` that is closest to `word`, if it is close enough to be worth saying. Case does not count.
+pub(super) fn suggestion<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     if word.len() > MAX_LENGTH {
         return None;
     }
@@ -18,32 +18,12 @@ pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
     known
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= tolerance)
         .map(|candidate| {
-            (
-                distance(word.as_bytes(), candidate.to_ascii_lowercase().as_bytes()),
-                candidate,
-            )
+            let lower = candidate.to_ascii_lowercase();
+            (strsim::osa_distance(&word, &lower), candidate)
         })
         .filter(|(distance, _)| *distance <= tolerance)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
-}
-
-/// Optimal string alignment: the fewest insertions, deletions, replacements and swaps of neighbours.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for i in 1..=a.len() {
-        let mut row = vec![i; b.len() + 1];
-        for j in 1..=b.len() {
-            let replaced = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            row[j] = replaced.min(last[j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                row[j] = row[j].min(before[j - 2] + 1);
-            }
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
 }
 
 #[cfg(test)]
@@ -62,8 +42,8 @@ mod tests {
             ("", None),
             ("frobnicate", None),
         ] {
-            assert_eq!(nearest(word, known.into_iter()), meant, "{word}");
+            assert_eq!(suggestion(word, known.into_iter()), meant, "{word}");
         }
-        assert_eq!(nearest(&"x".repeat(1 << 20), known.into_iter()), None);
+        assert_eq!(suggestion(&"x".repeat(1 << 20), known.into_iter()), None);
     }
 }

@@ -205,7 +205,7 @@ async fn a_change_of_the_base_reaches_what_stands_on_it_and_a_base_that_goes_lea
         .await?;
     assert!(
         said.contains("Warning: ")
-            && said.contains("\"e2e-middle\" is neither a built-in nor a SeccompProfile"),
+            && said.contains("\"e2e-middle\" is neither a built-in nor a known profile"),
         "{said}"
     );
     cluster

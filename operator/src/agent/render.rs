@@ -5,7 +5,9 @@ use seccomp_profile::{Library, Target, parse_slice};
 
 /// The bytes of the profile's file on a node of this kind, or why there are none.
 pub fn render(library: &Library, name: &str, target: &Target) -> Result<Vec<u8>, String> {
-    let profile = library.compose(name, target, "spec")?;
+    let profile = library
+        .compose(name, target, "spec")
+        .map_err(|error| error.to_string())?;
     let bytes = profile.to_canonical_json();
     // The last guard before a file that a runtime might take for "no filter at all".
     match parse_slice(&bytes, "the file") {

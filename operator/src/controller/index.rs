@@ -22,7 +22,7 @@ use seccomp_operator_api::{
     Failure, IN_USE_FINALIZER, NodeCounts, NodeFailure, ProfileName, SeccompNode,
     SeccompProfileStatus, condition, labels_digest, selects,
 };
-use seccomp_profile::{Defined, Library, Severity};
+use seccomp_profile::{Defined, Library, Severity, Undefined};
 
 /// How many failures a profile's status names.
 const MAX_FAILURES: usize = 10;
@@ -342,6 +342,7 @@ impl Index {
         if new {
             self.bases_dirty(name);
             let defined = ProfileName::parse(name).map_err(|error| error.to_string());
+            let defined = defined.map_err(Undefined::from);
             self.library.define(name, defined.and_then(|_| define()));
             self.bases_dirty(name);
         }
@@ -715,7 +716,8 @@ impl Index {
 
     /// What a profile means, for every architecture that Kubernetes runs on.
     fn judge(&self, name: &str) -> Result<Accepted, String> {
-        let default = self.library.check(name, "spec")?;
+        let checked = self.library.check(name, "spec");
+        let default = checked.map_err(|error| error.to_string())?;
         let findings = self.library.lint(name, "spec");
         let warnings = findings
             .iter()
@@ -911,9 +913,7 @@ pub(super) mod tests {
     fn defined(spec: &serde_json::Value) -> Defined {
         let spec: seccomp_operator_api::SeccompProfileSpec =
             serde_json::from_value(spec.clone()).unwrap();
-        spec.define()
-            .map(Into::into)
-            .map_err(|problems| problems.to_string())
+        spec.define().map(Into::into).map_err(Into::into)
     }
 
     fn valid() -> Defined {
@@ -1593,7 +1593,7 @@ pub(super) mod tests {
         assert!(
             accepted(&index)
                 .message
-                .starts_with("spec.base: \"a\" is neither a built-in nor a SeccompProfile")
+                .starts_with("spec.base: \"a\" is neither a built-in nor a known profile")
         );
         assert_eq!(ready_of(&index, "derived").1, "NotAccepted");
         assert_eq!(status_of(&index, "derived").default_action, None);

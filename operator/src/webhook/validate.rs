@@ -117,8 +117,8 @@ fn profile(name: &str, spec: &str, before: &Library) -> (Vec<String>, Vec<String
     let name_problem = ProfileName::parse(name).err();
     let mut problems: Vec<_> = name_problem.iter().map(ToString::to_string).collect();
     let defined = match serde_json::from_str::<SeccompProfileSpec>(spec) {
-        Ok(spec) => spec.define().map_err(|problems| problems.to_string()),
-        Err(error) => Err(unreadable(&error)),
+        Ok(spec) => spec.define().map_err(Into::into),
+        Err(error) => Err(unreadable(&error).into()),
     };
     let mut after = before.clone();
     after.define(name, defined.map(Into::into));
@@ -129,7 +129,7 @@ fn profile(name: &str, spec: &str, before: &Library) -> (Vec<String>, Vec<String
         if missing.is_some_and(|base| ProfileName::parse(base).is_ok()) {
             warnings.push(format!("no node can have it yet: {sentence}"));
         } else {
-            problems.push(sentence);
+            problems.push(sentence.to_string());
         }
     }
     if problems.is_empty() {
@@ -360,12 +360,7 @@ mod tests {
         let mut library = Library::default();
         for (name, spec) in specs.as_object().unwrap() {
             let spec: SeccompProfileSpec = serde_json::from_value(spec.clone()).unwrap();
-            library.define(
-                name,
-                spec.define()
-                    .map(Into::into)
-                    .map_err(|problems| problems.to_string()),
-            );
+            library.define(name, spec.define().map(Into::into).map_err(Into::into));
         }
         library
     }
@@ -438,9 +433,7 @@ mod tests {
         let on = |base: &str| json!({"base": base});
         let answer = applied("x", &on("later"), &Library::default());
         assert_eq!(answer.denied, None);
-        assert!(
-            answer.warnings[0].contains("\"later\" is neither a built-in nor a SeccompProfile")
-        );
+        assert!(answer.warnings[0].contains("\"later\" is neither a built-in nor a known profile"));
         // No SeccompProfile can ever have that name.
         let sentence = applied(
             "x",
@@ -451,7 +444,7 @@ mod tests {
             sentence
                 .denied
                 .unwrap()
-                .contains("is neither a built-in nor a SeccompProfile")
+                .contains("is neither a built-in nor a known profile")
         );
         // `x` was a document when `b` was put on it.
         let others =

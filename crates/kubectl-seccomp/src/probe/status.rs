@@ -1,5 +1,6 @@
 //! What the kernel says about this process in `/proc/self/status`. Pure: the text comes from the caller.
 
+use seccomp_profile::Capability;
 use serde::Serialize;
 
 /// The lines that matter here. A field is `None` where the kernel is too old to have the line, or `/proc` is not there.
@@ -76,60 +77,16 @@ impl Status {
     }
 }
 
-/// include/uapi/linux/capability.h, Linux 5.9 and later.
-const CAPABILITIES: [&str; 41] = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
-];
-
+/// In lower case, as `capsh` has them; the number of one that has no name here.
 fn capability_names(bits: u64) -> Vec<String> {
-    (0..64)
-        .filter(|bit| bits >> bit & 1 == 1)
-        .map(|bit| {
-            CAPABILITIES
-                .get(bit)
-                .map_or_else(|| bit.to_string(), ToString::to_string)
-        })
-        .collect()
+    let numbers = (0..64u8).filter(|bit| bits >> bit & 1 == 1);
+    let name = |number: u8| {
+        Capability::numbered(number).map_or_else(
+            || number.to_string(),
+            |capability| capability.bare_name().to_ascii_lowercase(),
+        )
+    };
+    numbers.map(name).collect()
 }
 
 #[cfg(test)]

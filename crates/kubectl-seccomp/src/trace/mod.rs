@@ -201,7 +201,7 @@ pub fn from_audit(args: &AuditArgs) -> Result<Findings, Failure> {
                where that runs",
     };
     let of_machine = |arch| match args.arch {
-        Some(wanted) => machine::family(machine::native_of(wanted)).contains(&arch),
+        Some(wanted) => machine::native_of(wanted).abis().contains(&arch),
         None => true,
     };
     let reading = read(&args.common.files, &mut AuditLines, &filter, of_machine)?;

@@ -6,8 +6,8 @@ use super::{Code, Finding, Severity, Source, Subject, listed, named};
 use crate::action::Action;
 use crate::arch::Arch;
 use crate::capability::Capability;
-use crate::resolve::KernelVersion;
 use crate::syscall::Syscall;
+use crate::target::KernelVersion;
 
 /// Calls that do the same thing, or enough of it: who wants to stop one means all of them.
 const TWINS: [&str; 36] = [

@@ -42,14 +42,8 @@ pub(super) fn of(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
 /// 32-bit architectures that the profile does not name, on a kernel that runs their programs.
 fn other_widths(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let named = subject.profile.architectures();
-    let widths: &[Arch] = match subject.target.arch {
-        Arch::X86_64 => &[Arch::X86, Arch::X32],
-        Arch::Aarch64 => &[Arch::Arm],
-        Arch::S390X => &[Arch::S390],
-        Arch::Ppc64 => &[Arch::Ppc],
-        Arch::Mips64 => &[Arch::Mips, Arch::Mips64N32],
-        Arch::Mipsel64 => &[Arch::Mipsel, Arch::Mipsel64N32],
-        _ => &[],
+    let [_, widths @ ..] = subject.target.arch.abis() else {
+        return;
     };
     // Hardly a kernel runs X32 programs: that one alone is not worth a word.
     let [first, ..] = widths else { return };

@@ -8,7 +8,7 @@ use crate::delta::{Delta, DeltaEntry, DeltaErrno};
 use crate::errno::{Errno, ErrnoName};
 use crate::groups;
 use crate::problem::{Path, Problems};
-use crate::suggest::nearest;
+use crate::suggest::suggestion;
 use crate::syscall::Syscall;
 
 const CHANGE: &[&str] = &["name", "args", "errno"];
@@ -95,7 +95,7 @@ impl Reader {
         let calls = groups::group(name);
         if calls.is_none() {
             self.problems.add(path, || {
-                let meant = groups::nearest_group(name);
+                let meant = groups::suggested_group(name);
                 let all = || groups::groups().collect::<Vec<_>>().join(", ");
                 (
                     format!("{} is not a group of system calls", quoted(name)),
@@ -130,7 +130,7 @@ impl Reader {
                     format!("{} is not the name of an error", quoted(name)),
                     format!(
                         "write {:?}",
-                        nearest(name, ErrnoName::all()).unwrap_or("EPERM")
+                        suggestion(name, ErrnoName::all()).unwrap_or("EPERM")
                     ),
                 ),
                 other => (

@@ -76,8 +76,8 @@ impl Syscall {
 
     /// The call that a misspelt name was most likely meant to be.
     #[must_use]
-    pub fn nearest(name: &str) -> Option<Self> {
-        Self::named(suggest::nearest(
+    pub fn suggestion_for(name: &str) -> Option<Self> {
+        Self::named(suggest::suggestion(
             name,
             TABLE.iter().map(|(known, _)| *known),
         )?)

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use super::NamedCall;
 use super::line::{comm_of, pid};
 use super::syscall::{called, has_number, is_spawn, multiplexer};
-use crate::machine;
 use crate::trace::call::Called;
 use seccomp_profile::Arch;
 
@@ -172,7 +171,7 @@ impl Processes {
             Some(process) => process.arch,
             None => self.newcomer().arch,
         };
-        let others = machine::family(self.native).iter().copied();
+        let others = self.native.abis().iter().copied();
         let arches = || std::iter::once(known).chain(others.clone());
         let named = |arch| Some((arch, called(name, arch)?));
         let numbered = |number| {

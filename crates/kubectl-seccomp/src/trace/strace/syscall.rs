@@ -1,7 +1,6 @@
 //! Which syscalls and architectures strace's words mean.
 
 use super::NamedCall;
-use crate::machine;
 use crate::trace::call::Called;
 use seccomp_profile::{Arch, Syscall};
 
@@ -9,7 +8,7 @@ use seccomp_profile::{Arch, Syscall};
 pub fn mode_arch(mode: &str, native: Arch) -> Option<Arch> {
     let wanted = mode.split(" mode").next()?;
     let find = |arches: &[Arch]| {
-        machine::family(native)
+        native.abis()
             .iter()
             .copied()
             .find(|arch| arches.contains(arch))

@@ -152,6 +152,7 @@ fn code(action: Action) -> u32 {
         Action::Trace(_) => 0x7ff0_0000,
         Action::Log => 0x7ffc_0000,
         Action::Allow => 0x7fff_0000,
+        other => panic!("{other}"),
     }
 }
 
@@ -165,6 +166,7 @@ fn seen(action: Action, unfiltered: Outcome) -> Outcome {
         Action::Notify => Outcome::Errno(Errno::ENOSYS.get()),
         Action::Trace(value) => Outcome::Traced(value.get()),
         Action::Log | Action::Allow => unfiltered,
+        other => panic!("{other}"),
     }
 }
 
