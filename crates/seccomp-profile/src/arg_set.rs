@@ -207,7 +207,7 @@ fn blocks(low: u64, high: u64) -> impl Iterator<Item = (u64, u64)> {
     })
 }
 
-/// Which conditions are written: libseccomp cannot combine all of them (see `Clauses::merge_well`).
+/// Which conditions are written: libseccomp cannot combine all of them (see `merge::is_reliable`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
     /// All.

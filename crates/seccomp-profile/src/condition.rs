@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+/// The most rules with conditions, counted per call. Each needs at least one BPF instruction, and the kernel loads
+/// 4096 for one filter.
+pub(super) const MAX_CONDITIONAL: usize = 4096;
+
 /// Which of the six arguments, 0 to 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ArgIndex(u8);

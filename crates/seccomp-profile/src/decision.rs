@@ -3,9 +3,8 @@
 use super::action::Action;
 use super::arg_set::{ArgSet, MAX_REGIONS, Style};
 use super::arguments::Arguments;
-use super::condition::Condition;
-use super::model::merge_well;
-use super::read::MAX_CONDITIONAL;
+use super::condition::{Condition, MAX_CONDITIONAL};
+use super::merge;
 
 /// Of how many parts at most it is found out on which arguments they really depend.
 const WIDENED: usize = 256;
@@ -139,10 +138,9 @@ impl Decision {
         };
         let mut rules = written(Style::Free);
         for style in [Style::Ranges, Style::Masks] {
-            if rules
-                .as_ref()
-                .is_ok_and(|rules| merge_well(rules, true) && merge_well(rules, false))
-            {
+            if rules.as_ref().is_ok_and(|rules| {
+                merge::is_reliable(rules, true) && merge::is_reliable(rules, false)
+            }) {
                 break;
             }
             rules = written(style);

@@ -1,15 +1,15 @@
-//! Delta to what a profile means: calls to allow, to log and to deny.
+//! Changes to the semantics of a profile: calls to allow, to log and to deny.
 
 use super::action::Action;
 use super::arch::Arch;
 use super::arg_set::ArgSet;
 use super::condition::Condition;
 use super::decision::{Decision, TooComplex, WorkBudget};
-use super::errno::{Errno, ErrnoName};
+use super::errno::{Errno, StatedErrno};
 use super::semantics::Semantics;
 use super::syscall::Syscall;
 
-/// `spec.allow`, `spec.log` and `spec.deny`, applied in this order, so that the later ones win.
+/// Calls to allow, to log and to deny on top of a base, applied in this order, so that the later ones win.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Delta {
     pub(super) allow: Vec<DeltaEntry>,
@@ -23,23 +23,7 @@ pub(super) struct DeltaEntry {
     pub(super) calls: Vec<Syscall>,
     pub(super) conditions: Vec<Condition>,
     /// What a denied call returns.
-    pub(super) errno: Option<DeltaErrno>,
-}
-
-/// An error by number, or by a name whose number depends on the architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DeltaErrno {
-    Number(Errno),
-    Name(ErrnoName),
-}
-
-impl DeltaErrno {
-    pub(super) fn on(self, arch: Arch) -> Errno {
-        match self {
-            Self::Number(errno) => errno,
-            Self::Name(name) => name.on(arch),
-        }
-    }
+    pub(super) errno: Option<StatedErrno>,
 }
 
 impl Delta {

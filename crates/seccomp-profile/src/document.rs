@@ -4,7 +4,7 @@ use super::action::Action;
 use super::arch::Arch;
 use super::capability::CapabilitySet;
 use super::condition::Condition;
-use super::errno::ErrnoName;
+use super::errno::StatedErrno;
 use super::oci::{ArchSet, Flags, Listener};
 use super::syscall::Syscall;
 use super::target::KernelVersion;
@@ -35,16 +35,18 @@ impl Document {
     }
 }
 
-/// An action whose error may be given by name, and is a number only once the architecture is known.
+/// An action whose error may be stated by name, and is a number only once the architecture is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Verdict {
+    /// With the error that is stated as a number, or `EPERM`.
     pub(super) action: Action,
-    pub(super) errno: Option<ErrnoName>,
+    /// The error that is stated by name. Two verdicts are equal when they state the same.
+    pub(super) named: Option<StatedErrno>,
 }
 
 impl Verdict {
     pub(super) fn on(self, arch: Arch) -> Action {
-        match (self.action, self.errno) {
+        match (self.action, self.named) {
             (Action::Errno(_), Some(name)) => Action::Errno(name.on(arch)),
             (Action::Trace(_), Some(name)) => Action::Trace(name.on(arch)),
             (action, _) => action,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::arch::Arch;
+use super::suggest::suggestion;
 
 /// What a call returns, negated, when it was not made: 0 to 4094. 0 makes a refused call look as if it had succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,20 +54,34 @@ impl fmt::Display for Errno {
     }
 }
 
-/// The name of an error, such as `ENOSYS`: Podman's format has names, since a number depends on the architecture.
+/// An error as an author states it: a number, or a name (Podman's format) whose number depends on the architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ErrnoName(usize);
+pub(super) enum StatedErrno {
+    Number(Errno),
+    /// A position in the table of names.
+    Name(usize),
+}
 
-impl ErrnoName {
+impl StatedErrno {
+    /// The error of that name, such as `ENOSYS`.
     pub(super) fn named(name: &str) -> Option<Self> {
         NAMES
             .iter()
-            .position(|(known, _, _)| *known == name)
-            .map(Self)
+            .position(|(known, ..)| *known == name)
+            .map(Self::Name)
     }
 
+    /// The error of that number.
+    pub(super) fn numbered(number: u64) -> Option<Self> {
+        Errno::new(number).map(Self::Number)
+    }
+
+    /// The error on an architecture.
     pub(super) fn on(self, arch: Arch) -> Errno {
-        let (name, generic, mips) = NAMES[self.0];
+        let (name, generic, mips) = match self {
+            Self::Number(errno) => return errno,
+            Self::Name(position) => NAMES[position],
+        };
         match arch {
             Arch::Mips
             | Arch::Mips64
@@ -79,8 +94,9 @@ impl ErrnoName {
         }
     }
 
-    pub(super) fn all() -> impl Iterator<Item = &'static str> {
-        NAMES.iter().map(|(name, _, _)| *name)
+    /// The name that a misspelt one was most likely meant to be.
+    pub(super) fn suggestion_for(name: &str) -> &'static str {
+        suggestion(name, NAMES.iter().map(|(name, ..)| *name)).unwrap_or("EPERM")
     }
 }
 
@@ -131,17 +147,17 @@ mod tests {
 
     #[test]
     fn a_name_is_a_number_of_the_architecture() {
-        let enosys = ErrnoName::named("ENOSYS").unwrap();
+        let enosys = StatedErrno::named("ENOSYS").unwrap();
         assert_eq!(enosys.on(Arch::X86_64), Errno::ENOSYS);
         assert_eq!(enosys.on(Arch::Mipsel64).get(), 89);
         assert_eq!(
-            ErrnoName::named("EDEADLOCK")
+            StatedErrno::named("EDEADLOCK")
                 .unwrap()
                 .on(Arch::Ppc64Le)
                 .get(),
             58
         );
-        assert_eq!(ErrnoName::named("ENOSUCH"), None);
+        assert_eq!(StatedErrno::named("ENOSUCH"), None);
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod errno;
 mod groups;
 mod library;
 mod lint;
+mod merge;
 mod model;
 mod oci;
 mod problem;

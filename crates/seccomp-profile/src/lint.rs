@@ -23,6 +23,7 @@ use super::compose::{Chain, Lookup, Spec};
 use super::decision::Decision;
 use super::delta::{Delta, DeltaEntry};
 use super::document::{Architectures, Document, Entry};
+use super::errno::{Errno, StatedErrno};
 use super::oci::Profile;
 use super::semantics::Semantics;
 use super::syscall::Syscall;
@@ -381,10 +382,8 @@ impl Document {
 
 /// `ENOSYS` as an action.
 fn enosys(arch: Arch) -> Action {
-    let errno = super::errno::ErrnoName::named("ENOSYS");
-    errno.map_or(Action::Errno(super::errno::Errno::ENOSYS), |name| {
-        Action::Errno(name.on(arch))
-    })
+    let errno = StatedErrno::named("ENOSYS");
+    Action::Errno(errno.map_or(Errno::ENOSYS, |errno| errno.on(arch)))
 }
 
 /// The calls of these names, in that order.

@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 use super::action::Action;
 use super::arch::Arch;
 use super::capability::{self, Capability};
-use super::condition::{ArgIndex, Condition, Operator};
+use super::condition::{ArgIndex, Condition, MAX_CONDITIONAL, Operator};
 use super::document::{Architectures, Document, Entry, Filter, Verdict};
-use super::errno::{Errno, ErrnoName};
+use super::errno::{Errno, StatedErrno};
 use super::oci::{ArchSet, Flag, Flags, Listener};
 use super::problem::{Collector, Path, Problem, Problems};
 use super::suggest::suggestion;
@@ -27,10 +27,6 @@ mod json;
 
 /// The largest document, in bytes: what KEP-6061 lets a runtime accept.
 pub const MAX_BYTES: usize = 1 << 20;
-
-/// The most rules with conditions, counted per call. Each needs at least one BPF instruction, and the kernel loads
-/// 4096 for one filter.
-pub(super) const MAX_CONDITIONAL: usize = 4096;
 
 /// The most rules with the same conditions on one call, for different architectures, kernels and capabilities. Each is
 /// compared with those before it.
@@ -216,7 +212,7 @@ impl Reader {
         &mut self,
         map: &Map<String, Value>,
         path: &Path<'_>,
-        errno: ErrnoSpec,
+        errno: Option<StatedErrno>,
     ) -> Option<Verdict> {
         let here = path.key("defaultAction");
         let verdict = self.action(
@@ -224,7 +220,7 @@ impl Reader {
             &here,
             "defaultAction",
             errno,
-            &path.key(errno.field("defaultErrnoRet", "defaultErrno")),
+            &path.key(field_of(errno, "defaultErrnoRet", "defaultErrno")),
         )?;
         if verdict.action == Action::Notify {
             self.problems.add(&here, || {
@@ -243,7 +239,7 @@ impl Reader {
         map: &Map<String, Value>,
         path: &Path<'_>,
         key: &str,
-        errno: ErrnoSpec,
+        errno: Option<StatedErrno>,
         errno_path: &Path<'_>,
     ) -> Option<Verdict> {
         let text = match map.get(key) {
@@ -273,9 +269,9 @@ impl Reader {
                 return None;
             }
         };
-        let number = match errno {
-            ErrnoSpec::Number(number) => Some(number),
-            _ => None,
+        let (number, named) = match errno {
+            Some(StatedErrno::Number(number)) => (Some(number), None),
+            named => (None, named),
         };
         let Some(action) = Action::named(text, number) else {
             self.problems.add(path, || {
@@ -293,7 +289,7 @@ impl Reader {
             });
             return None;
         };
-        if action.errno().is_none() && errno != ErrnoSpec::Unstated {
+        if action.errno().is_none() && errno.is_some() {
             self.problems.add(errno_path, || {
                 (
                     format!(
@@ -304,11 +300,7 @@ impl Reader {
                 )
             });
         }
-        let errno = match errno {
-            ErrnoSpec::Name(name) => Some(name),
-            _ => None,
-        };
-        Some(Verdict { action, errno })
+        Some(Verdict { action, named })
     }
 
     /// The error of an action, as a number (`errnoRet`) or by name (Podman's `errno`, which wins there too).
@@ -318,10 +310,11 @@ impl Reader {
         path: &Path<'_>,
         number_key: &str,
         name_key: &str,
-    ) -> ErrnoSpec {
+    ) -> Option<StatedErrno> {
         let number = self.errno_number(map, path, number_key);
+        let stated = number.map(StatedErrno::Number);
         let Some(value) = map.get(name_key).filter(|value| !value.is_null()) else {
-            return number.map_or(ErrnoSpec::Unstated, ErrnoSpec::Number);
+            return stated;
         };
         let here = path.key(name_key);
         let Value::String(text) = value else {
@@ -331,34 +324,28 @@ impl Reader {
                     format!("write a name such as \"ENOSYS\", or use {number_key}"),
                 )
             });
-            return ErrnoSpec::Unstated;
+            return None;
         };
         if text.is_empty() {
-            return number.map_or(ErrnoSpec::Unstated, ErrnoSpec::Number);
+            return stated;
         }
         self.docker_only(&here);
         let decimal = text
             .bytes()
             .all(|b| b.is_ascii_digit())
-            .then(|| text.parse().ok().and_then(Errno::new))
+            .then(|| text.parse().ok().and_then(StatedErrno::numbered))
             .flatten();
-        let named = match (decimal, ErrnoName::named(text)) {
-            (Some(decimal), _) => ErrnoSpec::Number(decimal),
-            (None, Some(name)) => ErrnoSpec::Name(name),
-            (None, None) => {
-                self.problems.add(&here, || {
-                    let meant = suggestion(text, ErrnoName::all());
-                    let remedy = format!("write {:?}", meant.unwrap_or("EPERM"));
-                    (
-                        format!("{} is not the name of an error", quoted(text)),
-                        remedy,
-                    )
-                });
-                return ErrnoSpec::Unstated;
-            }
+        let Some(named) = decimal.or_else(|| StatedErrno::named(text)) else {
+            self.problems.add(&here, || {
+                (
+                    format!("{} is not the name of an error", quoted(text)),
+                    format!("write {:?}", StatedErrno::suggestion_for(text)),
+                )
+            });
+            return None;
         };
-        if let (Some(number), Some(other)) = (number, named.generic())
-            && number != other
+        if let Some(number) = number
+            && number != named.on(Arch::X86_64)
         {
             self.problems.add(&here, || {
                 (
@@ -371,7 +358,7 @@ impl Reader {
                 )
             });
         }
-        named
+        Some(named)
     }
 
     fn errno_number(
@@ -563,7 +550,7 @@ impl Reader {
             &path.key("action"),
             "action",
             errno,
-            &path.key(errno.field("errnoRet", "errno")),
+            &path.key(field_of(errno, "errnoRet", "errno")),
         );
         let args = path.key("args");
         let conditions: Vec<_> = self
@@ -578,7 +565,7 @@ impl Reader {
             action: Action::Notify,
             ..
         }) = verdict
-            && syscalls.iter().any(|call| call.name() == "write")
+            && syscalls.contains(&Syscall::WRITE)
         {
             self.problems.add(&path.key("names"), || {
                 (
@@ -1026,6 +1013,14 @@ impl Reader {
     }
 }
 
+/// The field that stated an error: by number, or by name.
+fn field_of(errno: Option<StatedErrno>, number: &'static str, name: &'static str) -> &'static str {
+    match errno {
+        Some(StatedErrno::Name(_)) => name,
+        _ => number,
+    }
+}
+
 /// A field's name as a path shows it.
 fn quoted_key(key: &str) -> String {
     let plain = key.len() <= 40
@@ -1034,33 +1029,6 @@ fn quoted_key(key: &str) -> String {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if plain { key.to_owned() } else { quoted(key) }
-}
-
-/// What `errnoRet` and `errno` say together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ErrnoSpec {
-    Unstated,
-    Number(Errno),
-    Name(ErrnoName),
-}
-
-impl ErrnoSpec {
-    /// The field that said it.
-    fn field(self, number: &'static str, name: &'static str) -> &'static str {
-        if matches!(self, Self::Name(_)) {
-            name
-        } else {
-            number
-        }
-    }
-
-    fn generic(self) -> Option<Errno> {
-        match self {
-            Self::Unstated => None,
-            Self::Number(number) => Some(number),
-            Self::Name(name) => Some(name.on(Arch::X86_64)),
-        }
-    }
 }
 
 /// Whether there is an architecture, a kernel and a capability set for which both entries apply.

@@ -1,16 +1,15 @@
-//! What a profile means, call by call, and the rules that say it so that libseccomp understands them.
+//! The semantics of a profile, call by call, and the rules that say them so that libseccomp understands them.
 
 use std::collections::BTreeMap;
 
 use super::action::Action;
 use super::arch::Arch;
-use super::condition::Condition;
+use super::condition::{Condition, MAX_CONDITIONAL};
 use super::decision::{Decision, TooComplex, WorkBudget};
 use super::errno::Errno;
 use super::model::{Clauses, Miscompilation, Model};
 use super::oci::{ArchSet, Flags, Listener, Profile, Rule};
 use super::problem::{Collector, Path, Problem, Problems};
-use super::read::MAX_CONDITIONAL;
 use super::syscall::Syscall;
 
 /// A profile as decisions instead of rules: what can be changed, combined and compared.
@@ -70,14 +69,14 @@ impl Profile {
         })
     }
 
-    /// What it means, to be changed or combined: an error if it does something else on an architecture of 32 bits, since then what is
-    /// made of its meaning could let through what it refuses. `at` is what it is about.
+    /// Its semantics, to be changed or combined: an error if it does something else on an architecture of 32 bits, since then what is
+    /// made of its semantics could let through what it refuses. `at` is the path of what it is about.
     pub fn exact_semantics(&self, at: &str) -> Result<Semantics, Problems> {
         self.check_wide(at)?;
         self.semantics().map_err(|error| too_complex(at, error))
     }
 
-    /// What its rules say. On an architecture of 32 bits it may do something else: see [`Self::exact_meaning`].
+    /// What its rules say. On an architecture of 32 bits it may do something else: see [`Self::exact_semantics`].
     pub fn semantics(&self) -> Result<Semantics, TooComplex> {
         let mut calls = BTreeMap::<_, Clauses>::new();
         for rule in &self.rules {
@@ -107,7 +106,7 @@ impl Profile {
 
 impl Semantics {
     /// The profile in its canonical form: rules sorted, at most one of them for a call and its arguments where their actions
-    /// differ, and only such as libseccomp combines to this meaning. An error if there are none; `at` is what it is about.
+    /// differ, and only such as libseccomp combines to these semantics. An error if there are none; `at` is the path of what it is about.
     ///
     /// What is written counts, not what was asked for: the complement of a mask can have wider numbers than the mask.
     pub fn profile(&self, at: &str) -> Result<Profile, Problems> {
@@ -184,7 +183,7 @@ impl Semantics {
             action => action,
         };
         let mut mended = self.clone();
-        for call in UNIMPLEMENTED.into_iter().filter_map(Syscall::named) {
+        for call in UNIMPLEMENTED {
             let decision = || Decision::always(action);
             mended.calls.entry(call).or_insert_with(decision);
         }
@@ -219,7 +218,7 @@ fn settled(
 }
 
 /// `afs_syscall` was never there; `nfsservctl` was removed in Linux 3.1. Each architecture has one of them at least.
-const UNIMPLEMENTED: [&str; 2] = ["afs_syscall", "nfsservctl"];
+const UNIMPLEMENTED: [Syscall; 2] = [Syscall::AFS_SYSCALL, Syscall::NFSSERVCTL];
 
 /// Libseccomp compares the lower halves of numbers where arguments have 32 bits, which is not what they say.
 fn too_wide(at: &str, arch: Arch, call: &str) -> Problems {
@@ -396,13 +395,11 @@ mod tests {
         );
         let written = profile.canonical("").unwrap();
         assert_eq!(written.model().unwrap().flaws(), []);
-        let added = UNIMPLEMENTED.map(|name| Syscall::named(name).unwrap());
-        assert!(written.rules().iter().any(|rule| rule.syscalls() == added));
+        let is_added = |rule: &Rule| rule.syscalls() == UNIMPLEMENTED;
+        assert!(written.rules().iter().any(is_added));
         for &arch in Arch::ALL {
             assert!(
-                UNIMPLEMENTED
-                    .iter()
-                    .any(|name| Syscall::named(name).unwrap().number(arch).is_some()),
+                UNIMPLEMENTED.iter().any(|call| call.number(arch).is_some()),
                 "{arch}"
             );
         }

@@ -1,14 +1,12 @@
-//! The entries of `spec.allow`, `spec.log` and `spec.deny`: a name, a group, or an object with a name, conditions and,
-//! to deny, an error.
+//! The entries of `allow`, `log` and `deny`: a name, a group, or an object with a name, conditions and, to deny, an error.
 
 use serde_json::{Map, Value};
 
 use super::{Reader, kind, quoted};
-use crate::delta::{Delta, DeltaEntry, DeltaErrno};
-use crate::errno::{Errno, ErrnoName};
+use crate::delta::{Delta, DeltaEntry};
+use crate::errno::{Errno, StatedErrno};
 use crate::groups;
 use crate::problem::{Path, Problems};
-use crate::suggest::suggestion;
 use crate::syscall::Syscall;
 
 const CHANGE: &[&str] = &["name", "args", "errno"];
@@ -110,11 +108,11 @@ impl Reader {
     }
 
     /// `errno` as a number or a name.
-    fn change_errno(&mut self, map: &Map<String, Value>, path: &Path<'_>) -> Option<DeltaErrno> {
+    fn change_errno(&mut self, map: &Map<String, Value>, path: &Path<'_>) -> Option<StatedErrno> {
         let value = map.get("errno").filter(|value| !value.is_null())?;
         let errno = match value {
-            Value::Number(number) => number.as_u64().and_then(Errno::new).map(DeltaErrno::Number),
-            Value::String(name) => ErrnoName::named(name).map(DeltaErrno::Name),
+            Value::Number(number) => number.as_u64().and_then(StatedErrno::numbered),
+            Value::String(name) => StatedErrno::named(name),
             _ => None,
         };
         if errno.is_none() {
@@ -128,10 +126,7 @@ impl Reader {
                 ),
                 Value::String(name) => (
                     format!("{} is not the name of an error", quoted(name)),
-                    format!(
-                        "write {:?}",
-                        suggestion(name, ErrnoName::all()).unwrap_or("EPERM")
-                    ),
+                    format!("write {:?}", StatedErrno::suggestion_for(name)),
                 ),
                 other => (
                     format!("is {}, not an error", kind(other)),

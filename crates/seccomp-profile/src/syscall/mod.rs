@@ -35,6 +35,44 @@ const fn column(arch: Arch) -> usize {
     }
 }
 
+/// The calls that the engine itself speaks of.
+impl Syscall {
+    /// The System V IPC calls, on some architectures all through this one.
+    pub const IPC: Self = Self::known("ipc");
+    /// The calls for sockets, on some architectures all through this one.
+    pub const SOCKETCALL: Self = Self::known("socketcall");
+    pub(crate) const AFS_SYSCALL: Self = Self::known("afs_syscall");
+    pub(crate) const CLONE: Self = Self::known("clone");
+    pub(crate) const CLONE3: Self = Self::known("clone3");
+    pub(crate) const FORK: Self = Self::known("fork");
+    pub(crate) const IO_URING_SETUP: Self = Self::known("io_uring_setup");
+    pub(crate) const NFSSERVCTL: Self = Self::known("nfsservctl");
+    pub(crate) const PTRACE: Self = Self::known("ptrace");
+    pub(crate) const SOCKET: Self = Self::known("socket");
+    pub(crate) const VFORK: Self = Self::known("vfork");
+    pub(crate) const WRITE: Self = Self::known("write");
+
+    /// For constants: a name that the table lacks does not compile.
+    #[allow(clippy::cast_possible_truncation)] // the table has some hundred
+    const fn known(name: &str) -> Self {
+        let name = name.as_bytes();
+        let mut position = 0;
+        while !is_same(TABLE[position].0.as_bytes(), name) {
+            position += 1;
+        }
+        Self(position as u16)
+    }
+}
+
+/// `==`, which constants cannot use.
+const fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
+}
+
 impl Syscall {
     /// The call of that name. Names are those of the kernel (and libseccomp), in lower case.
     #[must_use]
@@ -121,6 +159,8 @@ mod tests {
         assert_eq!(number("ipc", Arch::S390X), Some(117));
         assert_eq!(number("chmod", Arch::Aarch64), None);
         assert_eq!(number("set_tls", Arch::Arm), Some(0x000f_0005));
+        assert_eq!(Syscall::SOCKETCALL.name(), "socketcall");
+        assert_eq!(Syscall::named("fork"), Some(Syscall::FORK));
         assert_eq!(
             Syscall::numbered(Arch::X86_64, 462).map(Syscall::name),
             Some("mseal")

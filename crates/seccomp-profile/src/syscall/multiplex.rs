@@ -69,10 +69,12 @@ static THROUGH: LazyLock<Vec<Option<(Syscall, u64)>>> = LazyLock::new(|| {
     let through = |call: Syscall| {
         let name = call.name();
         let sockets = SOCKETCALL.iter().zip(1..);
-        let socket = sockets.map(|(known, number)| ("socketcall", *known, number));
-        let ipc = IPC.iter().map(|(known, number)| ("ipc", *known, *number));
+        let socket = sockets.map(|(known, number)| (Syscall::SOCKETCALL, *known, number));
+        let ipc = IPC
+            .iter()
+            .map(|(known, number)| (Syscall::IPC, *known, *number));
         let (through, _, number) = socket.chain(ipc).find(|(_, known, _)| *known == name)?;
-        Some((Syscall::named(through)?, number))
+        Some((through, number))
     };
     Syscall::all().map(through).collect()
 });
@@ -80,7 +82,7 @@ static THROUGH: LazyLock<Vec<Option<(Syscall, u64)>>> = LazyLock::new(|| {
 impl Syscall {
     /// Whether other calls can be made through it.
     pub(crate) fn carries_others(self) -> bool {
-        matches!(self.name(), "socketcall" | "ipc")
+        matches!(self, Self::SOCKETCALL | Self::IPC)
     }
 
     /// The call that `self` can be made through on `arch`, and the first argument that it has then. Its other arguments
