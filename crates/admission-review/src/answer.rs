@@ -6,8 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
-/// The API server cuts longer warnings off.
-const MAX_WARNING: usize = 250;
+use crate::warnings;
 
 /// An answer.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,7 +15,7 @@ pub struct Answer {
     pub denied: Option<String>,
     /// A JSON patch (RFC 6902) as [`encode`] makes it; none to change nothing.
     pub patch: Option<Arc<str>>,
-    /// Sentences that kubectl prints.
+    /// Sentences that kubectl prints, of any length and of several lines if need be: [`write`](Self::write) makes them fit.
     pub warnings: Vec<String>,
 }
 
@@ -57,14 +56,8 @@ impl Answer {
             body.push(b'"');
         }
         if !self.warnings.is_empty() {
-            let mut warnings = self.warnings;
-            for warning in &mut warnings {
-                if let Some((end, _)) = warning.char_indices().nth(MAX_WARNING) {
-                    warning.truncate(end);
-                }
-            }
             body.extend_from_slice(br#","warnings":"#);
-            write_json(&mut body, &warnings);
+            write_json(&mut body, &warnings::for_api_server(&self.warnings));
         }
         body.extend_from_slice(b"}}");
         body
@@ -164,15 +157,16 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_is_cut_between_characters() {
+    fn warnings_are_written_so_that_the_api_server_passes_them_on() {
         let answer = Answer {
-            warnings: vec!["ü".repeat(300), "short".into()],
+            warnings: vec!["ü".repeat(300), "one\nother".into()],
             ..Answer::default()
         };
         let written: Value = serde_json::from_slice(&answer.write("u")).unwrap();
+        let rest = format!("... {}", "ü".repeat(44));
         assert_eq!(
             written["response"]["warnings"],
-            json!(["ü".repeat(MAX_WARNING), "short"])
+            json!(["ü".repeat(256), rest, "one; other"])
         );
     }
 

@@ -10,6 +10,7 @@ pub mod whole;
 mod answer;
 mod brackets;
 mod question;
+mod warnings;
 
 pub use answer::{Answer, encode, failure, write_json};
 pub use question::{Anything, Head, Kind, Request, ReviewError, read, read_head};
