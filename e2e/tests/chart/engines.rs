@@ -3,8 +3,8 @@
 use anyhow::Result;
 use serde_json::json;
 
-use crate::helm::{CURRENT, render};
-use crate::objects::{all, arg, only, string};
+use crate::helm::{CHART, CURRENT, RELEASE, succeed};
+use crate::objects::{all, arg, documents, only, string};
 
 #[test]
 fn the_mutating_configuration_comes_with_the_engine_that_the_controller_waits_for_it_with()
@@ -14,7 +14,18 @@ fn the_mutating_configuration_comes_with_the_engine_that_the_controller_waits_fo
             "injection": {"engine": engine},
             "defaultPolicy": {"enabled": true, "spec": {"profile": {"type": "RuntimeDefault"}}},
         });
-        let objects = render(CURRENT, &values)?;
+        let args = [
+            "template",
+            RELEASE,
+            CHART,
+            "--kube-version",
+            CURRENT,
+            "--api-versions",
+            "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy",
+            "--values",
+            "-",
+        ];
+        let objects = documents(&succeed(&args, &values)?)?;
         let controller = only(&objects, "Deployment")?;
         assert_eq!(arg(controller, "injection-engine")?, engine);
         let mutating = all(&objects, "MutatingWebhookConfiguration");
