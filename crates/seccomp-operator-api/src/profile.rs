@@ -1,7 +1,7 @@
 //! `SeccompProfile`: a seccomp profile that every node should have as a file.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::{fmt, io};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
@@ -144,15 +144,11 @@ impl StoredProfile {
 impl SeccompProfileSpec {
     /// What the spec asks for, or all that is wrong with it, read on its own: whether there is such a base is another question.
     pub fn define(&self) -> Result<Definition, Problems> {
-        let size = self
-            .profile
-            .as_ref()
-            .map_or(0, |document| document.to_string().len());
-        if size > MAX_BYTES {
+        if self.profile.as_ref().is_some_and(is_too_large) {
             return Err(Problem {
                 path: "spec.profile".into(),
                 reason: format!(
-                    "has {size} bytes, and container runtimes take at most {MAX_BYTES}"
+                    "has more than {MAX_BYTES} bytes, and container runtimes take no more"
                 ),
                 remedy: "put several names into one rule".into(),
             }
@@ -173,6 +169,23 @@ impl SeccompProfileSpec {
                 .transpose()?,
         })
     }
+}
+
+/// Whether a document has more than [`MAX_BYTES`] as JSON. It is counted, not written, and no further than that.
+fn is_too_large(document: &Value) -> bool {
+    struct Room(usize);
+    impl io::Write for Room {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let left = self.0.checked_sub(bytes.len());
+            self.0 = left.ok_or(io::ErrorKind::FileTooLarge)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    serde_json::to_writer(Room(MAX_BYTES), document).is_err()
 }
 
 /// What a profile that was [`read`](StoredProfile::read) asks for, or why nobody can tell.
@@ -391,6 +404,22 @@ mod tests {
             r#"{{"type": "ADDED", "object": {{"metadata": {{"name": "deep"}}, "spec": {{"profile": {deep}}}}}}}"#
         );
         assert!(serde_json::from_str::<kube::api::WatchEvent<StoredProfile>>(&event).is_ok());
+    }
+
+    #[test]
+    fn the_size_of_a_document_is_that_of_its_json_and_is_counted_to_the_limit_only() {
+        // Twice quoted, and a character of two bytes for which JSON needs two: its quotation marks.
+        let text = |bytes: usize| Value::String(format!("ü\"{}", "x".repeat(bytes - 6)));
+        assert_eq!(text(100).to_string().len(), 100);
+        assert!(!is_too_large(&text(MAX_BYTES)));
+        assert!(is_too_large(&text(MAX_BYTES + 1)));
+        let spec = SeccompProfileSpec {
+            profile: Some(text(MAX_BYTES + 1)),
+            ..SeccompProfileSpec::default()
+        };
+        let problem = spec.define().unwrap_err().to_string();
+        let expected = format!("spec.profile: has more than {MAX_BYTES} bytes");
+        assert!(problem.starts_with(&expected), "{problem}");
     }
 
     #[test]
