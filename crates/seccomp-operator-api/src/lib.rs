@@ -1,17 +1,13 @@
 //! The API group `seccomp-operator.io`: one file per kind, and the schemas that they share.
 //!
-//! These are the types of the wire. They know how to turn themselves into something the profile engine
-//! understands, and nothing of watches, nodes or files.
+//! These are the types of the wire, and the names that objects and files have. A SeccompProfile's spec can turn itself into what the
+//! profile engine reads. Which pod a policy selects, and whether its spec is valid, is not known here, nor are watches, nodes or files.
 
-mod constraints;
-mod image;
 mod node;
 mod policy;
 mod profile;
 mod schema;
 
-pub use constraints::Constraints;
-pub use image::{Image, ImagePattern, ImagePatternError};
 pub use node::{NodeFailure, NodeInfo, NodeUse, SeccompNode, SeccompNodeReport, labels_digest};
 pub use policy::{
     Mode, PolicyPods, PolicyProfile, ProfileType, ReplicaPods, SeccompPolicy, SeccompPolicySpec,
@@ -21,7 +17,7 @@ pub use profile::{
     ADOPT_ANNOTATION, Failure, IN_USE_FINALIZER, NodeCounts, ProfileName, SeccompProfile,
     SeccompProfileSpec, SeccompProfileStatus, StoredProfile, condition, define, selects,
 };
-pub use schema::{Labels, Requirement, Selector, SelectorError};
+pub use schema::{Requirement, RequirementOperator, Selector};
 
 use kube::CustomResourceExt as _;
 

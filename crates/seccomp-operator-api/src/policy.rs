@@ -5,11 +5,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ImagePattern, ProfileName,
-    schema::{self, Selector},
-};
-use seccomp_profile::Problem;
+use super::schema::{self, Selector};
 
 /// Gives a seccomp profile to pods that state none. Of the policies that select a pod, the one with the highest priority
 /// wins; among equals, the first by name.
@@ -194,100 +190,11 @@ impl SeccompPolicySpec {
         let name = self.profile.name.as_deref();
         name.filter(|_| self.profile.type_ == ProfileType::Localhost)
     }
-
-    /// What the schema cannot say of a policy. All problems, each with its path, reason and remedy.
-    #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        for (field, selector) in [
-            ("namespaceSelector", &self.namespace_selector),
-            ("podSelector", &self.pod_selector),
-        ] {
-            for error in selector.iter().flat_map(Selector::problems) {
-                problems.push(Problem {
-                    path: format!("spec.{field}.{}", error.path),
-                    reason: error.reason,
-                    remedy: error.remedy.into(),
-                });
-            }
-        }
-        for (index, pattern) in self.images.iter().enumerate() {
-            if let Err(error) = ImagePattern::parse(pattern) {
-                problems.push(Problem {
-                    path: format!("spec.images[{index}]"),
-                    reason: error.to_string(),
-                    remedy: "write an image as a pod does; the only wildcards are * and ?".into(),
-                });
-            }
-        }
-        let name = match (self.profile.type_, &self.profile.name) {
-            (ProfileType::Localhost, None) => Some((
-                "must be set when type is Localhost".into(),
-                "name a SeccompProfile",
-            )),
-            (ProfileType::Localhost, Some(name)) if ProfileName::parse(name).is_err() => Some((
-                format!("{name:?} cannot be the name of a SeccompProfile"),
-                "give the name as `kubectl get seccompprofiles` shows it, without a path or .json",
-            )),
-            (ProfileType::RuntimeDefault | ProfileType::Unconfined, Some(_)) => Some((
-                "is only for type Localhost".into(),
-                "remove it, or set type to Localhost",
-            )),
-            _ => None,
-        };
-        problems.extend(name.map(|(reason, remedy): (String, &str)| Problem {
-            path: "spec.profile.name".into(),
-            reason,
-            remedy: remedy.into(),
-        }));
-        problems
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn spec(json: serde_json::Value) -> SeccompPolicySpec {
-        serde_json::from_value(json).unwrap()
-    }
-
-    #[test]
-    fn a_policy_needs_no_more_than_a_type() {
-        let policy = spec(serde_json::json!({"profile": {"type": "RuntimeDefault"}}));
-        assert!(policy.problems().is_empty());
-        assert_eq!(policy.mode, Mode::Enforce);
-    }
-
-    #[test]
-    fn name_and_type_must_go_together() {
-        for (profile, part) in [
-            (serde_json::json!({"type": "Localhost"}), "must be set"),
-            (
-                serde_json::json!({"type": "RuntimeDefault", "name": "x"}),
-                "only for type Localhost",
-            ),
-            (
-                serde_json::json!({"type": "Localhost", "name": "profiles/x.json"}),
-                "cannot be the name",
-            ),
-        ] {
-            let problems = spec(serde_json::json!({"profile": profile})).problems();
-            assert_eq!(problems.len(), 1);
-            assert_eq!(problems[0].path, "spec.profile.name");
-            assert!(problems[0].to_string().contains(part), "{}", problems[0]);
-        }
-    }
-
-    #[test]
-    fn a_pattern_that_no_image_fits_is_a_problem() {
-        let problems = spec(
-            serde_json::json!({"profile": {"type": "RuntimeDefault"}, "images": ["nginx", "a|b"]}),
-        )
-        .problems();
-        assert_eq!(problems.len(), 1);
-        assert_eq!(problems[0].path, "spec.images[1]");
-    }
 
     #[test]
     fn a_priority_beyond_its_bounds_is_refused_with_a_sentence() {

@@ -4,8 +4,11 @@
 //! A pure function of the policy and of what the watches have told. Replicas that have been told the same say the same; one that
 //! has not heard of a change of a moment ago yet does not speak of it. `status.warnings` says later what all have heard of.
 
+use crate::constraints::Constraints;
+use crate::image::ImagePattern;
+use crate::selector;
 use crate::view::{Policy, View};
-use seccomp_operator_api::{Constraints, ImagePattern, Mode, SeccompPolicySpec};
+use seccomp_operator_api::{Mode, SeccompPolicySpec};
 
 /// Of other policies, so many are named.
 const MAX_POLICIES: usize = 3;
@@ -86,7 +89,7 @@ fn selects_nothing(policy: &Policy, view: &View) -> Option<String> {
     let selector = policy.spec.namespace_selector.as_ref()?;
     let mut selected = view
         .namespaces()
-        .filter(|(_, labels)| selector.matches(*labels))
+        .filter(|(_, labels)| selector::matches(selector, *labels))
         .map(|(name, _)| name)
         .peekable();
     if selected.peek().is_none() {
@@ -204,7 +207,7 @@ mod tests {
 
     fn conflicts_of(spec: &Value, policies: &Value) -> Vec<String> {
         let spec: SeccompPolicySpec = serde_json::from_value(spec.clone()).unwrap();
-        assert_eq!(spec.problems(), []);
+        assert_eq!(crate::validation::problems(&spec), []);
         conflicts("mine", &spec, &view(policies))
     }
 

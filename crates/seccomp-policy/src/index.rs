@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use seccomp_operator_api::{Labels, Selector};
+use seccomp_operator_api::Selector;
+
+use crate::selector::Labels;
 
 /// The policies of a list that demand a value of a label, by the label's key and the value. Of several such labels the first counts.
 ///
@@ -73,6 +75,7 @@ fn demanded(selector: Option<&Selector>) -> Option<(&String, &String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::selector::matches;
     use proptest::prelude::*;
 
     /// Few labels and values, so that they meet.
@@ -91,7 +94,7 @@ mod tests {
                 .collect();
             let speaks = |position: &u32| {
                 let selector: Option<&Selector> = selectors[*position as usize].as_ref();
-                selector.is_none_or(|selector| selector.matches(&pod))
+                selector.is_none_or(|selector| matches(selector, &pod))
             };
             let all = || selectors.iter().map(Option::as_ref);
             let labels_index = LabelIndex::new(all());

@@ -4,9 +4,14 @@
 //! ask about a pod, [`patch`] writes what was decided.
 
 pub mod conflicts;
+mod constraints;
 pub mod counters;
+mod image;
 mod index;
+pub mod localhost;
 pub mod mutate;
 pub mod patch;
 pub mod pod;
+pub mod selector;
+pub mod validation;
 pub mod view;

@@ -13,10 +13,11 @@ use crate::pod::{Container, SecurityContext};
 pub use crate::pod::{Pod, SeccompProfile};
 use admission_review::encode;
 
+use crate::image::Image;
 use crate::patch;
 pub use crate::patch::{Change, Place};
 use crate::view::{Policy, Scope, View};
-use seccomp_operator_api::{Image, Mode};
+use seccomp_operator_api::Mode;
 
 /// The annotations that meant what the fields mean now. The API server refuses a pod whose annotation and field differ, so one
 /// that is left behind can make a pod impossible to create.
@@ -233,7 +234,12 @@ fn warn_about_files(
     };
     paths.sort_unstable();
     paths.dedup();
-    warnings.extend(paths.iter().filter_map(|path| view.warning(path)));
+    for sentence in paths.iter().filter_map(|path| view.warning(path)) {
+        // Two paths may lead to one file.
+        if !warnings.contains(&sentence) {
+            warnings.push(sentence);
+        }
+    }
 }
 
 /// Warns about containers that the profile which the pod gets will not reach.
@@ -533,7 +539,7 @@ mod tests {
             }
             for name in policies {
                 let spec = self.policies[name].clone();
-                assert_eq!(spec.problems(), [], "{name}");
+                assert_eq!(crate::validation::problems(&spec), [], "{name}");
                 view.policy(name, spec);
             }
             view

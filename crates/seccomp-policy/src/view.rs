@@ -7,13 +7,16 @@ use std::sync::{Arc, OnceLock};
 
 use crate::pod::{Pairs, SeccompProfile};
 
+use crate::constraints::Constraints;
 use crate::counters::{Counters, Counts};
+use crate::image::ImagePattern;
 use crate::index::{LabelIndex, PolicyIndex};
+use crate::localhost::LocalhostProfile;
 use crate::patch::AtPod;
+use crate::selector::{self, Labels};
+use crate::validation::problems;
 use kube_support::Listing;
-use seccomp_operator_api::{
-    Constraints, ImagePattern, Labels, Mode, ProfileName, ProfileType, SeccompPolicySpec,
-};
+use seccomp_operator_api::{Mode, ProfileType, SeccompPolicySpec};
 use seccomp_profile::{Defined, Library};
 
 /// A namespace with this label set to `disabled` is left alone.
@@ -185,7 +188,7 @@ impl View {
         }
         let counters = before.map(|before| before.counters.clone());
         self.policies.retain(|policy| policy.name != name);
-        if spec.problems().is_empty() {
+        if problems(&spec).is_empty() {
             let mut policy = self.read(name, spec);
             policy.counters = counters.unwrap_or_default();
             self.policies.push(policy);
@@ -207,8 +210,8 @@ impl View {
             images: images.collect(),
             at_pod: AtPod::new(&profile),
             profile,
-            namespaces: Constraints::of(spec.namespace_selector.as_ref()),
-            pods: Constraints::of(spec.pod_selector.as_ref()),
+            namespaces: Constraints::new(spec.namespace_selector.as_ref()),
+            pods: Constraints::new(spec.pod_selector.as_ref()),
             counters: Arc::default(),
             spec,
         }
@@ -311,7 +314,7 @@ impl View {
         let all = (0..).zip(&self.policies);
         let selecting = all.filter(|(_, policy)| {
             let selector = policy.spec.namespace_selector.as_ref();
-            selector.is_none_or(|selector| selector.matches(labels))
+            selector.is_none_or(|selector| selector::matches(selector, labels))
         });
         PolicyIndex::new(
             selecting.map(|(position, policy)| (position, policy.spec.pod_selector.as_ref())),
@@ -335,18 +338,18 @@ impl View {
     /// A sentence, if a pod with this `localhostProfile` would not start, or not everywhere.
     #[must_use]
     pub fn warning(&self, localhost_profile: &str) -> Option<String> {
-        let file = localhost_profile
-            .strip_prefix(&self.profiles_dir)?
-            .strip_prefix('/')?;
-        let Some(name) = file
-            .strip_suffix(".json")
-            .filter(|name| ProfileName::parse(name).is_ok())
-        else {
-            return Some(format!(
-                "localhostProfile {localhost_profile:?} is not the path of any SeccompProfile (profiles/<name>.json)"
-            ));
-        };
-        self.warning_by_name(name)
+        let dir = &self.profiles_dir;
+        match LocalhostProfile::parse(localhost_profile, dir) {
+            LocalhostProfile::Managed(name) => self.warning_by_name(name.as_str()),
+            LocalhostProfile::Unmanageable => Some(format!(
+                "localhostProfile {localhost_profile:?} is not the path of any SeccompProfile ({dir}/<name>.json)"
+            )),
+            LocalhostProfile::WithAnnotationPrefix(name) => Some(format!(
+                "localhostProfile {localhost_profile:?}: the prefix localhost/ belongs to the legacy annotation; write {:?}",
+                name.localhost_profile(dir)
+            )),
+            LocalhostProfile::Elsewhere => None,
+        }
     }
 
     /// A sentence, if pods that use this SeccompProfile would not start, or not everywhere.
@@ -399,7 +402,7 @@ impl<'a> Scope<'a> {
     #[must_use]
     pub fn mode(&self) -> Option<Mode> {
         let selects = |policy: &&Policy| match (self.known, &policy.spec.namespace_selector) {
-            (Some(known), Some(selector)) => selector.matches(&known.labels),
+            (Some(known), Some(selector)) => selector::matches(selector, &known.labels),
             _ => true,
         };
         let selecting = self.view.policies.iter().filter(selects);
@@ -437,7 +440,7 @@ impl<'a> Scope<'a> {
             (0..asked.len()).filter_map(move |n| view.policies.get(*asked.get(n)? as usize));
         policies.filter(|policy| {
             let selector = policy.spec.pod_selector.as_ref();
-            selector.is_none_or(|selector| selector.matches(labels))
+            selector.is_none_or(|selector| selector::matches(selector, labels))
         })
     }
 }
@@ -446,6 +449,34 @@ impl<'a> Scope<'a> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_path_is_warned_of_by_what_it_means_and_in_words_of_this_installation() {
+        let mut view = View::new("team/profiles", []);
+        view.profile("web", true, None);
+        for (path, part) in [
+            ("team/profiles/web.json", None),
+            ("./team//profiles/web.json", None),
+            (
+                "./team/profiles/absent.json",
+                Some("there is no SeccompProfile \"absent\""),
+            ),
+            ("team/profiles/web", Some("(team/profiles/<name>.json)")),
+            (
+                "localhost/team/profiles/web.json",
+                Some("write \"team/profiles/web.json\""),
+            ),
+            ("other/web.json", None),
+        ] {
+            let warning = view.warning(path);
+            let told = |part| {
+                warning
+                    .as_ref()
+                    .is_some_and(|warning| warning.contains(part))
+            };
+            assert!(part.map_or(warning.is_none(), told), "{path}: {warning:?}");
+        }
+    }
 
     #[test]
     fn the_policies_of_a_namespace_are_those_of_its_labels_and_of_the_policies_as_they_are_now() {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use e2e::cel;
 use seccomp_operator_api::Selector;
+use seccomp_policy::selector::matches;
 use serde_json::{Value, json};
 
 use crate::helm::{
@@ -63,10 +64,9 @@ impl Policy {
         } else {
             json!({})
         })?;
-        Ok(self
-            .selector("namespaceSelector")?
-            .matches(&serde_json::from_value::<BTreeMap<String, String>>(labels)?)
-            && self.selector("objectSelector")?.matches(&of_pod))
+        let labels: BTreeMap<String, String> = serde_json::from_value(labels)?;
+        Ok(matches(&self.selector("namespaceSelector")?, &labels)
+            && matches(&self.selector("objectSelector")?, &of_pod))
     }
 
     /// The pod afterwards.

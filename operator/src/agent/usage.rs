@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 
 use kube_support::{Listing, Watched};
 use seccomp_operator_api::ProfileName;
+use seccomp_policy::localhost::LocalhostProfile;
 
 /// How long after a container's creation it may start, in seconds. Kubernetes says only when a container started, in whole
 /// seconds; one that started so soon after a change may have been created before it, and counts as older.
@@ -308,21 +309,13 @@ fn stays_ended(restart_policy: Option<&str>, exit_code: i32) -> bool {
     }
 }
 
-/// The SeccompProfile that a pod's or container's profile means, if any. kubelet cleans the path before it uses it.
+/// The SeccompProfile that a pod's or container's profile means, if any.
 fn profile_of(profile: &Profile, profiles_dir: &str) -> Option<ProfileName> {
     if profile.type_ != "Localhost" {
         return None;
     }
     let path = profile.localhost_profile.as_deref()?;
-    let clean = |path: &str| -> Vec<String> {
-        let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
-        parts.map(str::to_owned).collect()
-    };
-    let (path, dir) = (clean(path), clean(profiles_dir));
-    match path.strip_prefix(&dir[..])? {
-        [file] => ProfileName::parse(file.strip_suffix(".json")?).ok(),
-        _ => None,
-    }
+    LocalhostProfile::parse(path, profiles_dir).into_name()
 }
 
 #[cfg(test)]

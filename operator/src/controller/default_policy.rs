@@ -20,6 +20,7 @@ use kube_support::error::chain;
 use kube_support::leader::Role;
 use kube_support::{Backoff, Conflicts, WriteError, apply, bounded};
 use seccomp_operator_api::{SeccompPolicy, SeccompPolicySpec};
+use seccomp_policy::validation::problems;
 
 /// The policy's name.
 const NAME: &str = "default";
@@ -39,7 +40,7 @@ struct SpecField<'a> {
 pub fn parse(text: &str) -> Result<SeccompPolicySpec, String> {
     let spec: SeccompPolicySpec = serde_json::from_str(text)
         .map_err(|error| format!("must be the spec of a SeccompPolicy in JSON: {error}"))?;
-    match &spec.problems()[..] {
+    match &problems(&spec)[..] {
         [] => Ok(spec),
         [first, ..] => Err(first.to_string()),
     }

@@ -182,7 +182,10 @@ fn policy(
         Ok(spec) => spec,
         Err(error) => return (vec![unreadable(&error)], Vec::new()),
     };
-    let problems: Vec<_> = spec.problems().iter().map(ToString::to_string).collect();
+    let problems: Vec<_> = seccomp_policy::validation::problems(&spec)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let warnings = if problems.is_empty() {
         conflicts(name, &spec)
     } else {

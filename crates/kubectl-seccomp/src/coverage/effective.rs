@@ -10,6 +10,7 @@ use kube::core::ObjectMeta;
 use seccomp_policy::pod::{Container, Metadata, Pod, SecurityContext, Spec};
 use serde::{Deserialize, Serialize};
 
+use seccomp_policy::localhost::LocalhostProfile;
 use seccomp_policy::mutate::{self, SeccompProfile};
 
 /// The Kubernetes version since which the legacy annotations mean nothing. Before, API servers wrote the fields for them.
@@ -333,16 +334,25 @@ fn sandbox(spec: &Spec<'_>, surroundings: &Surroundings) -> Option<String> {
 impl Files {
     /// A sentence, if a container cannot use this file, or could not after a restart.
     fn warning(&self, path: &str, node: Option<&str>) -> Option<String> {
-        let Some(File { name, ready, level }) = self.profiles.get(path) else {
-            let inside = path
-                .strip_prefix(&self.dir)
-                .and_then(|rest| rest.strip_prefix('/'));
-            return Some(match inside {
-                Some(file) => format!(
-                    "there is no SeccompProfile {:?}",
-                    file.strip_suffix(".json").unwrap_or(file)
-                ),
-                None => "not managed: no SeccompProfile has this path".to_owned(),
+        let dir = &self.dir;
+        let path = match LocalhostProfile::parse(path, dir) {
+            LocalhostProfile::Managed(name) => name.localhost_profile(dir),
+            _ => path.to_owned(),
+        };
+        let Some(File { name, ready, level }) = self.profiles.get(&path) else {
+            return Some(match LocalhostProfile::parse(&path, dir) {
+                LocalhostProfile::Managed(name) => {
+                    format!("there is no SeccompProfile {:?}", name.as_str())
+                }
+                LocalhostProfile::Unmanageable => {
+                    format!("no SeccompProfile can have this path ({dir}/<name>.json)")
+                }
+                LocalhostProfile::WithAnnotationPrefix(_) => {
+                    "not managed: the prefix localhost/ belongs to the legacy annotation".to_owned()
+                }
+                LocalhostProfile::Elsewhere => {
+                    "not managed: no SeccompProfile has this path".to_owned()
+                }
             });
         };
         let report = self.reports.as_ref().zip(node);
@@ -661,6 +671,10 @@ pub mod tests {
             ("profiles/good.json", None, ""),
             ("profiles/slow.json", None, "not ready on all nodes"),
             ("profiles/gone.json", None, "no SeccompProfile \"gone\""),
+            ("./profiles//good.json", None, ""),
+            ("./profiles/slow.json", None, "not ready on all nodes"),
+            ("profiles/sub/good.json", None, "can have this path"),
+            ("localhost/profiles/good.json", None, "legacy annotation"),
             ("other/x.json", None, "not managed"),
             ("profilesx/x.json", None, "not managed"),
         ] {

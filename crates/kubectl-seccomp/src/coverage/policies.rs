@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::Failure;
 use crate::lines::Input;
 use seccomp_operator_api::{GROUP, SeccompPolicy, SeccompPolicySpec};
+use seccomp_policy::validation::problems;
 
 /// The most that is read of one file.
 const MAX_BYTES: u64 = 16 << 20;
@@ -79,7 +80,7 @@ fn policy(object: &Value) -> Result<(String, SeccompPolicySpec), String> {
     }
     let spec: SeccompPolicySpec = serde_json::from_value(object["spec"].clone())
         .map_err(|error| format!("{name}: spec: {error}"))?;
-    match spec.problems().first() {
+    match problems(&spec).first() {
         Some(problem) => Err(format!("{name}: {problem}")),
         None => Ok((name.to_owned(), spec)),
     }

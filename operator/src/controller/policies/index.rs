@@ -11,6 +11,7 @@ use seccomp_operator_api::{
     Mode, PolicyPods, ReplicaPods, SeccompPolicySpec, SeccompPolicyStatus, condition,
 };
 use seccomp_policy::conflicts::standing;
+use seccomp_policy::validation::problems;
 use seccomp_policy::view::View;
 
 /// A replica that counts something says so at least every half hour. What is older than this is a dead replica's, and its
@@ -205,7 +206,7 @@ struct Judged {
 fn judge(seen: &Seen, view: &View) -> Judged {
     let valid = match &seen.spec {
         Err(problem) => Err(problem.clone()),
-        Ok(spec) => match &spec.problems()[..] {
+        Ok(spec) => match &problems(spec)[..] {
             [] => Ok(spec),
             [first, ..] => Err(first.to_string()),
         },
