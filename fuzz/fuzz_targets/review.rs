@@ -9,7 +9,7 @@ use seccomp_policy::pod::Pod;
 use admission_review::whole::whole;
 use admission_review::{Answer, Request, read, read_head};
 use libfuzzer_sys::fuzz_target;
-use seccomp_policy::mutate::{Decision, decide};
+use seccomp_policy::decide::{Decision, decide};
 use seccomp_policy::patch;
 use seccomp_operator::webhook::validate::{Object, answer};
 use seccomp_policy::view::View;

@@ -223,7 +223,7 @@ mod tests {
 
     type Case = (Value, Value, Option<&'static str>);
 
-    /// Each case has one concern, with this in it, or none.
+    /// Each case has one conflict, with this in its sentence, or none.
     fn check(cases: impl IntoIterator<Item = Case>) {
         for (spec, policies, expected) in cases {
             let conflicts = conflicts_of(&spec, &policies);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::mutate::Effect;
+use crate::decide::Effect;
 
 /// Counts since the policy was first seen by this process. Lives as long as the policy, whatever happens to its spec.
 #[derive(Debug, Default)]

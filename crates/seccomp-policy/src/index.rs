@@ -40,14 +40,14 @@ pub struct PolicyIndex {
 impl PolicyIndex {
     /// From positions in their order, and `podSelector`s.
     pub fn new<'a>(policies: impl IntoIterator<Item = (u32, Option<&'a Selector>)>) -> Self {
-        let mut candidates = Self::default();
+        let mut selecting = Self::default();
         for (position, selector) in policies {
             match demanded(selector) {
-                Some(_) => candidates.demanding.push(position),
-                None => candidates.of_any.push(position),
+                Some(_) => selecting.demanding.push(position),
+                None => selecting.of_any.push(position),
             }
         }
-        candidates
+        selecting
     }
 
     /// Those that may speak of a pod with these labels, and few others; in their order. `demands` are those of the same list.
@@ -115,8 +115,8 @@ mod tests {
         };
         let selectors: Vec<_> = (0..100).map(team).collect();
         let labels_index = LabelIndex::new(selectors.iter().map(Some));
-        let candidates = PolicyIndex::new((0..).zip(selectors.iter().map(Some)));
+        let selecting = PolicyIndex::new((0..).zip(selectors.iter().map(Some)));
         let pod = BTreeMap::from([("team".to_owned(), "7".to_owned())]);
-        assert_eq!(*candidates.for_pod(&labels_index, &pod), [7]);
+        assert_eq!(*selecting.for_pod(&labels_index, &pod), [7]);
     }
 }

@@ -90,7 +90,7 @@ struct Namespace {
     /// Pods in it are left alone, by its name or its label.
     excluded: bool,
     /// The policies that select it, once somebody has asked: they and its labels hardly ever change.
-    candidates: OnceLock<PolicyIndex>,
+    selecting: OnceLock<PolicyIndex>,
 }
 
 /// See the module's head.
@@ -227,7 +227,7 @@ impl View {
         let namespace = Namespace {
             labels,
             excluded: opted_out || self.excluded.contains(name),
-            candidates: OnceLock::new(),
+            selecting: OnceLock::new(),
         };
         self.namespaces.insert(name.to_owned(), namespace);
     }
@@ -236,7 +236,7 @@ impl View {
     fn policies_have_changed(&mut self) {
         self.labels_index.take();
         for namespace in self.namespaces.values_mut() {
-            namespace.candidates.take();
+            namespace.selecting.take();
         }
     }
 
@@ -274,9 +274,9 @@ impl View {
 
     /// What all policies have counted.
     #[must_use]
-    pub fn tallies(&self) -> Vec<(String, Counts)> {
-        let tallies = self.policies.iter();
-        tallies
+    pub fn counts(&self) -> Vec<(String, Counts)> {
+        let policies = self.policies.iter();
+        policies
             .map(|policy| (policy.name.clone(), policy.counters.counts()))
             .collect()
     }
@@ -425,15 +425,15 @@ impl<'a> Scope<'a> {
         });
         let asked = match self.known {
             Some(known) => {
-                let candidates = known
-                    .candidates
+                let selecting = known
+                    .selecting
                     .get_or_init(|| view.selecting(&known.labels));
-                candidates.for_pod(labels_index, labels)
+                selecting.for_pod(labels_index, labels)
             }
             None => {
                 let labels_of_it = [(NAME_LABEL.to_owned(), self.name.to_owned())];
-                let candidates = view.selecting(&labels_of_it.into());
-                candidates.for_pod(labels_index, labels).into_owned().into()
+                let selecting = view.selecting(&labels_of_it.into());
+                selecting.for_pod(labels_index, labels).into_owned().into()
             }
         };
         let policies =

@@ -14,7 +14,7 @@ use seccomp_operator::pki::{Lives, Material, Serving};
 use seccomp_operator::webhook::connections::{self, Drain, Limits};
 use seccomp_operator::webhook::metrics::{Metrics, Verdict, Webhook};
 use seccomp_operator::webhook::server::{self, Admission};
-use seccomp_policy::mutate::Reason;
+use seccomp_policy::decide::Reason;
 use seccomp_policy::view::View;
 use serde_json::json;
 use time::OffsetDateTime;

@@ -9,7 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::metrics::{Label, PREFIX, family};
-use seccomp_policy::mutate::Reason;
+use seccomp_policy::decide::Reason;
 
 const COMPONENT: &str = "webhook";
 /// From fifty microseconds, since a review that is answered from memory takes not much more, to what an API server waits for.
@@ -18,7 +18,7 @@ const SECONDS: [f64; 14] = [
 ];
 
 /// `webhook`, `outcome` and `reason`.
-type Decision = [(&'static str, &'static str); 3];
+type ReviewLabels = [(&'static str, &'static str); 3];
 
 /// Which of the two routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Verdict {
         }
     }
 
-    fn label(self, webhook: Webhook) -> Decision {
+    fn label(self, webhook: Webhook) -> ReviewLabels {
         let (outcome, reason) = self.words();
         [
             ("webhook", webhook.word()),
@@ -177,7 +177,7 @@ struct Pods {
 /// Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    reviews: Family<Decision, Counter>,
+    reviews: Family<ReviewLabels, Counter>,
     seconds: Family<Label, Histogram, fn() -> Histogram>,
     /// Of the two above those that count reviews of pods, at hand: to look one up would take longer than to count.
     pods: Pods,
@@ -192,7 +192,7 @@ impl Metrics {
     /// Metrics that the registry knows.
     #[must_use]
     pub fn new(registry: &mut Registry) -> Self {
-        let reviews = Family::<Decision, Counter>::default();
+        let reviews = Family::<ReviewLabels, Counter>::default();
         let seconds: Family<Label, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(SECONDS));
         let counter = |reason| {

@@ -62,7 +62,7 @@ impl<'a> Read<'a> for Metadata<'a> {
     }
 }
 
-/// Of the profiles that stand on a changed one, so many are looked at, and so many are warned of.
+/// Of the profiles that derive from a changed one, so many are looked at, and so many are warned of.
 const MAX_DEPENDANTS: usize = 20;
 const MAX_BROKEN: usize = 5;
 /// So many objects and lists a spec may have: as it is understood, one of a few bytes takes hundreds. The kernel takes a filter of
@@ -74,7 +74,7 @@ const MAX_FINDINGS: usize = 10;
 /// Answers a request about a SeccompProfile or a SeccompPolicy. What cannot change what is in force (a deletion, a new label)
 /// is never refused, or an object that an older version let in could not even be deleted.
 ///
-/// `library` is what all profiles say; `concerns` are the sentences about a valid policy among the others.
+/// `library` is what all profiles say; `conflicts` gives the sentences about a valid policy among the others.
 #[must_use]
 pub fn answer(
     request: &Request<'_, Object<'_>>,
@@ -159,15 +159,15 @@ fn findings(name: &str, library: &Library) -> Vec<String> {
     sentences
 }
 
-/// What to say of profiles that stand on this one and are not valid any more after it has changed. They are no reason to refuse
-/// it: who mends a base in a hurry need not own what stands on it, and nodes keep the last files that were valid.
+/// Sentences about profiles that derive from this one and are not valid any more after it has changed. They are no reason to refuse
+/// it: who mends a base in a hurry need not own what derives from it, and nodes keep the last files that were valid.
 fn broken(name: &str, before: &Library, after: &Library) -> Vec<String> {
     let dependants = after.dependants(name).into_iter().take(MAX_DEPENDANTS);
     let broken = dependants.filter_map(|dependant| {
         let sentence = after.check(dependant, "spec").err()?;
         before.check(dependant, "spec").ok()?;
         Some(format!(
-            "SeccompProfile {dependant:?} stands on this and is not valid with it (nodes keep its last file): {sentence}"
+            "SeccompProfile {dependant:?} derives from this and is not valid with it (nodes keep its last file): {sentence}"
         ))
     });
     broken.take(MAX_BROKEN).collect()

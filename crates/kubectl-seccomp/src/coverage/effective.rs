@@ -10,8 +10,8 @@ use kube::core::ObjectMeta;
 use seccomp_policy::pod::{Container, Metadata, Pod, SecurityContext, Spec};
 use serde::{Deserialize, Serialize};
 
+use seccomp_policy::decide::{self, SeccompProfile};
 use seccomp_policy::localhost::LocalhostProfile;
-use seccomp_policy::mutate::{self, SeccompProfile};
 
 /// The Kubernetes version since which the legacy annotations mean nothing. Before, API servers wrote the fields for them.
 const ANNOTATIONS_END: u32 = 25;
@@ -78,11 +78,11 @@ impl From<StoredPod> for Placed {
 /// Whether an annotation says again what a field says. Kubernetes before 1.25 writes it by itself, so it is nobody's wish.
 fn is_echo(key: &str, value: &str, stored: &StoredSpec) -> bool {
     let spec = &stored.spec;
-    let field = if key == mutate::POD_ANNOTATION {
+    let field = if key == decide::POD_ANNOTATION {
         let at_pod = spec.security_context.as_ref();
         at_pod.and_then(|context| context.seccomp_profile.as_ref())
     } else {
-        let name = key.strip_prefix(mutate::CONTAINER_ANNOTATION);
+        let name = key.strip_prefix(decide::CONTAINER_ANNOTATION);
         let mut containers = spec.all_containers().chain(&stored.ephemeral_containers);
         let container = containers.find(|container| Some(container.name.as_ref()) == name);
         container.and_then(Container::profile)
@@ -313,10 +313,10 @@ fn stated(
     }
     let own = annotation(&format!(
         "{}{}",
-        mutate::CONTAINER_ANNOTATION,
+        decide::CONTAINER_ANNOTATION,
         container.name
     ));
-    match own.or_else(|| annotation(mutate::POD_ANNOTATION)) {
+    match own.or_else(|| annotation(decide::POD_ANNOTATION)) {
         Some(profile) => (Source::Annotation, Some(profile)),
         None => (Source::None, None),
     }
@@ -327,7 +327,7 @@ fn sandbox(spec: &Spec<'_>, surroundings: &Surroundings) -> Option<String> {
     let class = spec.runtime_class_name.as_deref()?;
     let handler = surroundings.handlers.get(class);
     let handler = handler.map_or(class, String::as_str);
-    (mutate::is_sandbox(class) || mutate::is_sandbox(handler))
+    (decide::is_sandbox(class) || decide::is_sandbox(handler))
         .then(|| format!("the runtime class {class} is a sandbox"))
 }
 

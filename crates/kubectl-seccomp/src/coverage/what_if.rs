@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::effective::Placed;
 use seccomp_operator_api::{Mode, SeccompPolicySpec};
-use seccomp_policy::mutate::{self, Effect, Place, Reason, SeccompProfile, decide};
+use seccomp_policy::decide::{self, Effect, Place, Reason, SeccompProfile, decide};
 use seccomp_policy::view::View;
 
 /// What admission knows, as far as it can be asked for.
@@ -113,8 +113,8 @@ fn outcome(placed: &Placed, view: &View, known: &Known) -> Outcome {
 }
 
 /// The place that gets a profile, if one does.
-fn change(change: &mutate::Change<'_>, pod: &Pod<'_>) -> Option<Change> {
-    let mutate::Change::Set { place, profile, .. } = change else {
+fn change(change: &decide::Change<'_>, pod: &Pod<'_>) -> Option<Change> {
+    let decide::Change::Set { place, profile, .. } = change else {
         return None;
     };
     let container = match *place {

@@ -66,7 +66,7 @@ async fn count(api: &Api<SeccompPolicy>, identity: &str, shared: &Shared) -> any
             .view
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .tallies();
+            .counts();
         recent.look(&tallies, std::time::Instant::now());
         for (name, counts) in recent.due(std::time::Instant::now()) {
             let written = match write_counts(api, &name, identity, counts).await {
