@@ -47,15 +47,40 @@ pub async fn listen(port: u16) -> std::io::Result<TcpListener> {
     }
 }
 
+/// Why nobody can ask how this process is.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthError {
+    /// The port is taken, or not ours to take.
+    #[error("cannot listen on port {port} for health checks and metrics")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The server failed.
+    #[error("the health server failed")]
+    Serve(#[source] std::io::Error),
+    /// The server ended without an error.
+    #[error("the health server ended")]
+    Ended,
+}
+
 /// Serves the routes until dropped.
-pub async fn serve(port: u16, ready: Readiness, registry: Arc<Registry>) -> anyhow::Result<()> {
-    let listener = listen(port).await.map_err(|error| {
-        anyhow::anyhow!("cannot listen on port {port} for health checks and metrics: {error}")
-    })?;
-    axum::serve(listener, router(ready, registry)).await?;
+pub async fn serve(
+    port: u16,
+    ready: Readiness,
+    registry: Arc<Registry>,
+) -> Result<(), HealthError> {
+    let listener = listen(port)
+        .await
+        .map_err(|source| HealthError::Listen { port, source })?;
+    axum::serve(listener, router(ready, registry))
+        .await
+        .map_err(HealthError::Serve)?;
     // axum::serve ends only with an error or a shutdown signal that it was not given; a pause keeps a loop from spinning.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    anyhow::bail!("the health server ended")
+    Err(HealthError::Ended)
 }
 
 #[cfg(test)]

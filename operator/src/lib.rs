@@ -1,11 +1,12 @@
-//! seccomp-operator: seccomp profiles on Kubernetes, from `kubectl apply` to the kernel.
+//! seccomp-operator: what runs in a cluster. `control_plane` is the process of the Deployment, and ties `controller` and `webhook`
+//! together; `agent` is the process of the DaemonSet.
 //!
-//! Dependencies between the modules point one way: `cli`, `agent`, `controller` and `webhook` use `api`, which uses
-//! `profile`; `profile` knows nobody. `cli` also asks what `webhook` would decide; both have pods as the crate `admission_review`
-//! reads them. `docs/architecture.md` is the map.
+//! Controller, webhook and agent do not know each other: what they share is what they say to the API server
+//! (`seccomp_operator_api`), which pod gets which profile (`seccomp_policy`), and `pki`. `docs/architecture.md` is the map.
 
 pub mod agent;
 mod args;
+pub mod control_plane;
 pub mod controller;
 mod health;
 pub mod logging;

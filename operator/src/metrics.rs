@@ -125,7 +125,8 @@ mod tests {
     use futures::FutureExt as _;
     use tower::{Layer as _, ServiceExt as _, service_fn};
 
-    use crate::controller::{index, metrics as controller};
+    use crate::controller::index::IndexCounts;
+    use crate::controller::metrics as controller;
     use crate::{agent, webhook};
     use kube_support::Requests;
 
@@ -154,7 +155,7 @@ mod tests {
         drop(controller::Metrics::new(&mut registry));
         drop(webhook::metrics::Metrics::new(&mut registry));
         api_requests(&mut registry);
-        let counts = controller::Counts(|| (index::Counts::default(), true));
+        let counts = controller::CountsCollector(|| (IndexCounts::default(), true));
         registry
             .sub_registry_with_prefix(PREFIX)
             .sub_registry_with_prefix("controller")

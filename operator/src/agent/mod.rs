@@ -133,7 +133,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
     tokio::select! {
         ended = agent.run() => ended,
         () = written => anyhow::bail!("the writer of Events ended"),
-        ended = health::serve(args.health_port, ready, registry) => ended,
+        ended = health::serve(args.health_port, ready, registry) => Ok(ended?),
         () = publish::publish(client, args.node_name, published, metrics) => anyhow::bail!("the publisher ended"),
         () = shutdown::requested() => {
             info!("the agent stops; the files stay");

@@ -5,8 +5,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use seccomp_operator::controller::release;
 use seccomp_operator::process::Threads;
-use seccomp_operator::{controller, logging, process};
+use seccomp_operator::{control_plane, logging, process};
 
 /// Seccomp profiles on Kubernetes: distributed to every node, injected into pods, checked before they break something.
 #[derive(Parser, Debug)]
@@ -26,9 +27,9 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Keep the status of profiles, serve admission, and look after the webhooks' certificates
-    Controller(Box<controller::ControllerArgs>),
+    Controller(Box<control_plane::ControlPlaneArgs>),
     /// Let go of every SeccompProfile, before the operator is uninstalled
-    Release(controller::release::ReleaseArgs),
+    Release(release::ReleaseArgs),
     /// Print the custom resource definitions as YAML
     Crds {
         /// Write one file per definition into this folder instead
@@ -43,9 +44,12 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let cli = Cli::parse();
     match cli.command {
-        Command::Controller(args) => process::run(&cli.log, Threads::Many, controller::run(*args)),
+        Command::Controller(args) => {
+            process::run(&cli.log, Threads::Many, control_plane::run(*args))
+        }
         Command::Release(args) => {
-            process::run(&cli.log, Threads::One, controller::release::run(args))
+            let released = async { Ok(release::run(args).await?) };
+            process::run(&cli.log, Threads::One, released)
         }
         Command::Crds { out } => crds(out.as_deref()).map(|()| ExitCode::SUCCESS),
     }

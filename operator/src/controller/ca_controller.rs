@@ -3,14 +3,13 @@
 //!
 //! Any replica may make the Secret, the fastest wins; only the leader mends or renews it and writes into the configurations.
 //! Whoever empties, damages or deletes the Secret, or takes the trust away, gets it back within seconds. What the material should become is decided in
-//! `webhook::certificate`. Where somebody else makes the certificates (cert-manager), the Secret and the configurations are only read.
+//! `pki`. Where somebody else makes the certificates (cert-manager), the Secret and the configurations are only read.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use futures::StreamExt as _;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
@@ -27,13 +26,34 @@ use tokio::sync::watch as channel;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use super::{ControllerArgs, InjectionEngine, MANAGER, Shared};
-use crate::pki::{Lives, Material, Step};
+use super::{ControllerArgs, ControllerError, InjectionEngine, MANAGER, Shared};
+use crate::pki::{CertificateError, Lives, Material, Step};
+use kube_support::error::chain;
 use kube_support::leader::Role;
 use kube_support::{JsonPatch, WatchEvent, WriteError, bounded, patch, watch};
 
 /// How often the clock is asked whether something has grown old, and how soon a failed write is tried again.
 const EVERY: Duration = Duration::from_secs(2);
+
+/// Why something could not be seen to. It is tried again.
+#[derive(Debug, thiserror::Error)]
+enum CaError {
+    #[error("the Secret could not be made")]
+    Create(#[source] WriteError),
+    #[error("the Secret could not be mended")]
+    Mend(#[source] WriteError),
+    #[error("the certificate authority could not be renewed")]
+    Renew(#[source] WriteError),
+    #[error(
+        "the webhook configuration {configuration:?} could not be given the certificate authority"
+    )]
+    Publish {
+        configuration: String,
+        source: WriteError,
+    },
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
 
 /// A webhook configuration of either kind: of its webhooks only the trust matters.
 #[derive(kube::Resource, Clone, Debug, Deserialize)]
@@ -81,7 +101,7 @@ pub async fn run(
     args: &ControllerArgs,
     shared: &Shared,
     mut role: channel::Receiver<Role>,
-) -> anyhow::Result<()> {
+) -> Result<(), ControllerError> {
     let named = |name: &str| Config::default().fields(&format!("metadata.name={name}"));
     let secrets = watch(
         Api::namespaced(client.clone(), &args.namespace),
@@ -110,17 +130,13 @@ pub async fn run(
     let mut known_failure = None;
     loop {
         let event = tokio::select! {
-            event = events.next() => event.context("a watch ended")?,
+            event = events.next() => event.ok_or(ControllerError::WatchesEnded)?,
             _ = ticks.tick() => Event::Tick,
-            changed = role.changed() => { changed.context("the election ended")?; Event::Elected }
+            changed = role.changed() => { changed?; Event::Elected }
         };
         keeper.take(event);
         let leads = *role.borrow() == Role::Leads;
-        let failure = keeper
-            .act(leads)
-            .await
-            .err()
-            .map(|error| format!("{error:#}"));
+        let failure = keeper.act(leads).await.err().map(|error| chain(&error));
         if let Some(error) = failure.as_ref().filter(|_| failure != known_failure) {
             warn!(
                 error,
@@ -260,7 +276,7 @@ impl<'a> Keeper<'a> {
             Event::Secret(WatchEvent::ListBegins) => self.secret = Known::Unlisted,
             Event::Secret(WatchEvent::ListEnds) if !matches!(self.secret, Known::Unlisted) => {}
             Event::Secret(WatchEvent::ListEnds | WatchEvent::Deleted(_)) => {
-                self.secret = Known::Absent
+                self.secret = Known::Absent;
             }
             Event::Mutating(change) => {
                 self.configurations[0].take(change, |configuration| configuration.webhooks);
@@ -274,16 +290,16 @@ impl<'a> Keeper<'a> {
 
     /// Serves what somebody else has put into the Secret. What is of no use leaves things as they are.
     fn load(&self, data: &BTreeMap<String, ByteString>) {
-        match self.shared.serving.load(data) {
+        match self.shared.admission.serving.load(data) {
             Ok(true) => info!("a new serving certificate is in use"),
             Ok(false) => {}
             Err(error) => {
                 warn!(secret = self.args.webhook_secret, %error, "the Secret holds no certificate that can be served");
             }
         }
-        let end = self.shared.serving.not_after();
+        let end = self.shared.admission.serving.not_after();
         if let Some(end) = end.map(OffsetDateTime::unix_timestamp) {
-            self.shared.admission.metrics.certificate(end, None);
+            self.shared.metrics.certificate(end, None);
         }
     }
 
@@ -303,14 +319,14 @@ impl<'a> Keeper<'a> {
 
     /// The material to be kept in the Secret: what this process uses, or else a new one. So nothing breaks when the Secret is
     /// merely deleted or damaged.
-    fn material_or_new(&self) -> anyhow::Result<Material> {
-        Ok(self.material.clone().map_or_else(
+    fn material_or_new(&self) -> Result<Material, CertificateError> {
+        self.material.clone().map_or_else(
             || Material::generate(OffsetDateTime::now_utc(), self.lives),
             Ok,
-        )?)
+        )
     }
 
-    async fn act(&mut self, leads: bool) -> anyhow::Result<()> {
+    async fn act(&mut self, leads: bool) -> Result<(), CaError> {
         if self.args.external_certificates {
             self.note_trust_of_others();
             return Ok(());
@@ -323,11 +339,11 @@ impl<'a> Keeper<'a> {
                 return self
                     .create(&self.material_or_new()?)
                     .await
-                    .context("the Secret could not be made");
+                    .map_err(CaError::Create);
             }
             Known::Damaged(version) if leads => {
                 let mended = self.replace(&self.material_or_new()?, version).await;
-                return mended.context("the Secret could not be mended");
+                return mended.map_err(CaError::Mend);
             }
             Known::Damaged(_) | Known::Sound(_) => {}
         }
@@ -335,7 +351,7 @@ impl<'a> Keeper<'a> {
             return Ok(());
         };
         // Who has a certificate already keeps it until the API server believes the next one.
-        if !self.shared.serving.is_loaded() {
+        if !self.shared.admission.serving.is_loaded() {
             self.serve(&material, now)?;
         }
         let bundle = ByteString(material.bundle().into_bytes());
@@ -355,23 +371,21 @@ impl<'a> Keeper<'a> {
             && let Known::Sound(version) = &self.secret
             && let Step::Replace(next) = material.step(now, published_for, self.lives)?
         {
-            self.replace(&next, version)
-                .await
-                .context("the certificate authority could not be renewed")?;
+            self.replace(&next, version).await.map_err(CaError::Renew)?;
             info!("the certificate authority was renewed by a step");
         }
         Ok(())
     }
 
     /// Sees to the serving certificate of this process.
-    fn serve(&self, material: &Material, now: OffsetDateTime) -> anyhow::Result<()> {
-        let serving = &self.shared.serving;
+    fn serve(&self, material: &Material, now: OffsetDateTime) -> Result<(), CertificateError> {
+        let serving = &self.shared.admission.serving;
         if serving.ensure(material, &self.names, now, self.lives)? {
             info!("a new serving certificate is in use");
         }
         if let Some(end) = serving.not_after() {
             let authority = Some(material.not_after().unix_timestamp());
-            let metrics = &self.shared.admission.metrics;
+            let metrics = &self.shared.metrics;
             metrics.certificate(end.unix_timestamp(), authority);
         }
         Ok(())
@@ -383,7 +397,7 @@ impl<'a> Keeper<'a> {
         which: usize,
         bundle: &ByteString,
         leads: bool,
-    ) -> anyhow::Result<bool> {
+    ) -> Result<bool, CaError> {
         let Some(webhooks) = &self.configurations[which].webhooks else {
             return Ok(false);
         };
@@ -404,10 +418,9 @@ impl<'a> Keeper<'a> {
                 .await
                 .map(|patched| patched.webhooks),
         };
-        let webhooks = patched.with_context(|| {
-            format!(
-                "the webhook configuration {name:?} could not be given the certificate authority"
-            )
+        let webhooks = patched.map_err(|source| CaError::Publish {
+            configuration: name.clone(),
+            source,
         })?;
         info!(
             configuration = name,

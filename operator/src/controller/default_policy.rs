@@ -3,11 +3,9 @@
 //! It cannot be part of a Helm release: a custom resource has no kind yet while the release that brings its definition is
 //! being checked. So the installation hands its spec to the controller, and the leader applies it at its start.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use kube::api::DeleteParams;
 use kube::core::ObjectMeta;
 use kube::{Api, Client, ResourceExt as _};
@@ -15,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{MANAGER, Shared};
+use super::{ControllerError, MANAGER, Shared};
 use kube_support::error::chain;
 use kube_support::leader::Role;
 use kube_support::{Backoff, Conflicts, WriteError, apply, bounded};
@@ -53,7 +51,7 @@ pub async fn run(
     wanted: Option<&SeccompPolicySpec>,
     shared: &Shared,
     mut role: watch::Receiver<Role>,
-) -> anyhow::Result<()> {
+) -> Result<(), ControllerError> {
     let api: Api<SeccompPolicy> = Api::all(client.clone());
     loop {
         let led = *role.borrow_and_update() == Role::Leads;
@@ -69,17 +67,10 @@ pub async fn run(
             shared.ready.default_policy.store(true, Ordering::Relaxed);
         }
         // What the watch tells costs nothing to ask. Whoever removes the policy gets it back: pods would silently go without.
-        let lost = || {
-            let view = shared
-                .admission
-                .view
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
-            led && wanted.is_some() && !view.has_policy(NAME)
-        };
+        let lost = || led && wanted.is_some() && !shared.view().has_policy(NAME);
         loop {
             tokio::select! {
-                changed = role.changed() => { changed.context("the election ended")?; break }
+                changed = role.changed() => { changed?; break }
                 () = tokio::time::sleep(LOOK_EVERY) => if lost() { break },
             }
         }

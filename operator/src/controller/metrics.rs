@@ -1,25 +1,28 @@
 //! What a controller counts. `docs/metrics.md` says what each is good for.
 //!
-//! How profiles and nodes stand is counted when somebody asks (`Counts`): no counter of its own can then disagree with the index.
+//! How profiles and nodes stand is counted when somebody asks (`IndexCounts`): no counter of its own can then disagree with the index.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::watch;
 
-use super::{Shared, index};
+use super::Shared;
+use super::index::IndexCounts;
 use crate::metrics::{Label, PREFIX, family};
 use kube_support::WriteError;
 use kube_support::leader::Role;
 
 const COMPONENT: &str = "controller";
+/// The certificates are the webhooks'.
+const WEBHOOK: &str = "webhook";
 const RESULTS: [&str; 3] = ["success", "conflict", "error"];
 
 /// Cheap to clone; all clones are one.
@@ -27,6 +30,8 @@ const RESULTS: [&str; 3] = ["success", "conflict", "error"];
 pub struct Metrics {
     status_writes: Family<Label, Counter>,
     finalizer_writes: Family<Label, Counter>,
+    certificate: Gauge,
+    authority: Gauge,
 }
 
 impl Metrics {
@@ -36,10 +41,24 @@ impl Metrics {
         let metrics = Self {
             status_writes: family("result", &RESULTS),
             finalizer_writes: family("result", &RESULTS),
+            certificate: Gauge::default(),
+            authority: Gauge::default(),
         };
-        let registry = registry
-            .sub_registry_with_prefix(PREFIX)
-            .sub_registry_with_prefix(COMPONENT);
+        let registry = registry.sub_registry_with_prefix(PREFIX);
+        let webhook = registry.sub_registry_with_prefix(WEBHOOK);
+        webhook.register_with_unit(
+            "certificate_expiration_timestamp",
+            "When the serving certificate of this replica expires, in seconds since 1970; 0 while there is none",
+            Unit::Seconds,
+            metrics.certificate.clone(),
+        );
+        webhook.register_with_unit(
+            "authority_expiration_timestamp",
+            "When the certificate authority of the webhooks expires, in seconds since 1970; 0 when it is not the operator's own",
+            Unit::Seconds,
+            metrics.authority.clone(),
+        );
+        let registry = registry.sub_registry_with_prefix(COMPONENT);
         registry.register(
             "status_writes",
             "Writes of the status of SeccompProfiles",
@@ -62,6 +81,12 @@ impl Metrics {
     pub fn held(&self, error: Option<&WriteError>) {
         count(&self.finalizer_writes, error);
     }
+
+    /// The certificate that is served from now on, and the authority that signed it if that is ours, expire at these times (Unix).
+    pub fn certificate(&self, serving: i64, authority: Option<i64>) {
+        self.certificate.set(serving);
+        self.authority.set(authority.unwrap_or_default());
+    }
 }
 
 fn count(writes: &Family<Label, Counter>, error: Option<&WriteError>) {
@@ -80,26 +105,23 @@ pub(super) fn register_counts(
     role: &watch::Receiver<Role>,
 ) {
     let (shared, role) = (shared.clone(), role.clone());
-    let look = move || {
-        let index = shared.index.lock().unwrap_or_else(PoisonError::into_inner);
-        (index.counts(), *role.borrow() == Role::Leads)
-    };
+    let look = move || (shared.index().counts(), *role.borrow() == Role::Leads);
     registry
         .sub_registry_with_prefix(PREFIX)
         .sub_registry_with_prefix(COMPONENT)
-        .register_collector(Box::new(Counts(look)));
+        .register_collector(Box::new(CountsCollector(look)));
 }
 
-/// How things stand, as `look` gives it together with whether this process leads.
-pub(crate) struct Counts<F>(pub(crate) F);
+/// Asks for the counts, and whether this process leads, each time that somebody reads the metrics.
+pub(crate) struct CountsCollector<F>(pub(crate) F);
 
-impl<F> fmt::Debug for Counts<F> {
+impl<F> fmt::Debug for CountsCollector<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Counts")
+        f.write_str("CountsCollector")
     }
 }
 
-impl<F: Fn() -> (index::Counts, bool) + Send + Sync + 'static> Collector for Counts<F> {
+impl<F: Fn() -> (IndexCounts, bool) + Send + Sync + 'static> Collector for CountsCollector<F> {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let (counts, leads) = (self.0)();
         let number = |count| ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
@@ -128,20 +150,39 @@ impl<F: Fn() -> (index::Counts, bool) + Send + Sync + 'static> Collector for Cou
             "profiles",
             "SeccompProfiles by the state that their status shows",
             &[
-                ("ready", counts.ready),
-                ("progressing", counts.progressing),
-                ("failed", counts.failed),
-                ("invalid", counts.invalid),
+                ("ready", counts.profiles.ready),
+                ("progressing", counts.profiles.progressing),
+                ("failed", counts.profiles.failed),
+                ("invalid", counts.profiles.invalid),
             ],
         )?;
         family(
             "nodes",
-            "Nodes that run an agent, or did, by how far they are level with the profile list",
+            "Nodes that run an agent, or did, by how much of the profile list they have applied",
             &[
-                ("level", counts.level),
-                ("behind", counts.behind),
-                ("silent", counts.silent),
+                ("in_sync", counts.nodes.in_sync),
+                ("behind", counts.nodes.behind),
+                ("silent", counts.nodes.silent),
             ],
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificates_expiries_are_shown_under_names_that_stay() {
+        let mut registry = Registry::default();
+        Metrics::new(&mut registry).certificate(1_800_000_000, Some(1_900_000_000));
+        let text = crate::metrics::encode(&registry).unwrap();
+        for line in [
+            "certificate_expiration_timestamp_seconds 1800000000",
+            "authority_expiration_timestamp_seconds 1900000000",
+        ] {
+            let line = format!("seccomp_operator_webhook_{line}");
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
     }
 }

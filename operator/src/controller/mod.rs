@@ -1,12 +1,14 @@
-//! The cluster side: keeps the status of profiles, serves admission, and looks after the webhooks' certificates.
+//! The cluster side: keeps the status of profiles and policies, the webhooks' certificates, and what else follows from what the
+//! watches see.
 //!
-//! Every replica watches and serves; only the leader writes. `feed` brings what the watches see into `index` (what each
-//! profile's status should say; `agents`, `usage` and `finalizer` know a part of that each) and into the webhook's view; `status`,
-//! `nodes`, `taints`, `certificates` and `default_policy` do what follows from it. `release` undoes what would outlive the operator. This file
-//! ties them together.
+//! Every replica watches; only the leader writes. `ingest` brings what the watches see into `index` (what each profile's status
+//! should say; `agents`, `usage` and `finalizer` know a part of that each) and into the view that admission answers from; `status`,
+//! `nodes`, `taints`, `policies`, `ca_controller` and `default_policy` do what follows from it. `release` undoes what would outlive the
+//! operator. This file ties them together. It knows nothing of how reviews are answered.
 
 pub mod agents;
 mod ca_controller;
+mod conditions;
 mod default_policy;
 pub mod finalizer;
 pub mod index;
@@ -19,26 +21,22 @@ mod status;
 mod taints;
 pub mod usage;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
+use kube::Client;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch::error::RecvError;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use tracing::info;
 
 use crate::pki::Serving;
-use crate::webhook::connections::{self, Drain, Limits};
-use crate::webhook::server::{self, Admission};
-use crate::{health, shutdown, webhook};
 use index::Index;
-use kube_support::leader::{self, Role};
-use kube_support::{Requests, client};
+use ingest::Source;
+use kube_support::leader::Role;
 use metrics::Metrics;
 use policies::index::Policies;
 use seccomp_operator_api::SeccompPolicySpec;
@@ -46,29 +44,16 @@ use seccomp_policy::view::{Engine, View};
 
 /// Everything this process writes to the cluster, but for its Lease, carries this field manager.
 const MANAGER: &str = "seccomp-operator";
-/// After a stop was asked for, so long new connections are still taken: the API server needs a moment to learn that this
-/// replica is going. Meanwhile every answer gives up its connection, so that none is closed while a review is on its way to it.
-const DRAIN: Duration = Duration::from_secs(5);
 
-/// Keeps the status of profiles, serves admission, and looks after the webhooks' certificates.
+/// What the controller has to know of the installation.
 #[derive(Args, Debug)]
 pub struct ControllerArgs {
     /// The namespace that the operator runs in
     #[arg(long, env = "POD_NAMESPACE")]
-    namespace: String,
+    pub(crate) namespace: String,
     /// This replica's name in the leader election
     #[arg(long, env = "POD_NAME")]
-    identity: String,
-    /// The Lease that decides which replica leads
-    #[arg(
-        long,
-        env = "LEASE_NAME",
-        default_value = "seccomp-operator-controller"
-    )]
-    lease_name: String,
-    /// Port for the webhooks
-    #[arg(long, env = "WEBHOOK_PORT", default_value_t = 9443)]
-    webhook_port: u16,
+    pub(crate) identity: String,
     /// The Service that the API server reaches the webhooks by
     #[arg(
         long,
@@ -128,24 +113,21 @@ pub struct ControllerArgs {
         value_delimiter = ',',
         default_value = "kube-system"
     )]
-    excluded_namespaces: Vec<String>,
+    pub(crate) excluded_namespaces: Vec<String>,
     /// What gives pods their profiles: by anything but the webhook, SeccompPolicies have no effect, and their statuses say so
     #[arg(long, env = "INJECTION_ENGINE", value_enum, default_value_t = InjectionEngine::Webhook)]
-    injection_engine: InjectionEngine,
+    pub(crate) injection_engine: InjectionEngine,
     /// The spec, in JSON, of a SeccompPolicy `default` to keep in the cluster
     #[arg(long, env = "DEFAULT_POLICY", value_parser = default_policy::parse)]
     default_policy: Option<SeccompPolicySpec>,
     /// The folder below kubelet's seccomp folder that the agents use
     #[arg(long, env = "PROFILES_DIR", default_value = "profiles", value_parser = crate::args::profiles_dir)]
-    profiles_dir: String,
-    /// Port for /livez, /readyz and /metrics
-    #[arg(long, env = "HEALTH_PORT", default_value_t = 8081)]
-    health_port: u16,
+    pub(crate) profiles_dir: String,
 }
 
 /// [`Engine`], as the command line has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum InjectionEngine {
+pub(crate) enum InjectionEngine {
     Webhook,
     Policy,
     None,
@@ -161,13 +143,93 @@ impl From<InjectionEngine> for Engine {
     }
 }
 
+/// Why the controller cannot go on: none of its tasks ends by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// Nobody says any more which replica leads.
+    #[error("the election ended")]
+    ElectionEnded(#[from] RecvError),
+    /// Nobody says any more what is in the cluster.
+    #[error("the watches ended")]
+    WatchesEnded,
+}
+
+/// What admission answers from, which the watches feed.
+#[derive(Clone, Debug)]
+pub struct AdmissionState {
+    /// What admission knows of the cluster.
+    pub view: Arc<RwLock<View>>,
+    /// Told when a namespace may have been added to the view.
+    pub namespace_added: Arc<Notify>,
+    /// The certificate that admission is served with.
+    pub serving: Arc<Serving>,
+}
+
+/// The tasks of a replica, and what they share.
+#[derive(Debug)]
+pub struct Controller {
+    args: ControllerArgs,
+    shared: Arc<Shared>,
+}
+
+impl Controller {
+    /// A controller that has seen nothing yet.
+    #[must_use]
+    pub fn new(args: ControllerArgs, admission: AdmissionState, registry: &mut Registry) -> Self {
+        let index = Index::new(&args.profiles_dir, Duration::from_secs(args.agent_patience));
+        let shared = Arc::new(Shared::new(index, admission, registry));
+        Self { args, shared }
+    }
+
+    /// Registers how many profiles and nodes there are in each state, and whether this replica leads.
+    pub fn register_counts(&self, registry: &mut Registry, role: &watch::Receiver<Role>) {
+        metrics::register_counts(registry, &self.shared, role);
+    }
+
+    /// Says whether this replica can take reviews, or why not.
+    pub fn readiness(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+        let shared = self.shared.clone();
+        move || shared.ready.check(&shared.admission.serving)
+    }
+
+    /// This replica is not ready from now on.
+    pub fn stop(&self) {
+        self.shared.ready.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Works for as long as the process lives.
+    pub async fn run(
+        &self,
+        client: &Client,
+        role: &watch::Receiver<Role>,
+    ) -> Result<(), ControllerError> {
+        let Self { args, shared } = self;
+        let taints = async {
+            if args.startup_taint {
+                taints::run(client, shared, role.clone()).await
+            } else {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            ended = ingest::run(client, args, shared) => ended,
+            ended = status::run(client, shared, role.clone()) => ended,
+            ended = taints => ended,
+            ended = nodes::run(client, shared, role.clone()) => ended,
+            ended = policies::run(client, &args.identity, shared, role.clone()) => ended,
+            ended = ca_controller::run(client, args, shared, role.clone()) => ended,
+            ended = default_policy::run(client, args.default_policy.as_ref(), shared, role.clone()) => ended,
+        }
+    }
+}
+
 /// What the tasks of this process share.
+#[derive(Debug)]
 struct Shared {
     /// When this process started, for all the clocks of `index`.
     started: Instant,
     index: Mutex<Index>,
-    admission: Arc<Admission>,
-    serving: Arc<Serving>,
+    admission: AdmissionState,
     /// Told when the index has something to write.
     changed: Notify,
     /// Told the same, for those who look after nodes.
@@ -180,21 +242,39 @@ struct Shared {
 }
 
 /// What has to be so before this replica takes reviews.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Readiness {
     stopping: AtomicBool,
-    /// Of `feed`: each watch has told all there is.
-    feeds: [AtomicBool; 7],
-    /// Of `certificates`: the webhook configurations trust what this replica serves.
+    /// Of `ingest`: the watches that have not told all there is.
+    unlisted: Mutex<BTreeSet<Source>>,
+    /// Of `ca_controller`: the webhook configurations trust what this replica serves.
     trusted: [AtomicBool; 2],
     /// Of `default_policy`: it is as it should be.
     default_policy: AtomicBool,
 }
 
+impl Default for Readiness {
+    fn default() -> Self {
+        Self {
+            stopping: AtomicBool::default(),
+            unlisted: Mutex::new(Source::ALL.into()),
+            trusted: Default::default(),
+            default_policy: AtomicBool::default(),
+        }
+    }
+}
+
 impl Readiness {
+    /// A watch has told all there is.
+    fn listed(&self, source: Source) {
+        let mut unlisted = self.unlisted.lock().unwrap_or_else(PoisonError::into_inner);
+        unlisted.remove(&source);
+    }
+
     /// Whether all there is has been listed.
     fn has_listed(&self) -> bool {
-        self.feeds.iter().all(|fed| fed.load(Ordering::Relaxed))
+        let unlisted = self.unlisted.lock().unwrap_or_else(PoisonError::into_inner);
+        unlisted.is_empty()
     }
 
     fn check(&self, serving: &Serving) -> Result<(), String> {
@@ -217,12 +297,11 @@ impl Readiness {
 }
 
 impl Shared {
-    fn new(index: Index, admission: Admission, registry: &mut Registry) -> Self {
+    fn new(index: Index, admission: AdmissionState, registry: &mut Registry) -> Self {
         Self {
             started: Instant::now(),
             index: Mutex::new(index),
-            admission: Arc::new(admission),
-            serving: Arc::new(Serving::default()),
+            admission,
             changed: Notify::new(),
             nodes_changed: Notify::new(),
             policies: Mutex::default(),
@@ -232,113 +311,33 @@ impl Shared {
         }
     }
 
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn policies(&self) -> MutexGuard<'_, Policies> {
+        self.policies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn view(&self) -> RwLockReadGuard<'_, View> {
+        let view = &self.admission.view;
+        view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reviews of pods wait for whoever has it.
+    fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
+        let view = &self.admission.view;
+        view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Around this index, of a process that has just started.
     #[cfg(test)]
-    fn with(index: Index) -> Self {
-        let mut registry = crate::metrics::registry();
-        let metrics = webhook::metrics::Metrics::new(&mut registry);
-        let admission = Admission::new(View::new("profiles", []), metrics);
-        Self::new(index, admission, &mut registry)
-    }
-}
-
-/// Runs until it is told to stop, or until it can no longer do its work.
-pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
-    let mut registry = crate::metrics::registry();
-    let client = client(&Requests::new(
-        registry.sub_registry_with_prefix(crate::metrics::PREFIX),
-    ))
-    .await
-    .context("cannot find out how to reach the API server")?;
-    let excluded = args
-        .excluded_namespaces
-        .iter()
-        .cloned()
-        .chain([args.namespace.clone()]);
-    let webhook_metrics = webhook::metrics::Metrics::new(&mut registry);
-    let index = Index::new(&args.profiles_dir, Duration::from_secs(args.agent_patience));
-    let admission = Admission::new(
-        View::new(&args.profiles_dir, excluded).injected_by(args.injection_engine.into()),
-        webhook_metrics.clone(),
-    );
-    let shared = Arc::new(Shared::new(index, admission, &mut registry));
-    let (elected, role) = watch::channel(Role::default());
-    metrics::register_counts(&mut registry, &shared, &role);
-    let registry = Arc::new(registry);
-    let (stopping, stopped) = watch::channel(false);
-    let drain = Arc::new(Drain::default());
-    let stop = |mut stopped: watch::Receiver<bool>| async move {
-        drop(stopped.wait_for(|stopped| *stopped).await);
-    };
-    let listener = health::listen(args.webhook_port)
-        .await
-        .with_context(|| format!("cannot listen on port {} for webhooks", args.webhook_port))?;
-    info!(
-        namespace = args.namespace,
-        identity = args.identity,
-        "the controller starts"
-    );
-
-    let readiness = {
-        let shared = shared.clone();
-        Arc::new(move || shared.ready.check(&shared.serving))
-    };
-    let election = async {
-        let leases: Api<Lease> = Api::namespaced(client.clone(), &args.namespace);
-        leader::lead(
-            leases,
-            &args.lease_name,
-            &args.identity,
-            &elected,
-            stop(stopped.clone()),
-        )
-        .await?;
-        anyhow::Ok(())
-    };
-    let webhooks = connections::serve(
-        listener,
-        shared.serving.clone(),
-        server::router(shared.admission.clone()),
-        Limits::default(),
-        webhook_metrics,
-        drain.clone(),
-    );
-    let taints = async {
-        if args.startup_taint {
-            taints::run(&client, &shared, role.clone()).await
-        } else {
-            std::future::pending().await
-        }
-    };
-    // What ends only together with the process.
-    let forever = async {
-        tokio::select! {
-            ended = ingest::run(&client, &args, &shared) => ended,
-            ended = status::run(&client, &shared, role.clone()) => ended,
-            ended = taints => ended,
-            ended = nodes::run(&client, &shared, role.clone()) => ended,
-            ended = policies::run(&client, &args.identity, &shared, role.clone()) => ended,
-            ended = ca_controller::run(&client, &args, &shared, role.clone()) => ended,
-            ended = default_policy::run(&client, args.default_policy.as_ref(), &shared, role.clone()) => ended,
-            ended = health::serve(args.health_port, readiness, registry) => ended,
-        }
-    };
-    let until_stopped = async {
-        shutdown::requested().await;
-        info!("the controller stops");
-        shared.ready.stopping.store(true, Ordering::Relaxed);
-        // The lease goes at once, so that the next leader (with other settings, in an upgrade) need not wait for the rest.
-        stopping.send_replace(true);
-        drain.begin();
-        tokio::time::sleep(DRAIN).await;
-        drain.close();
-        std::future::pending::<anyhow::Result<()>>().await
-    };
-    // Both end when a stop is asked for; should one of them fail, this process is of no use any more.
-    let served = async { tokio::try_join!(election, webhooks).map(|_| ()) };
-    tokio::select! {
-        ended = served => ended,
-        ended = forever => ended,
-        ended = until_stopped => ended,
+    fn around(index: Index) -> Self {
+        let admission = AdmissionState {
+            view: Arc::default(),
+            namespace_added: Arc::default(),
+            serving: Arc::default(),
+        };
+        Self::new(index, admission, &mut crate::metrics::registry())
     }
 }

@@ -3,7 +3,6 @@
 //! before it was an owner.
 
 use std::fmt::Debug;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use k8s_openapi::Resource as _;
@@ -17,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::Shared;
+use super::{ControllerError, Shared};
 use kube_support::error::chain;
 use kube_support::leader::Role;
 use kube_support::{Conflicts, WriteError, apply, bounded};
@@ -69,7 +68,7 @@ pub async fn run(
     client: &Client,
     shared: &Shared,
     mut role: watch::Receiver<Role>,
-) -> anyhow::Result<()> {
+) -> Result<(), ControllerError> {
     let (nodes, reports) = (Api::all(client.clone()), Api::all(client.clone()));
     let mut all_at = Instant::now();
     loop {
@@ -78,11 +77,10 @@ pub async fn run(
         if all {
             all_at = Instant::now() + ALL_EVERY;
         }
-        let index = || shared.index.lock().unwrap_or_else(PoisonError::into_inner);
         let names = if all {
-            index().reporting()
+            shared.index().reporting()
         } else {
-            index().unowned()
+            shared.index().unowned()
         };
         for name in names {
             if let Err(error) = complete(&nodes, &reports, &name).await {

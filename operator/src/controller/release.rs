@@ -13,8 +13,8 @@ use tracing::info;
 use super::MANAGER;
 use super::finalizer::{self, Step};
 use crate::shutdown;
-use kube_support::leader::{self, Role};
-use kube_support::{Requests, WriteError, bounded, client, patch_metadata};
+use kube_support::leader::{self, LostLease, Role, SeizeError};
+use kube_support::{ClientError, Requests, WriteError, bounded, client, patch_metadata};
 use seccomp_operator_api::{IN_USE_FINALIZER, SeccompProfile};
 
 /// So many profiles are asked for at once; only their metadata.
@@ -40,12 +40,48 @@ pub struct ReleaseArgs {
     lease_name: String,
 }
 
+/// Why profiles may still be held.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// The API server cannot be found.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The Lease could not be taken.
+    #[error(transparent)]
+    Seize(#[from] SeizeError),
+    /// The Lease was taken, and lost again.
+    #[error(transparent)]
+    LostLease(#[from] LostLease),
+    /// A profile could not be read or written.
+    #[error("a profile could not be released")]
+    Write(#[from] WriteError),
+    /// This process was told to stop.
+    #[error("stopped before every profile was released")]
+    Stopped,
+}
+
 /// Runs until no profile has the finalizer. The Lease is kept: it runs out some seconds later.
-pub async fn run(args: ReleaseArgs) -> anyhow::Result<()> {
+pub async fn run(args: ReleaseArgs) -> Result<(), ReleaseError> {
     let client = client(&Requests::new(
         &mut prometheus_client::registry::Registry::default(),
     ))
     .await?;
+    release_until(&client, &args, shutdown::requested()).await
+}
+
+/// Releases all profiles, unless `stop` ends before: whatever is waited for then.
+async fn release_until(
+    client: &Client,
+    args: &ReleaseArgs,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ReleaseError> {
+    tokio::select! {
+        released = take_over_and_release(client, args) => released,
+        () = stop => Err(ReleaseError::Stopped),
+    }
+}
+
+async fn take_over_and_release(client: &Client, args: &ReleaseArgs) -> Result<(), ReleaseError> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), &args.namespace);
     leader::seize(&leases, &args.lease_name, &args.identity).await?;
     info!(
@@ -55,7 +91,7 @@ pub async fn run(args: ReleaseArgs) -> anyhow::Result<()> {
     let (role, _) = watch::channel(Role::default());
     let work = async {
         sleep(leader::STOPPED_WITHIN).await;
-        let released = release(&client).await?;
+        let released = release(client).await?;
         info!(released, "no profile is held any more");
         Ok(())
     };
@@ -63,7 +99,6 @@ pub async fn run(args: ReleaseArgs) -> anyhow::Result<()> {
     tokio::select! {
         ended = leader::lead(leases, &args.lease_name, &args.identity, &role, never) => Ok(ended?),
         done = work => done,
-        () = shutdown::requested() => anyhow::bail!("stopped before every profile was released"),
     }
 }
 
@@ -112,5 +147,32 @@ async fn held(api: &Api<SeccompProfile>) -> Result<Vec<(String, String, Vec<Stri
             Some(token) => params = params.continue_token(&token),
             None => return Ok(found),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::http::{Request, Response};
+    use kube::client::Body;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_is_heeded_while_the_lease_is_being_taken() {
+        let answer =
+            |_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>();
+        let client = Client::new(tower::service_fn(answer), "default");
+        let args = ReleaseArgs {
+            namespace: "default".into(),
+            identity: "release".into(),
+            lease_name: "controller".into(),
+        };
+        let (began, second) = (Instant::now(), Duration::from_secs(1));
+        let stopped = release_until(&client, &args, sleep(second)).await;
+        assert!(matches!(stopped, Err(ReleaseError::Stopped)), "{stopped:?}");
+        assert_eq!(began.elapsed(), second);
     }
 }

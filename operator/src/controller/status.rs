@@ -2,7 +2,6 @@
 //! once a second.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
@@ -14,9 +13,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
 use super::finalizer;
-use super::index::Wanted;
+use super::index::ProfileWrite;
 use super::metrics::Metrics;
-use super::{MANAGER, Shared};
+use super::{ControllerError, MANAGER, Shared};
 use kube_support::error::chain;
 use kube_support::leader::Role;
 use kube_support::{WriteError, apply_status, patch_metadata};
@@ -39,25 +38,17 @@ pub async fn run(
     client: &Client,
     shared: &Shared,
     mut role: watch::Receiver<Role>,
-) -> anyhow::Result<()> {
+) -> Result<(), ControllerError> {
     let api: Api<SeccompProfile> = Api::all(client.clone());
     // When each profile's status may be written again.
     let mut resting: HashMap<String, Instant> = HashMap::new();
     loop {
         role.wait_for(|role| *role == Role::Leads).await?;
         // What another leader wrote, or did not write any more, is looked at anew.
-        shared
-            .index
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .all_dirty();
+        shared.index().all_dirty();
         shared.changed.notify_one();
         while *role.borrow() == Role::Leads {
-            let wakes = shared
-                .index
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .wakes();
+            let wakes = shared.index().wakes();
             let wakes = wakes.map(|at| shared.started + at);
             let due = resting.values().copied().chain(wakes).min();
             tokio::select! {
@@ -100,7 +91,7 @@ pub async fn run(
                 };
                 resting.insert(name, Instant::now() + pause);
             }
-            let mut index = shared.index.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut index = shared.index();
             for name in &again {
                 index.mark_dirty(name);
             }
@@ -112,12 +103,12 @@ pub async fn run(
 async fn look(
     shared: &Shared,
     rests: impl Fn(&str) -> bool,
-) -> (Vec<(String, Wanted)>, BTreeSet<String>) {
+) -> (Vec<(String, ProfileWrite)>, BTreeSet<String>) {
     let (mut wanted, mut later) = (Vec::new(), BTreeSet::new());
     let now = Timestamp::now();
     loop {
         {
-            let mut index = shared.index.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut index = shared.index();
             index.tick(shared.started.elapsed());
             let dirty = index.take_dirty(PORTION);
             if dirty.is_empty() {
@@ -138,7 +129,7 @@ async fn look(
 async fn write(
     api: &Api<SeccompProfile>,
     name: &str,
-    wanted: Wanted,
+    wanted: ProfileWrite,
     metrics: &Metrics,
 ) -> Result<(), WriteError> {
     let mut version = wanted.version.to_string();
@@ -205,7 +196,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_status_that_changes_all_the_time_is_written_once_a_second() {
         let writes = Arc::new(AtomicUsize::new(0));
-        let shared = Arc::new(Shared::with(cluster()));
+        let shared = Arc::new(Shared::around(cluster()));
         let (_elected, role) = watch::channel(Role::Leads);
         let (client, task) = (counting(&writes), shared.clone());
         tokio::spawn(async move { run(&client, &task, role).await });

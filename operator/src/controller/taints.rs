@@ -1,7 +1,6 @@
-//! Removes the start-up taint from nodes whose agent is level with the profile list, so that no pod gets there before its profile.
+//! Removes the start-up taint from nodes whose agent has applied the whole profile list, so that no pod gets there before its profile.
 //! The leader does it, and only where the installation asks for it: it takes the right to patch Nodes.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
@@ -10,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{MANAGER, Shared};
+use super::{ControllerError, MANAGER, Shared};
 use kube_support::error::chain;
 use kube_support::leader::Role;
 use kube_support::{JsonPatch, patch_metadata};
@@ -24,15 +23,11 @@ pub async fn run(
     client: &Client,
     shared: &Shared,
     mut role: watch::Receiver<Role>,
-) -> anyhow::Result<()> {
+) -> Result<(), ControllerError> {
     let api: Api<Node> = Api::all(client.clone());
     loop {
         role.wait_for(|role| *role == Role::Leads).await?;
-        let untaint = shared
-            .index
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .untaint();
+        let untaint = shared.index().untaint();
         let mut failed = false;
         for (node, places) in untaint {
             match patch_metadata(&api, &node, MANAGER, removal(&places)).await {

@@ -18,8 +18,8 @@ pub struct NodeUse {
 pub struct Usage {
     /// By node, where any pod uses it.
     pub nodes: BTreeMap<String, NodeUse>,
-    /// How many pods use each profile that stands on it, and where.
-    pub above: BTreeMap<String, Usage>,
+    /// How many pods use each profile that derives from it, and where.
+    pub derived: BTreeMap<String, Usage>,
 }
 
 /// How many nodes and profiles a message names.
@@ -42,10 +42,10 @@ impl Usage {
             .fold(0, |sum, node| sum.saturating_add(node.outdated))
     }
 
-    /// Whether it must not vanish: pods use it, or a profile that stands on it.
+    /// Whether it must not vanish: pods use it, or a profile that derives from it.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        !self.nodes.is_empty() || !self.above.is_empty()
+        !self.nodes.is_empty() || !self.derived.is_empty()
     }
 
     /// The condition `InUse`. `deleting`: somebody has deleted the profile; `others`: finalizers that are not the operator's.
@@ -66,8 +66,8 @@ impl Usage {
                 self.outdated()
             ));
         }
-        if !self.above.is_empty() {
-            let names = self.above.iter();
+        if !self.derived.is_empty() {
+            let names = self.derived.iter();
             let names = names.map(|(name, usage)| format!("{name} ({})", pods(usage.pods())));
             sentences.push(format!(
                 "pods use profiles that have it as their base: {}",
@@ -77,7 +77,7 @@ impl Usage {
         if deleting {
             sentences.extend(self.deletion(others));
         }
-        let reason = match (self.nodes.is_empty(), self.above.is_empty()) {
+        let reason = match (self.nodes.is_empty(), self.derived.is_empty()) {
             (false, _) => "Pods",
             (true, false) => "DerivedProfiles",
             (true, true) => "NoPods",
@@ -90,7 +90,7 @@ impl Usage {
         let mut sentences = Vec::new();
         if self.is_held() {
             let mut nodes: BTreeMap<&str, (i32, Option<&str>)> = BTreeMap::new();
-            let uses = self.above.values().flat_map(|usage| &usage.nodes);
+            let uses = self.derived.values().flat_map(|usage| &usage.nodes);
             for (node, found) in self.nodes.iter().chain(uses) {
                 let sum = nodes.entry(node).or_default();
                 *sum = (sum.0.saturating_add(found.pods), found.gone.as_deref());
@@ -174,8 +174,8 @@ mod tests {
             (reason, message.as_str()),
             ("Pods", "pods that use the profile: 3, on 2 of the nodes")
         );
-        let above = BTreeMap::from([("web".to_owned(), on(&[("n1", 1, None)]))]);
-        usage.above = above.clone();
+        let derived = BTreeMap::from([("web".to_owned(), on(&[("n1", 1, None)]))]);
+        usage.derived = derived.clone();
         assert!(
             usage
                 .condition(false, &[])
@@ -183,7 +183,7 @@ mod tests {
                 .ends_with("; pods use profiles that have it as their base: web (1 pod)")
         );
         let base = Usage {
-            above,
+            derived,
             ..Usage::default()
         };
         let (holds, reason, message) = base.condition(false, &[]);
@@ -209,7 +209,7 @@ mod tests {
             assert!(message.contains(part), "{part} is not in: {message}");
         }
         let usage = Usage {
-            above: BTreeMap::from([("web".to_owned(), usage)]),
+            derived: BTreeMap::from([("web".to_owned(), usage)]),
             ..Usage::default()
         };
         assert!(

@@ -19,9 +19,9 @@ pub(super) const VALIDATIONS_AT_ONCE: u32 = 2;
 #[derive(Debug)]
 pub struct Admission {
     /// What admission knows.
-    pub view: RwLock<View>,
+    pub view: Arc<RwLock<View>>,
     /// Told when a namespace was added to the view.
-    pub namespace_added: Notify,
+    pub namespace_added: Arc<Notify>,
     /// What the handlers count.
     pub metrics: Metrics,
     pub(super) large_pods: Arc<Semaphore>,
@@ -34,8 +34,8 @@ impl Admission {
     #[must_use]
     pub fn new(view: View, metrics: Metrics) -> Self {
         Self {
-            view: RwLock::new(view),
-            namespace_added: Notify::new(),
+            view: Arc::new(RwLock::new(view)),
+            namespace_added: Arc::default(),
             metrics,
             large_pods: Arc::new(Semaphore::new(LARGE_PODS_AT_ONCE)),
             large_objects: Arc::new(Semaphore::new(LARGE_OBJECTS_AT_ONCE)),

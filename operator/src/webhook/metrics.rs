@@ -184,8 +184,6 @@ pub struct Metrics {
     refused: Family<Label, Counter>,
     connections: Gauge,
     ended: Family<Label, Counter>,
-    certificate: Gauge,
-    authority: Gauge,
 }
 
 impl Metrics {
@@ -212,8 +210,6 @@ impl Metrics {
             refused: family("reason", &Refusal::ALL.map(Refusal::word)),
             connections: Gauge::default(),
             ended: family("reason", &Ended::ALL.map(Ended::word)),
-            certificate: Gauge::default(),
-            authority: Gauge::default(),
         };
         for webhook in [Webhook::Mutate, Webhook::Validate] {
             drop(
@@ -259,18 +255,6 @@ impl Metrics {
             "Connections that ended, by how",
             self.ended.clone(),
         );
-        registry.register_with_unit(
-            "certificate_expiration_timestamp",
-            "When the serving certificate of this replica expires, in seconds since 1970; 0 while there is none",
-            Unit::Seconds,
-            self.certificate.clone(),
-        );
-        registry.register_with_unit(
-            "authority_expiration_timestamp",
-            "When the certificate authority of the webhooks expires, in seconds since 1970; 0 when it is not the operator's own",
-            Unit::Seconds,
-            self.authority.clone(),
-        );
     }
 
     /// A review was answered, `took` after its head had come.
@@ -305,12 +289,6 @@ impl Metrics {
     pub fn ended(&self, how: Ended) {
         self.connections.dec();
         self.ended.get_or_create(&[("reason", how.word())]).inc();
-    }
-
-    /// The certificate that is served from now on, and the authority that signed it if that is ours, expire at these times (Unix).
-    pub fn certificate(&self, serving: i64, authority: Option<i64>) {
-        self.certificate.set(serving);
-        self.authority.set(authority.unwrap_or_default());
     }
 }
 
@@ -348,7 +326,6 @@ mod tests {
         metrics.connected();
         metrics.connected();
         metrics.ended(Ended::Crowded);
-        metrics.certificate(1_800_000_000, Some(1_900_000_000));
         let text = crate::metrics::encode(&registry).unwrap();
         for line in [
             r#"reviews_total{webhook="mutate",outcome="patched",reason="injected"} 1"#,
@@ -360,8 +337,6 @@ mod tests {
             r#"refused_requests_total{reason="too_large"} 1"#,
             "connections 1",
             r#"ended_connections_total{reason="crowded_out"} 1"#,
-            "certificate_expiration_timestamp_seconds 1800000000",
-            "authority_expiration_timestamp_seconds 1900000000",
         ] {
             let line = format!("seccomp_operator_webhook_{line}");
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

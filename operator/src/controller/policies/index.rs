@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::controller::index::dated as condition_of;
+use crate::controller::conditions::{ConditionState, dated};
 use kube_support::Listing;
 use seccomp_operator_api::{
     Mode, PolicyPods, ReplicaPods, SeccompPolicySpec, SeccompPolicyStatus, condition,
@@ -26,8 +25,8 @@ const MAX_WARNING: usize = 1024;
 /// All policies, valid or not.
 #[derive(Debug, Default)]
 pub struct Policies {
-    seen: BTreeMap<String, Seen>,
-    /// What there is to say of each, as of the last time that they were compared with each other.
+    seen: BTreeMap<String, SeenPolicy>,
+    /// The warnings of each, as of the last time that they were compared with each other.
     warnings: BTreeMap<String, Vec<String>>,
     /// A spec has changed since.
     changed: bool,
@@ -36,7 +35,7 @@ pub struct Policies {
 
 /// A policy as the watch saw it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub struct SeenPolicy {
     /// `metadata.generation`.
     pub generation: i64,
     /// `metadata.resourceVersion`.
@@ -49,7 +48,7 @@ pub struct Seen {
 
 /// What to write.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wanted {
+pub struct PolicyStatusWrite {
     /// The status without the replicas' entries, which are not the leader's.
     pub status: SeccompPolicyStatus,
     /// The counts differ.
@@ -74,7 +73,7 @@ impl Policies {
     }
 
     /// A policy exists in this form.
-    pub fn exists(&mut self, name: &str, seen: Seen) {
+    pub fn exists(&mut self, name: &str, seen: SeenPolicy) {
         self.listing.saw(name);
         let before = self.seen.get(name).map(|before| &before.spec);
         self.changed |= before != Some(&seen.spec);
@@ -114,25 +113,17 @@ impl Policies {
 
     /// The status that a policy should have, if it has another.
     #[must_use]
-    pub fn wanted(&self, name: &str, view: &View, now: Timestamp) -> Option<Wanted> {
+    pub fn wanted(&self, name: &str, view: &View, now: Timestamp) -> Option<PolicyStatusWrite> {
         let seen = self.seen.get(name)?;
         let old = &seen.status;
         let judged = judge(seen, view);
-        let mut conditions: Vec<Condition> = Vec::new();
-        for (type_, (holds, reason, message)) in [
+        let conditions = [
             (condition::ACCEPTED, judged.accepted),
             (condition::READY, judged.ready),
-        ] {
-            conditions.push(condition_of(
-                type_,
-                holds,
-                reason,
-                message,
-                seen.generation,
-                &old.conditions,
-                now,
-            ));
-        }
+        ];
+        let conditions = conditions
+            .map(|(type_, state)| dated(type_, state, seen.generation, &old.conditions, now))
+            .into();
         let stale = seen.stale(now);
         let mut pods = PolicyPods::default();
         for (_, entry) in old
@@ -160,7 +151,7 @@ impl Policies {
             )
         };
         let only_counts = but_counts(&status) == but_counts(old);
-        (!only_counts || status.pods != old.pods).then(|| Wanted {
+        (!only_counts || status.pods != old.pods).then(|| PolicyStatusWrite {
             counts: status.pods.unwrap_or_default() != old.pods.unwrap_or_default(),
             status,
             only_counts,
@@ -177,7 +168,7 @@ impl Policies {
     }
 }
 
-impl Seen {
+impl SeenPolicy {
     fn stale(&self, now: Timestamp) -> Vec<usize> {
         let entries = &self.status.replicas;
         let mut by_age: Vec<(usize, &ReplicaPods)> = entries.iter().enumerate().collect();
@@ -196,14 +187,12 @@ impl Seen {
     }
 }
 
-type Finding = (bool, &'static str, String);
-
 struct Judged {
-    accepted: Finding,
-    ready: Finding,
+    accepted: ConditionState,
+    ready: ConditionState,
 }
 
-fn judge(seen: &Seen, view: &View) -> Judged {
+fn judge(seen: &SeenPolicy, view: &View) -> Judged {
     let valid = match &seen.spec {
         Err(problem) => Err(problem.clone()),
         Ok(spec) => match &problems(spec)[..] {
@@ -227,7 +216,7 @@ fn judge(seen: &Seen, view: &View) -> Judged {
 }
 
 /// Whether pods that get the profile start.
-fn ready(spec: &SeccompPolicySpec, view: &View) -> Finding {
+fn ready(spec: &SeccompPolicySpec, view: &View) -> ConditionState {
     if let Some(sentence) = view.without_effect() {
         return (false, "NotInjecting", sentence.to_owned());
     }
@@ -281,8 +270,8 @@ mod tests {
         }
     }
 
-    fn seen(spec: Value, replicas: Vec<ReplicaPods>) -> Seen {
-        Seen {
+    fn seen(spec: Value, replicas: Vec<ReplicaPods>) -> SeenPolicy {
+        SeenPolicy {
             generation: 3,
             version: "7".into(),
             spec: Ok(serde_json::from_value(spec).unwrap()),
@@ -294,7 +283,7 @@ mod tests {
     }
 
     /// One policy `p` among those of the view.
-    fn known(seen: &Seen) -> (Policies, View) {
+    fn known(seen: &SeenPolicy) -> (Policies, View) {
         let mut view = View::new("profiles", []);
         view.profile("late", false, None);
         view.profile("web", true, None);
@@ -304,7 +293,7 @@ mod tests {
         (policies, view)
     }
 
-    fn wanted(seen: &Seen) -> Option<Wanted> {
+    fn wanted(seen: &SeenPolicy) -> Option<PolicyStatusWrite> {
         let (policies, view) = known(seen);
         policies.wanted("p", &view, at(0))
     }

@@ -6,7 +6,6 @@ pub(super) mod index;
 mod recent;
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -17,8 +16,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::warn;
 
-use super::Shared;
-use index::Wanted;
+use super::{ControllerError, Shared};
+use index::PolicyStatusWrite;
 use kube_support::error::chain;
 use kube_support::leader::Role;
 use kube_support::{JsonPatch, WriteError, apply_status, patch_status};
@@ -46,7 +45,7 @@ pub async fn run(
     identity: &str,
     shared: &Shared,
     role: watch::Receiver<Role>,
-) -> anyhow::Result<()> {
+) -> Result<(), ControllerError> {
     let api: Api<SeccompPolicy> = Api::all(client.clone());
     tokio::select! {
         ended = count(&api, identity, shared) => ended,
@@ -55,19 +54,18 @@ pub async fn run(
 }
 
 /// Writes what this replica has counted.
-async fn count(api: &Api<SeccompPolicy>, identity: &str, shared: &Shared) -> anyhow::Result<()> {
+async fn count(
+    api: &Api<SeccompPolicy>,
+    identity: &str,
+    shared: &Shared,
+) -> Result<(), ControllerError> {
     let mut recent = Recent::new(std::time::Instant::now());
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let tallies = shared
-            .admission
-            .view
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .counts();
-        recent.look(&tallies, std::time::Instant::now());
+        let counts = shared.view().counts();
+        recent.look(&counts, std::time::Instant::now());
         for (name, counts) in recent.due(std::time::Instant::now()) {
             let written = match write_counts(api, &name, identity, counts).await {
                 Ok(()) => Some(counts),
@@ -124,7 +122,7 @@ async fn lead(
     api: &Api<SeccompPolicy>,
     shared: &Shared,
     mut role: watch::Receiver<Role>,
-) -> anyhow::Result<()> {
+) -> Result<(), ControllerError> {
     loop {
         role.wait_for(|role| *role == Role::Leads).await?;
         // When each status may be written again, if only its counts differ; and if anything does.
@@ -181,32 +179,22 @@ async fn lead(
 
 /// What to do about one policy.
 enum Task {
-    Status(Wanted),
+    Status(PolicyStatusWrite),
     Stale(Vec<usize>, String),
 }
 
 /// Compares all policies with each other, when one has changed and every now and then. One at a time: reviews want the view.
 async fn compare(shared: &Shared, compared: &mut Option<Instant>, now: Instant) {
-    let policies = || {
-        shared
-            .policies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    };
     let old = compared.is_none_or(|at| now.duration_since(at) >= LEADER_LOOKS_EVERY);
-    if !policies().take_changed() && !old {
+    if !shared.policies().take_changed() && !old {
         return;
     }
     *compared = Some(now);
-    let names = policies().names();
+    let names = shared.policies().names();
     for name in names {
         {
-            let view = shared
-                .admission
-                .view
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
-            policies().compare(&name, &view);
+            let view = shared.view();
+            shared.policies().compare(&name, &view);
         }
         tokio::task::yield_now().await;
     }
@@ -218,15 +206,8 @@ fn look(
     now: Instant,
 ) -> Vec<(String, Task)> {
     let wall = Timestamp::now();
-    let view = shared
-        .admission
-        .view
-        .read()
-        .unwrap_or_else(PoisonError::into_inner);
-    let policies = shared
-        .policies
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let view = shared.view();
+    let policies = shared.policies();
     let mut tasks = Vec::new();
     for name in policies.names() {
         let (counts_rest, all_rest) = resting
@@ -249,7 +230,7 @@ fn look(
 async fn write_status(
     api: &Api<SeccompPolicy>,
     name: &str,
-    wanted: &Wanted,
+    wanted: &PolicyStatusWrite,
 ) -> Result<(), WriteError> {
     // A policy that has changed meanwhile must not get this one's status.
     let metadata = ObjectMeta {

@@ -28,7 +28,7 @@ pub struct Recent {
 /// One policy's.
 #[derive(Debug, Default)]
 struct Window {
-    /// The tally when it was last looked at.
+    /// The counters when they were last looked at.
     seen: Counts,
     slots: [Counts; SLOTS],
     /// The number of the slot that is being filled, since the start.
@@ -49,11 +49,11 @@ impl Recent {
         }
     }
 
-    /// Looks at the tallies of all policies there are.
-    pub fn look(&mut self, tallies: &[(String, Counts)], now: Instant) {
+    /// Looks at the counters of all policies there are.
+    pub fn look(&mut self, counters: &[(String, Counts)], now: Instant) {
         let slot = now.duration_since(self.start).as_secs() / SLOT.as_secs();
         let mut before = std::mem::take(&mut self.policies);
-        for (name, counts) in tallies {
+        for (name, counts) in counters {
             let mut window = before.remove(name).unwrap_or_default();
             window.add(*counts, slot);
             self.policies.insert(name.clone(), window);
@@ -134,7 +134,7 @@ mod tests {
         Counts { matched, changed }
     }
 
-    fn tallies(of: &[(&str, u64, u64)]) -> Vec<(String, Counts)> {
+    fn counters(of: &[(&str, u64, u64)]) -> Vec<(String, Counts)> {
         of.iter()
             .map(|(name, matched, changed)| ((*name).to_owned(), counts(*matched, *changed)))
             .collect()
@@ -153,16 +153,16 @@ mod tests {
     fn the_first_pod_is_told_at_once_and_more_of_them_a_minute_later() {
         let start = Instant::now();
         let mut recent = Recent::new(start);
-        recent.look(&tallies(&[("a", 0, 0)]), start);
+        recent.look(&counters(&[("a", 0, 0)]), start);
         assert_eq!(write(&mut recent, start), []);
-        recent.look(&tallies(&[("a", 1, 1)]), start + SECOND);
+        recent.look(&counters(&[("a", 1, 1)]), start + SECOND);
         assert_eq!(
             write(&mut recent, start + SECOND),
             [("a".to_owned(), counts(1, 1))]
         );
         for second in 2..=60 {
             let now = start + SECOND * second;
-            recent.look(&tallies(&[("a", u64::from(second), 1)]), now);
+            recent.look(&counters(&[("a", u64::from(second), 1)]), now);
             assert_eq!(write(&mut recent, now), [], "second {second}");
         }
         let now = start + SECOND * 61;
@@ -175,15 +175,15 @@ mod tests {
     fn pods_of_more_than_an_hour_ago_are_forgotten() {
         let start = Instant::now();
         let mut recent = Recent::new(start);
-        recent.look(&tallies(&[("a", 7, 2)]), start);
+        recent.look(&counters(&[("a", 7, 2)]), start);
         write(&mut recent, start);
         let before = start + SLOT * 11;
-        recent.look(&tallies(&[("a", 10, 3)]), before);
+        recent.look(&counters(&[("a", 10, 3)]), before);
         assert_eq!(recent.due(before), [("a".to_owned(), counts(10, 3))]);
-        recent.look(&tallies(&[("a", 10, 3)]), start + SLOT * 12);
+        recent.look(&counters(&[("a", 10, 3)]), start + SLOT * 12);
         assert_eq!(recent.due(before + SLOT), [("a".to_owned(), counts(3, 1))]);
         let late = start + SLOT * 1000;
-        recent.look(&tallies(&[("a", 10, 3)]), late);
+        recent.look(&counters(&[("a", 10, 3)]), late);
         assert_eq!(recent.due(late), [("a".to_owned(), counts(0, 0))]);
         write(&mut recent, late);
         assert_eq!(
@@ -197,7 +197,7 @@ mod tests {
     fn an_entry_that_stays_true_is_said_again_now_and_then() {
         let start = Instant::now();
         let mut recent = Recent::new(start);
-        recent.look(&tallies(&[("a", 1, 0)]), start);
+        recent.look(&counters(&[("a", 1, 0)]), start);
         write(&mut recent, start);
         assert_eq!(recent.due(start + SECOND * 60 * 29), []);
         assert_eq!(recent.due(start + REFRESH).len(), 1);
@@ -207,7 +207,7 @@ mod tests {
     fn a_write_that_failed_is_tried_again_after_the_pause() {
         let start = Instant::now();
         let mut recent = Recent::new(start);
-        recent.look(&tallies(&[("a", 1, 0)]), start);
+        recent.look(&counters(&[("a", 1, 0)]), start);
         recent.tried("a", None, start);
         assert_eq!(recent.due(start + SECOND * 59), []);
         assert_eq!(recent.due(start + PAUSE).len(), 1);
@@ -217,12 +217,12 @@ mod tests {
     fn a_policy_that_is_made_anew_begins_at_nothing() {
         let start = Instant::now();
         let mut recent = Recent::new(start);
-        recent.look(&tallies(&[("a", 5, 5)]), start);
-        recent.look(&tallies(&[]), start);
-        recent.look(&tallies(&[("a", 2, 1)]), start);
+        recent.look(&counters(&[("a", 5, 5)]), start);
+        recent.look(&counters(&[]), start);
+        recent.look(&counters(&[("a", 2, 1)]), start);
         assert_eq!(recent.due(start), [("a".to_owned(), counts(2, 1))]);
         // Within one look.
-        recent.look(&tallies(&[("a", 1, 1)]), start);
+        recent.look(&counters(&[("a", 1, 1)]), start);
         assert_eq!(recent.due(start), [("a".to_owned(), counts(3, 2))]);
     }
 

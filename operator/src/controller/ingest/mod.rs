@@ -1,31 +1,27 @@
-//! Brings what the watches see into the index and into the webhook's view. One task, so that both see things in one order.
+//! Brings what the watches see into the index and into the view that admission answers from. One task, so that both see things in
+//! one order. `objects` says what is read of each object.
+
+mod objects;
 
 use std::fmt::Debug;
 use std::pin::pin;
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, select_all};
-use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{
-    Affinity, ContainerStatus, Namespace, Node, Pod, PodCondition, Taint,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::api::core::v1::{Namespace, Node};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PartialObjectMeta;
 use kube::core::{ClusterResourceScope, DeserializeGuard, ObjectMeta};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::agents::{Agent, Away};
 use super::index::{self, Index, SeenProfile};
-use super::policies::index::{Policies, Seen as SeenPolicy};
-use super::{ControllerArgs, Shared};
+use super::policies::index::{Policies, SeenPolicy};
+use super::{ControllerArgs, ControllerError, Shared};
 use kube_support::{WatchEvent, Watched, resource_version, watch, watch_as};
+use objects::{AgentDaemonSet, AgentPod, ClusterNode, ClusterNodeSpec, created};
 use seccomp_operator_api::{
     STARTUP_TAINT, SeccompNode, SeccompPolicy, SeccompPolicyStatus, SeccompProfile,
     SeccompProfileStatus, StoredProfile, define,
@@ -33,112 +29,34 @@ use seccomp_operator_api::{
 use seccomp_policy::view::{self, View};
 use seccomp_profile::Defined;
 
-/// An agent's pod: only where it is, or is meant to be, and how it does.
-#[derive(Resource, Clone, Debug, Deserialize)]
-#[resource(inherit = Pod)]
-struct AgentPod {
-    metadata: ObjectMeta,
-    #[serde(default)]
-    spec: AgentPodSpec,
-    #[serde(default)]
-    status: AgentPodStatus,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AgentPodSpec {
-    node_name: Option<String>,
-    affinity: Option<Affinity>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct AgentPodStatus {
-    conditions: Vec<PodCondition>,
-    container_statuses: Vec<ContainerStatus>,
-}
-
-impl AgentPod {
-    /// Where the pod is, or else where its DaemonSet means it to be.
-    fn node(&self) -> Option<&str> {
-        let meant = || {
-            let affinity = self.spec.affinity.as_ref()?.node_affinity.as_ref()?;
-            let required = affinity
-                .required_during_scheduling_ignored_during_execution
-                .as_ref()?;
-            let fields = required.node_selector_terms.iter();
-            let mut fields = fields.flat_map(|term| term.match_fields.iter().flatten());
-            let name = fields.find(|field| field.key == "metadata.name")?;
-            name.values.as_ref()?.first().map(String::as_str)
-        };
-        self.spec.node_name.as_deref().or_else(meant)
-    }
-
-    fn agent(&self, now: Timestamp) -> Option<Agent> {
-        let condition = |type_: &str| {
-            let mut conditions = self.status.conditions.iter();
-            conditions.find(|condition| condition.type_ == type_)
-        };
-        let ready = condition("Ready");
-        let created = created(&self.metadata);
-        let away = || {
-            let changed = ready.and_then(|ready| ready.last_transition_time.as_ref());
-            let changed = changed.map(|Time(at)| *at).or(created).unwrap_or(now);
-            let waiting =
-                |status: &ContainerStatus| status.state.as_ref()?.waiting.as_ref()?.reason.clone();
-            let waiting = self.status.container_statuses.iter().find_map(waiting);
-            let unscheduled =
-                condition("PodScheduled").filter(|scheduled| scheduled.status != "True");
-            let reason = |condition: &PodCondition| condition.reason.clone();
-            Away {
-                since: now.duration_since(changed).try_into().unwrap_or_default(),
-                why: waiting
-                    .or_else(|| unscheduled.and_then(reason))
-                    .or_else(|| ready.and_then(reason)),
-            }
-        };
-        Some(Agent {
-            node: self.node()?.to_owned(),
-            created,
-            away: ready.is_none_or(|ready| ready.status != "True").then(away),
-        })
-    }
-}
-
-/// A Node: of its spec only the taints matter.
-#[derive(Resource, Clone, Debug, Deserialize)]
-#[resource(inherit = Node)]
-struct ClusterNode {
-    metadata: ObjectMeta,
-    #[serde(default)]
-    spec: ClusterNodeSpec,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ClusterNodeSpec {
-    taints: Vec<Taint>,
-}
-
-/// The agents' DaemonSet: only how many it wants.
-#[derive(Resource, Clone, Debug, Deserialize)]
-#[resource(inherit = DaemonSet)]
-struct AgentDaemonSet {
-    metadata: ObjectMeta,
-    #[serde(default)]
-    status: AgentDaemonSetStatus,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct AgentDaemonSetStatus {
-    desired_number_scheduled: i32,
-}
-
 /// So many profiles are asked for at once: each can have a megabyte.
 const PAGE: u32 = 20;
 
-/// One change of any of the kinds.
+/// The watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    Profiles,
+    Policies,
+    SeccompNodes,
+    Nodes,
+    Namespaces,
+    Agents,
+    DaemonSet,
+}
+
+impl Source {
+    pub const ALL: [Self; 7] = [
+        Self::Profiles,
+        Self::Policies,
+        Self::SeccompNodes,
+        Self::Nodes,
+        Self::Namespaces,
+        Self::Agents,
+        Self::DaemonSet,
+    ];
+}
+
+/// What any of the watches tells.
 enum Event {
     Profile(WatchEvent<SeccompProfile>),
     Policy(WatchEvent<SeccompPolicy>),
@@ -150,7 +68,11 @@ enum Event {
 }
 
 /// Watches for as long as the process lives.
-pub async fn run(client: &Client, args: &ControllerArgs, shared: &Shared) -> anyhow::Result<()> {
+pub async fn run(
+    client: &Client,
+    args: &ControllerArgs,
+    shared: &Shared,
+) -> Result<(), ControllerError> {
     let everywhere = Config::default;
     let agents = Api::namespaced(client.clone(), &args.namespace);
     let daemon_sets = Api::namespaced(client.clone(), &args.namespace);
@@ -183,7 +105,7 @@ pub async fn run(client: &Client, args: &ControllerArgs, shared: &Shared) -> any
     while let Some(event) = events.next().await {
         take(event, shared);
     }
-    anyhow::bail!("the watches ended")
+    Err(ControllerError::WatchesEnded)
 }
 
 /// Nodes: as much of them as is needed. Their taints are not among their metadata, and with the rest of a Node comes every word that
@@ -211,17 +133,11 @@ where
 fn take(event: Event, shared: &Shared) {
     // The view is taken only by what belongs there, and only for a moment: reviews of pods wait for it.
     let index = || {
-        let mut index = shared.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = shared.index();
         index.tick(shared.started.elapsed());
         index
     };
-    let view = || {
-        shared
-            .admission
-            .view
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-    };
+    let view = || shared.view_mut();
     let ended = match event {
         Event::Profile(change) => {
             // A spec is read once, and while nobody waits for it.
@@ -235,31 +151,30 @@ fn take(event: Event, shared: &Shared) {
             };
             view_profile(&change, defined.clone(), &mut view());
             shared.policies_changed.notify_one();
-            take_profile(&change, defined, &mut index()).then_some(0)
+            take_profile(&change, defined, &mut index()).then_some(Source::Profiles)
         }
         Event::Policy(change) => {
             // Whoever takes both takes the view first.
             let mut view = view();
-            let mut policies = shared
-                .policies
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let ended = take_policy(change, &mut view, &mut policies).then_some(1);
+            let mut policies = shared.policies();
+            let ended = take_policy(change, &mut view, &mut policies).then_some(Source::Policies);
             shared.policies_changed.notify_one();
             ended
         }
-        Event::Report(change) => take_report(change, &mut index()).then_some(2),
-        Event::Node(change) => take_node(&change, &mut index()).then_some(3),
+        Event::Report(change) => take_report(change, &mut index()).then_some(Source::SeccompNodes),
+        Event::Node(change) => take_node(&change, &mut index()).then_some(Source::Nodes),
         Event::Namespace(change) => {
-            let ended = take_namespace(&change, &mut view()).then_some(4);
+            let ended = take_namespace(&change, &mut view()).then_some(Source::Namespaces);
             shared.admission.namespace_added.notify_waiters();
             ended
         }
-        Event::Agent(change) => take_agent(&change, &mut index()).then_some(5),
-        Event::DaemonSet(change) => take_daemon_set(&change, &mut index()).then_some(6),
+        Event::Agent(change) => take_agent(&change, &mut index()).then_some(Source::Agents),
+        Event::DaemonSet(change) => {
+            take_daemon_set(&change, &mut index()).then_some(Source::DaemonSet)
+        }
     };
-    if let Some(feed) = ended {
-        shared.ready.feeds[feed].store(true, Ordering::Relaxed);
+    if let Some(source) = ended {
+        shared.ready.listed(source);
     }
     shared.changed.notify_one();
     shared.nodes_changed.notify_one();
@@ -364,9 +279,9 @@ fn take_policy(
 
 fn take_report(change: WatchEvent<SeccompNode>, index: &mut Index) -> bool {
     match change {
-        WatchEvent::ListBegins => index.list_begins(index::Kind::Report),
+        WatchEvent::ListBegins => index.list_begins(index::Kind::SeccompNode),
         WatchEvent::ListEnds => {
-            index.list_ends(index::Kind::Report);
+            index.list_ends(index::Kind::SeccompNode);
             return true;
         }
         WatchEvent::Exists(Ok(report)) => {
@@ -378,11 +293,11 @@ fn take_report(change: WatchEvent<SeccompNode>, index: &mut Index) -> bool {
             warn!(
                 node = name,
                 error = unreadable.error,
-                "a SeccompNode cannot be read; its node counts as not level"
+                "a SeccompNode cannot be read; its node counts as behind"
             );
-            index.gone(index::Kind::Report, &name);
+            index.gone(index::Kind::SeccompNode, &name);
         }
-        WatchEvent::Deleted(report) => index.gone(index::Kind::Report, &name_of(&report)),
+        WatchEvent::Deleted(report) => index.gone(index::Kind::SeccompNode, &name_of(&report)),
     }
     false
 }
@@ -398,7 +313,7 @@ fn take_node(change: &WatchEvent<ClusterNode>, index: &mut Index) -> bool {
             let metadata = metadata_of(node);
             let taints = node.iter().flat_map(|node| &node.spec.taints).enumerate();
             let tainted = taints.filter(|(_, taint)| taint.key == STARTUP_TAINT);
-            let seen = index::Node {
+            let seen = index::SeenNode {
                 uid: metadata.uid.clone().unwrap_or_default(),
                 created: created(metadata),
                 labels: metadata.labels.clone().unwrap_or_default(),
@@ -409,10 +324,6 @@ fn take_node(change: &WatchEvent<ClusterNode>, index: &mut Index) -> bool {
         WatchEvent::Deleted(node) => index.gone(index::Kind::Node, &name_of(node)),
     }
     false
-}
-
-fn created(metadata: &ObjectMeta) -> Option<Timestamp> {
-    metadata.creation_timestamp.as_ref().map(|Time(at)| *at)
 }
 
 fn take_namespace(change: &WatchEvent<PartialObjectMeta<Namespace>>, view: &mut View) -> bool {
@@ -502,55 +413,4 @@ fn profile_of(profile: &Watched<SeccompProfile>) -> (String, SeenProfile) {
         deleting: metadata.deletion_timestamp.is_some(),
     };
     (name_of(profile), seen)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn agent(spec: &Value, status: &Value) -> Option<Agent> {
-        let pod = json!({
-            "metadata": { "name": "p", "creationTimestamp": "2026-01-01T00:00:00Z" }, "spec": spec, "status": status,
-        });
-        let pod: AgentPod = serde_json::from_value(pod).unwrap();
-        pod.agent("2026-01-01T00:10:00Z".parse().unwrap())
-    }
-
-    #[test]
-    fn an_agent_s_pod_says_where_it_is_and_how_it_does() {
-        let on = json!({ "nodeName": "n1", "containers": [] });
-        let ready = |status: &str| json!([{ "type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:09:50Z" }]);
-        let found = agent(&on, &json!({ "conditions": ready("True") })).unwrap();
-        assert_eq!((found.node.as_str(), found.away), ("n1", None));
-        let state = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
-        let container = json!([{ "name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 3, "state": state }]);
-        let status = json!({ "conditions": ready("False"), "containerStatuses": container });
-        let away = agent(&on, &status).unwrap().away.unwrap();
-        assert_eq!(away.since, Duration::from_secs(10));
-        assert_eq!(away.why.as_deref(), Some("CrashLoopBackOff"));
-    }
-
-    #[test]
-    fn a_pod_that_has_no_node_yet_is_where_its_daemon_set_means_it_to_be() {
-        let term = json!({ "matchFields": [{ "key": "metadata.name", "operator": "In", "values": ["n2"] }] });
-        let affinity = json!({ "nodeAffinity": {
-            "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [term] },
-        }});
-        let unscheduled =
-            json!([{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable" }]);
-        let found = agent(
-            &json!({ "affinity": affinity }),
-            &json!({ "conditions": unscheduled }),
-        );
-        let found = found.unwrap();
-        assert_eq!(found.node, "n2");
-        let away = found.away.unwrap();
-        assert_eq!(away.since, Duration::from_mins(10), "since it was created");
-        assert_eq!(away.why.as_deref(), Some("Unschedulable"));
-        assert_eq!(agent(&json!({}), &json!({})), None);
-    }
 }
