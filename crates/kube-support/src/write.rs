@@ -149,9 +149,12 @@ mod tests {
 
     use super::*;
 
+    /// Method and path of each call, and what was sent.
+    type Asked = Arc<Mutex<Vec<(String, Value)>>>;
+
     /// An API server that takes everything, and what it was asked.
-    fn api_server() -> (Api<Node>, Arc<Mutex<Vec<(String, Value)>>>) {
-        let asked = Arc::new(Mutex::new(Vec::new()));
+    fn api_server() -> (Api<Node>, Asked) {
+        let asked = Asked::default();
         let log = asked.clone();
         let answer = move |request: Request<Body>| {
             let log = log.clone();
