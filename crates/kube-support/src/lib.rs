@@ -13,18 +13,22 @@
 //! Nothing here knows what the objects mean, and no kind but those of Kubernetes itself is named.
 
 mod backoff;
+#[cfg(feature = "metrics")]
 mod client;
 pub mod error;
 pub mod events;
 pub mod leader;
 mod patch;
+#[cfg(feature = "metrics")]
 mod requests;
 mod watch;
 mod write;
 
 pub use backoff::Backoff;
+#[cfg(feature = "metrics")]
 pub use client::{ClientError, client, in_cluster_client};
 pub use patch::{JsonPatch, patch, patch_metadata, patch_status};
+#[cfg(feature = "metrics")]
 pub use requests::Requests;
 pub use watch::{Listing, WatchEvent, Watched, watch, watch_as};
 pub use write::{Conflicts, WriteError, apply, apply_status, bounded};
