@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use k8s_openapi::jiff::SignedDuration;
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config};
@@ -47,37 +48,17 @@ pub struct Patience(Option<Duration>);
 
 /// A duration as kubectl takes it: seconds, or numbers with `h`, `m`, `s` or `ms`.
 fn patience(text: &str) -> Result<Patience, String> {
-    let wrong = || "write a duration such as 30s, 2m or 1m30s".to_owned();
-    if let Ok(seconds) = text.parse() {
-        return Ok(Patience(
-            (seconds > 0).then(|| Duration::from_secs(seconds)),
-        ));
-    }
-    let mut sum = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let (number, unit) = rest.split_at(digits);
-        let letters = unit.find(|c: char| c.is_ascii_digit());
-        let (unit, after) = unit.split_at(letters.unwrap_or(unit.len()));
-        let number: u32 = number.parse().map_err(|_| wrong())?;
-        let one = match unit {
-            "h" => Duration::from_hours(1),
-            "m" => Duration::from_mins(1),
-            "s" => Duration::from_secs(1),
-            "ms" => Duration::from_millis(1),
-            _ => return Err(wrong()),
-        };
-        sum = one
-            .checked_mul(number)
-            .and_then(|part| sum.checked_add(part))
-            .ok_or_else(wrong)?;
-        rest = after;
-    }
-    if text.is_empty() {
-        return Err(wrong());
-    }
-    Ok(Patience((!sum.is_zero()).then_some(sum)))
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    // jiff reads more than kubectl does: signs, fractions, spaces, and more years than Go's nanoseconds hold.
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric());
+    let units = || {
+        let duration = text.parse::<SignedDuration>().ok().filter(|_| plain)?;
+        i64::try_from(duration.as_nanos()).ok()?;
+        Duration::try_from(duration).ok()
+    };
+    let duration = seconds.or_else(units);
+    let duration = duration.ok_or("write a duration such as 30s, 2m or 1m30s")?;
+    Ok(Patience((!duration.is_zero()).then_some(duration)))
 }
 
 /// A cluster to ask.
@@ -104,18 +85,11 @@ pub enum Refusal {
     Other(String),
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self::Other(anyhow::Error::new(refusal))
-    }
-}
-
 /// Runs what asks a cluster. Commands that ask none start no runtime.
 pub fn block_on<T>(asking: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
-        .map_err(|e| Failure::Other(e.into()))?
+        .build()?
         .block_on(asking)
 }
 
@@ -124,7 +98,7 @@ impl ClusterArgs {
     pub async fn connect(&self) -> Result<Cluster, Failure> {
         // One TLS provider for the whole process; a second call loses the race and is harmless.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let mut config = self.config().await.map_err(Failure::Use)?;
+        let mut config = self.config().await.map_err(Failure::Usage)?;
         if let Some(user) = &self.as_user {
             config.auth_info.impersonate = Some(user.clone());
             config.auth_info.impersonate_groups = Some(self.as_groups.clone());
@@ -135,7 +109,7 @@ impl ClusterArgs {
         let namespace = config.default_namespace.clone();
         let server = config.cluster_url.to_string();
         let client = Client::try_from(config).map_err(|error| {
-            Failure::Use(format!("cannot use the kubeconfig: {}", chain(&error)))
+            Failure::Usage(format!("cannot use the kubeconfig: {}", chain(&error)))
         })?;
         Ok(Cluster {
             client,

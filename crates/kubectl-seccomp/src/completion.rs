@@ -2,17 +2,16 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use clap::{Arg, Args, Command, ValueEnum};
 use clap_complete::Shell;
 
-use super::{Failure, Findings};
+use super::{Failure, Findings, output};
 
-/// Which script.
+/// Arguments of `completion`.
 #[derive(Args, Debug)]
 pub struct CompletionArgs {
-    /// For whom.
+    /// The shell, or kubectl.
     #[arg(value_enum)]
     shell: For,
 }
@@ -61,9 +60,7 @@ pub fn script(args: &CompletionArgs, command: Command) -> Result<Findings, Failu
 }
 
 fn print(bytes: &[u8]) -> Result<Findings, Failure> {
-    std::io::stdout()
-        .write_all(bytes)
-        .map_err(|e| Failure::Other(e.into()))?;
+    output::print(bytes)?;
     Ok(Findings::None)
 }
 

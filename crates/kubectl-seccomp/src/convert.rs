@@ -1,22 +1,21 @@
-//! `kubectl seccomp convert`: a document in any form as the one that a container runtime reads.
+//! `kubectl seccomp convert`: a profile of any format as the JSON that a container runtime reads.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::target::{self, TargetArgs};
-use super::{Failure, Findings};
+use super::{Failure, Findings, output};
 
-/// What to convert, and for which node.
+/// Arguments of `convert`.
 #[derive(Args, Debug)]
 pub struct ConvertArgs {
     /// The profile: a file, the name of a built-in, or `-` for standard input, which is also read if there is none.
     file: Option<PathBuf>,
-    /// How to write it.
-    #[arg(short, long, value_enum, default_value_t = Output::Json)]
-    output: Output,
+    /// The output format.
+    #[arg(short, long, value_enum, default_value_t = ProfileFormat::Json)]
+    output: ProfileFormat,
     /// With `-o manifest`: the name of the object.
     #[arg(long, required_if_eq("output", "manifest"))]
     name: Option<String>,
@@ -24,9 +23,9 @@ pub struct ConvertArgs {
     target: TargetArgs,
 }
 
-/// The forms of output.
+/// The output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub enum ProfileFormat {
     /// Runtime-spec JSON, as in the kubelet's seccomp directory.
     Json,
     /// A SeccompProfile manifest (YAML) with the document.
@@ -57,7 +56,7 @@ Examples:
   # The profile of a running container, on its node
   kubectl seccomp convert /run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json
 
-Exit status: 0 done; 1 the document is wrong, and how is said; 2 wrong use, or the file cannot be read.";
+Exit status: 0 done; 1 the document is wrong, with the reason on standard error; 2 wrong use, or the file cannot be read.";
 
 /// Converts and prints.
 pub fn run(args: &ConvertArgs) -> Result<Findings, Failure> {
@@ -66,25 +65,23 @@ pub fn run(args: &ConvertArgs) -> Result<Findings, Failure> {
         Ok(named) => named,
         Err(faulty) => return Ok(faulty.into()),
     };
-    let target = args.target.of(&named.definition, &library)?;
+    let target = args.target.target_for(&named.definition, &library)?;
     target::note(&named, &target);
     let profile = match target::rendered(&named, &library, &target) {
         Ok(profile) => profile,
         Err(faulty) => return Ok(faulty.into()),
     };
     let mut bytes = profile.to_canonical_json();
-    if args.output == Output::Manifest {
+    if args.output == ProfileFormat::Manifest {
         let name = args.name.as_deref().unwrap_or_default();
-        bytes = manifest(name, &bytes).map_err(Failure::Other)?;
+        bytes = manifest(name, &bytes)?;
     }
-    std::io::stdout()
-        .write_all(&bytes)
-        .map_err(|e| Failure::Other(e.into()))?;
+    output::print(bytes)?;
     Ok(Findings::None)
 }
 
 /// A SeccompProfile with a document.
-pub fn manifest(name: &str, document: &[u8]) -> anyhow::Result<Vec<u8>> {
+pub fn manifest(name: &str, document: &[u8]) -> Result<Vec<u8>, Failure> {
     let document: Value = serde_json::from_slice(document)?;
     let object = json!({
         "apiVersion": "seccomp-operator.io/v1alpha1",

@@ -1,7 +1,6 @@
 //! `kubectl seccomp diff`: two profiles compared by what they do, not by how they are written.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -10,8 +9,8 @@ use serde::Serialize;
 use super::document::Named;
 use super::target::TargetArgs;
 use super::text::{Style, wrap};
-use super::view::{Loader, View, What};
-use super::{Failure, Findings};
+use super::view::{CallEffect, Loader, View};
+use super::{Failure, Findings, output};
 use seccomp_profile::{Action, Arch, Profile};
 
 /// Which profiles, and how to tell their difference.
@@ -22,18 +21,18 @@ pub struct DiffArgs {
     /// The other.
     new: PathBuf,
     /// How to write the difference.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-    /// Who loads the filter.
+    #[arg(short, long, value_enum, default_value_t = DiffFormat::Text)]
+    output: DiffFormat,
+    /// The container runtime that loads the filter.
     #[arg(long, value_enum, default_value_t = Loader::Runc)]
     runtime: Loader,
     #[command(flatten)]
     target: TargetArgs,
 }
 
-/// The forms of output.
+/// The output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+enum DiffFormat {
     /// Text for people.
     Text,
     /// One JSON object.
@@ -64,7 +63,7 @@ struct Difference {
     architecture: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'static str>,
-    change: Change,
+    change: Direction,
     old: String,
     new: String,
 }
@@ -72,7 +71,7 @@ struct Difference {
 /// In which direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
-enum Change {
+enum Direction {
     /// Permitted for more arguments.
     Opened,
     /// Permitted for fewer.
@@ -89,7 +88,7 @@ pub fn run(args: &DiffArgs) -> Result<Findings, Failure> {
             Ok(one) => one,
             Err(faulty) => return Ok(faulty.into()),
         };
-        match View::of(&profile, target.arch, args.runtime) {
+        match View::from_profile(&profile, target.arch, args.runtime) {
             Ok(view) => views.push((named, profile, view)),
             Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),
         }
@@ -99,16 +98,14 @@ pub fn run(args: &DiffArgs) -> Result<Findings, Failure> {
     };
     let differences = compare((&old.1, &old.2), (&new.1, &new.2));
     let text = match args.output {
-        Output::Text => to_text(&old.0, &new.0, &differences, Style::of_stdout()),
-        Output::Json => {
+        DiffFormat::Text => to_text(&old.0, &new.0, &differences, Style::for_stdout()),
+        DiffFormat::Json => {
             let data =
                 serde_json::json!({"equal": differences.is_empty(), "differences": differences});
-            serde_json::to_string_pretty(&data).map_err(|e| Failure::Other(e.into()))? + "\n"
+            output::json(&data)?
         }
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|e| Failure::Other(e.into()))?;
+    output::print(text)?;
     Ok(if differences.is_empty() {
         Findings::None
     } else {
@@ -121,12 +118,12 @@ fn compare(old: (&Profile, &View), new: (&Profile, &View)) -> Vec<Difference> {
     arches.extend(new.1.arches().filter(|a| !old.1.arches().any(|b| b == *a)));
     let mut differences = vec![];
     for arch in arches {
-        let mut one = |name, before: &What<'_>, after: &What<'_>| {
+        let mut one = |name, before: &CallEffect<'_>, after: &CallEffect<'_>| {
             if !before.is_same(after) {
                 differences.push(Difference {
                     architecture: arch.to_string(),
                     name,
-                    change: Change::of(before, after),
+                    change: Direction::between(before, after),
                     old: before.words(arch, old.0.default_action()),
                     new: after.words(arch, new.0.default_action()),
                 });
@@ -140,10 +137,10 @@ fn compare(old: (&Profile, &View), new: (&Profile, &View)) -> Vec<Difference> {
     differences
 }
 
-impl Change {
-    fn of(old: &What<'_>, new: &What<'_>) -> Self {
+impl Direction {
+    fn between(old: &CallEffect<'_>, new: &CallEffect<'_>) -> Self {
         // Of a call, or of some of its arguments: never, sometimes, always.
-        let openness = |what: &What<'_>| {
+        let openness = |what: &CallEffect<'_>| {
             let open: Vec<_> = what
                 .actions()
                 .into_iter()
@@ -169,9 +166,9 @@ fn to_text(old: &Named, new: &Named, differences: &[Difference], style: Style) -
     }
     let mut out = String::new();
     for (change, head) in [
-        (Change::Opened, "Opened"),
-        (Change::Closed, "Closed"),
-        (Change::Other, "Otherwise different"),
+        (Direction::Opened, "Opened"),
+        (Direction::Closed, "Closed"),
+        (Direction::Other, "Otherwise different"),
     ] {
         let groups = groups(differences.iter().filter(|d| d.change == change));
         if groups.is_empty() {

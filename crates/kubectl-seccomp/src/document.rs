@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
 use serde_json::{Map, Value};
 
 use super::lines::Input;
@@ -64,7 +63,6 @@ impl Named {
 pub struct Faulty {
     /// As in [`Named`].
     pub name: String,
-    /// What is wrong.
     pub problems: Problems,
 }
 
@@ -103,19 +101,18 @@ pub fn read_all(files: &[PathBuf]) -> Result<Vec<Result<Named, Faulty>>, Failure
 /// Reads the input that an argument stands for; without one, standard input. The name of a built-in stands for that, unless
 /// there is a file of that name.
 fn read(file: Option<&PathBuf>) -> Result<Vec<Result<Named, Faulty>>, Failure> {
-    let input = file.map_or(Input::Stdin, |file| Input::of(file));
+    let input = file.map_or(Input::Stdin, |file| Input::from_argument(file));
     if let Some(built_in) = file.and_then(|file| built_in(file)) {
         return Ok(vec![Ok(built_in)]);
     }
     let mut bytes = Vec::new();
-    let from = input.open().map_err(Failure::Other)?;
+    let from = input.open()?;
     from.take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
-        .with_context(|| input.name())
-        .map_err(Failure::Other)?;
+        .map_err(|error| input.unreadable(error))?;
     if bytes.len() as u64 > MAX_BYTES {
         let message = format!("{} has more than {} MiB", input.name(), MAX_BYTES >> 20);
-        return Err(Failure::Use(message));
+        return Err(Failure::Usage(message));
     }
     Ok(parse(&input.name(), &bytes))
 }
@@ -130,7 +127,7 @@ fn built_in(file: &Path) -> Option<Named> {
     })
 }
 
-/// The one profile of an input. Others there are in it only for it to stand on.
+/// The one profile of an input. Others are in it only as its bases.
 pub fn read_one(file: Option<&PathBuf>) -> Result<(Result<Named, Faulty>, Library), Failure> {
     let found = read(file)?;
     let library = library(&found, std::iter::empty());
@@ -143,8 +140,10 @@ pub fn read_one(file: Option<&PathBuf>) -> Result<(Result<Named, Faulty>, Librar
     match (tops.next(), tops.next()) {
         (Some(one), None) => Ok((one, library)),
         _ => {
-            let name = file.map_or(Input::Stdin, |file| Input::of(file)).name();
-            Err(Failure::Use(format!(
+            let name = file
+                .map_or(Input::Stdin, |file| Input::from_argument(file))
+                .name();
+            Err(Failure::Usage(format!(
                 "{name} holds {number} profiles, and this command takes one"
             )))
         }
@@ -160,7 +159,7 @@ pub fn bases(found: &[Result<Named, Faulty>]) -> BTreeSet<String> {
     bases.map(str::to_owned).collect()
 }
 
-/// The SeccompProfiles by name, for others to stand on. The later ones count.
+/// The SeccompProfiles by name, as bases of others. Of two with one name the later counts.
 pub fn library<'n>(
     found: &'n [Result<Named, Faulty>],
     besides: impl Iterator<Item = &'n Named>,
@@ -185,14 +184,14 @@ fn parse(name: &str, bytes: &[u8]) -> Vec<Result<Named, Faulty>> {
                 seccomp_profile::parse_slice(bytes, ""),
             )];
         };
-        return Unwrapping::of(name, vec![wrapped]);
+        return Unwrapping::unwrap_all(name, vec![wrapped]);
     }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => return vec![faulty(name, "", format!("is no text: {error}"), FORMS)],
     };
     match serde_saphyr::from_multiple::<Value>(text) {
-        Ok(values) => Unwrapping::of(name, values),
+        Ok(values) => Unwrapping::unwrap_all(name, values),
         Err(error) => {
             let error = error.to_string();
             let first = error.lines().next().unwrap_or_default();
@@ -256,7 +255,7 @@ struct Unwrapping<'n> {
 }
 
 impl<'n> Unwrapping<'n> {
-    fn of(name: &'n str, values: Vec<Value>) -> Vec<Result<Named, Faulty>> {
+    fn unwrap_all(name: &'n str, values: Vec<Value>) -> Vec<Result<Named, Faulty>> {
         let mut this = Self {
             name,
             found: vec![],
@@ -330,9 +329,9 @@ impl<'n> Unwrapping<'n> {
                 ),
             }
         } else if kind == "SeccompProfile" && version.starts_with(GROUP) {
-            of_manifest(&name, &value)
+            from_manifest(&name, &value)
         } else if kind == "SeccompProfile" && version.starts_with(SPO_GROUP) {
-            of_spo_manifest(&name, &value)
+            from_spo_manifest(&name, &value)
         } else {
             self.others.push(format!("{kind} of {version}"));
             return;
@@ -361,7 +360,7 @@ const SPEC: [&str; 7] = [
     "profile",
 ];
 
-fn of_manifest(name: &str, value: &Value) -> Result<Named, Faulty> {
+fn from_manifest(name: &str, value: &Value) -> Result<Named, Faulty> {
     let spec = value.get("spec").cloned().unwrap_or_default();
     let spec = if spec.is_null() {
         Value::Object(Map::new())
@@ -397,7 +396,7 @@ fn of_manifest(name: &str, value: &Value) -> Result<Named, Faulty> {
     }
 }
 
-fn of_spo_manifest(name: &str, value: &Value) -> Result<Named, Faulty> {
+fn from_spo_manifest(name: &str, value: &Value) -> Result<Named, Faulty> {
     let spec = value.get("spec").and_then(Value::as_object);
     let mut spec: Map<String, Value> = spec.cloned().unwrap_or_default();
     spec.remove("disabled");

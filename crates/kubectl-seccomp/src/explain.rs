@@ -1,8 +1,7 @@
-//! `kubectl seccomp explain`: what a profile really does to each syscall.
+//! `kubectl seccomp explain`: what a profile does with each syscall.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -11,23 +10,23 @@ use serde::Serialize;
 use super::probe::parse_number;
 use super::target::TargetArgs;
 use super::text::{Style, wrap};
-use super::view::{self, ActionData, Doubt, Loader, View, What};
-use super::{Failure, Findings};
+use super::view::{self, ActionData, CallEffect, Doubt, Loader, View};
+use super::{Failure, Findings, output};
 use seccomp_profile::{Action, Arch, ArgIndex, Arguments, Profile, Syscall};
 
-/// Which profile, and how to explain it.
+/// Arguments of `explain`.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
     /// The profile: a file, the name of a built-in, or `-` for standard input, which is also read if there is none.
     file: Option<PathBuf>,
-    /// How to write it.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-    /// Only say what happens to this call, on each architecture of the profile: a syscall and up to six arguments
-    /// (`socket:38,5`), those that are not given being 0.
+    /// The output format.
+    #[arg(short, long, value_enum, default_value_t = ExplainFormat::Text)]
+    output: ExplainFormat,
+    /// Only show the action for this call on each architecture of the profile: a syscall and up to six arguments
+    /// (`socket:38,5`); an argument that is not given is 0.
     #[arg(long = "call", value_name = "NAME[:ARG,...]", value_parser = call, conflicts_with = "output")]
     calls: Vec<AskedCall>,
-    /// Who loads the filter.
+    /// The container runtime that loads the filter.
     #[arg(long, value_enum, default_value_t = Loader::Runc)]
     runtime: Loader,
     #[command(flatten)]
@@ -62,9 +61,9 @@ fn call(text: &str) -> Result<AskedCall, String> {
     })
 }
 
-/// The forms of output.
+/// The output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+enum ExplainFormat {
     /// Text for people.
     Text,
     /// One JSON object, every architecture in full.
@@ -75,9 +74,9 @@ enum Output {
 
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
-Says what the kernel does with each syscall once a runtime's libseccomp has made a filter of the profile, which is not
-always what the rules seem to say: of two rules for a syscall one may be void, calls through architectures that the
-profile does not name are killed, and runc answers ENOSYS to calls newer than the newest that the profile names.
+Shows what the kernel does with each syscall once the runtime's libseccomp has made a filter of the profile. The rules
+alone do not tell: one of two rules for a syscall may be void, calls through architectures that the profile does not name
+are killed, and runc answers ENOSYS to calls newer than the newest that the profile names.
 
 Examples:
   # A profile as it is for this machine
@@ -101,7 +100,7 @@ Examples:
   # The same as the filter in force in a container shows it
   kubectl exec mypod -- kubectl-seccomp probe
 
-Exit status: 0 done; 1 the document is wrong, and how is said; 2 wrong use, or the file cannot be read.";
+Exit status: 0 done; 1 the document is wrong, with the reason on standard error; 2 wrong use, or the file cannot be read.";
 
 /// Explains and prints.
 pub fn run(args: &ExplainArgs) -> Result<Findings, Failure> {
@@ -109,27 +108,28 @@ pub fn run(args: &ExplainArgs) -> Result<Findings, Failure> {
         Ok(one) => one,
         Err(faulty) => return Ok(faulty.into()),
     };
-    let view = match View::of(&profile, target.arch, args.runtime) {
+    let view = match View::from_profile(&profile, target.arch, args.runtime) {
         Ok(view) => view,
         Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),
     };
-    let arches: Vec<_> = view.arches().map(|arch| Table::of(&view, arch)).collect();
+    let arches: Vec<_> = view
+        .arches()
+        .map(|arch| Table::from_view(&view, arch))
+        .collect();
     let text = match args.output {
         _ if !args.calls.is_empty() => decisions(&view, &args.calls),
-        Output::Text => to_text(&profile, &arches, &view.doubts(), Style::of_stdout()),
-        Output::Json => {
+        ExplainFormat::Text => to_text(&profile, &arches, &view.doubts(), Style::for_stdout()),
+        ExplainFormat::Json => {
             let data = Data {
                 default: profile.default_action().into(),
                 doubts: view.doubts(),
                 architectures: arches.iter().map(|t| t.data(&profile)).collect(),
             };
-            serde_json::to_string_pretty(&data).map_err(|e| Failure::Other(e.into()))? + "\n"
+            output::json(&data)?
         }
-        Output::Flat => flat(&arches),
+        ExplainFormat::Flat => flat(&arches),
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|e| Failure::Other(e.into()))?;
+    output::print(text)?;
     Ok(Findings::None)
 }
 
@@ -139,12 +139,12 @@ struct Table<'v> {
     permitted: Vec<Syscall>,
     logged: Vec<Syscall>,
     stopped: Vec<(Syscall, Action)>,
-    conditional: Vec<(Syscall, What<'v>)>,
-    beyond: What<'v>,
+    conditional: Vec<(Syscall, CallEffect<'v>)>,
+    beyond: CallEffect<'v>,
 }
 
 impl<'v> Table<'v> {
-    fn of(view: &'v View, arch: Arch) -> Self {
+    fn from_view(view: &'v View, arch: Arch) -> Self {
         let mut table = Self {
             arch,
             permitted: vec![],
@@ -155,10 +155,10 @@ impl<'v> Table<'v> {
         };
         for (call, what) in view.rows(arch) {
             match what {
-                What::Always(Action::Allow) => table.permitted.push(call),
-                What::Always(Action::Log) => table.logged.push(call),
-                What::Always(action) => table.stopped.push((call, action)),
-                what @ What::ByArguments(_) => table.conditional.push((call, what)),
+                CallEffect::Always(Action::Allow) => table.permitted.push(call),
+                CallEffect::Always(Action::Log) => table.logged.push(call),
+                CallEffect::Always(action) => table.stopped.push((call, action)),
+                what @ CallEffect::ByArguments(_) => table.conditional.push((call, what)),
             }
         }
         table
@@ -170,8 +170,8 @@ impl<'v> Table<'v> {
 
     fn data(&self, profile: &Profile) -> TableData {
         let names = |calls: &[Syscall]| calls.iter().map(|c| c.name()).collect();
-        let conditional = |(call, what): &(Syscall, What<'_>)| {
-            let What::ByArguments(decision) = what else {
+        let conditional = |(call, what): &(Syscall, CallEffect<'_>)| {
+            let CallEffect::ByArguments(decision) = what else {
                 return None;
             };
             let (otherwise, cases) = view::cases(decision, self.arch, profile.default_action());

@@ -14,6 +14,7 @@ mod lines;
 mod lint;
 mod machine;
 mod merge;
+mod output;
 mod probe;
 mod status;
 mod table;
@@ -22,11 +23,12 @@ mod text;
 mod trace;
 mod view;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// Seccomp profiles: make them of what programs call, convert and understand them, and see what a filter really stops.
+/// Create, convert, check and explain seccomp profiles, and show what they do in a cluster.
 #[derive(Parser, Debug)]
 #[command(
     name = "kubectl-seccomp",
@@ -41,13 +43,13 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Say how profiles and nodes stand, what failed and why.
+    /// Show the state of profiles and nodes, and the reason of each failure.
     #[command(after_help = status::EXAMPLES)]
     Status(status::StatusArgs),
-    /// Say what filters each container that runs, and what policies would change.
+    /// List the profile of each running container, and what policies would change.
     #[command(after_help = coverage::EXAMPLES)]
     Coverage(Box<coverage::CoverageArgs>),
-    /// Find out which syscalls the filter in force really stops, without executing any.
+    /// Test which syscalls the filter in force stops, without executing any.
     #[command(after_help = probe::EXAMPLES)]
     Probe(probe::ProbeArgs),
     /// Count the syscalls in the output of strace, and make an allowlist of them.
@@ -56,25 +58,25 @@ enum Command {
     /// Count the syscalls that seccomp stopped or logged, from kernel, journal and audit logs, and make an allowlist.
     #[command(after_help = trace::AUDIT_EXAMPLES)]
     FromAudit(trace::AuditArgs),
-    /// Write a document in any form as the one that a container runtime reads.
+    /// Convert a profile of any format to the JSON that a container runtime reads.
     #[command(after_help = convert::EXAMPLES)]
     Convert(convert::ConvertArgs),
-    /// Say what a profile really does to each syscall.
+    /// Show what a profile does with each syscall.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
     /// Compare two profiles by what they do.
     #[command(after_help = diff::EXAMPLES)]
     Diff(diff::DiffArgs),
-    /// Say where profiles do less, or more, than they seem to.
+    /// Find rules that do less, or more, than they seem to.
     #[command(after_help = lint::EXAMPLES)]
     Lint(lint::LintArgs),
-    /// Make one profile of several, by what they do.
+    /// Merge several profiles into one, by what they do.
     #[command(after_help = merge::EXAMPLES)]
     Merge(merge::MergeArgs),
-    /// Find the calls of a trace that a profile would stop.
+    /// Find the syscalls of a trace that a profile would stop.
     #[command(after_help = trace::check::EXAMPLES)]
     Check(trace::check::CheckArgs),
-    /// Print a script that makes a shell complete this tool's commands and options.
+    /// Print a completion script for a shell.
     #[command(after_help = completion::EXAMPLES)]
     Completion(completion::CompletionArgs),
 }
@@ -92,9 +94,17 @@ enum Findings {
 #[derive(Debug)]
 enum Failure {
     /// It was asked for something that makes no sense.
-    Use(String),
+    Usage(String),
+    /// Standard output takes no more.
+    Stdout(std::io::Error),
     /// Something else stood in the way.
     Other(anyhow::Error),
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
 }
 
 /// Whether this process was started as the plugin.
@@ -117,12 +127,16 @@ pub fn main() -> ExitCode {
             eprint!("{findings}");
             ExitCode::from(1)
         }
-        Err(Failure::Use(message)) => {
+        Err(Failure::Usage(message)) => {
             eprintln!("error: {message}");
             ExitCode::from(2)
         }
         // A reader that has seen enough (`| head`) is no failure.
-        Err(Failure::Other(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(Failure::Stdout(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Stdout(error)) => {
+            eprintln!("error: cannot write to standard output: {error}");
+            ExitCode::from(2)
+        }
         Err(Failure::Other(error)) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)
@@ -145,10 +159,4 @@ fn run(cli: &Cli) -> Result<Findings, Failure> {
         Command::Check(args) => trace::check::run(args),
         Command::Completion(args) => completion::script(args, Cli::command()),
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-
 /// What is kept of a line; whatever it says after that is read and forgotten.
 const KEPT: usize = 64 << 10;
 
@@ -18,17 +16,26 @@ pub enum Input {
     File(PathBuf),
 }
 
+/// An input that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}")]
+pub struct Unreadable {
+    name: String,
+    #[source]
+    source: io::Error,
+}
+
 impl Input {
     /// The inputs that a list of arguments stands for.
     pub fn all(arguments: &[PathBuf]) -> Vec<Self> {
         if arguments.is_empty() {
             return vec![Self::Stdin];
         }
-        arguments.iter().map(|a| Self::of(a)).collect()
+        arguments.iter().map(|a| Self::from_argument(a)).collect()
     }
 
     /// The input that one argument stands for.
-    pub fn of(argument: &Path) -> Self {
+    pub fn from_argument(argument: &Path) -> Self {
         if argument == Path::new("-") {
             Self::Stdin
         } else {
@@ -44,12 +51,18 @@ impl Input {
         }
     }
 
+    /// Says which input cannot be read, and why.
+    pub fn unreadable(&self, source: io::Error) -> Unreadable {
+        let name = self.name();
+        Unreadable { name, source }
+    }
+
     /// Opens it.
-    pub fn open(&self) -> anyhow::Result<Box<dyn BufRead>> {
+    pub fn open(&self) -> Result<Box<dyn BufRead>, Unreadable> {
         Ok(match self {
             Self::Stdin => Box::new(io::stdin().lock()),
             Self::File(path) => {
-                let file = File::open(path).with_context(|| self.name())?;
+                let file = File::open(path).map_err(|error| self.unreadable(error))?;
                 Box::new(BufReader::with_capacity(1 << 18, file))
             }
         })

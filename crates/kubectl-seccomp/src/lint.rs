@@ -1,7 +1,6 @@
-//! `kubectl seccomp lint`: what profiles do that their authors hardly want.
+//! `kubectl seccomp lint`: rules that do less, or more, than they seem to.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -10,20 +9,20 @@ use serde::Serialize;
 use super::document::{self, Faulty, Named, Origin};
 use super::target::{self, TargetArgs};
 use super::text::{Style, visible, wrap};
-use super::{Failure, Findings};
+use super::{Failure, Findings, output};
 use seccomp_profile::{
     Code, Delivery, Finding, Library, Problem, Severity, Spec, Target, lint, lint_document,
 };
 
-/// Which profiles, and what counts.
+/// Arguments of `lint`.
 #[derive(Args, Debug)]
 pub struct LintArgs {
     /// The profiles: files, names of built-ins, `-` for standard input, which is also read if there are none.
     files: Vec<PathBuf>,
-    /// How to write what is found.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-    /// From which severity on a finding makes this command fail.
+    /// The output format.
+    #[arg(short, long, value_enum, default_value_t = LintFormat::Text)]
+    output: LintFormat,
+    /// The severity from which on a finding makes this command exit with 1.
     #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Level::Warning)]
     fail_on: Level,
     /// Leave findings of this code out, e.g. `multiplexer-open`.
@@ -33,9 +32,9 @@ pub struct LintArgs {
     target: TargetArgs,
 }
 
-/// The forms of output.
+/// The output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+enum LintFormat {
     /// Text for people.
     Text,
     /// One JSON object.
@@ -44,7 +43,7 @@ enum Output {
     Yaml,
 }
 
-/// What one cares about.
+/// The findings that make the command fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Level {
     /// Everything.
@@ -74,15 +73,15 @@ fn code(word: &str) -> Result<Code, String> {
 
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
-Says of each profile where it stops less than it says, keeps containers from starting, or has rules without effect, why,
-and what to write instead. docs/lint.md explains every code. Files are taken for what a container runtime reads as it is,
-SeccompProfile manifests for what the operator makes of them.
+Finds profiles that stop less than they say, keep containers from starting, or have rules without effect. Each finding has
+a reason and a remedy; docs/lint.md explains the codes. A file counts as what a container runtime reads as it is, a
+SeccompProfile manifest as what the operator makes of it.
 
 Examples:
   # A profile, before it goes onto nodes
   kubectl seccomp lint profile.json
 
-  # All manifests of a folder; those that stand on each other find each other
+  # All manifests of a folder; profiles find their bases in it
   kubectl seccomp lint profiles/*.yaml
 
   # In CI: fail on errors only, and accept that 32-bit programs get around conditions on sockets
@@ -98,7 +97,7 @@ Exit status: 0 nothing found that counts; 1 something, or a profile is wrong; 2 
 
 /// What is found in one profile.
 #[derive(Serialize)]
-struct Report {
+struct LintedProfile {
     profile: String,
     findings: Vec<Row>,
 }
@@ -123,32 +122,27 @@ pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
     for input in inputs {
         reports.push(match input {
             Ok(named) => {
-                let target = args.target.of(&named.definition, &library)?;
+                let target = args.target.target_for(&named.definition, &library)?;
                 let rows = rows(&named, &library, &target, args);
-                Report {
+                LintedProfile {
                     profile: named.name,
                     findings: rows,
                 }
             }
-            Err(faulty) => Report {
+            Err(faulty) => LintedProfile {
                 findings: faulty.problems.iter().map(Row::invalid).collect(),
                 profile: faulty.name,
             },
         });
     }
-    let other = |error: String| Failure::Other(anyhow::Error::msg(error));
     let data = serde_json::json!({"profiles": reports});
     let text = match args.output {
-        Output::Text => to_text(&reports, Style::of_stdout()),
-        Output::Json => {
-            serde_json::to_string_pretty(&data).map_err(|e| other(e.to_string()))? + "\n"
-        }
-        Output::Yaml => serde_saphyr::to_string(&data).map_err(|e| other(e.to_string()))?,
+        LintFormat::Text => to_text(&reports, Style::for_stdout()),
+        LintFormat::Json => output::json(&data)?,
+        LintFormat::Yaml => output::yaml(&data)?,
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|e| Failure::Other(e.into()))?;
-    let counts = |report: &Report| report.findings.iter().any(|row| row.counts);
+    output::print(text)?;
+    let counts = |report: &LintedProfile| report.findings.iter().any(|row| row.counts);
     Ok(if reports.iter().any(counts) {
         Findings::Some(String::new())
     } else {
@@ -180,12 +174,12 @@ fn rows(named: &Named, library: &Library, target: &Target, args: &LintArgs) -> V
     let wanted = findings
         .iter()
         .filter(|finding| !args.ignore.contains(&finding.code));
-    rows.extend(wanted.map(|finding| Row::of(finding, args.fail_on)));
+    rows.extend(wanted.map(|finding| Row::from_finding(finding, args.fail_on)));
     rows
 }
 
 impl Row {
-    fn of(finding: &Finding, fail_on: Level) -> Self {
+    fn from_finding(finding: &Finding, fail_on: Level) -> Self {
         Self {
             severity: finding.severity.name(),
             code: finding.code.name(),
@@ -208,7 +202,7 @@ impl Row {
     }
 }
 
-fn to_text(reports: &[Report], style: Style) -> String {
+fn to_text(reports: &[LintedProfile], style: Style) -> String {
     let mut out = String::new();
     for report in reports {
         if report.findings.is_empty() {

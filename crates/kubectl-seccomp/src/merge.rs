@@ -1,17 +1,16 @@
 //! `kubectl seccomp merge`: several profiles as one.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::convert::{Output, manifest};
+use super::convert::{ProfileFormat, manifest};
 use super::document::{self, Faulty};
 use super::target::{self, TargetArgs};
-use super::{Failure, Findings};
+use super::{Failure, Findings, output};
 use seccomp_profile::{Delta, Semantics};
 
-/// Which profiles, and how.
+/// Arguments of `merge`.
 #[derive(Args, Debug)]
 pub struct MergeArgs {
     /// The profiles: files, names of built-ins, or `-` for standard input.
@@ -20,12 +19,12 @@ pub struct MergeArgs {
     /// Allow what all of them allow [default: what any of them allows].
     #[arg(long)]
     intersection: bool,
-    /// Allow besides what this container runtime calls itself before it executes the container's program.
+    /// Also allow the calls that this container runtime makes before it executes the container's program.
     #[arg(long, value_enum)]
     runtime: Option<Runtime>,
-    /// How to write the result.
-    #[arg(short, long, value_enum, default_value_t = Output::Json)]
-    output: Output,
+    /// The output format.
+    #[arg(short, long, value_enum, default_value_t = ProfileFormat::Json)]
+    output: ProfileFormat,
     /// With `-o manifest`: the name of the object.
     #[arg(long, required_if_eq("output", "manifest"))]
     name: Option<String>,
@@ -72,11 +71,11 @@ pub fn run(args: &MergeArgs) -> Result<Findings, Failure> {
             Ok(named) => named,
             Err(faulty) => return Ok(faulty.into()),
         };
-        // What stands in a file for others to stand on is in those already.
+        // What is in a file as the base of others is in those already.
         if many && named.object().is_some_and(|name| bases.contains(name)) {
             continue;
         }
-        let target = args.target.of(&named.definition, &library)?;
+        let target = args.target.target_for(&named.definition, &library)?;
         native = Some(target.arch);
         let profile = match target::resolve(&named, &library, &target) {
             Ok(profile) => profile,
@@ -100,7 +99,7 @@ pub fn run(args: &MergeArgs) -> Result<Findings, Failure> {
         };
     }
     let (Some(mut merged), Some(native)) = (merged, native) else {
-        return Err(Failure::Use("there is no profile to merge".into()));
+        return Err(Failure::Usage("there is no profile to merge".into()));
     };
     if let Some(runtime) = args.runtime {
         let runtime = match runtime {
@@ -125,12 +124,10 @@ pub fn run(args: &MergeArgs) -> Result<Findings, Failure> {
         Err(problems) => return Ok(Findings::Some(format!("the merged profile {problems}\n"))),
     };
     let mut bytes = profile.to_canonical_json();
-    if args.output == Output::Manifest {
+    if args.output == ProfileFormat::Manifest {
         let name = args.name.as_deref().unwrap_or_default();
-        bytes = manifest(name, &bytes).map_err(Failure::Other)?;
+        bytes = manifest(name, &bytes)?;
     }
-    std::io::stdout()
-        .write_all(&bytes)
-        .map_err(|e| Failure::Other(e.into()))?;
+    output::print(bytes)?;
     Ok(Findings::None)
 }

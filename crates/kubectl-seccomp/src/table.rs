@@ -1,10 +1,5 @@
-//! Tables for people, as kubectl prints them, and the same as data.
+//! Tables for people, as kubectl prints them.
 
-use std::io::Write as _;
-
-use serde::Serialize;
-
-use super::Failure;
 use super::text::{Style, visible};
 
 /// Rows under headings. A column in which no row has anything is left out.
@@ -14,7 +9,6 @@ pub struct Table<const N: usize> {
 }
 
 impl<const N: usize> Table<N> {
-    /// An empty one.
     pub fn new(heads: [&'static str; N]) -> Self {
         Self {
             heads,
@@ -27,7 +21,6 @@ impl<const N: usize> Table<N> {
         self.rows.push(cells.map(|cell| visible(&cell)));
     }
 
-    /// The lines.
     pub fn lines(&self, style: Style) -> String {
         let width = |column: usize| {
             let cells = self.rows.iter().map(|row| row[column].chars().count());
@@ -58,23 +51,6 @@ pub fn few(names: &[String], most: usize) -> String {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
-}
-
-/// As JSON.
-pub fn json(data: &impl Serialize) -> Result<String, Failure> {
-    Ok(serde_json::to_string_pretty(data).map_err(|e| Failure::Other(e.into()))? + "\n")
-}
-
-/// As YAML.
-pub fn yaml(data: &impl Serialize) -> Result<String, Failure> {
-    serde_saphyr::to_string(data).map_err(|e| Failure::Other(anyhow::anyhow!("{e}")))
-}
-
-/// To standard output.
-pub fn print(text: &str) -> Result<(), Failure> {
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|e| Failure::Other(e.into()))
 }
 
 #[cfg(test)]

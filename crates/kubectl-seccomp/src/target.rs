@@ -52,7 +52,7 @@ impl TargetArgs {
     /// The kind of node, and the container's capabilities if nothing else says them.
     fn target(&self) -> Result<Target, Failure> {
         let kernel = self.kernel.or_else(this_kernel).ok_or_else(|| {
-            Failure::Use("this machine has no Linux kernel; name the node's with --kernel".into())
+            Failure::Usage("this machine has no Linux kernel; name the node's with --kernel".into())
         })?;
         let capabilities = if self.capabilities.is_empty() {
             CapabilitySet::RUNTIME_DEFAULT
@@ -68,7 +68,11 @@ impl TargetArgs {
     }
 
     /// What a profile is resolved for: its own capabilities, or its base's, unless the command line says others.
-    pub fn of(&self, definition: &Definition, library: &Library) -> Result<Target, Failure> {
+    pub fn target_for(
+        &self,
+        definition: &Definition,
+        library: &Library,
+    ) -> Result<Target, Failure> {
         let target = self.target()?;
         if !self.capabilities.is_empty() {
             return Ok(target);
@@ -86,14 +90,14 @@ impl TargetArgs {
         })
     }
 
-    /// The SeccompProfiles that others may stand on.
+    /// The SeccompProfiles that others may have as their base.
     pub fn with(&self) -> Result<Vec<Named>, Failure> {
         if self.with.is_empty() {
             return Ok(Vec::new());
         }
         let found = document::read_all(&self.with)?.into_iter();
         let found: Result<Vec<_>, Faulty> = found.collect();
-        found.map_err(|faulty| Failure::Use(faulty.to_string().trim_end().to_owned()))
+        found.map_err(|faulty| Failure::Usage(faulty.to_string().trim_end().to_owned()))
     }
 
     /// The one profile of an input, resolved, with its target.
@@ -102,7 +106,7 @@ impl TargetArgs {
         self.resolved(named, &library)
     }
 
-    /// The same of one of two files; the other may have what it stands on.
+    /// The same of one of two files; the other may have its base.
     pub fn read_beside(
         &self,
         file: &PathBuf,
@@ -110,7 +114,7 @@ impl TargetArgs {
     ) -> Result<Result<One, Faulty>, Failure> {
         let (named, mut library) = self.read_with(Some(file))?;
         // What is wrong with the other is said when its turn comes.
-        if Input::of(other) != Input::Stdin
+        if Input::from_argument(other) != Input::Stdin
             && let Ok(found) = document::read_all(std::slice::from_ref(other))
         {
             add(&mut library, found.iter().flatten());
@@ -127,11 +131,11 @@ impl TargetArgs {
             Ok(named) => named,
             Err(faulty) => return Ok(Err(faulty)),
         };
-        let target = self.of(&named.definition, library)?;
+        let target = self.target_for(&named.definition, library)?;
         Ok(resolve(&named, library, &target).map(|profile| (named, profile, target)))
     }
 
-    /// The one profile of an input, and those that it may stand on.
+    /// The one profile of an input, and those that may be its base.
     pub fn read_with(
         &self,
         file: Option<&PathBuf>,

@@ -12,7 +12,7 @@ pub struct Style {
 
 impl Style {
     /// Emphasis if standard output is a terminal and `NO_COLOR` (<https://no-color.org>) does not forbid it.
-    pub fn of_stdout() -> Self {
+    pub fn for_stdout() -> Self {
         let forbidden = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         Self {
             emphasis: std::io::stdout().is_terminal() && !forbidden,
@@ -110,6 +110,13 @@ mod tests {
     #[test]
     fn what_would_move_the_cursor_is_written_out() {
         assert_eq!(visible("a\x1b[2Jb\n\u{e9}"), "a\\u{1b}[2Jb\\n\u{e9}");
+    }
+
+    #[test]
+    fn an_errno_without_a_name_is_a_number() {
+        assert_eq!(errno_name(libc::ENETDOWN), "ENETDOWN");
+        assert_eq!(errno_name(1000), "errno 1000");
+        assert_eq!(errno_name(4095), "errno 4095");
     }
 
     #[test]

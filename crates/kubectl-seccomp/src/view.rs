@@ -59,7 +59,7 @@ impl std::fmt::Display for Doubt {
 
 /// What happens to a syscall.
 #[derive(Debug)]
-pub enum What<'v> {
+pub enum CallEffect<'v> {
     /// This, whatever the arguments.
     Always(Action),
     /// It depends on them.
@@ -68,7 +68,11 @@ pub enum What<'v> {
 
 impl View {
     /// Understands a profile of a node of that architecture.
-    pub fn of(profile: &Profile, native: Arch, loader: Loader) -> Result<Self, TooComplex> {
+    pub fn from_profile(
+        profile: &Profile,
+        native: Arch,
+        loader: Loader,
+    ) -> Result<Self, TooComplex> {
         let model = profile.model()?;
         let decisions = model.calls();
         Ok(Self {
@@ -106,13 +110,13 @@ impl View {
     }
 
     /// What happens to a call of that number.
-    pub fn of_number(&self, arch: Arch, number: u32) -> What<'_> {
+    pub fn effect(&self, arch: Arch, number: u32) -> CallEffect<'_> {
         match self.decisions.get(&(arch, number)) {
             Some(decision) => match decision.constant() {
-                Some(action) => What::Always(action),
-                None => What::ByArguments(decision),
+                Some(action) => CallEffect::Always(action),
+                None => CallEffect::ByArguments(decision),
             },
-            None => What::Always(self.decide(arch, number, &Arguments::ZEROS)),
+            None => CallEffect::Always(self.decide(arch, number, &Arguments::ZEROS)),
         }
     }
 
@@ -125,31 +129,31 @@ impl View {
     }
 
     /// All syscalls of an architecture that a filter is asked about, by number.
-    pub fn rows(&self, arch: Arch) -> Vec<(Syscall, What<'_>)> {
+    pub fn rows(&self, arch: Arch) -> Vec<(Syscall, CallEffect<'_>)> {
         let mut calls: Vec<_> = Syscall::all()
             .filter_map(|call| Some((call.number(arch)?, call)))
             .filter(|(_, call)| !UNFILTERED.contains(&call.name()))
             .collect();
         calls.sort_unstable();
-        let row = |(number, call)| (call, self.of_number(arch, number));
+        let row = |(number, call)| (call, self.effect(arch, number));
         calls.into_iter().map(row).collect()
     }
 
     /// What happens to a call that no table has: the next number, and all that come after.
-    pub fn beyond(&self, arch: Arch) -> What<'_> {
+    pub fn beyond(&self, arch: Arch) -> CallEffect<'_> {
         let numbers = Syscall::all().filter_map(|call| call.number(arch));
         // Some architectures have numbers of their own far from the others.
         let last = numbers.filter(|n| n & 0xffff < 8000).max().unwrap_or(0);
-        self.of_number(arch, last + 1)
+        self.effect(arch, last + 1)
     }
 }
 
-impl What<'_> {
+impl CallEffect<'_> {
     /// Whether the two are the same for all arguments.
-    pub fn is_same(&self, other: &What<'_>) -> bool {
+    pub fn is_same(&self, other: &CallEffect<'_>) -> bool {
         match (self, other) {
-            (Self::Always(a), What::Always(b)) => a == b,
-            (Self::ByArguments(a), What::ByArguments(b)) => a.difference(b).is_none(),
+            (Self::Always(a), CallEffect::Always(b)) => a == b,
+            (Self::ByArguments(a), CallEffect::ByArguments(b)) => a.difference(b).is_none(),
             // One that is the same for all arguments is an `Always`.
             _ => false,
         }

@@ -34,7 +34,7 @@ async fn status_shows_profiles_and_nodes_and_why_one_failed() -> Tested {
     assert_eq!(well, 0, "{}{}", output.stdout, output.stderr);
     holds(
         &output.stdout,
-        &["PROFILE", "profiles/e2e-cli.json", "NODES", "level"],
+        &["PROFILE", "profiles/e2e-cli.json", "NODES", "in sync"],
     )?;
     assert!(!output.stdout.contains("note:"), "{}", output.stdout);
     assert!(

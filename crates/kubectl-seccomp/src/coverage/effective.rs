@@ -38,9 +38,7 @@ struct StoredSpec {
 /// A pod that exists.
 #[derive(Clone, Debug)]
 pub struct Placed {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
     /// As admission reads it.
     pub pod: Pod<'static>,
@@ -109,7 +107,7 @@ pub struct Files {
     /// What pods write as `localhostProfile`, and the SeccompProfile.
     pub profiles: BTreeMap<String, File>,
     /// What the agents say, by node; none if one may not list that.
-    pub reports: Option<BTreeMap<String, Report>>,
+    pub reports: Option<BTreeMap<String, NodeReport>>,
 }
 
 /// A profile's file.
@@ -119,15 +117,15 @@ pub struct File {
     pub name: String,
     /// Whether it is on all nodes that should have it.
     pub ready: bool,
-    /// A node whose agent has got to this version of the profile list has it.
-    pub level: u64,
+    /// A node whose agent has applied this version of the profile list has the file.
+    pub required_version: u64,
 }
 
 /// What a node's agent says.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// How far it has got.
-    pub level: u64,
+pub struct NodeReport {
+    /// The version of the profile list that it has applied.
+    pub applied_version: u64,
     /// The profiles that are not as they should be, and why.
     pub failures: BTreeMap<String, String>,
 }
@@ -140,7 +138,6 @@ pub struct Row {
     pub namespace: String,
     /// Whose.
     pub pod: String,
-    /// Its name.
     pub container: String,
     /// What it is in the pod.
     pub kind: Kind,
@@ -157,9 +154,7 @@ pub struct Row {
     /// Why the profile is not what filters the container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Its image.
     pub image: String,
-    /// Its node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
 }
@@ -206,7 +201,6 @@ impl Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum State {
-    /// A profile.
     Confined,
     /// Nothing: it says so.
     Unconfined,
@@ -339,7 +333,7 @@ impl Files {
             LocalhostProfile::Managed(name) => name.localhost_profile(dir),
             _ => path.to_owned(),
         };
-        let Some(File { name, ready, level }) = self.profiles.get(&path) else {
+        let Some(file) = self.profiles.get(&path) else {
             return Some(match LocalhostProfile::parse(&path, dir) {
                 LocalhostProfile::Managed(name) => {
                     format!("there is no SeccompProfile {:?}", name.as_str())
@@ -358,17 +352,21 @@ impl Files {
         let report = self.reports.as_ref().zip(node);
         match report.map(|(reports, node)| (node, reports.get(node))) {
             Some((node, None)) => Some(format!("no agent has reported from {node}")),
-            Some((node, Some(report))) => match report.failures.get(name) {
+            Some((node, Some(report))) => match report.failures.get(&file.name) {
                 Some(failure) => Some(format!(
-                    "SeccompProfile {name:?} failed on {node}: {failure}"
+                    "SeccompProfile {:?} failed on {node}: {failure}",
+                    file.name
                 )),
-                None if report.level < *level => {
+                None if report.applied_version < file.required_version => {
                     Some(format!("{node} does not have the newest generation yet"))
                 }
                 None => None,
             },
-            None if *ready => None,
-            None => Some(format!("SeccompProfile {name:?} is not ready on all nodes")),
+            None if file.ready => None,
+            None => Some(format!(
+                "SeccompProfile {:?} is not ready on all nodes",
+                file.name
+            )),
         }
     }
 }
@@ -400,8 +398,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts.
-    pub fn of(rows: &[Row]) -> Self {
+    pub fn count(rows: &[Row]) -> Self {
         let pods: BTreeSet<_> = rows.iter().map(|row| (&row.namespace, &row.pod)).collect();
         let mut summary = Self {
             pods: pods.len(),
@@ -514,7 +511,7 @@ pub mod tests {
             (rows[1].image.as_str(), rows[1].node.as_deref()),
             ("nginx:1", Some("n1"))
         );
-        let summary = Summary::of(&rows);
+        let summary = Summary::count(&rows);
         assert_eq!(
             (summary.pods, summary.containers, summary.unconfined),
             (1, 5, 2)
@@ -650,10 +647,10 @@ pub mod tests {
         let file = |name: &str, ready| File {
             name: name.into(),
             ready,
-            level: 5,
+            required_version: 5,
         };
-        let report = |level, failures: &[(&str, &str)]| Report {
-            level,
+        let report = |applied_version, failures: &[(&str, &str)]| NodeReport {
+            applied_version,
             failures: failures
                 .iter()
                 .map(|(p, m)| ((*p).into(), (*m).into()))
@@ -685,14 +682,14 @@ pub mod tests {
             );
         }
         files.reports = Some(BTreeMap::from([
-            ("level".into(), report(5, &[])),
+            ("in-sync".into(), report(5, &[])),
             ("behind".into(), report(4, &[])),
             ("failing".into(), report(5, &[("good", "no space")])),
         ]));
         for (path, node, part) in [
             // What holds on the pod's own node is what counts.
-            ("profiles/slow.json", "level", ""),
-            ("profiles/good.json", "level", ""),
+            ("profiles/slow.json", "in-sync", ""),
+            ("profiles/good.json", "in-sync", ""),
             ("profiles/good.json", "behind", "newest generation"),
             ("profiles/good.json", "failing", "no space"),
             ("profiles/good.json", "unknown", "no agent"),

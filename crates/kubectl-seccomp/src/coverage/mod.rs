@@ -17,10 +17,10 @@ use kube::{Api, ResourceExt as _};
 use serde::Serialize;
 
 use super::cluster::{Cluster, ClusterArgs, Refusal, block_on};
-use super::status::{allowed, levels, profiles};
+use super::status::{allowed, profiles, required_versions};
 use super::text::Style;
-use super::{Failure, Findings, table};
-use effective::{File, Files, Placed, Report, Row, StoredPod, Summary, Surroundings};
+use super::{Failure, Findings, output};
+use effective::{File, Files, NodeReport, Placed, Row, StoredPod, Summary, Surroundings};
 use kube_support::resource_version;
 use render::Layout;
 use seccomp_operator_api::{SeccompNode, SeccompPolicy, SeccompProfile, StoredProfile};
@@ -34,7 +34,7 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// Pods whose containers run, or may yet.
 const UNFINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
-/// Which pods, and how to show them.
+/// Arguments of `coverage`.
 #[derive(Args, Debug)]
 pub struct CoverageArgs {
     /// The pods of this namespace [default: that of the kubeconfig's context].
@@ -49,13 +49,13 @@ pub struct CoverageArgs {
     /// Only pods with these labels, such as app=web,tier!=cache.
     #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Option<String>,
-    /// How to write it.
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-    /// Only list containers that no profile confines, and those whose profile is in trouble.
+    /// The output format.
+    #[arg(short, long, value_enum, default_value_t = CoverageFormat::Table)]
+    output: CoverageFormat,
+    /// Only list containers that no profile confines, and those whose profile is missing or failing.
     #[arg(long)]
     only_findings: bool,
-    /// What makes this command fail.
+    /// The findings that make this command exit with 1.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = FailOn::Never)]
     fail_on: FailOn,
     /// Instead: what the SeccompPolicies would change of each pod, were it created anew. Those that observe are taken for
@@ -70,9 +70,9 @@ pub struct CoverageArgs {
     cluster: ClusterArgs,
 }
 
-/// The forms of output.
+/// The output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+enum CoverageFormat {
     /// For people.
     Table,
     /// The same with nodes and images.
@@ -83,12 +83,12 @@ enum Output {
     Yaml,
 }
 
-/// What one cares about.
+/// The findings that make the command fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum FailOn {
     /// Nothing.
     Never,
-    /// A container that says Unconfined, says nothing, or is privileged.
+    /// A container that is Unconfined, has no profile, or is privileged.
     Unconfined,
     /// Also a sandbox, and a Localhost profile that is not there, not everywhere, or not the operator's.
     Any,
@@ -105,7 +105,7 @@ impl FailOn {
 }
 
 impl Row {
-    /// Whether there is something to say of it.
+    /// Whether no profile confines the container, or its profile is missing or failing.
     fn is_finding(&self) -> bool {
         self.state.is_open() || self.state == effective::State::Sandboxed || self.warning.is_some()
     }
@@ -113,9 +113,9 @@ impl Row {
 
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
-Lists the containers of all pods that have not finished, init and ephemeral ones too. A container that says nothing, and whose
-pod says nothing, is filtered by the runtime's default if its node's kubelet is set to seccompDefault, and else not at all; the
-API does not tell. Nothing of the operator need be in the cluster.
+Lists the containers of all pods that have not finished, init and ephemeral ones too. A container without a profile
+of its own or of its pod has the runtime's default if its node's kubelet is set to seccompDefault, and else none; the API does
+not tell. The operator need not be in the cluster.
 
 Examples:
   # The pods of a namespace
@@ -136,7 +136,7 @@ Examples:
   # Images that run privileged
   kubectl seccomp coverage -A -o json | jq -r '.containers[] | select(.state == \"privileged\").image' | sort -u
 
-Exit status: 0 nothing found that counts; 1 something was (--fail-on); 2 wrong use, or the cluster cannot be asked.";
+Exit status: 0 no finding; 1 a finding (--fail-on); 2 wrong use, or the cluster cannot be asked.";
 
 /// All of it as data.
 #[derive(Serialize)]
@@ -170,7 +170,7 @@ pub fn run(args: &CoverageArgs) -> Result<Findings, Failure> {
         .iter()
         .flat_map(|pod| effective::rows(pod, &surroundings))
         .collect();
-    let summary = Summary::of(&rows);
+    let summary = Summary::count(&rows);
     let fails = rows.iter().any(|row| args.fail_on.fails(row));
     if args.only_findings {
         rows.retain(Row::is_finding);
@@ -180,11 +180,11 @@ pub fn run(args: &CoverageArgs) -> Result<Findings, Failure> {
         containers: &rows,
         notes: &notes,
     };
-    table::print(&match args.output {
-        Output::Json => table::json(&data)?,
-        Output::Yaml => table::yaml(&data)?,
-        Output::Table | Output::Wide => {
-            render::coverage(&rows, &summary, args.layout(), &notes, Style::of_stdout())
+    output::print(match args.output {
+        CoverageFormat::Json => output::json(&data)?,
+        CoverageFormat::Yaml => output::yaml(&data)?,
+        CoverageFormat::Table | CoverageFormat::Wide => {
+            render::coverage(&rows, &summary, args.layout(), &notes, Style::for_stdout())
         }
     })?;
     Ok(if fails {
@@ -210,11 +210,11 @@ fn what_if(args: &CoverageArgs) -> Result<Findings, Failure> {
         pods: &outcomes,
         notes: &notes,
     };
-    table::print(&match args.output {
-        Output::Json => table::json(&data)?,
-        Output::Yaml => table::yaml(&data)?,
-        Output::Table | Output::Wide => {
-            render::what_if(&outcomes, args.layout(), &notes, Style::of_stdout())
+    output::print(match args.output {
+        CoverageFormat::Json => output::json(&data)?,
+        CoverageFormat::Yaml => output::yaml(&data)?,
+        CoverageFormat::Table | CoverageFormat::Wide => {
+            render::what_if(&outcomes, args.layout(), &notes, Style::for_stdout())
         }
     })?;
     Ok(Findings::None)
@@ -224,7 +224,7 @@ impl CoverageArgs {
     fn layout(&self) -> Layout {
         Layout {
             namespaces: self.all_namespaces,
-            wide: self.output == Output::Wide,
+            wide: self.output == CoverageFormat::Wide,
         }
     }
 
@@ -278,16 +278,23 @@ async fn files(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Option<File
     let without = "a profile counts as not there unless it is on all nodes";
     let reports = allowed(reports.await, notes, without)?;
     let profiles: Vec<_> = stored.into_iter().map(StoredProfile::read).collect();
-    let levels = levels(&profiles);
+    let required = required_versions(&profiles);
     let dir = profiles_dir(profiles.iter().flatten());
     let file = |profile: &SeccompProfile| {
         let name = profile.name_any();
-        let level = levels.get(&name).map_or(0, |(level, _)| *level);
+        let required_version = required.get(&name).map_or(0, |wanted| wanted.version);
         let ready = is_ready(profile);
-        (format!("{dir}/{name}.json"), File { name, ready, level })
+        (
+            format!("{dir}/{name}.json"),
+            File {
+                name,
+                ready,
+                required_version,
+            },
+        )
     };
-    let report = |node: &SeccompNode| Report {
-        level: resource_version(&node.spec.applied_resource_version),
+    let report = |node: &SeccompNode| NodeReport {
+        applied_version: resource_version(&node.spec.applied_resource_version),
         failures: node
             .spec
             .failures

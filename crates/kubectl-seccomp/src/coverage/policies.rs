@@ -3,7 +3,6 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
@@ -20,22 +19,21 @@ pub fn read(files: &[PathBuf]) -> Result<Vec<(String, SeccompPolicySpec)>, Failu
     let mut found = Vec::new();
     for file in files {
         let text = text(file)?;
-        let name = Input::of(file).name();
+        let name = Input::from_argument(file).name();
         let policies =
-            parse(&text).map_err(|sentence| Failure::Use(format!("{name}: {sentence}")))?;
+            parse(&text).map_err(|sentence| Failure::Usage(format!("{name}: {sentence}")))?;
         found.extend(policies);
     }
     Ok(found)
 }
 
 fn text(file: &Path) -> Result<String, Failure> {
-    let input = Input::of(file);
+    let input = Input::from_argument(file);
     let mut text = String::new();
-    let from = input.open().map_err(Failure::Other)?;
+    let from = input.open()?;
     from.take(MAX_BYTES)
         .read_to_string(&mut text)
-        .with_context(|| input.name())
-        .map_err(Failure::Other)?;
+        .map_err(|error| input.unreadable(error))?;
     Ok(text)
 }
 

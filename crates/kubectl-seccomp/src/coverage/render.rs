@@ -205,7 +205,7 @@ mod tests {
         let rows = some();
         let text = coverage(
             &rows,
-            &Summary::of(&rows),
+            &Summary::count(&rows),
             Layout::default(),
             &["less is known".into()],
             Style::plain(),
@@ -226,7 +226,7 @@ note: less is known
             namespaces: true,
             wide: true,
         };
-        let wide = coverage(&rows, &Summary::of(&rows), layout, &[], Style::plain());
+        let wide = coverage(&rows, &Summary::count(&rows), layout, &[], Style::plain());
         for part in ["NAMESPACE", "ns ", "n1 ", "nginx:1"] {
             assert!(wide.contains(part), "{wide}");
         }

@@ -36,7 +36,7 @@ pub struct Outcome {
     /// Why it would be changed, or not.
     pub reason: &'static str,
     /// What it would get.
-    pub changes: Vec<Change>,
+    pub changes: Vec<AssignedProfile>,
     /// The policies that would give it.
     pub policies: Vec<By>,
     /// What kubectl would print.
@@ -46,7 +46,7 @@ pub struct Outcome {
 /// One place in a pod, and what would stand there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Change {
+pub struct AssignedProfile {
     /// The container; none for the pod level.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
@@ -57,7 +57,6 @@ pub struct Change {
 /// A policy that would change a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct By {
-    /// Its name.
     pub name: String,
     /// How it is now. What observes is taken for enforced here: that is the question.
     pub mode: Mode,
@@ -113,7 +112,7 @@ fn outcome(placed: &Placed, view: &View, known: &Known) -> Outcome {
 }
 
 /// The place that gets a profile, if one does.
-fn change(change: &decide::Change<'_>, pod: &Pod<'_>) -> Option<Change> {
+fn change(change: &decide::Change<'_>, pod: &Pod<'_>) -> Option<AssignedProfile> {
     let decide::Change::Set { place, profile, .. } = change else {
         return None;
     };
@@ -122,7 +121,7 @@ fn change(change: &decide::Change<'_>, pod: &Pod<'_>) -> Option<Change> {
         Place::InitContainer(index) => Some(pod.spec.init_containers.get(index)?),
         Place::Container(index) => Some(pod.spec.containers.get(index)?),
     };
-    Some(Change {
+    Some(AssignedProfile {
         container: container.map(|container| container.name.to_string()),
         profile: profile.as_ref().clone().into_owned(),
     })

@@ -3,12 +3,12 @@
 mod kernel;
 mod names;
 mod plan;
+mod render;
 mod report;
 mod status;
 mod sweep;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use clap::{Args, ValueEnum};
 
@@ -16,19 +16,19 @@ use kernel::Call;
 use names::Abi;
 use plan::{Probe, Trial};
 pub use plan::{UNFILTERED, parse_number};
-use report::{AbiState, Decision, NamedCall, Native, OtherAbi, Report, Rows, UnknownNumber};
+use report::{AbiState, Decision, NamedCall, Native, OtherAbi, ProbeReport, Rows, UnknownNumber};
 use status::Status;
 use sweep::{Method, SweepError};
 
 use super::text::Style;
-use super::{Failure, Findings};
+use super::{Failure, Findings, output};
 
-/// What to probe, and how to say it.
+/// Arguments of `probe`.
 #[derive(Args, Debug)]
 pub struct ProbeArgs {
-    /// How to write the result.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    /// The output format.
+    #[arg(short, long, value_enum, default_value_t = ProbeFormat::Text)]
+    output: ProbeFormat,
     /// Also probe this call: a syscall of this architecture and up to five arguments (`socket:38,5`).
     #[arg(long = "call", value_name = "NAME[:ARG,...]", value_parser = plan::custom)]
     calls: Vec<Probe>,
@@ -41,9 +41,9 @@ pub struct ProbeArgs {
     must_permit: Vec<String>,
 }
 
-/// The forms of output.
+/// The output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+enum ProbeFormat {
     /// Text for people.
     Text,
     /// One JSON object.
@@ -74,24 +74,21 @@ Exit status: 0 done; 1 --must-stop or --must-permit is not met; 2 wrong use, or 
 
 /// Probes and prints.
 pub fn run(args: &ProbeArgs) -> Result<Findings, Failure> {
+    let native = Abi::native().map_err(|error| Failure::Usage(error.to_string()))?;
     for wanted in args.must_stop.iter().chain(&args.must_permit) {
-        if !is_known(wanted, &args.calls) {
-            return Err(Failure::Use(format!(
+        if !is_known(native, wanted, &args.calls) {
+            return Err(Failure::Usage(format!(
                 "`{wanted}` is neither a syscall of {} nor a call that is probed",
-                Abi::NATIVE.as_str()
+                native.as_str()
             )));
         }
     }
-    let report = probe(&args.calls)?;
+    let report = probe(native, &args.calls)?;
     let text = match args.output {
-        Output::Text => report.to_text(Style::of_stdout()),
-        Output::Json => {
-            serde_json::to_string_pretty(&report).map_err(|e| Failure::Other(e.into()))? + "\n"
-        }
+        ProbeFormat::Text => report.to_text(Style::for_stdout()),
+        ProbeFormat::Json => output::json(&report)?,
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|e| Failure::Other(e.into()))?;
+    output::print(text)?;
     let unmet = unmet(&report, args);
     if unmet.is_empty() {
         Ok(Findings::None)
@@ -100,15 +97,15 @@ pub fn run(args: &ProbeArgs) -> Result<Findings, Failure> {
     }
 }
 
-fn is_known(wanted: &str, calls: &[Probe]) -> bool {
-    plan::filtered(Abi::NATIVE).any(|s| s.name == wanted)
-        || plan::second_round(|_| false, |_| false, calls)
+fn is_known(native: Abi, wanted: &str, calls: &[Probe]) -> bool {
+    plan::filtered(native).any(|s| s.name == wanted)
+        || plan::second_round(native, |_| false, |_| false, calls)
             .iter()
             .any(|p| matches!(&p.trial, Trial::Named { label, .. } if label == wanted))
 }
 
 /// One line for each expectation that is not met.
-fn unmet(report: &Report, args: &ProbeArgs) -> String {
+fn unmet(report: &ProbeReport, args: &ProbeArgs) -> String {
     let call = |wanted: &str| report.calls.iter().find(|c| c.call == wanted);
     let mut lines = String::new();
     for wanted in &args.must_stop {
@@ -127,19 +124,19 @@ fn unmet(report: &Report, args: &ProbeArgs) -> String {
     lines
 }
 
-fn probe(extra: &[Probe]) -> Result<Report, Failure> {
+fn probe(native: Abi, extra: &[Probe]) -> Result<ProbeReport, Failure> {
     // Without /proc, less is known and nothing else changes.
     let status = Status::parse(&read("/proc/self/status").unwrap_or_default());
     let (
         method,
-        Decided {
+        Round {
             mut rows,
             traps_told,
         },
-    ) = first_sweep(&status)?;
+    ) = first_sweep(native, &status)?;
     let decision = |nr: u32| {
         rows.iter()
-            .find(|(p, _)| p.abi == Abi::NATIVE && p.nr == nr)
+            .find(|(p, _)| p.abi == native && p.nr == nr)
             .map_or(Decision::Silent, |(_, d)| *d)
     };
     let alive = |nr| {
@@ -154,15 +151,16 @@ fn probe(extra: &[Probe]) -> Result<Report, Failure> {
             .filter(|(p, _)| p.abi == abi)
             .map(|(_, d)| *d)
             .collect();
-        AbiState::of(&decisions) == AbiState::Filtered
+        AbiState::from_decisions(&decisions) == AbiState::Filtered
     };
     let second = decide(
-        &plan::trials(),
-        plan::second_round(alive, open, extra),
+        &plan::trials(native),
+        plan::second_round(native, alive, open, extra),
         method,
     )?;
     rows.extend(second.rows);
     Ok(report(
+        native,
         status,
         method,
         &rows,
@@ -175,8 +173,12 @@ fn read(path: &str) -> Option<String> {
 }
 
 /// The first round, by the better method that works here.
-fn first_sweep(status: &Status) -> Result<(Method, Decided), Failure> {
-    let refused = match decide(&plan::trials(), plan::first_round(), Method::Listener) {
+fn first_sweep(native: Abi, status: &Status) -> Result<(Method, Round), Failure> {
+    let refused = match decide(
+        &plan::trials(native),
+        plan::first_round(native),
+        Method::Listener,
+    ) {
         Ok(decided) => return Ok((Method::Listener, decided)),
         Err(error @ (SweepError::ForeignListener | SweepError::Executed)) => {
             return Err(error.into());
@@ -188,8 +190,8 @@ fn first_sweep(status: &Status) -> Result<(Method, Decided), Failure> {
         return Err(refused.into());
     }
     match decide(
-        &plan::trials_of_all(),
-        plan::first_round(),
+        &plan::trials_of_all(native),
+        plan::first_round(native),
         Method::AbsentTracer,
     ) {
         Ok(decided) => Ok((Method::AbsentTracer, decided)),
@@ -199,37 +201,37 @@ fn first_sweep(status: &Status) -> Result<(Method, Decided), Failure> {
 }
 
 /// Probes with what became of them.
-struct Decided {
+struct Round {
     rows: Vec<(Probe, Decision)>,
     traps_told: bool,
 }
 
-fn decide(trials: &[Call], probes: Vec<Probe>, method: Method) -> Result<Decided, SweepError> {
+fn decide(trials: &[Call], probes: Vec<Probe>, method: Method) -> Result<Round, SweepError> {
     let calls: Vec<_> = probes.iter().map(Probe::call).collect();
     let sweep = sweep::sweep(trials, &calls, method)?;
     let rows = probes
         .into_iter()
         .zip(sweep.outcomes.into_iter().map(Decision::from))
         .collect();
-    Ok(Decided {
+    Ok(Round {
         rows,
         traps_told: sweep.traps_told,
     })
 }
 
-impl From<SweepError> for Failure {
-    fn from(error: SweepError) -> Self {
-        Self::Other(error.into())
-    }
-}
-
-fn report(status: Status, method: Method, rows: &Rows, traps_told: bool) -> Report {
-    let native = Native::gather(rows);
+fn report(
+    native: Abi,
+    status: Status,
+    method: Method,
+    rows: &Rows,
+    traps_told: bool,
+) -> ProbeReport {
+    let gathered = Native::gather(native, rows);
     let with = |wanted: fn(&Trial) -> bool| rows.iter().filter(move |(p, _)| wanted(&p.trial));
-    Report {
+    ProbeReport {
         kernel: read("/proc/sys/kernel/osrelease")
             .map_or_else(|| "unknown".into(), |r| r.trim().into()),
-        architecture: Abi::NATIVE.as_str(),
+        architecture: native.as_str(),
         status,
         method: match method {
             Method::Listener => "listener",
@@ -250,11 +252,12 @@ fn report(status: Status, method: Method, rows: &Rows, traps_told: bool) -> Repo
                 decision: *d,
             })
             .collect(),
-        other_abis: Abi::FOREIGN
+        other_abis: native
+            .foreign()
             .iter()
-            .map(|abi| OtherAbi::gather(*abi, rows, &native))
+            .map(|abi| OtherAbi::gather(*abi, rows, &gathered))
             .collect(),
-        native,
-        limits: report::limits(method, traps_told),
+        native: gathered,
+        limits: report::limits(native, method, traps_told),
     }
 }

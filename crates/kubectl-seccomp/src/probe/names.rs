@@ -1,6 +1,6 @@
 //! The syscalls that are probed: one table for each ABI that this machine's processes can use.
 
-use super::kernel::Entry;
+use super::kernel::EntryPoint;
 use seccomp_profile::Arch;
 
 /// A calling convention with its own numbers.
@@ -18,18 +18,25 @@ pub enum Abi {
 
 impl Abi {
     /// The ABI of this program.
-    pub const NATIVE: Self = if cfg!(target_arch = "aarch64") {
-        Self::Aarch64
-    } else {
-        Self::X86_64
-    };
+    pub fn native() -> Result<Self, Unsupported> {
+        Self::for_arch(std::env::consts::ARCH)
+    }
 
-    /// The other ABIs whose calls this program can make.
-    pub const FOREIGN: &'static [Self] = if cfg!(target_arch = "x86_64") {
-        &[Self::X32, Self::I386]
-    } else {
-        &[]
-    };
+    fn for_arch(arch: &'static str) -> Result<Self, Unsupported> {
+        match arch {
+            "x86_64" => Ok(Self::X86_64),
+            "aarch64" => Ok(Self::Aarch64),
+            _ => Err(Unsupported(arch)),
+        }
+    }
+
+    /// The other ABIs whose calls a program of this one can make.
+    pub fn foreign(self) -> &'static [Self] {
+        match self {
+            Self::X86_64 => &[Self::X32, Self::I386],
+            _ => &[],
+        }
+    }
 
     /// The name used in output.
     pub fn as_str(self) -> &'static str {
@@ -51,21 +58,25 @@ impl Abi {
     }
 
     /// How its calls enter the kernel.
-    pub fn entry(self) -> Entry {
+    pub fn entry(self) -> EntryPoint {
         if self == Self::I386 {
-            Entry::Int80
+            EntryPoint::Int80
         } else {
-            Entry::Native
+            EntryPoint::Native
         }
     }
 }
+
+/// The probe makes calls by hand, and has no hands for this architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the probe cannot make calls on {0}; it runs on x86_64 and aarch64")]
+pub struct Unsupported(&'static str);
 
 /// One row of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Syscall {
     /// The number as the kernel sees it, x32 bit included.
     pub nr: u32,
-    /// The name.
     pub name: &'static str,
 }
 
@@ -113,6 +124,13 @@ mod tests {
         ] {
             assert_eq!(nr(abi, name), want, "{} {name}", abi.as_str());
         }
+    }
+
+    #[test]
+    fn an_architecture_without_a_probe_is_refused_and_not_taken_for_another() {
+        assert_eq!(Abi::for_arch("x86_64"), Ok(Abi::X86_64));
+        let refusal = Abi::for_arch("riscv64").unwrap_err();
+        assert!(refusal.to_string().contains("riscv64"), "{refusal}");
     }
 
     #[test]

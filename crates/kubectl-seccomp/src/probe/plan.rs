@@ -1,7 +1,7 @@
 //! Which calls to probe. Pure.
 
 use super::kernel::Call;
-use super::names::{Abi, Syscall, names};
+use super::names::{Abi, Syscall, Unsupported, names};
 
 /// One probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,6 @@ pub enum Trial {
     Pattern(Pattern),
     /// A call that somebody would name: `clone(CLONE_NEWUSER)`.
     Named {
-        /// The name.
         label: String,
         /// The first arguments; the others are zero.
         args: Vec<u64>,
@@ -46,7 +45,6 @@ pub enum Pattern {
 }
 
 impl Pattern {
-    /// All patterns.
     pub const ALL: [Self; 7] = [
         Self::OnesIn(0),
         Self::OnesIn(1),
@@ -118,43 +116,41 @@ pub fn filtered(abi: Abi) -> impl Iterator<Item = Syscall> {
 }
 
 /// Calls that show whether calls are caught, by what they return if they are not: a process's number.
-pub fn trials() -> Vec<Call> {
-    filtered(Abi::NATIVE)
+pub fn trials(native: Abi) -> Vec<Call> {
+    filtered(native)
         .filter(|s| ["getpid", "gettid"].contains(&s.name))
-        .map(|s| Probe::zeros(Abi::NATIVE, s).call())
+        .map(|s| Probe::zeros(native, s).call())
         .collect()
 }
 
 /// The same for each syscall. Should the kernel execute one of these, it finds no such address, descriptor, process or
 /// flag, and does nothing; those without arguments do something to the caller alone.
-pub fn trials_of_all() -> Vec<Call> {
+pub fn trials_of_all(native: Abi) -> Vec<Call> {
     let ones = |s| {
         Probe {
             trial: Trial::Pattern(Pattern::Ones),
-            ..Probe::zeros(Abi::NATIVE, s)
+            ..Probe::zeros(native, s)
         }
         .call()
     };
-    trials()
+    trials(native)
         .into_iter()
-        .chain(filtered(Abi::NATIVE).map(ones))
+        .chain(filtered(native).map(ones))
         .collect()
 }
 
 /// The first round: each native syscall once, numbers that nobody knows, and a few calls through the other entries.
-pub fn first_round() -> Vec<Probe> {
-    let mut probes: Vec<Probe> = filtered(Abi::NATIVE)
-        .map(|s| Probe::zeros(Abi::NATIVE, s))
-        .collect();
-    for nr in unknown_numbers() {
+pub fn first_round(native: Abi) -> Vec<Probe> {
+    let mut probes: Vec<Probe> = filtered(native).map(|s| Probe::zeros(native, s)).collect();
+    for nr in unknown_numbers(native) {
         probes.push(Probe {
-            abi: Abi::NATIVE,
+            abi: native,
             nr,
             name: "",
             trial: Trial::UnknownNumber,
         });
     }
-    for &abi in Abi::FOREIGN {
+    for &abi in native.foreign() {
         probes.extend(
             filtered(abi)
                 .filter(|s| VITAL.contains(&s.name))
@@ -165,30 +161,31 @@ pub fn first_round() -> Vec<Probe> {
 }
 
 /// Numbers beyond the table: the next one, and one that will not be given out for long.
-pub fn unknown_numbers() -> [u32; 2] {
-    let last = names(Abi::NATIVE).iter().map(|s| s.nr).max().unwrap_or(0);
+pub fn unknown_numbers(native: Abi) -> [u32; 2] {
+    let last = names(native).iter().map(|s| s.nr).max().unwrap_or(0);
     [last + 1, 1999]
 }
 
 /// The second round: other arguments for the native syscalls that survive being called (`alive`), the calls with a name,
 /// and all syscalls of the other ABIs that are not closed altogether (`open`).
 pub fn second_round(
+    native: Abi,
     alive: impl Fn(u32) -> bool,
     open: impl Fn(Abi) -> bool,
     extra: &[Probe],
 ) -> Vec<Probe> {
     let mut probes = Vec::new();
-    for syscall in filtered(Abi::NATIVE).filter(|s| alive(s.nr)) {
+    for syscall in filtered(native).filter(|s| alive(s.nr)) {
         for pattern in Pattern::ALL {
             probes.push(Probe {
                 trial: Trial::Pattern(pattern),
-                ..Probe::zeros(Abi::NATIVE, syscall)
+                ..Probe::zeros(native, syscall)
             });
         }
     }
-    probes.extend(named());
+    probes.extend(named(native));
     probes.extend_from_slice(extra);
-    for &abi in Abi::FOREIGN.iter().filter(|abi| open(**abi)) {
+    for &abi in native.foreign().iter().filter(|abi| open(**abi)) {
         probes.extend(
             filtered(abi)
                 .filter(|s| !VITAL.contains(&s.name))
@@ -199,8 +196,8 @@ pub fn second_round(
 }
 
 /// The calls with a name, as far as this architecture has them.
-fn named() -> Vec<Probe> {
-    let table = names(Abi::NATIVE);
+fn named(native: Abi) -> Vec<Probe> {
+    let table = names(native);
     NAMED
         .iter()
         .filter_map(|(name, label, args)| {
@@ -211,7 +208,7 @@ fn named() -> Vec<Probe> {
             };
             Some(Probe {
                 trial,
-                ..Probe::zeros(Abi::NATIVE, *syscall)
+                ..Probe::zeros(native, *syscall)
             })
         })
         .collect()
@@ -219,10 +216,11 @@ fn named() -> Vec<Probe> {
 
 /// A call of the user's own: `socket:38,0x80003` (a native syscall's name and up to five numbers).
 pub fn custom(text: &str) -> Result<Probe, CustomError> {
+    let native = Abi::native()?;
     let (name, args) = text.split_once(':').unwrap_or((text, ""));
-    let syscall = filtered(Abi::NATIVE)
+    let syscall = filtered(native)
         .find(|s| s.name == name)
-        .ok_or_else(|| CustomError::Name(name.into(), Abi::NATIVE.as_str()))?;
+        .ok_or_else(|| CustomError::Name(name.into(), native.as_str()))?;
     let args: Vec<u64> = args
         .split(',')
         .filter(|a| !a.is_empty())
@@ -237,7 +235,7 @@ pub fn custom(text: &str) -> Result<Probe, CustomError> {
     };
     Ok(Probe {
         trial,
-        ..Probe::zeros(Abi::NATIVE, syscall)
+        ..Probe::zeros(native, syscall)
     })
 }
 
@@ -256,6 +254,9 @@ pub fn parse_number(text: &str) -> Option<u64> {
 /// A `--call` that cannot be made.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CustomError {
+    /// Nothing can be called.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
     /// No such syscall.
     #[error("`{0}` is no {1} syscall that a filter is asked about")]
     Name(String, &'static str),
@@ -336,14 +337,17 @@ const NAMED: &[(&str, &str, &[u64])] = &[
 mod tests {
     use super::*;
 
+    /// All tables are everywhere.
+    const NATIVE: Abi = Abi::X86_64;
+
     #[test]
     fn the_first_round_has_every_native_syscall_once() {
-        let round = first_round();
+        let round = first_round(NATIVE);
         let native = round
             .iter()
-            .filter(|p| p.abi == Abi::NATIVE && p.trial == Trial::Zeros)
+            .filter(|p| p.abi == NATIVE && p.trial == Trial::Zeros)
             .count();
-        assert_eq!(native, filtered(Abi::NATIVE).count());
+        assert_eq!(native, filtered(NATIVE).count());
         assert!(round.iter().all(|p| !UNFILTERED.contains(&p.name)));
     }
 
@@ -362,8 +366,12 @@ mod tests {
 
     #[test]
     fn the_two_rounds_together_have_every_syscall_of_every_abi() {
-        let rounds = [first_round(), second_round(|_| true, |_| true, &[])].concat();
-        for &abi in [Abi::NATIVE].iter().chain(Abi::FOREIGN) {
+        let rounds = [
+            first_round(NATIVE),
+            second_round(NATIVE, |_| true, |_| true, &[]),
+        ]
+        .concat();
+        for &abi in [NATIVE].iter().chain(NATIVE.foreign()) {
             for syscall in filtered(abi) {
                 let times = rounds
                     .iter()
@@ -376,13 +384,13 @@ mod tests {
 
     #[test]
     fn what_would_die_again_is_not_called_again() {
-        let round = second_round(|_| false, |_| false, &[]);
+        let round = second_round(NATIVE, |_| false, |_| false, &[]);
         assert!(round.iter().all(|p| matches!(p.trial, Trial::Named { .. })));
     }
 
     #[test]
     fn named_calls_carry_their_arguments() {
-        let probes = named();
+        let probes = named(NATIVE);
         let alg = probes
             .iter()
             .find(|p| matches!(&p.trial, Trial::Named { label, .. } if label == "socket(AF_ALG)"));
@@ -400,7 +408,10 @@ mod tests {
         assert_eq!(args("getpid"), Ok([0; 5]));
         assert_eq!(
             args("sockets:1"),
-            Err(CustomError::Name("sockets".into(), Abi::NATIVE.as_str()))
+            Err(CustomError::Name(
+                "sockets".into(),
+                Abi::native().unwrap().as_str()
+            ))
         );
         assert_eq!(
             args("socket:AF_ALG"),

@@ -1,7 +1,7 @@
-//! What the probes say, gathered and written down. Pure.
+//! What the probes say, gathered, as data. Pure.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::{Serialize, Serializer};
 
@@ -9,12 +9,12 @@ use super::names::Abi;
 use super::plan::{Pattern, Probe, Trial};
 use super::status::Status;
 use super::sweep::{Method, Outcome};
-use crate::text::{Style, errno_name, wrap};
+use crate::text::errno_name;
 
 /// All that is known.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub struct ProbeReport {
     /// `uname -r`.
     pub kernel: String,
     /// The ABI of this program.
@@ -55,9 +55,7 @@ pub struct Native {
 /// A syscall and what stops it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Decided {
-    /// Its name.
     pub name: &'static str,
-    /// What stops it.
     #[serde(flatten)]
     pub decision: Decision,
 }
@@ -65,7 +63,6 @@ pub struct Decided {
 /// A syscall whose arguments matter.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Conditional {
-    /// Its name.
     pub name: &'static str,
     /// With all arguments zero.
     pub zeros: Decision,
@@ -76,7 +73,6 @@ pub struct Conditional {
 /// Arguments that made a difference.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Differing {
-    /// The arguments, in words.
     pub arguments: String,
     /// What stops the call.
     #[serde(flatten)]
@@ -86,9 +82,7 @@ pub struct Differing {
 /// A call with a name and what became of it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct NamedCall {
-    /// The name.
     pub call: String,
-    /// What became of it.
     #[serde(flatten)]
     pub decision: Decision,
 }
@@ -96,9 +90,7 @@ pub struct NamedCall {
 /// A number that no table has.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct UnknownNumber {
-    /// The number.
     pub number: u32,
-    /// What became of it.
     #[serde(flatten)]
     pub decision: Decision,
 }
@@ -107,7 +99,6 @@ pub struct UnknownNumber {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OtherAbi {
-    /// Its name.
     pub abi: &'static str,
     /// Whether it is filtered call by call, closed altogether, or not there.
     pub state: AbiState,
@@ -232,9 +223,9 @@ pub type Rows = [(Probe, Decision)];
 
 impl Native {
     /// Gathers the rows of the native ABI.
-    pub fn gather(rows: &Rows) -> Self {
+    pub fn gather(native: Abi, rows: &Rows) -> Self {
         let mut by_number: BTreeMap<u32, (Decided, Vec<Differing>)> = BTreeMap::new();
-        for (probe, decision) in rows.iter().filter(|(p, _)| p.abi == Abi::NATIVE) {
+        for (probe, decision) in rows.iter().filter(|(p, _)| p.abi == native) {
             match &probe.trial {
                 Trial::Zeros => {
                     by_number.insert(
@@ -253,7 +244,7 @@ impl Native {
                         && zeros.decision != *decision
                     {
                         differing.push(Differing {
-                            arguments: pattern.words(),
+                            arguments: pattern.to_string(),
                             decision: *decision,
                         });
                     }
@@ -271,26 +262,26 @@ impl Native {
                 Trial::UnknownNumber => {}
             }
         }
-        let mut native = Self {
+        let mut gathered = Self {
             probed: by_number.len(),
             ..Self::default()
         };
         for (zeros, differing) in by_number.into_values() {
             if !differing.is_empty() {
-                native.conditional.push(Conditional {
+                gathered.conditional.push(Conditional {
                     name: zeros.name,
                     zeros: zeros.decision,
                     differing,
                 });
             } else if zeros.decision.stops() {
-                native.stopped.push(zeros);
+                gathered.stopped.push(zeros);
             } else if zeros.decision == Decision::Permitted {
-                native.permitted.push(zeros.name);
+                gathered.permitted.push(zeros.name);
             } else {
-                native.untold.push(zeros.name);
+                gathered.untold.push(zeros.name);
             }
         }
-        native
+        gathered
     }
 
     /// Whether every call of this syscall that was tried is stopped.
@@ -307,12 +298,12 @@ impl Native {
     }
 }
 
-impl Pattern {
-    fn words(self) -> String {
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OnesIn(at) => format!("argument {at} all ones"),
-            Self::Ones => "all arguments all ones".into(),
-            Self::Odd => "all arguments odd".into(),
+            Self::OnesIn(at) => write!(f, "argument {at} all ones"),
+            Self::Ones => f.write_str("all arguments all ones"),
+            Self::Odd => f.write_str("all arguments odd"),
         }
     }
 }
@@ -340,7 +331,7 @@ impl OtherAbi {
         };
         Self {
             abi: abi.as_str(),
-            state: AbiState::of(&mine.iter().map(|(_, d)| *d).collect::<Vec<_>>()),
+            state: AbiState::from_decisions(&mine.iter().map(|(_, d)| *d).collect::<Vec<_>>()),
             probed: mine.len(),
             stopped: mine
                 .iter()
@@ -362,7 +353,7 @@ impl OtherAbi {
 
 impl AbiState {
     /// Judges by all decisions known.
-    pub fn of(decisions: &[Decision]) -> Self {
+    pub fn from_decisions(decisions: &[Decision]) -> Self {
         if decisions
             .iter()
             .all(|d| matches!(d, Decision::Killed | Decision::Trapped))
@@ -377,7 +368,7 @@ impl AbiState {
 }
 
 /// What cannot be told, in sentences.
-pub fn limits(method: Method, traps_told: bool) -> Vec<String> {
+pub fn limits(native: Abi, method: Method, traps_told: bool) -> Vec<String> {
     let mut limits = Vec::new();
     limits.push(match method {
         Method::Listener => "A rule that only logs, or asks a tracer, looks like one that permits.".into(),
@@ -385,7 +376,7 @@ pub fn limits(method: Method, traps_told: bool) -> Vec<String> {
              looks like a permitted call, and so does a rule that logs or asks a tracer or a listener."
             .into(),
     });
-    let entry = if Abi::FOREIGN.contains(&Abi::X32) {
+    let entry = if native.foreign().contains(&Abi::X32) {
         ", or x32 at all,"
     } else {
         ""
@@ -396,7 +387,7 @@ pub fn limits(method: Method, traps_told: bool) -> Vec<String> {
     if !traps_told {
         limits.push("rt_sigaction(2) is stopped here, so SIGSYS (trap) looks like a kill.".into());
     }
-    if Abi::NATIVE == Abi::Aarch64 {
+    if native == Abi::Aarch64 {
         limits.push(
             "32-bit Arm calls cannot be made from a 64-bit process and were not probed.".into(),
         );
@@ -408,199 +399,17 @@ pub fn limits(method: Method, traps_told: bool) -> Vec<String> {
     limits
 }
 
-impl Report {
-    /// For people.
-    pub fn to_text(&self, style: Style) -> String {
-        let mut out = String::new();
-        self.write_process(&mut out, style);
-        self.write_native(&mut out, style);
-        self.write_rest(&mut out, style);
-        out
-    }
-
-    fn write_process(&self, out: &mut String, style: Style) {
-        let yes_no =
-            |known: Option<bool>| known.map_or("unknown", |yes| if yes { "yes" } else { "no" });
-        let number = |known: Option<u32>| known.map_or_else(|| "?".into(), |n| n.to_string());
-        let filters = self.status.seccomp_filters.map_or_else(String::new, |n| {
-            format!(" ({n} filter{})", if n == 1 { "" } else { "s" })
-        });
-        let seccomp = format!("{}{filters}", self.status.seccomp.unwrap_or("unknown"));
-        let mut line = |name: &str, text: &str| {
-            let _ = writeln!(
-                out,
-                "{} {text}",
-                style.bold(&format!("{:<19}", format!("{name}:")))
-            );
-        };
-        line("Kernel", &format!("{} {}", self.kernel, self.architecture));
-        line(
-            "User",
-            &format!(
-                "uid {}, gid {}",
-                number(self.status.uid),
-                number(self.status.gid)
-            ),
-        );
-        line("Seccomp", &seccomp);
-        line("No new privileges", yes_no(self.status.no_new_privileges));
-        *out += &style.bold("Capabilities:\n");
-        let sets = &self.status.capabilities;
-        for (name, set) in [("bounding", &sets.bounding), ("effective", &sets.effective)] {
-            let names = match set {
-                None => "unknown".into(),
-                Some(names) if names.is_empty() => "none".into(),
-                Some(_) if name == "effective" && set == &sets.bounding => "all of these".into(),
-                Some(names) => names.join(" "),
-            };
-            *out += &wrap(&format!("  {name}: "), &names);
-        }
-    }
-
-    fn write_native(&self, out: &mut String, style: Style) {
-        let native = &self.native;
-        *out += &style.bold(&format!(
-            "\nStopped syscalls: {} of {} ({})\n",
-            native.stopped.len(),
-            native.probed,
-            self.architecture
-        ));
-        for (decision, names) in group(&native.stopped) {
-            *out += &wrap(&format!("  {decision}: "), &names.join(" "));
-        }
-        if !native.untold.is_empty() {
-            *out += &style.bold(&format!("\nNot to be told: {}\n", native.untold.len()));
-            *out += &wrap("  ", &native.untold.join(" "));
-        }
-        if !native.conditional.is_empty() {
-            *out += &style.bold(&format!(
-                "\nStopped depending on the arguments: {}\n",
-                native.conditional.len()
-            ));
-            for syscall in &native.conditional {
-                let _ = writeln!(out, "  {}", syscall.name);
-                for (decision, calls) in self.variants(syscall) {
-                    *out += &wrap(&format!("    {decision}: "), &calls.join(", "));
-                }
-            }
-        }
-    }
-
-    /// What was tried of a syscall, by decision. A pattern of several arguments is told only if none of one argument
-    /// tells as much.
-    fn variants(&self, syscall: &Conditional) -> BTreeMap<Decision, Vec<String>> {
-        let mut variants: BTreeMap<Decision, Vec<String>> = BTreeMap::new();
-        variants
-            .entry(syscall.zeros)
-            .or_default()
-            .push("all arguments 0".into());
-        for pattern in Pattern::ALL {
-            let found = syscall
-                .differing
-                .iter()
-                .find(|d| d.arguments == pattern.words());
-            if let Some(Differing {
-                arguments,
-                decision,
-            }) = found
-            {
-                let told = variants.entry(*decision).or_default();
-                if told.is_empty() || matches!(pattern, Pattern::OnesIn(_)) {
-                    told.push(arguments.clone());
-                }
-            }
-        }
-        for call in &self.calls {
-            if call.call.split(['(', ':']).next() == Some(syscall.name) {
-                variants
-                    .entry(call.decision)
-                    .or_default()
-                    .push(call.call.clone());
-            }
-        }
-        variants
-    }
-
-    fn write_rest(&self, out: &mut String, style: Style) {
-        let asked: Vec<_> = self
-            .calls
-            .iter()
-            .filter(|c| !c.call.contains('('))
-            .collect();
-        if !asked.is_empty() {
-            *out += &style.bold("\nCalls asked for\n");
-            for call in asked {
-                let _ = writeln!(out, "  {}: {}", call.call, call.decision);
-            }
-        }
-        *out += &style.bold("\nNumbers that no syscall has yet\n");
-        let numbers: Vec<_> = self
-            .unknown_numbers
-            .iter()
-            .map(|u| format!("{}: {}", u.number, u.decision))
-            .collect();
-        *out += &wrap("  ", &numbers.join(", "));
-        if !self.other_abis.is_empty() {
-            *out += &style.bold("\nOther ways into the kernel\n");
-        }
-        for abi in &self.other_abis {
-            match abi.state {
-                AbiState::Closed => {
-                    let _ = writeln!(out, "  {}: closed, any call kills", abi.abi);
-                }
-                AbiState::Absent => {
-                    let _ = writeln!(out, "  {}: this kernel has none", abi.abi);
-                }
-                AbiState::Filtered => {
-                    let _ = write!(
-                        out,
-                        "  {}: {} of {} stopped",
-                        abi.abi,
-                        abi.stopped.len(),
-                        abi.probed
-                    );
-                    if abi.open_though_stopped_natively.is_empty() {
-                        *out += "\n";
-                    } else {
-                        *out += &wrap(
-                            "; open though stopped above: ",
-                            &abi.open_though_stopped_natively.join(" "),
-                        );
-                    }
-                }
-            }
-        }
-        *out += &style.bold("\nLimits\n");
-        for limit in &self.limits {
-            *out += &wrap("  ", limit);
-        }
-    }
-}
-
-fn group(stopped: &[Decided]) -> BTreeMap<Decision, Vec<&'static str>> {
-    let mut groups: BTreeMap<Decision, Vec<&'static str>> = BTreeMap::new();
-    for syscall in stopped {
-        groups
-            .entry(syscall.decision)
-            .or_default()
-            .push(syscall.name);
-    }
-    for names in groups.values_mut() {
-        names.sort_unstable();
-    }
-    groups
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NATIVE: Abi = Abi::X86_64;
     const EPERM: Decision = Decision::Errno(1);
 
     fn row(name: &'static str, nr: u32, trial: Trial, decision: Decision) -> (Probe, Decision) {
         (
             Probe {
-                abi: Abi::NATIVE,
+                abi: NATIVE,
                 nr,
                 name,
                 trial,
@@ -618,17 +427,20 @@ mod tests {
 
     #[test]
     fn a_syscall_is_stopped_only_if_no_argument_helps() {
-        let native = Native::gather(&[
-            row("bpf", 321, Trial::Zeros, EPERM),
-            row("bpf", 321, Trial::Pattern(Pattern::Ones), EPERM),
-            row("clone", 56, Trial::Zeros, Decision::Permitted),
-            row("clone", 56, Trial::Pattern(Pattern::Ones), EPERM),
-            row("read", 0, Trial::Zeros, Decision::Permitted),
-            row("socket", 41, Trial::Zeros, Decision::Permitted),
-            row("socket", 41, named("socket(AF_ALG)"), EPERM),
-            row("mount", 165, Trial::Zeros, Decision::Killed),
-            row("", 999, Trial::UnknownNumber, EPERM),
-        ]);
+        let native = Native::gather(
+            NATIVE,
+            &[
+                row("bpf", 321, Trial::Zeros, EPERM),
+                row("bpf", 321, Trial::Pattern(Pattern::Ones), EPERM),
+                row("clone", 56, Trial::Zeros, Decision::Permitted),
+                row("clone", 56, Trial::Pattern(Pattern::Ones), EPERM),
+                row("read", 0, Trial::Zeros, Decision::Permitted),
+                row("socket", 41, Trial::Zeros, Decision::Permitted),
+                row("socket", 41, named("socket(AF_ALG)"), EPERM),
+                row("mount", 165, Trial::Zeros, Decision::Killed),
+                row("", 999, Trial::UnknownNumber, EPERM),
+            ],
+        );
         assert_eq!(native.probed, 5);
         assert_eq!(
             native.stopped.iter().map(|s| s.name).collect::<Vec<_>>(),
@@ -653,17 +465,20 @@ mod tests {
 
     #[test]
     fn different_refusals_are_still_a_stop() {
-        let native = Native::gather(&[
-            row("ioctl", 16, Trial::Zeros, EPERM),
-            row("ioctl", 16, Trial::Pattern(Pattern::Ones), Decision::Killed),
-        ]);
+        let native = Native::gather(
+            NATIVE,
+            &[
+                row("ioctl", 16, Trial::Zeros, EPERM),
+                row("ioctl", 16, Trial::Pattern(Pattern::Ones), Decision::Killed),
+            ],
+        );
         assert_eq!(native.stopped, []);
         assert!(native.stops("ioctl"));
     }
 
     #[test]
     fn what_cannot_be_told_is_not_called_permitted() {
-        let native = Native::gather(&[row("read", 0, Trial::Zeros, Decision::Untold)]);
+        let native = Native::gather(NATIVE, &[row("read", 0, Trial::Zeros, Decision::Untold)]);
         assert_eq!((native.permitted.len(), native.untold), (0, vec!["read"]));
     }
 
@@ -697,12 +512,21 @@ mod tests {
     #[test]
     fn an_entry_is_closed_or_absent_only_if_all_calls_say_so() {
         assert_eq!(
-            AbiState::of(&[Decision::Killed, Decision::Trapped]),
+            AbiState::from_decisions(&[Decision::Killed, Decision::Trapped]),
             AbiState::Closed
         );
-        assert_eq!(AbiState::of(&[Decision::Died(11); 3]), AbiState::Absent);
-        assert_eq!(AbiState::of(&[Decision::Killed, EPERM]), AbiState::Filtered);
-        assert_eq!(AbiState::of(&[Decision::Permitted]), AbiState::Filtered);
+        assert_eq!(
+            AbiState::from_decisions(&[Decision::Died(11); 3]),
+            AbiState::Absent
+        );
+        assert_eq!(
+            AbiState::from_decisions(&[Decision::Killed, EPERM]),
+            AbiState::Filtered
+        );
+        assert_eq!(
+            AbiState::from_decisions(&[Decision::Permitted]),
+            AbiState::Filtered
+        );
     }
 
     #[test]
@@ -726,7 +550,7 @@ mod tests {
                 decision,
             ));
         }
-        let i386 = OtherAbi::gather(Abi::I386, &rows, &Native::gather(&rows));
+        let i386 = OtherAbi::gather(Abi::I386, &rows, &Native::gather(NATIVE, &rows));
         assert_eq!(i386.open_though_stopped_natively, ["socketcall"]);
         assert_eq!((i386.probed, i386.stopped.len()), (2, 1));
     }

@@ -7,6 +7,7 @@
 //!
 //! Three processes take part. This one forks a *supervisor*, which stacks the filter (so that this one stays as it was)
 //! and forks *callers*, one after the other: a caller that is killed by the call it makes is replaced by the next one.
+#![allow(unsafe_code)] // to fork, for which the process must have one thread
 
 use std::io;
 
@@ -143,9 +144,9 @@ impl Step {
 }
 
 /// A failure of the supervisor, on its way to the board.
-struct Failure(Step, i32);
+struct StepFailure(Step, i32);
 
-impl Failure {
+impl StepFailure {
     fn at(step: Step) -> impl FnOnce(io::Error) -> Self {
         move |error| Self(step, error.raw_os_error().unwrap_or(0))
     }
@@ -169,12 +170,13 @@ pub fn sweep(trials: &[Call], calls: &[Call], method: Method) -> Result<Sweep, S
     let need = |need| move |source| SweepError::Need { need, source };
     let board = Board::new(&all).map_err(need("mmap"))?;
     let cookie = Cookie::new().ok_or(SweepError::NoRandom)?;
-    match kernel::fork().map_err(need("clone"))? {
+    // SAFETY: this tool starts threads for nothing, and a runtime (of one thread) only to ask a cluster.
+    match unsafe { kernel::fork() }.map_err(need("clone"))? {
         Side::Child => {
             kernel::die_with_parent();
             match supervise(&board, cookie, method, trials.len()) {
                 Ok(()) => board.set_finished(),
-                Err(Failure(step, errno)) => board.set_failure(step as u32, errno),
+                Err(StepFailure(step, errno)) => board.set_failure(step as u32, errno),
             }
             kernel::exit_now(0)
         }
@@ -249,7 +251,12 @@ fn await_end(board: &Board, supervisor: libc::pid_t) {
 }
 
 /// The supervisor: stacks the filter, then has every slot of the board worked on.
-fn supervise(board: &Board, cookie: Cookie, method: Method, trials: usize) -> Result<(), Failure> {
+fn supervise(
+    board: &Board,
+    cookie: Cookie,
+    method: Method,
+    trials: usize,
+) -> Result<(), StepFailure> {
     kernel::no_core_dumps();
     kernel::no_new_privs();
     kernel::note_traps(board);
@@ -259,7 +266,7 @@ fn supervise(board: &Board, cookie: Cookie, method: Method, trials: usize) -> Re
         }
         Method::AbsentTracer => kernel::catch_without_tracer(cookie).map(|guard| (guard, None)),
     }
-    .map_err(Failure::at(Step::Guard))?;
+    .map_err(StepFailure::at(Step::Guard))?;
 
     // Calls other than trials are believed: their syscall's trial was.
     let executed = |at| {
@@ -273,8 +280,9 @@ fn supervise(board: &Board, cookie: Cookie, method: Method, trials: usize) -> Re
     let (mut from, mut stillborn, mut silent) = (0, 0, 0);
     while from < board.len() {
         board.set_current(None);
-        let (ours, theirs) = kernel::pipe().map_err(Failure::at(Step::Pipe))?;
-        let caller = match kernel::fork().map_err(Failure::at(Step::Fork))? {
+        let (ours, theirs) = kernel::pipe().map_err(StepFailure::at(Step::Pipe))?;
+        // SAFETY: the supervisor is the child of a process with one thread, and starts none.
+        let caller = match unsafe { kernel::fork() }.map_err(StepFailure::at(Step::Fork))? {
             Side::Child => {
                 drop(ours);
                 drop(listener.take());
@@ -301,13 +309,13 @@ fn supervise(board: &Board, cookie: Cookie, method: Method, trials: usize) -> Re
             stillborn += 1;
         }
         if board.current().is_some_and(executed) {
-            return Err(Failure(Step::Executed, 0));
+            return Err(StepFailure(Step::Executed, 0));
         }
         if stillborn > 2 {
-            return Err(Failure(Step::Prepare, 0));
+            return Err(StepFailure(Step::Prepare, 0));
         }
         if silent >= SILENT_CALLS {
-            return Err(Failure(Step::Silent, 0));
+            return Err(StepFailure(Step::Silent, 0));
         }
     }
     Ok(())
@@ -333,14 +341,14 @@ fn watch(
     listener: Option<&Listener>,
     hangup: &std::os::fd::OwnedFd,
     caller: libc::pid_t,
-) -> Result<Option<End>, Failure> {
+) -> Result<Option<End>, StepFailure> {
     let (mut ticks, mut at) = (0, None);
     loop {
-        let seen = kernel::poll(listener, hangup, TICK_MS).map_err(Failure::at(Step::Poll))?;
+        let seen = kernel::poll(listener, hangup, TICK_MS).map_err(StepFailure::at(Step::Poll))?;
         if seen.readable
             && let Some(listener) = listener
         {
-            let Some(notice) = listener.receive().map_err(Failure::at(Step::Receive))? else {
+            let Some(notice) = listener.receive().map_err(StepFailure::at(Step::Receive))? else {
                 continue;
             };
             if let Some(at) = board.current()
@@ -350,7 +358,7 @@ fn watch(
             }
             listener
                 .refuse(notice, REFUSAL)
-                .map_err(Failure::at(Step::Refuse))?;
+                .map_err(StepFailure::at(Step::Refuse))?;
             ticks = 0;
         } else if seen.hung_up {
             // Where the filter stops wait4, the board alone tells.

@@ -1,4 +1,4 @@
-//! `kubectl seccomp status`: profiles and nodes at a glance, what failed and why.
+//! `kubectl seccomp status`: the state of profiles and nodes, and the reason of each failure.
 
 mod render;
 mod survey;
@@ -11,34 +11,34 @@ use kube::api::ListParams;
 use kube::{Api, Resource as _, ResourceExt as _};
 
 use super::cluster::{Cluster, ClusterArgs, Refusal, block_on};
-use super::table;
+use super::output;
 use super::text::Style;
 use super::{Failure, Findings};
 use seccomp_operator_api::{SeccompNode, SeccompProfile, StoredProfile};
-pub use survey::levels;
+pub use survey::required_versions;
 use survey::{Agent, Observed, Survey, survey};
 
 /// The agents' pods, as the chart labels them.
 const AGENTS: &str = "app.kubernetes.io/part-of=seccomp-operator,app.kubernetes.io/component=agent";
 
-/// Which profile, and how to show it.
+/// Arguments of `status`.
 #[derive(Args, Debug)]
 pub struct StatusArgs {
     /// Only this SeccompProfile, in detail.
     name: Option<String>,
-    /// How to write it.
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-    /// What makes this command fail.
+    /// The output format.
+    #[arg(short, long, value_enum, default_value_t = StatusFormat::Table)]
+    output: StatusFormat,
+    /// The findings that make this command exit with 1.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = FailOn::Failed)]
     fail_on: FailOn,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
 
-/// The forms of output.
+/// The output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+enum StatusFormat {
     /// For people.
     Table,
     /// One JSON object.
@@ -47,12 +47,12 @@ enum Output {
     Yaml,
 }
 
-/// What one cares about.
+/// The findings that make the command fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum FailOn {
     /// Nothing.
     Never,
-    /// A profile that is invalid or that a node could not take; a node whose agent is gone.
+    /// A profile that is invalid or failed on a node; a node whose agent is gone.
     Failed,
     /// Also a profile that is not on all its nodes yet.
     Unready,
@@ -60,20 +60,20 @@ enum FailOn {
 
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
-Needs the right to list SeccompProfiles and SeccompNodes. With the right to list Nodes and Pods it also knows of nodes whose
-agent is gone.
+Needs the right to list SeccompProfiles and SeccompNodes; with the right to list Nodes and Pods, a node whose agent is gone
+shows too.
 
 Examples:
   # All profiles, the nodes in numbers, and every failure with its reason
   kubectl seccomp status
 
-  # One profile in detail: which nodes lack it, who uses it, what lint says of it
+  # One profile in detail: the nodes that lack it, its users, its warnings
   kubectl seccomp status no-chmod
 
   # In a pipeline: fail until every profile is on every node
   kubectl seccomp status --fail-on unready
 
-  # The nodes that could not take a profile
+  # The nodes on which a profile failed
   kubectl seccomp status -o json | jq -r '.profiles[].failures[].node' | sort -u
 
 Exit status: 0 nothing failed; 1 something did (--fail-on); 2 wrong use, or the cluster cannot be asked.";
@@ -88,14 +88,14 @@ pub fn run(args: &StatusArgs) -> Result<Findings, Failure> {
     if let Some(name) = &args.name {
         survey = survey.only(name).ok_or_else(|| {
             let message = format!("there is no SeccompProfile {name:?}");
-            Failure::Other(anyhow::Error::msg(message))
+            Failure::Usage(message)
         })?;
     }
-    table::print(&match args.output {
-        Output::Table if args.name.is_some() => render::one(&survey, Style::of_stdout()),
-        Output::Table => render::all(&survey, Style::of_stdout()),
-        Output::Json => table::json(&survey)?,
-        Output::Yaml => table::yaml(&survey)?,
+    output::print(match args.output {
+        StatusFormat::Table if args.name.is_some() => render::one(&survey, Style::for_stdout()),
+        StatusFormat::Table => render::all(&survey, Style::for_stdout()),
+        StatusFormat::Json => output::json(&survey)?,
+        StatusFormat::Yaml => output::yaml(&survey)?,
     })?;
     Ok(if args.fail_on.fails(&survey) {
         Findings::Some(String::new())

@@ -1,4 +1,4 @@
-//! How profiles and nodes stand, for people: what is wrong in full, what is well in numbers.
+//! The state of profiles and nodes for people: what is wrong in full, what is well in numbers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -288,7 +288,7 @@ mod tests {
             200 => node("node200", NodeState::Silent, "its agent is gone"),
             201 => node("node201", NodeState::Behind, "at 5"),
             202 => node("node202", NodeState::Behind, "at 6"),
-            _ => node(&format!("node{n:03}"), NodeState::Level, ""),
+            _ => node(&format!("node{n:03}"), NodeState::InSync, ""),
         });
         let survey = survey(
             vec![
@@ -304,7 +304,7 @@ mod tests {
         );
         assert!(text.lines().count() < 25, "{text}");
         assert!(
-            text.contains("NODES   97 level, 2 behind, 200 failing, 1 silent\n"),
+            text.contains("NODES   97 in sync, 2 behind, 200 failing, 1 silent\n"),
             "{text}"
         );
         assert!(text.contains("node200: its agent is gone"), "{text}");

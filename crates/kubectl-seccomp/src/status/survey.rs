@@ -1,4 +1,4 @@
-//! How profiles and nodes stand, from what the cluster says: a pure function.
+//! The state of every profile and node, from what the cluster says: a pure function.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use seccomp_operator_api::{
     Failure, NodeFailure, SeccompNode, SeccompProfile, SeccompProfileStatus, condition, selects,
 };
 
-/// The longest way from a profile to what it stands on; profiles that go further are refused.
+/// The longest chain of bases; profiles with a longer one are refused.
 const MAX_BASES: usize = 15;
 
 /// What the cluster says.
@@ -30,7 +30,6 @@ pub struct Observed {
 /// An agent's pod.
 #[derive(Clone, Debug, Default)]
 pub struct Agent {
-    /// Its node.
     pub node: String,
     /// Why it does not run, if it does not.
     pub trouble: Option<String>,
@@ -39,17 +38,13 @@ pub struct Agent {
 /// How all of it stands.
 #[derive(Debug, Serialize)]
 pub struct Survey {
-    /// In numbers.
     pub summary: Summary,
-    /// By name.
     pub profiles: Vec<Profile>,
-    /// By name.
     pub nodes: Vec<Node>,
     /// What could not be found out, and why.
     pub notes: Vec<String>,
 }
 
-/// In numbers.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
@@ -80,7 +75,7 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum NodeState {
     /// It has every profile that it should have.
-    Level,
+    InSync,
     /// Its agent has not got to the newest profiles yet.
     Behind,
     /// Some profiles are not as they should be.
@@ -109,7 +104,7 @@ impl NodeState {
     /// For a sentence.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Level => "level",
+            Self::InSync => "in sync",
             Self::Behind => "behind",
             Self::Failing => "failing",
             Self::Silent => "silent",
@@ -118,15 +113,13 @@ impl NodeState {
     }
 }
 
-/// A profile.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Profile {
-    /// Its name.
     pub name: String,
     /// How it stands.
     pub state: State,
-    /// What there is to say of that.
+    /// Why it is in that state.
     pub message: String,
     /// What a pod writes as `localhostProfile`.
     #[serde(rename = "localhostProfile")]
@@ -153,15 +146,13 @@ pub struct Profile {
     pub users: BTreeMap<String, i32>,
 }
 
-/// A node.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Node {
-    /// Its name.
     pub name: String,
     /// How it stands.
     pub state: NodeState,
-    /// What there is to say of that.
+    /// Why it is in that state; empty if it is in sync.
     pub message: String,
     /// The profiles that are not as they should be.
     pub failures: Vec<NodeFailure>,
@@ -203,13 +194,13 @@ impl Survey {
         for node in &mut self.nodes {
             node.failures.retain(|failure| failure.profile == name);
         }
-        self.summary = Summary::of(&self.profiles, &self.nodes);
+        self.summary = Summary::count(&self.profiles, &self.nodes);
         Some(self)
     }
 }
 
 impl Summary {
-    fn of(profiles: &[Profile], nodes: &[Node]) -> Self {
+    fn count(profiles: &[Profile], nodes: &[Node]) -> Self {
         let mut summary = Self::default();
         for profile in profiles {
             *summary.profiles.entry(profile.state).or_default() += 1;
@@ -223,35 +214,43 @@ impl Summary {
 
 /// Works out how all of it stands.
 pub fn survey(observed: &Observed, notes: Vec<String>) -> Survey {
-    let levels = levels(&observed.profiles);
+    let required = required_versions(&observed.profiles);
     let reports: BTreeMap<_, _> = observed
         .reports
         .iter()
         .map(|report| (report.name_any(), report))
         .collect();
-    let nodes = nodes(observed, &reports, &levels);
+    let nodes = nodes(observed, &reports, &required);
     let profiles: BTreeMap<_, _> = observed
         .profiles
         .iter()
-        .map(|profile| profile_of(profile, &reports, &levels, observed))
+        .map(|profile| profile_of(profile, &reports, &required, observed))
         .map(|profile| (profile.name.clone(), profile))
         .collect();
     let profiles: Vec<_> = profiles.into_values().collect();
     Survey {
-        summary: Summary::of(&profiles, &nodes),
+        summary: Summary::count(&profiles, &nodes),
         profiles,
         nodes,
         notes,
     }
 }
 
-/// How far a node's agent must have got to have a profile, and the labels of the nodes that should; by the profile's name.
-pub type Levels = BTreeMap<String, (u64, BTreeMap<String, String>)>;
+/// What a node must have applied to have a profile, by the profile's name.
+pub type RequiredVersions = BTreeMap<String, Required>;
+
+/// The version of the profile list that a node must have applied, if it has the labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Required {
+    /// The latest of the revisions of the profile and of all that it derives from.
+    pub version: u64,
+    /// The profile's `nodeSelector`.
+    pub selector: BTreeMap<String, String>,
+}
 type Reports<'a> = BTreeMap<String, &'a SeccompNode>;
 
-/// For each profile the latest of the revisions of itself and of all that it stands on: a node whose agent has got to it has dealt
-/// with all of them.
-pub fn levels(profiles: &[Result<SeccompProfile, InvalidObject>]) -> Levels {
+/// For each profile, the version of the profile list with which a node has all that the profile derives from.
+pub fn required_versions(profiles: &[Result<SeccompProfile, InvalidObject>]) -> RequiredVersions {
     let known: BTreeMap<_, _> = profiles
         .iter()
         .flatten()
@@ -261,29 +260,36 @@ pub fn levels(profiles: &[Result<SeccompProfile, InvalidObject>]) -> Levels {
         let revision = profile.status.as_ref().and_then(|s| s.revision.as_deref());
         revision.map_or(0, resource_version)
     };
-    let level = |profile: &SeccompProfile| {
-        let mut level = own(profile);
+    let version = |profile: &SeccompProfile| {
+        let mut version = own(profile);
         let mut base = profile.spec.base.as_ref();
         for _ in 0..MAX_BASES {
             let Some(next) = base.and_then(|name| known.get(name)) else {
                 break;
             };
-            level = level.max(own(next));
+            version = version.max(own(next));
             base = next.spec.base.as_ref();
         }
-        level
+        version
     };
     known
         .iter()
         .map(|(name, profile)| {
-            let selector = profile.spec.node_selector.clone();
-            (name.clone(), (level(profile), selector))
+            let required = Required {
+                version: version(profile),
+                selector: profile.spec.node_selector.clone(),
+            };
+            (name.clone(), required)
         })
         .collect()
 }
 
-fn nodes(observed: &Observed, reports: &Reports<'_>, levels: &Levels) -> Vec<Node> {
-    let newest = levels.values().map(|(level, _)| *level).max().unwrap_or(0);
+fn nodes(observed: &Observed, reports: &Reports<'_>, required: &RequiredVersions) -> Vec<Node> {
+    let newest = required
+        .values()
+        .map(|wanted| wanted.version)
+        .max()
+        .unwrap_or(0);
     let names: BTreeSet<&String> = reports
         .keys()
         // A report outlives its node by the moments that garbage collection takes.
@@ -327,7 +333,7 @@ fn nodes(observed: &Observed, reports: &Reports<'_>, levels: &Levels) -> Vec<Nod
                     report.applied_resource_version
                 ),
             ),
-            (Some(_), _) => (NodeState::Level, String::new()),
+            (Some(_), _) => (NodeState::InSync, String::new()),
         };
         let info = report.map(|report| report.node.clone()).unwrap_or_default();
         Node {
@@ -347,7 +353,7 @@ fn nodes(observed: &Observed, reports: &Reports<'_>, levels: &Levels) -> Vec<Nod
 fn profile_of(
     profile: &Result<SeccompProfile, InvalidObject>,
     reports: &Reports<'_>,
-    levels: &Levels,
+    required: &RequiredVersions,
     observed: &Observed,
 ) -> Profile {
     let (metadata, status) = match profile {
@@ -368,7 +374,7 @@ fn profile_of(
     let mut failures = Vec::new();
     let mut waiting = Vec::new();
     let mut users = BTreeMap::new();
-    let (level, selector) = levels.get(&name).cloned().unwrap_or_default();
+    let Required { version, selector } = required.get(&name).cloned().unwrap_or_default();
     for (node, report) in reports {
         let labels = observed.nodes.as_ref().map(|nodes| nodes.get(node));
         let meant = match labels {
@@ -387,7 +393,7 @@ fn profile_of(
                 reason: failure.reason.clone(),
                 message: failure.message.clone(),
             });
-        } else if meant && resource_version(&report.applied_resource_version) < level {
+        } else if meant && resource_version(&report.applied_resource_version) < version {
             waiting.push(node.clone());
         }
     }
@@ -531,12 +537,12 @@ mod tests {
     fn a_node_is_what_its_agent_and_its_report_say() {
         let failure = json!([{"profile": "a", "reason": "Conflict", "message": "somebody else's"}]);
         let none = json!([]);
-        let mut running = agents(&["behind", "failing", "level", "mute", "broken"]);
+        let mut running = agents(&["behind", "failing", "in-sync", "mute", "broken"]);
         running[4].trouble = Some("CrashLoopBackOff".into());
         let observed = Observed {
             profiles: vec![Ok(profile("a", 7, ("True", ""), &json!({})))],
             reports: vec![
-                report("level", "7", &none, &none),
+                report("in-sync", "7", &none, &none),
                 report("behind", "6", &none, &none),
                 report("failing", "7", &failure, &none),
                 report("gone", "7", &none, &none),
@@ -545,7 +551,7 @@ mod tests {
             ],
             nodes: Some(labelled(
                 &[
-                    "level", "behind", "failing", "gone", "mute", "broken", "virtual",
+                    "in-sync", "behind", "failing", "gone", "mute", "broken", "virtual",
                 ]
                 .map(|n| (n, "")),
             )),
@@ -564,7 +570,7 @@ mod tests {
                 ("broken", NodeState::Silent),
                 ("failing", NodeState::Failing),
                 ("gone", NodeState::Silent),
-                ("level", NodeState::Level),
+                ("in-sync", NodeState::InSync),
                 ("mute", NodeState::Silent),
                 ("virtual", NodeState::NoAgent),
             ]
@@ -583,7 +589,7 @@ mod tests {
             agents: None,
         };
         let survey = survey(&observed, vec![]);
-        assert_eq!(survey.nodes[0].state, NodeState::Level);
+        assert_eq!(survey.nodes[0].state, NodeState::InSync);
         assert!(survey.is_ready());
     }
 
@@ -633,6 +639,6 @@ mod tests {
     #[test]
     fn a_circle_of_bases_ends() {
         let object = profile("a", 1, ("True", ""), &json!({"/spec/base": "a"}));
-        assert_eq!(levels(&[Ok(object)])["a"].0, 1);
+        assert_eq!(required_versions(&[Ok(object)])["a"].version, 1);
     }
 }

@@ -24,7 +24,7 @@ pub fn read(line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
         if !may_be.iter().any(|part| line.contains(part)) {
             return Seen::Silent;
         }
-        match of_json(line) {
+        match journal_message(line) {
             Some(line) => Cow::Owned(line),
             None => return Seen::Unreadable,
         }
@@ -47,7 +47,7 @@ pub fn read(line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
 }
 
 /// The line that one of `journalctl -o json` stands for.
-fn of_json(line: &str) -> Option<String> {
+fn journal_message(line: &str) -> Option<String> {
     let entry: serde_json::Value = serde_json::from_str(line).ok()?;
     let message = match entry.get("MESSAGE") {
         Some(serde_json::Value::String(text)) => text.clone(),
@@ -194,7 +194,7 @@ fn call(arch: &str, syscall: &str) -> Option<(Arch, Called)> {
     let number = bare.parse::<i64>().ok();
     let arch = match machine::named(arch) {
         Some(named) => named,
-        None => of_audit_arch(hex(arch)?)?,
+        None => arch_from_audit(hex(arch)?)?,
     };
     let Some(number) = number else {
         return Some((arch, Called::Known(seccomp_profile::Syscall::named(bare)?)));
@@ -208,7 +208,7 @@ fn call(arch: &str, syscall: &str) -> Option<(Arch, Called)> {
     Some((arch, Called::numbered(arch, number)))
 }
 
-fn of_audit_arch(number: u32) -> Option<Arch> {
+fn arch_from_audit(number: u32) -> Option<Arch> {
     Arch::ALL
         .iter()
         .copied()
@@ -218,10 +218,10 @@ fn of_audit_arch(number: u32) -> Option<Arch> {
 /// From `SECCOMP_RET_*`, or from the words of `ausearch -i`, which has one for both ways to kill.
 fn verdict(code: &str) -> Option<Verdict> {
     if let Some(number) = code.strip_prefix("0x") {
-        return Some(Verdict::of_code(hex(number)?));
+        return Some(Verdict::from_code(hex(number)?));
     }
     if let Some(number) = code.strip_prefix("unknown-seccomp-code(") {
-        return Some(Verdict::of_code(hex(number)?));
+        return Some(Verdict::from_code(hex(number)?));
     }
     let word = code
         .find(|c: char| !c.is_ascii_lowercase() && c != '-')
@@ -479,7 +479,7 @@ mod tests {
                 found.push((call.arch, call.called, call.comm.to_owned(), call.verdict));
             });
             proptest::prop_assert_eq!(seen, Seen::Used);
-            let want = (arch, Called::numbered(arch, number), comm, Some(Verdict::of_code(code)));
+            let want = (arch, Called::numbered(arch, number), comm, Some(Verdict::from_code(code)));
             proptest::prop_assert_eq!(found, vec![want]);
         }
 

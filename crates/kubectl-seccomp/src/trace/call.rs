@@ -67,7 +67,6 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// All of them.
     pub const ALL: [Self; 8] = [
         Self::KillProcess,
         Self::KillThread,
@@ -80,7 +79,7 @@ impl Verdict {
     ];
 
     /// From `SECCOMP_RET_*`. What is none of them kills (`__seccomp_filter`).
-    pub fn of_code(code: u32) -> Self {
+    pub fn from_code(code: u32) -> Self {
         match code & 0xffff_0000 {
             0x0000_0000 => Self::KillThread,
             0x0003_0000 => Self::Trap,

@@ -1,23 +1,22 @@
 //! `kubectl seccomp check`: which calls of a trace a profile would stop.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::call::{Call, Called, Seen};
-use super::counters::{Counters, Filter, total};
+use super::counters::{CallCounters, Filter, total};
 use super::report::plural;
 use super::{Parser, Source, audit, nothing, read, strace, warn};
 use crate::target::TargetArgs;
 use crate::text::{Style, visible};
-use crate::view::{ActionData, Loader, View, What, words};
-use crate::{Failure, Findings};
+use crate::view::{ActionData, CallEffect, Loader, View, words};
+use crate::{Failure, Findings, output};
 use seccomp_profile::{Action, Arch, Syscall};
 
-/// Which profile, and what to hold it against.
+/// Arguments of `check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
     /// The profile: a file, or the name of a built-in.
@@ -25,13 +24,13 @@ pub struct CheckArgs {
     /// The traces: strace's output, seccomp's audit records, or names of syscalls; `-` for standard input, which is also
     /// read if there are none.
     traces: Vec<PathBuf>,
-    /// How to write the result.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    /// The output format.
+    #[arg(short, long, value_enum, default_value_t = CheckFormat::Text)]
+    output: CheckFormat,
     /// Calls that the profile stops for some arguments are findings too.
     #[arg(long)]
     strict: bool,
-    /// Who loads the filter.
+    /// The container runtime that loads the filter.
     #[arg(long, value_enum, default_value_t = Loader::Runc)]
     runtime: Loader,
     /// Only calls of programs of that name (`*` for any text).
@@ -41,9 +40,9 @@ pub struct CheckArgs {
     target: TargetArgs,
 }
 
-/// The forms of output.
+/// The output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+enum CheckFormat {
     /// A table for people.
     Text,
     /// One JSON object.
@@ -136,7 +135,7 @@ pub fn run(args: &CheckArgs) -> Result<Findings, Failure> {
         Ok(one) => one,
         Err(faulty) => return Ok(faulty.into()),
     };
-    let view = match View::of(&profile, target.arch, args.runtime) {
+    let view = match View::from_profile(&profile, target.arch, args.runtime) {
         Ok(view) => view,
         Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),
     };
@@ -165,14 +164,10 @@ pub fn run(args: &CheckArgs) -> Result<Findings, Failure> {
         conditional,
     };
     let text = match args.output {
-        Output::Text => to_text(&data, &named.name, Style::of_stdout()),
-        Output::Json => {
-            serde_json::to_string_pretty(&data).map_err(|e| Failure::Other(e.into()))? + "\n"
-        }
+        CheckFormat::Text => to_text(&data, &named.name, Style::for_stdout()),
+        CheckFormat::Json => output::json(&data)?,
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|e| Failure::Other(e.into()))?;
+    output::print(text)?;
     let fine = data.stopped.is_empty() && (!args.strict || data.conditional.is_empty());
     Ok(if fine {
         Findings::None
@@ -182,7 +177,7 @@ pub fn run(args: &CheckArgs) -> Result<Findings, Failure> {
 }
 
 /// What is stopped whatever the arguments, and what is so for some.
-fn findings(counters: &Counters, view: &View, default: Action) -> (Vec<Finding>, Vec<Finding>) {
+fn findings(counters: &CallCounters, view: &View, default: Action) -> (Vec<Finding>, Vec<Finding>) {
     let (mut stopped, mut conditional) = (vec![], vec![]);
     for (arch, counts) in &counters.all {
         let known = counts.by_calls().into_iter();
@@ -198,7 +193,7 @@ fn findings(counters: &Counters, view: &View, default: Action) -> (Vec<Finding>,
             let Some(number) = number else {
                 continue;
             };
-            let what = view.of_number(*arch, number);
+            let what = view.effect(*arch, number);
             let actions = what.actions();
             if actions.iter().all(|a| a.is_permitted()) {
                 continue;
@@ -211,8 +206,8 @@ fn findings(counters: &Counters, view: &View, default: Action) -> (Vec<Finding>,
                 actions: actions.iter().map(|a| (*a).into()).collect(),
                 arch: *arch,
                 words: match &what {
-                    What::Always(action) => words(*action),
-                    What::ByArguments(_) => what.words(*arch, default),
+                    CallEffect::Always(action) => words(*action),
+                    CallEffect::ByArguments(_) => what.words(*arch, default),
                 },
                 programs: programs(counters, *arch, called),
             };
@@ -227,7 +222,7 @@ fn findings(counters: &Counters, view: &View, default: Action) -> (Vec<Finding>,
 }
 
 /// The programs that made the call, those with the most calls first.
-fn programs(counters: &Counters, arch: Arch, called: Called) -> Vec<String> {
+fn programs(counters: &CallCounters, arch: Arch, called: Called) -> Vec<String> {
     const SHOWN: usize = 5;
     counters
         .programs()

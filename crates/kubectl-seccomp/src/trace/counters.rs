@@ -1,4 +1,4 @@
-//! Counts calls: by architecture and syscall, by program, by what a filter did. Bounded, whatever the trace holds.
+//! ArchCounts calls: by architecture and syscall, by program, by what a filter did. Bounded, whatever the trace holds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -64,7 +64,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 
 /// The calls of one architecture.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct ArchCounts {
     /// By syscall.
     pub known: HashMap<Syscall, u64>,
     /// By number, where that has no name.
@@ -73,7 +73,7 @@ pub struct Counts {
     pub more: u64,
 }
 
-impl Counts {
+impl ArchCounts {
     fn add(&mut self, called: Called, times: u64) {
         let count = match called {
             Called::Known(call) => self.known.entry(call).or_default(),
@@ -117,18 +117,18 @@ impl Counts {
     }
 }
 
-/// Counts by architecture.
-pub type ByArch = BTreeMap<Arch, Counts>;
+/// Calls by architecture.
+pub type CountsByArch = BTreeMap<Arch, ArchCounts>;
 
 /// All that was counted.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct CallCounters {
     /// Every call that counts.
-    pub all: ByArch,
+    pub all: CountsByArch,
     /// By program: its name, a NUL, its path.
-    programs: HashMap<String, ByArch>,
+    programs: HashMap<String, CountsByArch>,
     /// Calls of more programs than are told apart.
-    pub other_programs: ByArch,
+    pub other_programs: CountsByArch,
     /// By what the filter did.
     pub verdicts: BTreeMap<Verdict, u64>,
     /// Calls that the filter of this tool has left out.
@@ -143,8 +143,7 @@ pub struct Program<'a> {
     pub comm: &'a str,
     /// The path; empty if it is not known.
     pub exe: &'a str,
-    /// The calls.
-    pub calls: &'a ByArch,
+    pub calls: &'a CountsByArch,
 }
 
 impl Program<'_> {
@@ -155,20 +154,20 @@ impl Program<'_> {
 }
 
 /// How many calls.
-pub fn total(calls: &ByArch) -> u64 {
+pub fn total(calls: &CountsByArch) -> u64 {
     calls
         .values()
         .fold(0, |sum, counts| sum.saturating_add(counts.calls()))
 }
 
-impl Counters {
+impl CallCounters {
     /// Counts a call if it passes.
     pub fn add(&mut self, call: &Call<'_>, filter: &Filter) {
         if !filter.passes(call) {
             self.left_out = self.left_out.saturating_add(call.times);
             return;
         }
-        let add = |to: &mut ByArch| {
+        let add = |to: &mut CountsByArch| {
             to.entry(call.arch)
                 .or_default()
                 .add(call.called, call.times);
@@ -241,7 +240,7 @@ mod tests {
 
     #[test]
     fn calls_are_counted_by_syscall_program_and_verdict() {
-        let mut counters = Counters::default();
+        let mut counters = CallCounters::default();
         let all = Filter::default();
         counters.add(
             &Call {
@@ -329,7 +328,7 @@ mod tests {
                 false,
             ),
         ] {
-            let mut counters = Counters::default();
+            let mut counters = CallCounters::default();
             counters.add(&this, &filter);
             assert_eq!(
                 (total(&counters.all), counters.left_out),
@@ -341,7 +340,7 @@ mod tests {
 
     #[test]
     fn names_that_never_end_do_not_fill_the_memory() {
-        let mut counters = Counters::default();
+        let mut counters = CallCounters::default();
         for n in 0..3000u32 {
             let name = n.to_string();
             let call = Call {

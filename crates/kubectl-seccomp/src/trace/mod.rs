@@ -7,16 +7,15 @@ mod counters;
 mod report;
 mod strace;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use super::lines::{self, Input};
 use super::text::{Style, visible};
-use super::{Failure, Findings, machine};
+use super::{Failure, Findings, machine, output};
 use call::{Call, Seen, Verdict};
-use counters::{Counters, Filter, total};
+use counters::{CallCounters, Filter, total};
 use report::{Lines, plural};
 use seccomp_profile::Arch;
 
@@ -25,9 +24,9 @@ use seccomp_profile::Arch;
 struct Common {
     /// The files to read, `-` for standard input, which is also read if there are none.
     files: Vec<PathBuf>,
-    /// How to write the result.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    /// The output format.
+    #[arg(short, long, value_enum, default_value_t = TraceFormat::Text)]
+    output: TraceFormat,
     /// With `-o profile`: the container runtime whose own calls the profile must allow as well [default: runc].
     #[arg(long, value_enum)]
     runtime: Option<Runtime>,
@@ -66,9 +65,9 @@ pub struct AuditArgs {
     action: Vec<Verdicts>,
 }
 
-/// The forms of output.
+/// The output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+enum TraceFormat {
     /// Tables for people.
     Text,
     /// The names of the syscalls, one a line.
@@ -245,7 +244,7 @@ struct Source {
 
 /// What was read.
 struct Reading {
-    counters: Counters,
+    counters: CallCounters,
     lines: Lines,
     /// The first line that was not understood, and where it is.
     puzzle: Option<String>,
@@ -258,14 +257,14 @@ fn read(
     of_machine: impl Fn(Arch) -> bool,
 ) -> Result<Reading, Failure> {
     let mut reading = Reading {
-        counters: Counters::default(),
+        counters: CallCounters::default(),
         lines: Lines::default(),
         puzzle: None,
     };
     for input in Input::all(files) {
         parser.begin(&input.name());
         let mut number = 0_u64;
-        let from = input.open().map_err(Failure::Other)?;
+        let from = input.open()?;
         lines::for_each(from, |line| {
             number += 1;
             let counters = &mut reading.counters;
@@ -291,7 +290,7 @@ fn read(
                 }
             }
         })
-        .map_err(|e| Failure::Other(anyhow::Error::from(e).context(input.name())))?;
+        .map_err(|error| input.unreadable(error))?;
         reading.lines.read += number;
     }
     Ok(reading)
@@ -308,8 +307,8 @@ impl Common {
     }
 
     fn write(&self, reading: &Reading, source: &Source) -> Result<Findings, Failure> {
-        if self.runtime.is_some() && self.output != Output::Profile {
-            return Err(Failure::Use("--runtime goes with -o profile".into()));
+        if self.runtime.is_some() && self.output != TraceFormat::Profile {
+            return Err(Failure::Usage("--runtime goes with -o profile".into()));
         }
         let Reading {
             counters, lines, ..
@@ -319,20 +318,15 @@ impl Common {
             return Ok(Findings::Some(nothing(reading, source)));
         }
         let text = match self.output {
-            Output::Text => report::to_text(counters, Style::of_stdout()).into_bytes(),
-            Output::Names => report::to_names(counters).into_bytes(),
-            Output::Json => report::to_json(counters, *lines)
-                .map_err(|e| Failure::Other(e.into()))?
-                .into_bytes(),
-            Output::Profile => {
+            TraceFormat::Text => report::to_text(counters, Style::for_stdout()).into_bytes(),
+            TraceFormat::Names => report::to_names(counters).into_bytes(),
+            TraceFormat::Json => report::to_json(counters, *lines)?.into_bytes(),
+            TraceFormat::Profile => {
                 let runtime = self.runtime.unwrap_or(Runtime::Runc);
-                report::to_profile(counters, runtime.known())
-                    .map_err(|e| Failure::Other(e.into()))?
+                report::to_profile(counters, runtime.known())?
             }
         };
-        std::io::stdout()
-            .write_all(&text)
-            .map_err(|e| Failure::Other(e.into()))?;
+        output::print(text)?;
         Ok(Findings::None)
     }
 }

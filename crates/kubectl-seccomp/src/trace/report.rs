@@ -1,4 +1,4 @@
-//! A tally in words, as data, and as a profile.
+//! The counted calls in words, as data, and as a profile.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::call::Verdict;
-use super::counters::{ByArch, Counters, Counts, total};
+use super::counters::{ArchCounts, CallCounters, CountsByArch, total};
 use crate::machine;
 use crate::text::{Style, visible};
 use seccomp_profile::{
@@ -26,7 +26,7 @@ pub struct Lines {
     pub lost: u64,
 }
 
-/// The tally as data.
+/// The counted calls as data.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Data<'a> {
@@ -84,8 +84,8 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-fn arch_data(calls: &ByArch) -> Vec<ArchData> {
-    let one = |(arch, counts): (&Arch, &Counts)| ArchData {
+fn arch_data(calls: &CountsByArch) -> Vec<ArchData> {
+    let one = |(arch, counts): (&Arch, &ArchCounts)| ArchData {
         architecture: arch.to_string(),
         calls: counts.calls(),
         syscalls: counts
@@ -110,7 +110,7 @@ fn arch_data(calls: &ByArch) -> Vec<ArchData> {
 }
 
 /// One JSON object.
-pub fn to_json(counters: &Counters, lines: Lines) -> serde_json::Result<String> {
+pub fn to_json(counters: &CallCounters, lines: Lines) -> serde_json::Result<String> {
     let data = Data {
         lines,
         calls: total(&counters.all),
@@ -140,7 +140,7 @@ pub fn to_json(counters: &Counters, lines: Lines) -> serde_json::Result<String> 
 }
 
 /// The names, one a line.
-pub fn to_names(counters: &Counters) -> String {
+pub fn to_names(counters: &CallCounters) -> String {
     counters
         .names()
         .iter()
@@ -148,7 +148,7 @@ pub fn to_names(counters: &Counters) -> String {
 }
 
 /// Text for people.
-pub fn to_text(counters: &Counters, style: Style) -> String {
+pub fn to_text(counters: &CallCounters, style: Style) -> String {
     let mut out = String::new();
     for (arch, counts) in &counters.all {
         let head = format!(
@@ -190,7 +190,7 @@ pub fn to_text(counters: &Counters, style: Style) -> String {
         let width = width.unwrap_or(0).max(4);
         let _ = writeln!(out, "     CALLS  SYSCALLS  {:width$}  EXE", "COMM");
         for program in programs {
-            let syscalls: usize = program.calls.values().map(Counts::syscalls).sum();
+            let syscalls: usize = program.calls.values().map(ArchCounts::syscalls).sum();
             let known = |text: &str| {
                 if text.is_empty() {
                     "-".into()
@@ -238,7 +238,7 @@ pub enum NoProfile {
 }
 
 /// An allowlist of the calls that were made, and of what the runtime needs.
-pub fn to_profile(counters: &Counters, runtime: Option<Runtime>) -> Result<Vec<u8>, NoProfile> {
+pub fn to_profile(counters: &CallCounters, runtime: Option<Runtime>) -> Result<Vec<u8>, NoProfile> {
     let mut natives: Vec<_> = counters
         .all
         .keys()
