@@ -1,7 +1,22 @@
 //! `kubectl seccomp`: the kubectl plugin and offline tool.
 //!
 //! Each subcommand has a module. This one reads the command line and turns what a subcommand found into an exit code:
-//! 0 nothing to complain of, 1 findings, 2 wrong use or no way to do it.
+//! 0 nothing found, 1 findings, 2 wrong use or no way to do it. The binary of this crate calls [`main`], and so does the
+//! operator's when it is started under the plugin's name: an image has one file for both.
+//!
+//! | module | is for |
+//! |---|---|
+//! | `convert`, `merge`, `diff`, `explain`, `lint` | commands on profiles: each asks the engine and prints |
+//! | `trace` | `from-strace`, `from-audit` and `check`: lines become calls, calls are counted |
+//! | `probe` | `probe`: the one module that makes system calls by hand (`probe/kernel`) |
+//! | `status`, `coverage` | commands on a cluster: they list, decide in pure functions (`survey`, `effective`, `what_if`), and print |
+//! | `completion` | completion in shells and through kubectl |
+//! | `document`, `target` | profiles as users write them, and the kind of node they are resolved for |
+//! | `view` | what a profile does, syscall by syscall, as tables show it |
+//! | `cluster` | kubeconfig, lists, and what to say when there is no answer |
+//! | `lines`, `output`, `table`, `text`, `machine` | reading files, writing to standard output, and words for people |
+//!
+//! Nothing here changes a cluster, or looks for one where none is needed.
 
 mod cluster;
 mod completion;

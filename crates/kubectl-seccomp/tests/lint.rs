@@ -127,11 +127,11 @@ fn the_profiles_of_a_folder_find_each_other() {
     let output = lint(&[&["-o", "json"], &files[..]].concat(), "");
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     let profiles = json["profiles"].as_array().unwrap();
-    // What `company` allows is said of it, and not of what stands on it.
+    // What `company` allows is said of it, and not of what derives from it.
     assert_eq!(codes(&profiles[0]), [""; 0]);
     assert_eq!(codes(&profiles[1]), ["dangerous-allow warning"]);
     assert_eq!(profiles[1]["findings"][0]["path"], "spec.allow[0]");
-    // Alone it stands on nothing, until it is told where.
+    // Alone it has no base, until it is told where.
     let alone = lint(&["-o", "json", &path("web.yaml")], "");
     let json: Value = serde_json::from_slice(&alone.stdout).unwrap();
     assert_eq!(codes(&json["profiles"][0]), ["invalid error"]);
@@ -354,7 +354,7 @@ fn the_shipped_examples_are_without_warnings() {
     assert!(!files.is_empty());
     let files: Vec<_> = files.iter().map(String::as_str).collect();
     for arch in ["--arch=amd64", "--arch=arm64"] {
-        // What the deny-list stands on lets everything through on purpose.
+        // The base of the deny-list lets everything through on purpose.
         let ignored = ["--ignore=multiplexer-open", "--ignore=stops-nothing"];
         let args = [&["lint", arch, "--kernel=6.12"], &ignored[..], &files[..]].concat();
         let output = run(&args, "");

@@ -145,7 +145,7 @@ fn nodes(survey: &Survey, style: Style) -> String {
     out
 }
 
-/// Failures that are alike stand once, with the nodes that have them.
+/// Equal failures are listed once, with their nodes.
 fn failures(survey: &Survey, style: Style) -> String {
     let mut alike: BTreeMap<(&str, &str, &str), Vec<String>> = BTreeMap::new();
     for Profile {

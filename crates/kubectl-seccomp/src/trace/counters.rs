@@ -1,4 +1,4 @@
-//! ArchCounts calls: by architecture and syscall, by program, by what a filter did. Bounded, whatever the trace holds.
+//! Counts calls: by architecture and syscall, by program, by what a filter did. Bounded, whatever the trace holds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
