@@ -9,7 +9,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the agent on a node says of the profiles there.
+/// The agent's report of the profiles on its node.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "seccomp-operator.io",
@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
     category = "security",
     no_spec,
     derive = "PartialEq",
-    doc = "What the agent on a node says of the profiles there. Written by the operator.",
+    doc = "The agent's report of the profiles on its node. Written by the operator.",
     printcolumn(
-        name = "Level",
+        name = "Applied version",
         type_ = "string",
         json_path = ".appliedResourceVersion"
     ),
@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SeccompNodeReport {
-    /// How far the node is level with the list of SeccompProfiles: every change up to this resource version is on its disk,
+    /// The resource version of the list of SeccompProfiles that the node has applied: every change up to it is on the node's disk,
     /// or is among `failures`.
     #[schemars(length(max = 32))]
     pub applied_resource_version: String,

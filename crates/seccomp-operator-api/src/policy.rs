@@ -51,13 +51,13 @@ pub struct SeccompPolicySpec {
     #[serde(default, deserialize_with = "priority")]
     #[schemars(range(min = -2_147_483_648_i64, max = 2_147_483_647_i64))]
     pub priority: i32,
-    /// The namespaces whose pods it speaks of, by their labels; all when absent.
+    /// Selects namespaces by their labels; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<Selector>,
-    /// The pods it speaks of, by their labels; all when absent.
+    /// Selects pods by their labels; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_selector: Option<Selector>,
-    /// The images that it speaks of, as globs: then only containers with such an image get the profile, at container level. All
+    /// Selects containers by their images, as globs: only containers with such an image get the profile, at container level. All
     /// containers when empty, at pod level. `*` is any run of characters and `?` is one; `nginx` is
     /// `docker.io/library/nginx` with any tag or digest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

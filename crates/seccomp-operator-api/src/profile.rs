@@ -203,11 +203,11 @@ pub fn define(profile: &Result<SeccompProfile, InvalidObject>) -> Defined {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SeccompProfileStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The resource version at which the controller first saw that generation. A node whose SeccompNode says that it is
-    /// level with this version has dealt with the generation.
+    /// The resource version at which the controller first saw that generation. A node whose `appliedResourceVersion` has
+    /// reached it has dealt with the generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub revision: Option<String>,
