@@ -269,3 +269,35 @@ fn no_source_is_too_long_to_have_one_purpose() -> Result<()> {
     assert_eq!(long, BTreeMap::new(), "longer than {MAX_LINES} lines");
     Ok(())
 }
+
+/// `.dockerignore` keeps the tests of this crate from the image's build, and cargo looks for a target without a path.
+#[test]
+fn the_image_is_built_without_the_tests() -> Result<()> {
+    let seen = std::fs::read_to_string(Path::new(ROOT).join(".dockerignore"))?;
+    let seen: BTreeSet<_> = seen
+        .lines()
+        .filter_map(|line| line.strip_prefix('!'))
+        .collect();
+    for needed in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "operator",
+        "crates",
+        "e2e/Cargo.toml",
+        "e2e/src",
+    ] {
+        ensure!(
+            seen.contains(needed),
+            "the image's build does not see {needed}"
+        );
+    }
+    let manifest = std::fs::read_to_string(Path::new(ROOT).join("e2e/Cargo.toml"))?;
+    for target in manifest.split("[[").skip(1) {
+        let target = target.split("\n[").next().unwrap_or(target);
+        ensure!(
+            target.contains("\npath = "),
+            "a target without a path: [[{target}"
+        );
+    }
+    Ok(())
+}
