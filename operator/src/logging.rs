@@ -43,21 +43,31 @@ pub enum LogFormat {
     Json,
 }
 
-/// Changes the filter of a process that logs already.
-type Change = Box<dyn Fn(Targets) -> Result<(), reload::Error> + Send + Sync>;
+/// Sets the filter of a process that logs already.
+type SetFilter = Box<dyn Fn(Targets) -> Result<(), reload::Error> + Send + Sync>;
 
 /// What [`start`] began.
 pub struct Logging {
     level: String,
     file: Option<PathBuf>,
     in_force: String,
-    change: Change,
+    set_filter: SetFilter,
+}
+
+/// A filter that means nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("--log-level {filter:?}: {reason}")]
+pub struct FilterError {
+    filter: String,
+    reason: String,
 }
 
 /// Starts logging; call it once.
-pub fn start(args: &LogArgs) -> anyhow::Result<Logging> {
-    let filter = filter(&args.log_level)
-        .map_err(|error| anyhow::anyhow!("--log-level {:?}: {error}", args.log_level))?;
+pub fn start(args: &LogArgs) -> Result<Logging, FilterError> {
+    let filter = filter(&args.log_level).map_err(|reason| FilterError {
+        filter: args.log_level.clone(),
+        reason,
+    })?;
     let (filter, handle) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match args.log_format {
@@ -65,12 +75,12 @@ pub fn start(args: &LogArgs) -> anyhow::Result<Logging> {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     registry().with(lines.with_filter(filter)).init();
-    let change = Box::new(move |filter| handle.reload(filter));
+    let set_filter = Box::new(move |filter| handle.reload(filter));
     let mut logging = Logging {
         level: args.log_level.clone(),
         file: args.log_level_file.clone(),
         in_force: args.log_level.clone(),
-        change,
+        set_filter,
     };
     logging.look();
     Ok(logging)
@@ -85,7 +95,7 @@ impl Logging {
         }
     }
 
-    /// Brings the filter level with the file. One that means nothing changes nothing, and is complained of once.
+    /// Brings the filter in line with the file. One that means nothing changes nothing, and is complained of once.
     fn look(&mut self) {
         let Some(file) = &self.file else { return };
         let wanted = read(file).unwrap_or_else(|| self.level.clone());
@@ -94,7 +104,7 @@ impl Logging {
         }
         match filter(&wanted) {
             Ok(filter) => {
-                if (self.change)(filter).is_ok() {
+                if (self.set_filter)(filter).is_ok() {
                     info!(filter = wanted, "what is logged has changed");
                 }
             }
@@ -154,7 +164,7 @@ mod tests {
             level: "info".into(),
             file: Some(file.clone()),
             in_force: "info".into(),
-            change: Box::new(move |filter| {
+            set_filter: Box::new(move |filter| {
                 tell.lock().unwrap().push(filter.to_string());
                 Ok(())
             }),
