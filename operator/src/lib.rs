@@ -14,4 +14,6 @@ mod metrics;
 pub mod pki;
 pub mod process;
 mod shutdown;
+#[cfg(test)]
+mod walls;
 pub mod webhook;

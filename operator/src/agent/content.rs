@@ -17,12 +17,12 @@ const LEVEL: u8 = 6;
 pub struct Digest([u8; 16]);
 
 impl Digest {
-    /// Of these bytes.
+    /// The digest of these bytes.
     #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        let mut digesting = Digesting::default();
-        digesting.update(bytes);
-        digesting.finish()
+    pub fn from_content(bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::default();
+        hasher.update(bytes);
+        hasher.finish()
     }
 
     /// Reads what [`Display`](fmt::Display) writes.
@@ -46,15 +46,15 @@ impl fmt::Debug for Digest {
 }
 
 /// A digest of bytes that come piece by piece.
-pub struct Digesting(ring::digest::Context);
+pub struct Hasher(ring::digest::Context);
 
-impl Default for Digesting {
+impl Default for Hasher {
     fn default() -> Self {
         Self(ring::digest::Context::new(&ring::digest::SHA256))
     }
 }
 
-impl Digesting {
+impl Hasher {
     /// More bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
@@ -85,7 +85,7 @@ impl Content {
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self {
-            digest: Digest::of(bytes),
+            digest: Digest::from_content(bytes),
             length: bytes.len(),
             packed: compress_to_vec(bytes, LEVEL).into(),
         }
@@ -107,7 +107,7 @@ impl Content {
     #[must_use]
     pub fn bytes(&self) -> Option<Vec<u8>> {
         let bytes = decompress_to_vec_with_limit(&self.packed, self.length).ok()?;
-        (Digest::of(&bytes) == self.digest).then_some(bytes)
+        (Digest::from_content(&bytes) == self.digest).then_some(bytes)
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_digest_reads_back_as_it_was_written() {
-        let digest = Digest::of(b"a");
+        let digest = Digest::from_content(b"a");
         assert_eq!(digest.to_string(), "ca978112ca1bbdcafac231b39a23dc4d");
         assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
         for wrong in ["", "ca97", "+a978112ca1bbdcafac231b39a23dc4", "zz"] {

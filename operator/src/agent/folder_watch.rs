@@ -25,7 +25,7 @@ const FLAGS: WatchFlags = WatchFlags::CREATE
 
 /// At most so many events are taken at once: whoever makes them faster than they can be taken must not keep the agent from its
 /// other work.
-const MAX_WATCHES: usize = 8192;
+const MAX_EVENTS: usize = 8192;
 
 /// What was touched.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl FolderWatch {
             let mut moved = false;
             let mut taken = 0;
             // What is in the buffer is not in the kernel any more.
-            while taken < MAX_WATCHES || !reader.is_buffer_empty() {
+            while taken < MAX_EVENTS || !reader.is_buffer_empty() {
                 taken += 1;
                 let event = match reader.next() {
                     Ok(event) => event,
@@ -133,8 +133,8 @@ mod tests {
     use std::time::Duration;
     use tokio::time::timeout;
 
-    async fn touched(drift: &mut FolderWatch) -> Touched {
-        timeout(Duration::from_secs(5), drift.touched())
+    async fn touched(watch: &mut FolderWatch) -> Touched {
+        timeout(Duration::from_secs(5), watch.touched())
             .await
             .unwrap()
             .unwrap()
@@ -142,57 +142,57 @@ mod tests {
 
     fn watched() -> (tempfile::TempDir, FolderWatch) {
         let folder = tempfile::tempdir().unwrap();
-        let mut drift = FolderWatch::new().unwrap();
-        drift.watch(File::open(folder.path()).unwrap()).unwrap();
-        (folder, drift)
+        let mut watch = FolderWatch::new().unwrap();
+        watch.watch(File::open(folder.path()).unwrap()).unwrap();
+        (folder, watch)
     }
 
     #[tokio::test]
     async fn files_that_are_written_removed_or_replaced_are_named() {
-        let (folder, mut drift) = watched();
+        let (folder, mut watch) = watched();
         let path = |name: &str| folder.path().join(name);
         let named = |name: &str| Touched::Files(BTreeSet::from([name.to_owned()]));
         fs::write(path("a"), "1").unwrap();
-        assert_eq!(touched(&mut drift).await, named("a"));
+        assert_eq!(touched(&mut watch).await, named("a"));
         fs::remove_file(path("a")).unwrap();
-        assert_eq!(touched(&mut drift).await, named("a"));
+        assert_eq!(touched(&mut watch).await, named("a"));
         let elsewhere = tempfile::NamedTempFile::new_in(folder.path().parent().unwrap()).unwrap();
         fs::rename(elsewhere.path(), path("b")).unwrap();
-        assert_eq!(touched(&mut drift).await, named("b"));
+        assert_eq!(touched(&mut watch).await, named("b"));
     }
 
     #[tokio::test]
     async fn a_folder_that_is_removed_is_noticed_and_not_watched_any_more() {
-        let (folder, mut drift) = watched();
+        let (folder, mut watch) = watched();
         folder.close().unwrap();
-        assert_eq!(touched(&mut drift).await, Touched::Everything);
-        assert!(!drift.is_watching());
+        assert_eq!(touched(&mut watch).await, Touched::Everything);
+        assert!(!watch.is_watching());
     }
 
     #[tokio::test]
     async fn a_folder_that_is_moved_away_is_noticed_and_not_watched_any_more() {
-        let (folder, mut drift) = watched();
+        let (folder, mut watch) = watched();
         let elsewhere = tempfile::tempdir().unwrap();
         let away = elsewhere.path().join("away");
         fs::rename(folder.path(), &away).unwrap();
-        assert_eq!(touched(&mut drift).await, Touched::Everything);
-        assert!(!drift.is_watching());
+        assert_eq!(touched(&mut watch).await, Touched::Everything);
+        assert!(!watch.is_watching());
         fs::create_dir(folder.path()).unwrap();
-        drift.watch(File::open(folder.path()).unwrap()).unwrap();
+        watch.watch(File::open(folder.path()).unwrap()).unwrap();
         fs::write(away.join("away"), "1").unwrap();
         fs::write(folder.path().join("here"), "1").unwrap();
         let here = Touched::Files(BTreeSet::from(["here".to_owned()]));
-        assert_eq!(touched(&mut drift).await, here);
-        assert!(drift.is_watching());
+        assert_eq!(touched(&mut watch).await, here);
+        assert!(watch.is_watching());
     }
 
     #[tokio::test]
     async fn a_burst_beyond_the_buffer_is_taken_whole() {
-        let (folder, mut drift) = watched();
+        let (folder, mut watch) = watched();
         for n in 0..2000 {
             fs::write(folder.path().join(format!("a-rather-long-name-{n}")), "1").unwrap();
         }
-        let Touched::Files(names) = touched(&mut drift).await else {
+        let Touched::Files(names) = touched(&mut watch).await else {
             panic!("everything")
         };
         assert_eq!(names.len(), 2000);
@@ -200,14 +200,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_storm_is_taken_piece_by_piece_and_one_beyond_what_the_kernel_keeps_is_everything() {
-        let (folder, mut drift) = watched();
+        let (folder, mut watch) = watched();
         let permissions = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
         // Of different lengths, so that the last events share a buffer with earlier ones.
         let names = ["a", "a-rather-longer-name"];
         let [a, b] = names.map(|name| folder.path().join(name));
         fs::write(&a, "1").unwrap();
         fs::write(&b, "1").unwrap();
-        touched(&mut drift).await;
+        touched(&mut watch).await;
         // One event each; the same one twice in a row would be one.
         let storm = |events: usize| {
             for n in 0..events {
@@ -216,12 +216,12 @@ mod tests {
             }
         };
         let both = Touched::Files(names.map(String::from).into());
-        storm(2 * MAX_WATCHES - 2);
-        assert_eq!(touched(&mut drift).await, both);
-        assert_eq!(touched(&mut drift).await, both, "the rest");
+        storm(2 * MAX_EVENTS - 2);
+        assert_eq!(touched(&mut watch).await, both);
+        assert_eq!(touched(&mut watch).await, both, "the rest");
         let kept = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
         storm(kept.trim().parse::<usize>().unwrap() + 1);
-        while touched(&mut drift).await != Touched::Everything {}
-        assert!(drift.is_watching());
+        while touched(&mut watch).await != Touched::Everything {}
+        assert!(watch.is_watching());
     }
 }

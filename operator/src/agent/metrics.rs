@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::state::Report;
+use super::state::NodeReport;
 use super::store::{Done, StoreError};
 use crate::metrics::{Label, PREFIX, family};
 
@@ -32,7 +32,7 @@ pub struct Metrics {
     wanted: Gauge,
     ready: Gauge,
     failed: Family<Label, Gauge>,
-    level: Gauge,
+    in_sync: Gauge,
     edits: Family<Label, Counter>,
     repairs: Counter,
     applied: Histogram,
@@ -47,7 +47,7 @@ impl Metrics {
             wanted: Gauge::default(),
             ready: Gauge::default(),
             failed: family("reason", &REASONS),
-            level: Gauge::default(),
+            in_sync: Gauge::default(),
             edits: family("outcome", &OUTCOMES),
             repairs: Counter::default(),
             applied: Histogram::new(BUCKETS),
@@ -71,9 +71,9 @@ impl Metrics {
             metrics.failed.clone(),
         );
         registry.register(
-            "level",
+            "in_sync",
             "Whether this node has dealt with every change of the profile list that it knows of",
-            metrics.level.clone(),
+            metrics.in_sync.clone(),
         );
         registry.register(
             "file_edits",
@@ -119,12 +119,18 @@ impl Metrics {
         self.repairs.inc();
     }
 
-    /// How things stand: how many profiles there should be and are, and what failed.
-    pub fn stands(&self, wanted: usize, ready: usize, level: bool, report: Option<&Report>) {
+    /// How many profiles there should be and are, whether the node is in sync with the profile list, and what failed.
+    pub fn observed(
+        &self,
+        wanted: usize,
+        ready: usize,
+        in_sync: bool,
+        report: Option<&NodeReport>,
+    ) {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.wanted.set(count(wanted));
         self.ready.set(count(ready));
-        self.level.set(level.into());
+        self.in_sync.set(in_sync.into());
         let mut failed: HashMap<&str, i64> = HashMap::new();
         for failure in report.iter().flat_map(|report| &report.failures) {
             let reason = REASONS.into_iter().find(|known| *known == failure.reason);
@@ -157,24 +163,24 @@ mod tests {
             reason: reason.into(),
             ..NodeFailure::default()
         };
-        let report = Report {
-            level: 1,
+        let report = NodeReport {
+            applied_version: 1,
             failures: vec![failure("Conflict"), failure("Conflict"), failure("Unheard")],
-            ..Report::default()
+            ..NodeReport::default()
         };
-        metrics.stands(5, 2, true, Some(&report));
+        metrics.observed(5, 2, true, Some(&report));
         let text = encode(&registry).unwrap();
         for line in [
             "seccomp_operator_agent_profiles_wanted 5",
             "seccomp_operator_agent_profiles_ready 2",
-            "seccomp_operator_agent_level 1",
+            "seccomp_operator_agent_in_sync 1",
             "seccomp_operator_agent_profiles_failed{reason=\"Conflict\"} 2",
             "seccomp_operator_agent_profiles_failed{reason=\"Invalid\"} 0",
             "seccomp_operator_agent_profiles_failed{reason=\"Other\"} 1",
         ] {
             assert!(text.contains(&format!("{line}\n")), "{line}:\n{text}");
         }
-        metrics.stands(5, 5, true, Some(&Report::default()));
+        metrics.observed(5, 5, true, Some(&NodeReport::default()));
         let text = encode(&registry).unwrap();
         assert!(
             text.contains("profiles_failed{reason=\"Conflict\"} 0\n"),

@@ -1,25 +1,29 @@
 //! The node that this agent runs on: what profiles are rendered for, and what the SeccompNode says of it.
 
-use anyhow::Context as _;
-
 use seccomp_operator_api::NodeInfo;
 use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Target};
 
+/// Why no profile can be rendered for this node.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// The engine does not know it.
+    #[error("profiles cannot be rendered for architecture {0:?}")]
+    Architecture(String),
+    /// It does not begin with two numbers.
+    #[error("the kernel's release {0:?} cannot be read")]
+    Kernel(String),
+}
+
 /// What profiles are rendered for here.
-pub fn target() -> anyhow::Result<Target> {
+pub fn target() -> Result<Target, TargetError> {
     let node = info(None);
-    let arch = Arch::from_node(&node.architecture).with_context(|| {
-        format!(
-            "profiles cannot be rendered for architecture {:?}",
-            node.architecture
-        )
-    })?;
-    let kernel = KernelVersion::from_release(&node.kernel_version).with_context(|| {
-        format!(
-            "the kernel's release {:?} cannot be read",
-            node.kernel_version
-        )
-    })?;
+    let (architecture, release) = (node.architecture, node.kernel_version);
+    let Some(arch) = Arch::from_node(&architecture) else {
+        return Err(TargetError::Architecture(architecture));
+    };
+    let Some(kernel) = KernelVersion::from_release(&release) else {
+        return Err(TargetError::Kernel(release));
+    };
     Ok(Target {
         arch,
         kernel,

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use super::metrics::Metrics;
 use super::node;
-use super::state::Report;
+use super::state::NodeReport;
 use kube_support::error::chain;
 use kube_support::{Backoff, Conflicts, WatchEvent, WriteError, apply, watch};
 use seccomp_operator_api::{NodeFailure, SeccompNode, SeccompNodeReport};
@@ -33,7 +33,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
 /// Mere numbers (of pods that use a profile) wait this long: pods come and go, and nothing hangs on how many there are.
 const NUMBERS: Duration = Duration::from_secs(5);
-/// The most failures and uses that one report names. A node with more failures says that it is level with nothing, which is
+/// The most failures and uses that one report names. A node with more failures says that it has applied nothing, which is
 /// true enough; one with more uses still keeps every file that is in use.
 const MAX_FAILURES: usize = 1000;
 const MAX_USES: usize = 2000;
@@ -42,13 +42,13 @@ const MAX_USES: usize = 2000;
 pub async fn publish(
     client: Client,
     node: String,
-    mut reports: Receiver<Option<Report>>,
+    mut reports: Receiver<Option<NodeReport>>,
     metrics: Metrics,
 ) {
     let api: Api<SeccompNode> = Api::all(client.clone());
     let mut failing = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     let mut patience = Backoff::new(PATIENCE.0, PATIENCE.1);
-    let mut published: Option<Report> = None;
+    let mut published: Option<NodeReport> = None;
     let mut written: Option<Instant> = None;
     // Only what was written can be lost.
     let lost = OptionFuture::from(None);
@@ -85,7 +85,7 @@ pub async fn publish(
         match outcome {
             Ok(()) => {
                 debug!(
-                    level = report.level,
+                    applied_version = report.applied_version,
                     failures = report.failures.len(),
                     "the node's report was published"
                 );
@@ -109,8 +109,8 @@ pub async fn publish(
 
 /// Waits until the report should be written. `patience`: in a burst, how long to wait for its end at most.
 async fn gather(
-    reports: &mut Receiver<Option<Report>>,
-    published: Option<&Report>,
+    reports: &mut Receiver<Option<NodeReport>>,
+    published: Option<&NodeReport>,
     patience: Option<Duration>,
 ) -> Result<(), RecvError> {
     let began = Instant::now();
@@ -139,16 +139,16 @@ async fn gather(
 }
 
 /// Whether the report says more than other numbers.
-fn is_urgent(published: Option<&Report>, report: &Report) -> bool {
+fn is_urgent(published: Option<&NodeReport>, report: &NodeReport) -> bool {
     let Some(published) = published else {
         return true;
     };
-    let uses = |report: &Report| {
+    let uses = |report: &NodeReport| {
         let uses = report.in_use.iter();
         uses.map(|found| (found.profile.clone(), found.pending_removal))
             .collect::<Vec<_>>()
     };
-    published.level != report.level
+    published.applied_version != report.applied_version
         || published.failures != report.failures
         || published.labels_digest != report.labels_digest
         || uses(published) != uses(report)
@@ -170,7 +170,7 @@ async fn watch_for_loss(client: Client, node: &str) {
     }
 }
 
-async fn write(api: &Api<SeccompNode>, node: &str, report: &Report) -> Result<(), WriteError> {
+async fn write(api: &Api<SeccompNode>, node: &str, report: &NodeReport) -> Result<(), WriteError> {
     let overflow = report.failures.len() > MAX_FAILURES;
     let failures = report.failures.iter().take(MAX_FAILURES);
     let metadata = ObjectMeta {
@@ -178,7 +178,7 @@ async fn write(api: &Api<SeccompNode>, node: &str, report: &Report) -> Result<()
         ..ObjectMeta::default()
     };
     let fields = SeccompNodeReport {
-        applied_resource_version: if overflow { 0 } else { report.level }.to_string(),
+        applied_resource_version: if overflow { 0 } else { report.applied_version }.to_string(),
         failed: i32::try_from(report.failures.len()).unwrap_or(i32::MAX),
         failures: failures
             .map(|failure| NodeFailure {
@@ -206,33 +206,33 @@ mod tests {
     use seccomp_operator_api::NodeUse;
     use tokio::sync::watch::{Sender, channel};
 
-    fn level(level: u64) -> Report {
-        Report {
-            level,
-            ..Report::default()
+    fn applied(applied_version: u64) -> NodeReport {
+        NodeReport {
+            applied_version,
+            ..NodeReport::default()
         }
     }
 
-    fn used_by(pods: i32) -> Report {
+    fn used_by(pods: i32) -> NodeReport {
         let used = NodeUse {
             profile: "a".into(),
             pods,
             ..NodeUse::default()
         };
-        Report {
+        NodeReport {
             in_use: vec![used],
-            ..level(1)
+            ..applied(1)
         }
     }
 
     /// How long the report waits to be written, while another one comes every `every` for `times` times.
     async fn waits(
-        published: Option<Report>,
-        reports: impl Fn(u64) -> Report,
+        published: Option<NodeReport>,
+        reports: impl Fn(u64) -> NodeReport,
         (every, times): (Duration, u64),
         patience: Option<Duration>,
     ) -> Duration {
-        let (sender, mut receiver): (Sender<Option<Report>>, _) = channel(Some(reports(0)));
+        let (sender, mut receiver): (Sender<Option<NodeReport>>, _) = channel(Some(reports(0)));
         let began = Instant::now();
         let changes = async {
             for n in 1..=times {
@@ -252,13 +252,13 @@ mod tests {
     async fn a_burst_of_changes_waits_for_its_end_and_a_single_one_hardly_at_all() {
         let (once, burst) = ((DEBOUNCE, 0), (Duration::from_millis(10), 200));
         let endless = (Duration::from_millis(10), 10_000);
-        assert_eq!(waits(None, level, once, None).await, DEBOUNCE);
-        assert_eq!(waits(None, level, burst, None).await, DEBOUNCE);
+        assert_eq!(waits(None, applied, once, None).await, DEBOUNCE);
+        assert_eq!(waits(None, applied, burst, None).await, DEBOUNCE);
         let patience = Some(PATIENCE.0);
-        assert_eq!(waits(None, level, once, patience).await, SETTLE);
+        assert_eq!(waits(None, applied, once, patience).await, SETTLE);
         let end = Duration::from_secs(2) + SETTLE;
-        assert_eq!(waits(None, level, burst, patience).await, end);
-        assert_eq!(waits(None, level, endless, patience).await, PATIENCE.0);
+        assert_eq!(waits(None, applied, burst, patience).await, end);
+        assert_eq!(waits(None, applied, endless, patience).await, PATIENCE.0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -266,9 +266,9 @@ mod tests {
         let pods = |n| used_by(i32::try_from(n).unwrap() + 2);
         let once = (DEBOUNCE, 0);
         assert_eq!(waits(Some(used_by(1)), pods, once, None).await, NUMBERS);
-        assert_eq!(waits(Some(level(1)), pods, once, None).await, DEBOUNCE);
+        assert_eq!(waits(Some(applied(1)), pods, once, None).await, DEBOUNCE);
         // Something urgent takes the numbers with it.
-        let then = |n| if n == 0 { used_by(2) } else { level(2) };
+        let then = |n| if n == 0 { used_by(2) } else { applied(2) };
         let second = (Duration::from_secs(1), 1);
         let expected = Duration::from_secs(1) + DEBOUNCE;
         assert_eq!(waits(Some(used_by(1)), then, second, None).await, expected);

@@ -118,49 +118,49 @@ mod tests {
 
     #[test]
     fn a_storm_is_answered_ever_more_slowly_and_told_of_once() {
-        let (mut incidents, a, mut now) = (RepairThrottle::default(), named("a"), Instant::now());
+        let (mut throttle, a, mut now) = (RepairThrottle::default(), named("a"), Instant::now());
         let (mut repairs, mut told) = (0_u32, 0);
         let end = now + Duration::from_mins(2);
         // Somebody changes the file every five milliseconds.
         while now < end {
-            if incidents.touched(&a, now) {
+            if throttle.touched(&a, now) {
                 repairs += 1;
-                told += u32::from(incidents.repaired(&a, now) == Announce::Begins);
+                told += u32::from(throttle.repaired(&a, now) == Announce::Begins);
             }
             now += Duration::from_millis(5);
         }
         assert_eq!(told, 1);
         assert!((10..30).contains(&repairs), "{repairs}");
-        assert_eq!(u64::from(repairs), incidents.repairs(&a));
+        assert_eq!(u64::from(repairs), throttle.repairs(&a));
         assert!(
-            incidents.touched(&named("b"), now),
+            throttle.touched(&named("b"), now),
             "other files are not concerned"
         );
     }
 
     #[test]
     fn a_change_during_the_pause_is_looked_at_after_it() {
-        let (mut incidents, a, start) = (RepairThrottle::default(), named("a"), Instant::now());
-        incidents.repaired(&a, start);
-        assert_eq!(incidents.wakes(), None);
-        assert!(!incidents.touched(&a, start + Duration::from_millis(1)));
-        assert_eq!(incidents.wakes(), Some(start + PAUSE.0));
-        assert!(incidents.due(start + Duration::from_millis(2)).is_empty());
-        assert_eq!(incidents.due(start + PAUSE.0), [a]);
-        assert_eq!(incidents.wakes(), None);
+        let (mut throttle, a, start) = (RepairThrottle::default(), named("a"), Instant::now());
+        throttle.repaired(&a, start);
+        assert_eq!(throttle.wakes(), None);
+        assert!(!throttle.touched(&a, start + Duration::from_millis(1)));
+        assert_eq!(throttle.wakes(), Some(start + PAUSE.0));
+        assert!(throttle.due(start + Duration::from_millis(2)).is_empty());
+        assert_eq!(throttle.due(start + PAUSE.0), [a]);
+        assert_eq!(throttle.wakes(), None);
     }
 
     #[test]
     fn a_single_change_some_time_later_is_put_right_at_once_again() {
-        let (mut incidents, a, start) = (RepairThrottle::default(), named("a"), Instant::now());
-        assert_eq!(incidents.repaired(&a, start), Announce::Begins);
+        let (mut throttle, a, start) = (RepairThrottle::default(), named("a"), Instant::now());
+        assert_eq!(throttle.repaired(&a, start), Announce::Begins);
         let later = start + Duration::from_secs(30);
-        assert!(incidents.touched(&a, later));
-        assert_eq!(incidents.repaired(&a, later), Announce::Goes);
+        assert!(throttle.touched(&a, later));
+        assert_eq!(throttle.repaired(&a, later), Announce::Goes);
         let after = later + OVER;
-        assert!(incidents.touched(&a, after));
+        assert!(throttle.touched(&a, after));
         assert_eq!(
-            incidents.repaired(&a, after),
+            throttle.repaired(&a, after),
             Announce::Begins,
             "another incident"
         );
@@ -168,8 +168,8 @@ mod tests {
 
     #[test]
     fn a_cleared_folder_is_not_told_of_file_by_file() {
-        let (mut incidents, now) = (RepairThrottle::default(), Instant::now());
-        let told = (0..200).map(|n| incidents.repaired(&named(&format!("p{n}")), now));
+        let (mut throttle, now) = (RepairThrottle::default(), Instant::now());
+        let told = (0..200).map(|n| throttle.repaired(&named(&format!("p{n}")), now));
         let told = told.filter(|told| *told == Announce::Begins).count();
         assert_eq!(told, MAX_TOLD);
     }

@@ -1,17 +1,27 @@
 //! Which files in the profiles folder are ours, what they hold, and since when.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
 
+use rustix::fs::RenameFlags;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::content::Digest;
+use super::error::{StoreError, at, io};
+use super::file::{self, Found};
+use crate::agent::content::Digest;
 use kube_support::error::chain;
 use seccomp_operator_api::ProfileName;
 
+/// The ledger's file, beside the profiles.
+pub const FILE: &str = ".seccomp-operator.ledger.json";
+/// No ledger is larger than this; what is, is not one.
+const MAX_SIZE: u64 = 16 << 20;
+
 /// What is known of one of our files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct LedgerEntry {
     /// What it was last seen to hold.
     pub digest: Option<Digest>,
     /// When it came to hold that instead of something else, in seconds since 1970. None: it never held anything else, as far as
@@ -21,19 +31,19 @@ pub struct Entry {
 
 /// The profiles whose files the operator wrote or adopted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ledger(BTreeMap<ProfileName, Entry>);
+pub struct Ledger(BTreeMap<ProfileName, LedgerEntry>);
 
 /// The ledger's form on disk.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct Document {
     /// For whoever opens the file.
     about: String,
     version: u32,
-    profiles: BTreeMap<String, WrittenEntry>,
+    profiles: BTreeMap<String, Recorded>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct WrittenEntry {
+struct Recorded {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,6 +63,34 @@ struct Names {
 }
 
 impl Ledger {
+    /// The ledger that lies in the folder; an empty one where there is none.
+    pub fn load(folder: &OwnedFd) -> Result<Self, StoreError> {
+        let file = match file::open(folder, FILE).map_err(in_ledger)? {
+            Found::File(file) => file,
+            Found::Unreadable(errno) => return at("open the file")(errno).map_err(in_ledger),
+            Found::Nothing | Found::Other(_) => return Ok(Self::default()),
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_SIZE)
+            .read_to_end(&mut bytes)
+            .map_err(io("read the file"))
+            .map_err(in_ledger)?;
+        Ok(Self::parse(&bytes))
+    }
+
+    /// Writes the ledger to the folder, for good.
+    pub fn save(&self, folder: &OwnedFd) -> Result<(), StoreError> {
+        file::publish(folder, FILE, &self.to_bytes(), RenameFlags::empty())
+            .and_then(|()| rustix::fs::fsync(folder).or_else(at("sync the profiles folder")))
+            .map_err(in_ledger)
+    }
+
+    /// Whether no ledger lies in the folder.
+    pub fn is_lost(folder: &OwnedFd) -> Result<bool, StoreError> {
+        let found = file::open(folder, FILE).map_err(in_ledger)?;
+        Ok(matches!(found, Found::Nothing | Found::Other(_)))
+    }
+
     /// Reads a ledger. One that cannot be read is empty: then our files are adopted again by their bytes, and nobody else's
     /// file is touched.
     pub fn parse(bytes: &[u8]) -> Self {
@@ -62,14 +100,19 @@ impl Ledger {
                 let named = profiles
                     .iter()
                     .filter_map(|name| ProfileName::parse(name).ok());
-                Ok(Self(named.map(|name| (name, Entry::default())).collect()))
+                Ok(Self(
+                    named.map(|name| (name, LedgerEntry::default())).collect(),
+                ))
             }
             2 => {
-                let Written { profiles, .. } = serde_json::from_slice(bytes)?;
+                let Document { profiles, .. } = serde_json::from_slice(bytes)?;
                 let entries = profiles.into_iter().filter_map(|(name, entry)| {
                     let digest = entry.digest.as_deref().and_then(Digest::parse);
                     let changed = entry.changed;
-                    Some((ProfileName::parse(&name).ok()?, Entry { digest, changed }))
+                    Some((
+                        ProfileName::parse(&name).ok()?,
+                        LedgerEntry { digest, changed },
+                    ))
                 });
                 Ok(Self(entries.collect()))
             }
@@ -92,7 +135,7 @@ impl Ledger {
 
     /// The bytes to keep.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let written = Written {
+        let written = Document {
             about: "The files in this folder that seccomp-operator wrote. It touches no others."
                 .into(),
             version: 2,
@@ -100,7 +143,7 @@ impl Ledger {
                 .0
                 .iter()
                 .map(|(name, entry)| {
-                    let written = WrittenEntry {
+                    let written = Recorded {
                         digest: entry.digest.map(|digest| digest.to_string()),
                         changed: entry.changed,
                     };
@@ -123,12 +166,12 @@ impl Ledger {
     }
 
     /// What is known of the profile's file, if it is ours.
-    pub fn get(&self, name: &ProfileName) -> Option<Entry> {
+    pub fn get(&self, name: &ProfileName) -> Option<LedgerEntry> {
         self.0.get(name).copied()
     }
 
     /// Says what is known of the profile's file, which is ours; whether that is news.
-    pub fn set(&mut self, name: &ProfileName, entry: Entry) -> bool {
+    pub fn set(&mut self, name: &ProfileName, entry: LedgerEntry) -> bool {
         self.0.insert(name.clone(), entry) != Some(entry)
     }
 
@@ -136,6 +179,10 @@ impl Ledger {
     pub fn drop(&mut self, name: &ProfileName) -> bool {
         self.0.remove(name).is_some()
     }
+}
+
+fn in_ledger(error: StoreError) -> StoreError {
+    StoreError::Ledger(Box::new(error))
 }
 
 #[cfg(test)]
@@ -149,15 +196,15 @@ mod tests {
     #[test]
     fn a_ledger_reads_back_as_it_was_written() {
         let mut ledger = Ledger::default();
-        let known = Entry {
-            digest: Some(Digest::of(b"a")),
+        let known = LedgerEntry {
+            digest: Some(Digest::from_content(b"a")),
             changed: Some(1_800_000_000),
         };
         let (a, b) = (
             ProfileName::parse("a").unwrap(),
             ProfileName::parse("b").unwrap(),
         );
-        assert!(ledger.set(&a, known) && ledger.set(&b, Entry::default()));
+        assert!(ledger.set(&a, known) && ledger.set(&b, LedgerEntry::default()));
         assert!(!ledger.set(&a, known));
         assert_eq!(Ledger::parse(&ledger.to_bytes()), ledger);
     }
@@ -172,7 +219,7 @@ mod tests {
             assert_eq!(names(&ledger), ["ok"]);
             assert_eq!(
                 ledger.get(&ProfileName::parse("ok").unwrap()),
-                Some(Entry::default())
+                Some(LedgerEntry::default())
             );
         }
     }
