@@ -4,6 +4,7 @@
 #   make test    format, lints, unit tests, chart tests, and the tests on a real cluster
 #
 # PROVIDER chooses the cluster: `local` needs no Docker (the default), `kind` needs Docker and kind.
+# KUBERNETES chooses what `local` runs: 1.20 (the default, the oldest that works) or a current minor, 1.37.
 
 PROVIDER ?= local
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/seccomp-operator

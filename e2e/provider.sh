@@ -1,18 +1,26 @@
-# shellcheck shell=bash
+# shellcheck shell=bash source-path=SCRIPTDIR
 #
 # A cluster with the images on it, from either provider, for those who source
 # this: e2e/demo and e2e/test.
+
+source "$HERE/cluster/lib/kubernetes.sh"
+source "$HERE/cluster/lib/go_modules.sh"
 
 readonly TOOLS_IMAGE=seccomp-operator.local/tools:e2e
 
 # use_provider NAME: the cluster of that name of $PROVIDER, not yet started. $CLUSTER, if set, is another name.
 use_provider() {
-	export CLUSTER=${CLUSTER:-$1}
+	local name=$1
 	case ${PROVIDER:-local} in
-	local) PROVIDER_CLUSTER=$HERE/cluster/cluster ;;
+	local)
+		check_choice
+		PROVIDER_CLUSTER=$HERE/cluster/cluster
+		name=$(cluster_name "$1")
+		;;
 	kind) PROVIDER_CLUSTER=$HERE/../kind/cluster ;;
 	*) die "PROVIDER is '$PROVIDER', but must be local or kind" ;;
 	esac
+	export CLUSTER=${CLUSTER:-$name}
 	export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE_DIR/target}
 	"$HERE/prerequisites"
 	TOOLS=$("$HERE/cluster/install" path tools)

@@ -3,6 +3,8 @@
 # The files that the node's programs are configured by. Paths in them are the
 # node's; see node/init for how they come to be there.
 
+readonly RUNTIME_ENDPOINT=unix:///run/containerd/containerd.sock
+
 # kubeconfig CERTIFICATE: an identity's kubeconfig, whole in one file.
 kubeconfig() {
 	local pki=$NODE_FS/var/lib/kubernetes/pki
@@ -38,13 +40,23 @@ write_configuration() {
 		done
 		kubeconfig admin >"$KUBECONFIG_FILE"
 	)
-	printf 'NODE=%q\nNODE_IP=%q\nSERVICE_CIDR=%q\nAPI_PORT=%q\n' \
-		"$NODE" "$(node_ip)" "$SERVICE_CIDR" "$API_PORT" >"$dir/cluster.env"
+	node_settings >"$dir/cluster.env"
 	containerd_config >"$dir/containerd.toml"
 	audit_policy >"$dir/audit.yaml"
 	cni_config >"$dir/cni/10-bridge.conflist"
 	kubelet_config >"$dir/kubelet.yaml"
 	kube_proxy_config >"$dir/kube-proxy.yaml"
+}
+
+# For node/init: addresses, and the flags that only one version of Kubernetes knows.
+node_settings() {
+	printf 'NODE=%q\nNODE_IP=%q\nSERVICE_CIDR=%q\nAPI_PORT=%q\n' "$NODE" "$(node_ip)" "$SERVICE_CIDR" "$API_PORT"
+	if from_debian; then
+		echo "KUBELET_FLAGS=(--container-runtime=remote --container-runtime-endpoint=$RUNTIME_ENDPOINT)"
+		echo "API_SERVER_FLAGS=(--insecure-port=0)"
+	else
+		echo "KUBELET_FLAGS=() API_SERVER_FLAGS=()"
+	fi
 }
 
 # What the operator asks of the API server, and what came of it: for the test that compares it with the chart's roles.
@@ -60,7 +72,9 @@ audit_policy() {
 	YAML
 }
 
-containerd_config() {
+containerd_config() { if from_debian; then containerd_1_config; else containerd_2_config; fi; }
+
+containerd_1_config() {
 	cat <<-TOML
 		version = 2
 		root = "/var/lib/containerd"
@@ -86,8 +100,54 @@ containerd_config() {
 		    bin_dir = "$(cni_bin)"
 		    conf_dir = "/var/lib/kubernetes/cni"
 
-		  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-		    runtime_type = "io.containerd.runc.v2"
+		  [plugins."io.containerd.grpc.v1.cri".containerd]
+		    default_runtime_name = "$RUNTIME"
+
+		    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.$RUNTIME]
+		      runtime_type = "io.containerd.runc.v2"
+
+		      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.$RUNTIME.options]
+		        BinaryName = "$RUNTIME"
+	TOML
+}
+
+containerd_2_config() {
+	cat <<-TOML
+		version = 3
+		root = "/var/lib/containerd"
+		state = "/run/containerd"
+		disabled_plugins = [
+		  "io.containerd.snapshotter.v1.blockfile",
+		  "io.containerd.snapshotter.v1.btrfs",
+		  "io.containerd.snapshotter.v1.devmapper",
+		  "io.containerd.snapshotter.v1.erofs",
+		  "io.containerd.snapshotter.v1.zfs",
+		]
+
+		[plugins."io.containerd.internal.v1.opt"]
+		  path = "/var/lib/containerd/opt"
+
+		[plugins."io.containerd.cri.v1.images".pinned_images]
+		  sandbox = "$PAUSE_IMAGE"
+
+		[plugins."io.containerd.cri.v1.runtime"]
+		  # Without CAP_SYS_RESOURCE no process may lower its score.
+		  restrict_oom_score_adj = true
+		  disable_apparmor = true
+		  tolerate_missing_hugetlb_controller = true
+
+		  [plugins."io.containerd.cri.v1.runtime".cni]
+		    bin_dirs = ["$(cni_bin)"]
+		    conf_dir = "/var/lib/kubernetes/cni"
+
+		  [plugins."io.containerd.cri.v1.runtime".containerd]
+		    default_runtime_name = "$RUNTIME"
+
+		    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.$RUNTIME]
+		      runtime_type = "io.containerd.runc.v2"
+
+		      [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.$RUNTIME.options]
+		        BinaryName = "$RUNTIME"
 	TOML
 }
 
@@ -143,6 +203,11 @@ kubelet_config() {
 		# Images come from 'cluster load' only: a removed one would not come back.
 		imageGCHighThresholdPercent: 100
 		evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%}
+	YAML
+	from_debian || cat <<-YAML
+		containerRuntimeEndpoint: $RUNTIME_ENDPOINT
+		# The machine may still have version 1 of cgroups.
+		failCgroupV1: false
 	YAML
 }
 

@@ -1,112 +1,50 @@
-# shellcheck shell=bash disable=SC2034 # its names are for those who source it
+# shellcheck shell=bash
 #
-# Kubernetes 1.20.2, the oldest version that the product supports, built from
-# Debian's source package (the whole upstream tree with its vendor folder) by
-# Debian's Go compiler. No container images and no downloads besides apt's.
+# Which Kubernetes a cluster runs, and with it which container runtime and etcd: 1.20, the
+# oldest that the product supports, out of Debian (lib/debian_source.sh), or a current minor,
+# whose parts are all built from Go modules (lib/go_modules.sh).
 
-readonly KUBERNETES_VERSION=1.20.2
-readonly KUBERNETES_SUITE=bookworm
-readonly KUBERNETES_COMMANDS=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy)
-# How it is built; another way is another build in the cache.
-readonly KUBERNETES_BUILD=2
-KUBERNETES_NAME=kubernetes-$KUBERNETES_VERSION-$KUBERNETES_BUILD-$(uname -m)
-readonly KUBERNETES_NAME
-readonly REFLECT2=github.com/modern-go/reflect2
+readonly KUBERNETES=${KUBERNETES:-1.20}
+readonly DEFAULT_KUBERNETES=1.20
+# What starts containers: runc or crun.
+readonly RUNTIME=${RUNTIME:-runc}
 
-kubernetes_bin() { printf '%s\n' "$CACHE_DIR/$KUBERNETES_NAME"; }
-
-install_kubernetes() {
-	[[ -d $(kubernetes_bin) ]] && return
-	install_missing "${BUILD_PACKAGES[@]}"
-	say "Kubernetes $KUBERNETES_VERSION is built once (some minutes) and kept in $(kubernetes_bin)"
-	in_cache "$KUBERNETES_NAME" build_kubernetes
+# Ends with a sentence where a cluster cannot be what is asked for.
+check_choice() {
+	[[ " $(kubernetes_minors) " == *" $KUBERNETES "* ]] ||
+		die "KUBERNETES is '$KUBERNETES', but must be one of: $(kubernetes_minors)"
+	[[ $RUNTIME == runc || $RUNTIME == crun ]] || die "RUNTIME is '$RUNTIME', but must be runc or crun"
 }
 
-build_kubernetes() {
-	local out=$1 log command
-	log="$CACHE_DIR/$KUBERNETES_NAME.log"
-	logged "getting its source from Debian" "$log" fetch_kubernetes_source "$out"
-	mend_kubernetes_source "$out/source" || return
-	logged "compiling ${KUBERNETES_COMMANDS[*]}" "$log" compile_kubernetes "$out"
-	# Only the commands stay: the source and Go's caches are some gigabytes.
-	for command in "${KUBERNETES_COMMANDS[@]}"; do
-		mv "$out/source/_output/local/go/bin/$command" "$out"
-	done
-	rm -rf "$out/source" "$out/apt" "$out/tmp"
-	"$out/kubelet" --version | grep -qx "Kubernetes v$KUBERNETES_VERSION"
+# On one line, the oldest first.
+kubernetes_minors() { printf '%s\n' 1.20 "$(module_minors)" | sort -V | xargs; }
+
+from_debian() { [[ $KUBERNETES == 1.20 ]]; }
+
+# The default's clusters have plain names; another Kubernetes gets its own: test, test-1-37.
+cluster_name() {
+	if [[ $KUBERNETES == "$DEFAULT_KUBERNETES" ]]; then echo "$1"; else echo "$1-${KUBERNETES//./-}"; fi
 }
 
-# Debian machines seldom list source packages. This asks apt for them with a
-# list and a state folder of its own, so that the machine's settings stay as
-# they are; apt checks the archive's signature and every hash as always.
-fetch_kubernetes_source() {
-	local apt=$1/apt mirror
-	mirror=$(debian_mirror)
-	# Without package lists apt does not know what its sources are.
-	[[ -n $mirror ]] || { apt-get update && mirror=$(debian_mirror); }
-	[[ -n $mirror ]] || {
-		echo "none of this machine's apt sources is a mirror of Debian's archive"
-		return 1
-	}
-	mkdir -p "$apt"/{lists/partial,cache,parts,download}
-	echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $KUBERNETES_SUITE main" \
-		>"$apt/sources.list"
-	local get=(
-		apt-get
-		-o "Dir::Etc::sourcelist=$apt/sources.list"
-		-o "Dir::Etc::sourceparts=$apt/parts"
-		-o "Dir::State::lists=$apt/lists"
-		-o "Dir::Cache=$apt/cache"
-		# apt's unprivileged download user cannot reach a folder under /root.
-		-o APT::Sandbox::User=root
-	)
-	"${get[@]}" update || return
-	(cd "$apt/download" && "${get[@]}" --download-only source kubernetes) || return
-	# Debian's revision may grow with security fixes; the upstream version may not.
-	compgen -G "$apt/download/kubernetes_*really$KUBERNETES_VERSION-*.dsc" || {
-		echo "Debian $KUBERNETES_SUITE no longer has Kubernetes $KUBERNETES_VERSION: $(ls "$apt/download")"
-		return 1
-	}
-	# apt has checked the .dsc against the signed index; its uploader's own
-	# signature would need the Debian developers' keyring.
-	dpkg-source --no-check --extract "$apt"/download/*.dsc "$1/source"
+# Everything that a node runs on.
+install_node() {
+	check_choice
+	install_missing "${NODE_PACKAGES[@]}"
+	[[ $RUNTIME != crun ]] || install_missing crun:crun
+	if from_debian; then
+		install_missing "${DEBIAN_NODE_PACKAGES[@]}"
+		install_debian_kubernetes
+	else
+		install_modules
+	fi
 }
 
-# The library that Kubernetes 1.20 walks maps with (modern-go/reflect2 1.0.1) reaches into
-# Go's runtime in a way that Go 1.18 changed: built with a newer Go, the API server
-# now and then loses what a map held, or dies, on custom resources and their
-# definitions. Debian packages the release that knows both.
-mend_kubernetes_source() {
-	local vendored=$1/vendor/$REFLECT2
-	[[ -d $vendored ]] || return
-	rm -r "$vendored"
-	cp -rL "/usr/share/gocode/src/$REFLECT2" "$vendored"
-	rm -f "$vendored"/*_test.go
+# The folders with the commands of a node; what is in none of them is Debian's.
+node_folders() {
+	if from_debian; then debian_kubernetes_bin; else module_folders; fi
 }
 
-# Where this machine gets Debian's main archive from, in apt's own reading of
-# its settings, whichever of the two formats they are written in.
-debian_mirror() {
-	# shellcheck disable=SC2016 # the $(NAMES) are apt's
-	apt-get indextargets --format '$(ORIGIN) $(LABEL) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-		awk '$1 == "Debian" && $2 == "Debian" && $3 == "main" { print $4; exit }'
-}
-
-compile_kubernetes() {
-	local source=$1/source
-	(
-		# Go leaves its temporary folder behind when it is interrupted.
-		export TMPDIR=$1/tmp
-		mkdir -p "$TMPDIR"
-		cd "$source" || exit
-		# The tree predates Go modules: it wants to be found under a GOPATH.
-		mkdir -p .go/src/k8s.io
-		ln -sfn "$PWD" .go/src/k8s.io/kubernetes
-		cd .go/src/k8s.io/kubernetes || exit
-		export GOPATH="$source/.go" GO111MODULE=off GOFLAGS='' CGO_ENABLED=0
-		export KUBE_GIT_VERSION=v$KUBERNETES_VERSION KUBE_GIT_TREE_STATE=clean
-		export KUBE_GIT_COMMIT=faecb196815e248d3ecfb03c680a4507229c2a56
-		export KUBE_GIT_MAJOR=1 KUBE_GIT_MINOR=20
-		make WHAT="${KUBERNETES_COMMANDS[*]/#/cmd/}"
-	)
+# The version of Kubernetes, whole.
+kubernetes_version() {
+	if from_debian; then echo "$DEBIAN_KUBERNETES_VERSION"; else module_version kubernetes; fi
 }

@@ -5,11 +5,7 @@
 # already, from wherever, is good enough.
 
 # What a node runs on: a command or a file, and the package that brings it.
-readonly RUNTIME_PACKAGES=(
-	etcd:etcd-server
-	containerd:containerd
-	ctr:containerd
-	runc:runc
+readonly NODE_PACKAGES=(
 	/usr/lib/cni/bridge:containernetworking-plugins
 	iptables:iptables
 	conntrack:conntrack
@@ -23,9 +19,17 @@ readonly RUNTIME_PACKAGES=(
 	/usr/lib/"$(uname -m)"-linux-gnu/libc.a:libc6-dev
 )
 
-# What only the build of Kubernetes needs.
-readonly BUILD_PACKAGES=(
-	go:golang-go
+# What a node has of Debian where its Kubernetes is Debian's.
+readonly DEBIAN_NODE_PACKAGES=(
+	etcd:etcd-server
+	containerd:containerd
+	ctr:containerd
+	runc:runc
+)
+
+# What only the build of Debian's Kubernetes needs.
+readonly DEBIAN_BUILD_PACKAGES=(
+	/usr/lib/go-1.19/bin/go:golang-1.19-go
 	make:make
 	rsync:rsync
 	jq:jq
@@ -34,6 +38,14 @@ readonly BUILD_PACKAGES=(
 	xz:xz-utils
 	/usr/share/gocode/src/github.com/modern-go/reflect2/unsafe_map.go:golang-github-modern-go-reflect2-dev
 	/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
+)
+
+# What only the build from Go modules needs: runc is linked to libseccomp.
+readonly MODULE_BUILD_PACKAGES=(
+	gcc:gcc
+	/usr/include/stdio.h:libc6-dev
+	/usr/include/seccomp.h:libseccomp-dev
+	pkg-config:pkg-config
 )
 
 # install_missing THING:PACKAGE...

