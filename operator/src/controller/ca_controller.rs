@@ -550,7 +550,7 @@ mod tests {
             args.push(&engine);
             args.extend(external.then_some("--external-certificates"));
             let args = <Arguments as clap::Parser>::parse_from(args).controller;
-            let shared = Shared::with(Index::new("profiles", Duration::from_mins(1)));
+            let shared = Shared::around(Index::new("profiles", Duration::from_mins(1)));
             let mut keeper = Keeper::new(&client, &args, &shared);
             keeper.take(Event::Secret(WatchEvent::Exists(Ok(Secret {
                 data: Some(material.write()),

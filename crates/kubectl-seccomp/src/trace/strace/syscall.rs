@@ -8,7 +8,8 @@ use seccomp_profile::{Arch, Syscall};
 pub fn mode_arch(mode: &str, native: Arch) -> Option<Arch> {
     let wanted = mode.split(" mode").next()?;
     let find = |arches: &[Arch]| {
-        native.abis()
+        native
+            .abis()
             .iter()
             .copied()
             .find(|arch| arches.contains(arch))
