@@ -178,6 +178,20 @@ fn rows(named: &Named, library: &Library, target: &Target, args: &LintArgs) -> V
     rows
 }
 
+/// What does as the remedy says.
+fn command_for(code: Code) -> Option<&'static str> {
+    match code {
+        Code::NoContainerStarts | Code::RuntimeNeedsMore => {
+            Some("`kubectl seccomp merge --runtime runc` adds it")
+        }
+        Code::DockerFormat => {
+            Some("`kubectl seccomp convert` does, and so does the operator for a SeccompProfile")
+        }
+        Code::ManyRules | Code::UnreliableRules => Some("`kubectl seccomp convert` does"),
+        _ => None,
+    }
+}
+
 impl Row {
     fn from_finding(finding: &Finding, fail_on: Level) -> Self {
         Self {
@@ -185,7 +199,10 @@ impl Row {
             code: finding.code.name(),
             path: finding.path.clone(),
             reason: finding.reason.clone(),
-            remedy: finding.remedy.clone(),
+            remedy: match command_for(finding.code) {
+                Some(command) => format!("{}: {command}", finding.remedy),
+                None => finding.remedy.clone(),
+            },
             counts: finding.severity >= fail_on.severity(),
         }
     }

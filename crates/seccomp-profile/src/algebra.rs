@@ -437,7 +437,7 @@ mod tests {
     }
 
     fn read(document: &Value) -> Option<Semantics> {
-        // Two rules with one condition and two actions have no meaning, and what 32 bits cannot hold has two.
+        // Two rules with one condition and two actions have no semantics, and what 32 bits cannot hold has two.
         let document = parse(document, "").ok()?;
         document.resolve(&TARGET).exact_semantics("").ok()
     }

@@ -1,8 +1,7 @@
 //! Profiles that come with the engine, to build others on.
 //!
 //! Each is written as a document with conditions on capabilities, kernel and architecture, and is resolved for a node as
-//! any other document is. `tests/engine_builtin.rs` compares them with what runtimes really apply; `docs/built-ins.md` tells
-//! users what each is.
+//! any other document is. `tests/builtin.rs` compares them with what runtimes really apply.
 //!
 //! A caller may have a profile of a built-in's name (`audit` is one that people use). As a base that name always is the
 //! built-in; names with a slash cannot be those of Kubernetes objects.

@@ -98,6 +98,11 @@ pub struct Condition {
 }
 
 impl Condition {
+    /// Whether it is a masked comparison without a bit in its mask, which libseccomp takes for no condition.
+    pub(super) fn looks_at_nothing(&self) -> bool {
+        self.operator == Operator::MaskedEqual { mask: 0 }
+    }
+
     /// Whether it compares with a number that 32 bits cannot hold. Bits that a mask leaves out do not count.
     pub(super) fn is_wide(&self) -> bool {
         let looked_at = match self.operator {

@@ -1,13 +1,70 @@
-//! The profile engine: reads, understands, changes and writes seccomp profiles.
+//! Reads, understands, changes and writes seccomp profiles as container runtimes use them.
 //!
-//! Pure: no I/O, no Kubernetes, no clock; a function of its arguments, with bounded work for any input. The way
-//! through it is [`parse`] (a document in OCI or Docker format, as an author wrote it) to [`Document`], with
-//! [`Document::resolve`] (for one kind of node) to [`Profile`], with [`Profile::canonical`] (rules that libseccomp
-//! combines as meant) and [`Profile::to_canonical_json`] to the bytes that a container runtime reads.
+//! A profile is JSON in the form of the OCI runtime-spec ([`linux.seccomp`]) or of Docker. A runtime hands it to libseccomp, which
+//! compiles it to a filter that the kernel runs before each system call. What the filter does is not always what the JSON seems to
+//! say; this crate knows what libseccomp and runtimes make of it.
 //!
-//! What a profile does is asked of its [`Model`]; what it means, and can be changed, is its [`Semantics`]. A user's wish (a
-//! whole document, or changes to a built-in or another profile) is a [`Spec`], and [`compose`] goes the whole way. The
-//! [`Library`] has all of them by name, and knows which stand on which.
+//! ```
+//! use seccomp_profile::{
+//!     Action, Arch, Arguments, CapabilitySet, Errno, KernelVersion, Syscall, Target, parse_slice,
+//! };
+//!
+//! // Two conditions on one argument are alternatives to libseccomp: every socket family is "not 38" or "not 40".
+//! let document = parse_slice(br#"{
+//!     "defaultAction": "SCMP_ACT_ERRNO",
+//!     "syscalls": [{"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [
+//!         {"index": 0, "op": "SCMP_CMP_NE", "value": 38},
+//!         {"index": 0, "op": "SCMP_CMP_NE", "value": 40}
+//!     ]}]
+//! }"#, "")?;
+//! let profile = document.resolve(&Target {
+//!     arch: Arch::X86_64,
+//!     kernel: KernelVersion::CURRENT,
+//!     capabilities: CapabilitySet::RUNTIME_DEFAULT,
+//! });
+//! let model = profile.model()?;
+//! let socket = Syscall::named("socket").and_then(|call| call.number(Arch::X86_64)).unwrap();
+//! assert_eq!(model.decide(Arch::X86_64, socket, &[38, 0, 0, 0, 0, 0].into()), Action::Allow);
+//!
+//! let read = Syscall::named("read").and_then(|call| call.number(Arch::X86_64)).unwrap();
+//! let refused = model.decide(Arch::X86_64, read, &Arguments::ZEROS);
+//! assert_eq!(refused, Action::Errno(Errno::EPERM));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Terminology
+//!
+//! * A **document** ([`Document`]) is what an author wrote: in either format, with conditions on architecture, kernel and
+//!   capabilities. [`parse`] and [`parse_slice`] read it strictly.
+//! * A **target** ([`Target`]) is a kind of node and of container, for which those conditions are decided.
+//! * A **profile** ([`Profile`]) is a document resolved for a target: what a runtime gets. It has **rules** ([`Rule`]): system
+//!   calls, **conditions** ([`Condition`]) on their arguments, and an **action** ([`Action`]).
+//! * A **decision** ([`Decision`]) is the action for one call as a function of its six **arguments** ([`Arguments`]).
+//! * A **model** ([`Model`]) is the filter that libseccomp makes of a profile: a decision for each number on each **architecture**
+//!   ([`Arch`]). A **miscompilation** ([`Miscompilation`]) is a place where libseccomp does not do what the rules say.
+//! * The **semantics** ([`Semantics`]) of a profile are a decision for each call by name: what can be changed, united, intersected
+//!   and compared.
+//! * The **canonical form** ([`Profile::canonical`]) of a profile has the same semantics, and only rules that libseccomp combines
+//!   as meant; [`Profile::to_canonical_json`] writes it in stable bytes.
+//! * A **delta** ([`Delta`]) is calls to allow, to log and to deny on top of a **base**. A **spec** ([`Spec`]) is a document, or a
+//!   delta with the name of its base; [`compose`] makes a profile of it. A [`Library`] has specs by name and knows which derives
+//!   from which.
+//! * A **finding** ([`Finding`]) is what a profile does that its author hardly wants; see [`lint()`].
+//!
+//! # What it does not do
+//!
+//! No I/O, no clock, no panic; no filter is loaded. The work is bounded for any input: a document has at most [`MAX_BYTES`], and
+//! what takes too long to tell apart is [`TooComplex`].
+//!
+//! Every function that reports problems takes the path of what it reads, such as `spec.profile`, and puts it before the paths in
+//! its messages; an empty one is fine. Messages have a remedy in the profile's own words; a tool adds the commands that it has.
+//!
+//! # Sources
+//!
+//! libseccomp 2.5.4 to 2.6.1, runc 1.1 to 1.4 and Linux up to [`SYSCALLS_OF_KERNEL`]. The crate's tests compare the model with
+//! libseccomp and with the kernel.
+//!
+//! [`linux.seccomp`]: https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#seccomp
 
 #![warn(missing_docs)]
 
@@ -65,3 +122,8 @@ pub use runtime::{Runtime, every_program_needs};
 pub use semantics::Semantics;
 pub use syscall::{KERNEL as SYSCALLS_OF_KERNEL, Syscall};
 pub use target::{KernelVersion, Target};
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

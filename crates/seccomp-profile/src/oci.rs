@@ -47,8 +47,8 @@ impl Profile {
     }
 }
 
-/// One element of `syscalls`: when a call of these has all of these conditions, that happens. But see `model`: this is
-/// not how libseccomp reads it in every case.
+/// One element of `syscalls`: when one of its calls has arguments for which all conditions hold, its action is taken. That is not
+/// how libseccomp reads it in every case: see [`Profile::model`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rule {
     pub(super) syscalls: Vec<Syscall>,

@@ -1,4 +1,4 @@
-//! The codes of findings: stable words for programs, each explained in `docs/lint.md`.
+//! The codes of findings: stable words for programs.
 
 use std::fmt;
 

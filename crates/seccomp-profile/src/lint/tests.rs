@@ -1,4 +1,4 @@
-//! Tests over whole profiles; each code has an example in `docs/lint.md`, which `tests/engine_lint.rs` reads.
+//! Tests over whole profiles; each code has an example in `docs/lint.md`, which `tests/lint.rs` reads.
 
 use std::sync::Arc;
 

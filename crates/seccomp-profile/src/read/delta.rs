@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{Reader, kind, quoted};
+use super::Reader;
+use super::messages::{kind, quoted};
 use crate::delta::{Delta, DeltaEntry};
 use crate::errno::{Errno, StatedErrno};
 use crate::groups;

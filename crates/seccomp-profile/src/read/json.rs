@@ -5,11 +5,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// The one value that `bytes` holds, or what is wrong with them.
-pub(super) fn read(bytes: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice::<Unique>(bytes)
-        .map(|unique| unique.0)
-        .map_err(|error| format!("cannot be read: {error}"))
+/// The one value that `bytes` holds.
+pub(super) fn from_slice(bytes: &[u8]) -> serde_json::Result<Value> {
+    let Unique(value) = serde_json::from_slice(bytes)?;
+    Ok(value)
 }
 
 struct Unique(Value);

@@ -3,7 +3,9 @@
 
 use serde_json::json;
 
+use super::conflicts::MAX_SAME;
 use super::*;
+use crate::{Arch, KernelVersion};
 use crate::{CapabilitySet, Target};
 
 /// A document with one rule.

@@ -1,0 +1,35 @@
+//! `new-namespaces`: an allowlist has `clone` with any flags.
+
+use super::subject::{Subject, listed};
+use super::{Code, Finding, Severity};
+use crate::arch::Arch;
+use crate::capability::Capability;
+use crate::syscall::Syscall;
+
+pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
+    if subject.semantics.default.is_permitted() {
+        return;
+    }
+    let admin = Capability::named("CAP_SYS_ADMIN");
+    if admin.is_some_and(|admin| subject.target.capabilities.contains(admin)) {
+        return;
+    }
+    let clones = [Syscall::CLONE, Syscall::CLONE3].into_iter();
+    let open: Vec<_> = clones.filter(|call| subject.is_open(*call)).collect();
+    let Some(first) = open.first() else { return };
+    // On s390 the flags are the second argument.
+    let arg = u8::from(matches!(subject.target.arch, Arch::S390 | Arch::S390X));
+    findings.push(Finding {
+        code: Code::NewNamespaces,
+        severity: Severity::Warning,
+        path: subject.place_that_permits(*first),
+        reason: format!(
+            "allows {} with any flags, so that every program can have a user namespace and all capabilities in it",
+            listed(&open)
+        ),
+        remedy: format!(
+            "allow clone only where SCMP_CMP_MASKED_EQ of argument {arg} with value 0x7e020000 and valueTwo 0 holds, and \
+             answer clone3 with ENOSYS"
+        ),
+    });
+}

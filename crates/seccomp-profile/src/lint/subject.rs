@@ -1,0 +1,314 @@
+//! What checks look at, and the words that they share. Knows no code.
+
+use std::fmt;
+
+use super::Delivery;
+use crate::action::Action;
+use crate::arch::Arch;
+use crate::condition::Condition;
+use crate::decision::Decision;
+use crate::delta::{Delta, DeltaEntry};
+use crate::document::{Document, Entry};
+use crate::errno::{Errno, StatedErrno};
+use crate::oci::Profile;
+use crate::semantics::Semantics;
+use crate::syscall::Syscall;
+use crate::target::Target;
+
+/// A profile on one kind of node.
+pub(super) struct Subject<'a> {
+    pub(super) target: &'a Target,
+    /// Its rules are those of the document at the bottom.
+    pub(super) profile: &'a Profile,
+    /// What it all comes to.
+    pub(super) semantics: &'a Semantics,
+    pub(super) source: Source<'a>,
+    /// The path of what the author wrote.
+    pub(super) at: &'a str,
+}
+
+/// What the author wrote.
+pub(super) enum Source<'a> {
+    Document {
+        document: &'a Document,
+        delivery: Delivery,
+        /// The entries of `syscalls` that apply to the target, with their places.
+        entries: Vec<(usize, &'a Entry)>,
+    },
+    /// Changes to a base.
+    Delta {
+        changes: &'a Delta,
+        /// What they change.
+        base: &'a Semantics,
+    },
+}
+
+impl<'a> Subject<'a> {
+    /// What happens to a call, if that does not depend on its arguments.
+    pub(super) fn always(&self, call: Syscall) -> Option<Action> {
+        let decision = self.semantics.calls.get(&call);
+        decision.map_or(Some(self.semantics.default), Decision::constant)
+    }
+
+    /// Whether a call is made, whatever its arguments.
+    pub(super) fn is_open(&self, call: Syscall) -> bool {
+        self.always(call).is_some_and(Action::is_permitted)
+    }
+
+    /// Whether some architecture of the profile has the call.
+    pub(super) fn is_reachable(&self, call: Syscall) -> bool {
+        let mut arches = self.profile.architectures().iter();
+        arches.any(|arch| call.number(arch).is_some())
+    }
+
+    /// What the author denies by name: the place, the calls, and whether for some arguments only. What an answer of
+    /// `ENOSYS` says is "use an older call instead", which denies nothing.
+    pub(super) fn denials(&self) -> Vec<(String, &[Syscall], bool)> {
+        let denies = |action: Action| action.refuses() && action != enosys(self.target.arch);
+        match &self.source {
+            Source::Document { entries, .. } => entries
+                .iter()
+                .filter(|(_, entry)| denies(entry.verdict.on(self.target.arch)))
+                .map(|(i, entry)| {
+                    let path = self.path(&format!("syscalls[{i}]"));
+                    (
+                        path,
+                        entry.syscalls.as_slice(),
+                        !entry.conditions.is_empty(),
+                    )
+                })
+                .collect(),
+            Source::Delta { changes, .. } => changes
+                .deny
+                .iter()
+                .enumerate()
+                .filter(|(_, change)| {
+                    let errno = change.errno.map(|errno| errno.on(self.target.arch));
+                    errno.is_none_or(|errno| denies(Action::Errno(errno)))
+                })
+                .map(|(i, change)| {
+                    let path = self.path(&format!("deny[{i}]"));
+                    (path, change.calls.as_slice(), !change.conditions.is_empty())
+                })
+                .collect(),
+        }
+    }
+
+    /// The place that permits a call.
+    pub(super) fn place_that_permits(&self, call: Syscall) -> String {
+        match &self.source {
+            Source::Document { entries, .. } => {
+                let of_call = entries.iter().find(|(_, entry)| {
+                    entry.syscalls.contains(&call) && entry.verdict.action.is_permitted()
+                });
+                match of_call {
+                    Some((i, _)) => self.path(&format!("syscalls[{i}]")),
+                    None => self.path("defaultAction"),
+                }
+            }
+            Source::Delta { changes, .. } => {
+                let of_call = |(_, change): &(usize, &DeltaEntry)| change.calls.contains(&call);
+                let allowed = changes.allow.iter().enumerate().find(of_call);
+                let logged = changes.log.iter().enumerate().find(of_call);
+                match (logged, allowed) {
+                    (Some((i, _)), _) => self.path(&format!("log[{i}]")),
+                    (None, Some((i, _))) => self.path(&format!("allow[{i}]")),
+                    (None, None) => self.path("base"),
+                }
+            }
+        }
+    }
+
+    /// The place that refuses a call: a rule, or else what says it of all calls.
+    pub(super) fn place_that_refuses(&self, call: Syscall) -> String {
+        let denials = self.denials();
+        let of_call = denials.iter().find(|(_, calls, _)| calls.contains(&call));
+        match (of_call, &self.source) {
+            (Some((path, ..)), _) => path.clone(),
+            (None, Source::Document { .. }) => self.path("defaultAction"),
+            (None, Source::Delta { .. }) => self.path("base"),
+        }
+    }
+
+    /// The path of one of its fields.
+    pub(super) fn path(&self, field: &str) -> String {
+        if self.at.is_empty() {
+            field.to_owned()
+        } else {
+            format!("{}.{field}", self.at)
+        }
+    }
+
+    /// How the author names further calls to be denied: `add "x" and "y" to spec.deny`.
+    pub(super) fn deny_too(&self, calls: &[Syscall], place: &str) -> String {
+        match &self.source {
+            Source::Document { .. } => format!("add {} to {place}.names", listed(calls)),
+            Source::Delta { .. } => format!("add {} to {}", listed(calls), self.path("deny")),
+        }
+    }
+
+    /// The place that has conditions on a call, or else denies it.
+    pub(super) fn place_of_conditions(&self, call: Syscall) -> String {
+        match &self.source {
+            Source::Document { entries, .. } => {
+                let of_call = entries.iter().find(|(_, entry)| {
+                    entry.syscalls.contains(&call) && !entry.conditions.is_empty()
+                });
+                match of_call {
+                    Some((i, _)) => self.path(&format!("syscalls[{i}]")),
+                    None => self.place_that_refuses(call),
+                }
+            }
+            Source::Delta { .. } => self.place_that_refuses(call),
+        }
+    }
+
+    /// The first entry with a call.
+    pub(super) fn entry_of(&self, call: Syscall) -> Option<String> {
+        let Source::Document { entries, .. } = &self.source else {
+            return None;
+        };
+        let of_call = entries
+            .iter()
+            .find(|(_, entry)| entry.syscalls.contains(&call));
+        of_call.map(|(i, _)| self.path(&format!("syscalls[{i}]")))
+    }
+
+    /// The document, if the runtime reads it as its author wrote it.
+    pub(super) fn read_as_is(&self) -> Option<&'a Document> {
+        match self.source {
+            Source::Document {
+                document,
+                delivery: Delivery::AsIs,
+                ..
+            } => Some(document),
+            _ => None,
+        }
+    }
+
+    /// Whether a rule asks the listener.
+    pub(super) fn notifies(&self) -> bool {
+        let mut rules = self.profile.rules().iter();
+        rules.any(|rule| rule.action() == Action::Notify)
+    }
+
+    /// The first place of a document with an action for which `test` is true.
+    pub(super) fn first_action(&self, test: impl Fn(Action) -> bool) -> Option<String> {
+        if test(self.profile.default_action()) {
+            return Some(self.path("defaultAction"));
+        }
+        let mut entries = self.entries().iter();
+        let (i, _) = entries.find(|(_, entry)| test(entry.verdict.on(self.target.arch)))?;
+        Some(self.path(&format!("syscalls[{i}].action")))
+    }
+
+    /// Whether a call is refused for some arguments at least.
+    pub(super) fn is_refused(&self, call: Syscall) -> bool {
+        let decision = self.semantics.calls.get(&call);
+        decision.is_some_and(|decision| decision.actions().into_iter().any(Action::refuses))
+    }
+
+    /// How a call is refused, if it is for all arguments.
+    pub(super) fn refusal(&self, call: Syscall) -> Option<Action> {
+        self.always(call).filter(|action| action.refuses())
+    }
+
+    /// Whether a call is stopped for some arguments at least.
+    pub(super) fn stops_some(&self) -> bool {
+        let stops = |action: Action| !action.is_permitted();
+        let mut decisions = self.semantics.calls.values();
+        decisions.any(|decision| decision.actions().into_iter().any(stops))
+    }
+
+    /// The place that says what happens to calls which nothing names.
+    pub(super) fn default_place(&self) -> String {
+        match self.source {
+            Source::Document { .. } => self.path("defaultAction"),
+            Source::Delta { .. } => self.path("base"),
+        }
+    }
+
+    /// The entries of a document that apply to the target, with their places; none of changes.
+    pub(super) fn entries(&self) -> &[(usize, &'a Entry)] {
+        match &self.source {
+            Source::Document { entries, .. } => entries,
+            Source::Delta { .. } => &[],
+        }
+    }
+
+    /// The changes of each list, with their paths; none of a document.
+    pub(super) fn changes(&self) -> Vec<(List, String, &'a DeltaEntry)> {
+        let Source::Delta { changes, .. } = self.source else {
+            return Vec::new();
+        };
+        let lists = [
+            (List::Allow, "allow", &changes.allow),
+            (List::Log, "log", &changes.log),
+            (List::Deny, "deny", &changes.deny),
+        ];
+        let entries = lists.into_iter().flat_map(|(list, name, entries)| {
+            let entries = entries.iter().enumerate();
+            entries.map(move |(i, entry)| (list, format!("{name}[{i}]"), entry))
+        });
+        entries
+            .map(|(list, field, entry)| (list, self.path(&field), entry))
+            .collect()
+    }
+
+    /// All conditions that the author wrote, with their paths.
+    pub(super) fn conditions(&self) -> Vec<(String, &'a Condition)> {
+        let entries = self.entries().iter().map(|(i, entry)| {
+            let path = self.path(&format!("syscalls[{i}]"));
+            (path, &entry.conditions)
+        });
+        let changes = self.changes().into_iter();
+        let changes = changes.map(|(_, path, change)| (path, &change.conditions));
+        let all = entries.chain(changes);
+        all.flat_map(|(path, conditions)| {
+            let conditions = conditions.iter().enumerate();
+            conditions.map(move |(i, condition)| (format!("{path}.args[{i}]"), condition))
+        })
+        .collect()
+    }
+}
+
+/// The list that a change is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum List {
+    Allow,
+    Log,
+    Deny,
+}
+
+impl Entry {
+    /// Whether it holds for all arguments: it has no condition, or only such as look at nothing.
+    pub(super) fn is_unconditional(&self) -> bool {
+        self.conditions.iter().all(Condition::looks_at_nothing)
+    }
+}
+
+/// `ENOSYS` as an action.
+pub(super) fn enosys(arch: Arch) -> Action {
+    let errno = StatedErrno::named("ENOSYS");
+    Action::Errno(errno.map_or(Errno::ENOSYS, |errno| errno.on(arch)))
+}
+
+/// The calls of these names, in that order.
+pub(super) fn named(names: &str) -> impl Iterator<Item = Syscall> {
+    names.split_whitespace().filter_map(Syscall::named)
+}
+
+/// `a`, `a and b`, `a, b and c`, `a, b, c and 4 more`
+pub(super) fn listed<T: fmt::Display>(words: &[T]) -> String {
+    const MAX_SHOWN: usize = 8;
+    let shown = &words[..words.len().min(MAX_SHOWN)];
+    let mut shown: Vec<_> = shown.iter().map(ToString::to_string).collect();
+    if words.len() > MAX_SHOWN {
+        shown.push(format!("{} more", words.len() - MAX_SHOWN));
+    }
+    match shown.split_last() {
+        None => String::new(),
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
+}
