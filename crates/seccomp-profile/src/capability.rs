@@ -23,6 +23,20 @@ pub(super) const NAMES: &[&str] = &[
     "CAP_CHECKPOINT_RESTORE",
 ];
 
+/// Those that the engine itself speaks of.
+impl Capability {
+    pub(crate) const BPF: Self = Self(39);
+    pub(crate) const DAC_READ_SEARCH: Self = Self(2);
+    pub(crate) const PERFMON: Self = Self(38);
+    pub(crate) const SYS_ADMIN: Self = Self(21);
+    pub(crate) const SYS_BOOT: Self = Self(22);
+    pub(crate) const SYS_MODULE: Self = Self(16);
+    pub(crate) const SYS_PACCT: Self = Self(20);
+    pub(crate) const SYS_PTRACE: Self = Self(19);
+    pub(crate) const SYS_RAWIO: Self = Self(17);
+    pub(crate) const SYS_TIME: Self = Self(25);
+}
+
 impl Capability {
     /// The capability of that name: `CAP_NET_RAW`, as Docker writes it, or `NET_RAW`, as Kubernetes does.
     #[must_use]
@@ -172,6 +186,16 @@ mod tests {
 
     #[test]
     fn both_spellings_are_known() {
+        assert_eq!(Capability::BPF.bare_name(), "BPF");
+        assert_eq!(Capability::DAC_READ_SEARCH.bare_name(), "DAC_READ_SEARCH");
+        assert_eq!(Capability::PERFMON.bare_name(), "PERFMON");
+        assert_eq!(Capability::SYS_ADMIN.bare_name(), "SYS_ADMIN");
+        assert_eq!(Capability::SYS_BOOT.bare_name(), "SYS_BOOT");
+        assert_eq!(Capability::SYS_MODULE.bare_name(), "SYS_MODULE");
+        assert_eq!(Capability::SYS_PACCT.bare_name(), "SYS_PACCT");
+        assert_eq!(Capability::SYS_PTRACE.bare_name(), "SYS_PTRACE");
+        assert_eq!(Capability::SYS_RAWIO.bare_name(), "SYS_RAWIO");
+        assert_eq!(Capability::SYS_TIME.bare_name(), "SYS_TIME");
         assert_eq!(Capability::named("CAP_BPF"), Capability::named("BPF"));
         assert_eq!(
             Capability::named("BPF").map(Capability::name),

@@ -299,7 +299,7 @@ mod tests {
             for args in decision.boundaries() {
                 assert_eq!(
                     is.decide(arch, number, &args),
-                    was.decide(arch, number, &args.into())
+                    was.decide(arch, number, &args)
                 );
             }
         }

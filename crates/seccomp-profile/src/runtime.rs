@@ -7,7 +7,7 @@
 //! 1.2.8 and 1.3.3 began to need `openat2` and `statx`), so allow more than any one of them needs.
 
 use super::arch::Arch;
-use super::syscall::Syscall;
+use super::syscall::{Syscall, named};
 
 /// The container runtimes with sets of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -142,7 +142,7 @@ impl Runtime {
     pub(super) fn needed_by(self, call: Syscall) -> Vec<String> {
         let mut by: Vec<String> = Vec::new();
         for set in MEASURED.iter().filter(|set| set.runtime == self) {
-            if set.calls.split_whitespace().any(|name| name == call.name()) {
+            if named(set.calls).any(|known| known == call) {
                 let version = format!("{} {}", self.name(), set.version);
                 // Those with `noNewPrivileges` come after those without, which need all that they need.
                 if set.no_new_privileges {
@@ -159,10 +159,7 @@ impl Runtime {
 
 /// The calls that every program on these architectures needs.
 pub fn every_program_needs(arches: &[Arch]) -> impl Iterator<Item = Syscall> {
-    ALWAYS
-        .split(' ')
-        .filter_map(Syscall::named)
-        .filter(|call| arches.iter().any(|arch| call.number(*arch).is_some()))
+    named(ALWAYS).filter(|call| arches.iter().any(|arch| call.number(*arch).is_some()))
 }
 
 /// The calls of these lists that the architecture has, those that it has instead included; sorted, each once.

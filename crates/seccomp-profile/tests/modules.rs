@@ -8,9 +8,12 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
     paths
-        .flat_map(|path| match path.is_dir() {
-            true => sources(&path),
-            false => vec![path],
+        .flat_map(|path| {
+            if path.is_dir() {
+                sources(&path)
+            } else {
+                vec![path]
+            }
         })
         .collect()
 }
@@ -57,5 +60,9 @@ fn modules_import_each_other_in_one_direction() {
     {
         left.remove(&lowest);
     }
-    assert_eq!(left.keys().collect::<Vec<_>>(), [""; 0], "circles: {left:?}");
+    assert_eq!(
+        left.keys().collect::<Vec<_>>(),
+        [""; 0],
+        "circles: {left:?}"
+    );
 }

@@ -1,85 +1,102 @@
 //! `dangerous-allow`: an allowlist has a call that opens much of the kernel.
 
-use super::subject::{Source, Subject, listed, named};
+use super::subject::{Subject, listed};
 use super::{Code, Finding, Severity};
 use crate::capability::Capability;
 use crate::syscall::Syscall;
+use crate::syscall::named;
 use crate::target::KernelVersion;
 
-/// Calls that open much of the kernel, the capability with which runtimes allow them, and what they do.
-pub(super) const DANGEROUS: &[(&str, &str, &str)] = &[
-    ("bpf", "CAP_BPF", "to load programs into the kernel"),
-    (
-        "perf_event_open",
-        "CAP_PERFMON",
-        "to watch the kernel and other processes",
-    ),
-    (
-        "fsconfig fsmount fsopen fspick mount mount_setattr move_mount open_tree open_tree_attr pivot_root umount umount2",
-        "CAP_SYS_ADMIN",
-        "to change what is mounted: in a user namespace of its own every program may",
-    ),
-    (
-        "setns unshare",
-        "CAP_SYS_ADMIN",
-        "to enter other namespaces: in a user namespace of its own every program has all capabilities",
-    ),
-    (
-        "open_by_handle_at",
-        "CAP_DAC_READ_SEARCH",
-        "to open files outside of the container",
-    ),
-    (
-        "delete_module finit_module init_module",
-        "CAP_SYS_MODULE",
-        "to change the kernel's code",
-    ),
-    (
-        "kexec_file_load kexec_load",
-        "CAP_SYS_BOOT",
-        "to replace the running kernel",
-    ),
-    ("reboot", "CAP_SYS_BOOT", "to stop the machine"),
-    (
-        "swapoff swapon",
-        "CAP_SYS_ADMIN",
-        "to change where the machine's memory goes",
-    ),
-    (
-        "acct",
-        "CAP_SYS_PACCT",
-        "to record all processes of the machine",
-    ),
-    (
-        "ioperm iopl",
-        "CAP_SYS_RAWIO",
-        "to talk to the machine's devices",
-    ),
-    (
-        "clock_settime clock_settime64 settimeofday stime",
-        "CAP_SYS_TIME",
-        "to set the machine's clock",
-    ),
-    (
-        "add_key keyctl request_key",
-        "",
-        "to reach the kernel's keyrings, which know nothing of containers",
-    ),
-    (
-        "userfaultfd",
-        "CAP_SYS_PTRACE",
-        "to halt the kernel in the middle of its work, as most exploits of races do",
-    ),
-    (
-        "io_uring_enter io_uring_register io_uring_setup",
-        "",
-        "to work on files and sockets past every filter",
-    ),
-    (
-        "kcmp pidfd_getfd process_madvise",
-        "CAP_SYS_PTRACE",
-        "to look into other processes",
-    ),
+/// Calls that open much of the kernel.
+pub(super) struct Danger {
+    pub(super) calls: &'static str,
+    /// With which the runtimes' own profiles allow them; none where they never do.
+    capability: Option<Capability>,
+    /// What they are for, after "allows ..., ".
+    what: &'static str,
+}
+
+pub(super) const DANGEROUS: &[Danger] = &[
+    Danger {
+        calls: "bpf",
+        capability: Some(Capability::BPF),
+        what: "to load programs into the kernel",
+    },
+    Danger {
+        calls: "perf_event_open",
+        capability: Some(Capability::PERFMON),
+        what: "to watch the kernel and other processes",
+    },
+    Danger {
+        calls: "fsconfig fsmount fsopen fspick mount mount_setattr move_mount open_tree open_tree_attr pivot_root umount umount2",
+        capability: Some(Capability::SYS_ADMIN),
+        what: "to change what is mounted: in a user namespace of its own every program may",
+    },
+    Danger {
+        calls: "setns unshare",
+        capability: Some(Capability::SYS_ADMIN),
+        what: "to enter other namespaces: in a user namespace of its own every program has all capabilities",
+    },
+    Danger {
+        calls: "open_by_handle_at",
+        capability: Some(Capability::DAC_READ_SEARCH),
+        what: "to open files outside of the container",
+    },
+    Danger {
+        calls: "delete_module finit_module init_module",
+        capability: Some(Capability::SYS_MODULE),
+        what: "to change the kernel's code",
+    },
+    Danger {
+        calls: "kexec_file_load kexec_load",
+        capability: Some(Capability::SYS_BOOT),
+        what: "to replace the running kernel",
+    },
+    Danger {
+        calls: "reboot",
+        capability: Some(Capability::SYS_BOOT),
+        what: "to stop the machine",
+    },
+    Danger {
+        calls: "swapoff swapon",
+        capability: Some(Capability::SYS_ADMIN),
+        what: "to change where the machine's memory goes",
+    },
+    Danger {
+        calls: "acct",
+        capability: Some(Capability::SYS_PACCT),
+        what: "to record all processes of the machine",
+    },
+    Danger {
+        calls: "ioperm iopl",
+        capability: Some(Capability::SYS_RAWIO),
+        what: "to talk to the machine's devices",
+    },
+    Danger {
+        calls: "clock_settime clock_settime64 settimeofday stime",
+        capability: Some(Capability::SYS_TIME),
+        what: "to set the machine's clock",
+    },
+    Danger {
+        calls: "add_key keyctl request_key",
+        capability: None,
+        what: "to reach the kernel's keyrings, which know nothing of containers",
+    },
+    Danger {
+        calls: "userfaultfd",
+        capability: Some(Capability::SYS_PTRACE),
+        what: "to halt the kernel in the middle of its work, as most exploits of races do",
+    },
+    Danger {
+        calls: "io_uring_enter io_uring_register io_uring_setup",
+        capability: None,
+        what: "to work on files and sockets past every filter",
+    },
+    Danger {
+        calls: "kcmp pidfd_getfd process_madvise",
+        capability: Some(Capability::SYS_PTRACE),
+        what: "to look into other processes",
+    },
 ];
 
 pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
@@ -91,17 +108,15 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
 
 /// Calls that an allowlist had better not have.
 fn dangerous(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
-    for (names, capability, what) in DANGEROUS.iter().copied() {
-        let capability = Capability::named(capability);
+    for danger in DANGEROUS {
+        let capability = danger.capability;
         // Runtimes allow them to a container that has the capability. The kernel takes the old, wide one as well.
         let has = |needed: Capability| subject.target.capabilities.contains(needed);
-        let admin = Capability::named("CAP_SYS_ADMIN").is_some_and(has);
-        let is_part =
-            capability.is_some_and(|part| ["CAP_BPF", "CAP_PERFMON"].contains(&part.name()));
-        if capability.is_some_and(has) || admin && is_part {
+        let is_part = matches!(capability, Some(Capability::BPF | Capability::PERFMON));
+        if capability.is_some_and(has) || is_part && has(Capability::SYS_ADMIN) {
             continue;
         }
-        let open: Vec<_> = named(names)
+        let open: Vec<_> = named(danger.calls)
             .filter(|call| subject.semantics.calls.contains_key(call) && subject.is_open(*call))
             .collect();
         let Some(first) = open.first() else { continue };
@@ -119,7 +134,7 @@ fn dangerous(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             code: Code::DangerousAllow,
             severity: Severity::Warning,
             path: subject.place_that_permits(*first),
-            reason: format!("allows {}, {what}", listed(&open)),
+            reason: format!("allows {}, {}", listed(&open), danger.what),
             remedy,
         });
     }
@@ -138,13 +153,11 @@ fn tracing(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     }
     let old = subject.target.kernel < SAFE;
     // Who asks for the kernel's version knows.
-    if let (Source::Document { entries, .. }, false) = (&subject.source, old) {
-        let knows = entries.iter().any(|(_, entry)| {
-            entry.syscalls.contains(&ptrace) && entry.includes.min_kernel.is_some()
-        });
-        if knows {
-            return;
-        }
+    let mut entries = subject.entries().iter();
+    let knows = entries
+        .any(|(_, entry)| entry.syscalls.contains(&ptrace) && entry.includes.min_kernel.is_some());
+    if knows && !old {
+        return;
     }
     findings.push(Finding {
         code: Code::DangerousAllow,

@@ -1,9 +1,10 @@
 //! `hides-fallback`: a new call is answered so that programs do not fall back to the old one.
 
-use super::subject::{Subject, enosys, listed, named};
+use super::subject::{Subject, enosys, listed};
 use super::{Code, Finding, Severity};
 use crate::action::Action;
 use crate::syscall::Syscall;
+use crate::syscall::named;
 
 /// New calls, and old ones that C libraries fall back to, only if the kernel says that it does not know the new one.
 const FALLBACKS: &[(&str, &str)] = &[

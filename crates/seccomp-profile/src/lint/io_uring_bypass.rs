@@ -2,9 +2,10 @@
 
 use std::sync::LazyLock;
 
-use super::subject::{Subject, listed, named};
+use super::subject::{Subject, listed};
 use super::{Code, Finding, Severity};
 use crate::syscall::Syscall;
+use crate::syscall::named;
 
 /// What `io_uring` does in a program's stead (kernel `include/uapi/linux/io_uring.h`), past every filter.
 static BY_IO_URING: LazyLock<Vec<Syscall>> = LazyLock::new(|| {

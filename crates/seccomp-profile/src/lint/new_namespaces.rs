@@ -10,8 +10,7 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     if subject.semantics.default.is_permitted() {
         return;
     }
-    let admin = Capability::named("CAP_SYS_ADMIN");
-    if admin.is_some_and(|admin| subject.target.capabilities.contains(admin)) {
+    if subject.target.capabilities.contains(Capability::SYS_ADMIN) {
         return;
     }
     let clones = [Syscall::CLONE, Syscall::CLONE3].into_iter();

@@ -1,8 +1,9 @@
 //! `open-by-default`: a denylist lets through what it does not name.
 
 use super::dangerous_allow::DANGEROUS;
-use super::subject::{Subject, listed, named};
+use super::subject::{Subject, listed};
 use super::{Code, Finding, Severity};
+use crate::syscall::named;
 
 pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     if !subject.semantics.default.is_permitted() || !subject.stops_some() {
@@ -10,7 +11,7 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     }
     let open: Vec<_> = DANGEROUS
         .iter()
-        .filter_map(|(names, ..)| named(names).next())
+        .filter_map(|danger| named(danger.calls).next())
         .filter(|call| subject.is_open(*call))
         .collect();
     if !open.is_empty() {

@@ -2,9 +2,10 @@
 
 use std::sync::LazyLock;
 
-use super::subject::{Subject, listed, named};
+use super::subject::{Subject, listed};
 use super::{Code, Finding, Severity};
 use crate::syscall::Syscall;
+use crate::syscall::named;
 
 /// Calls that do the same thing, or enough of it: who wants to stop one means all of them.
 const TWINS: [&str; 36] = [
@@ -47,10 +48,10 @@ const TWINS: [&str; 36] = [
 ];
 
 /// A call, and others by which the same can be had, but not the other way round.
-const WAYS_AROUND: [(&str, &str); 3] = [
-    ("mount", "move_mount"),
-    ("rmdir", "unlinkat"),
-    ("unshare", "clone clone3"),
+const WAYS_AROUND: [(Syscall, &str); 3] = [
+    (Syscall::MOUNT, "move_mount"),
+    (Syscall::RMDIR, "unlinkat"),
+    (Syscall::UNSHARE, "clone clone3"),
 ];
 
 /// Calls without arguments. They cannot do what a call is denied for with some arguments only: a `clone` that is denied with
@@ -66,7 +67,7 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
         let mut denied: Vec<Syscall> = Vec::new();
         for call in calls.iter().filter(|call| subject.is_refused(**call)) {
             let groups = GROUPS.iter().filter(|group| group.contains(call));
-            let around = WAYS_AROUND.iter().filter(|(name, _)| *name == call.name());
+            let around = WAYS_AROUND.iter().filter(|(known, _)| known == call);
             let others = groups.flatten().copied();
             let others = others
                 .chain(around.flat_map(|(_, others)| named(others)))

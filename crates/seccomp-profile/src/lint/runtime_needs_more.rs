@@ -1,9 +1,10 @@
 //! `runtime-needs-more`: some versions of the runtime call what the profile refuses.
 
-use super::subject::{Subject, enosys, listed, named};
+use super::subject::{Subject, enosys, listed};
 use super::{Code, Finding, Severity};
 use crate::runtime::Runtime;
 use crate::syscall::Syscall;
+use crate::syscall::named;
 
 /// What runc can do without if the kernel says that it does not know it.
 const RUNC_FALLS_BACK: &str = "close_range faccessat2 openat2";

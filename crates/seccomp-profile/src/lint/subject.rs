@@ -293,11 +293,6 @@ pub(super) fn enosys(arch: Arch) -> Action {
     Action::Errno(errno.map_or(Errno::ENOSYS, |errno| errno.on(arch)))
 }
 
-/// The calls of these names, in that order.
-pub(super) fn named(names: &str) -> impl Iterator<Item = Syscall> {
-    names.split_whitespace().filter_map(Syscall::named)
-}
-
 /// `a`, `a and b`, `a, b and c`, `a, b, c and 4 more`
 pub(super) fn listed<T: fmt::Display>(words: &[T]) -> String {
     const MAX_SHOWN: usize = 8;

@@ -29,7 +29,7 @@ fn scmp_arch(arch: Arch) -> ScmpArch {
         Arch::Riscv64 => ScmpArch::Riscv64,
         Arch::S390 => ScmpArch::S390,
         Arch::S390X => ScmpArch::S390X,
-        other => panic!("{other}"),
+        other => unreachable!("{other}"),
     }
 }
 
@@ -52,7 +52,7 @@ fn scmp_action(action: Action) -> ScmpAction {
         Action::Trace(_) => ScmpAction::Trace(errno),
         Action::Log => ScmpAction::Log,
         Action::Allow => ScmpAction::Allow,
-        other => panic!("{other}"),
+        other => unreachable!("{other}"),
     }
 }
 
