@@ -16,17 +16,15 @@ pub fn for_api_server(sentences: &[String]) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
     let mut total = 0;
     for (told, sentence) in sentences.iter().enumerate() {
-        let pieces = split(&one_line(sentence));
-        total += pieces
-            .iter()
-            .map(|piece| piece.chars().count())
-            .sum::<usize>();
-        if total > MAX_TOTAL {
-            let more = sentences.len() - told;
-            warnings.push(format!("and {more} more warnings, too long to be shown"));
-            break;
+        for piece in split(&one_line(sentence)) {
+            total += piece.chars().count();
+            if total > MAX_TOTAL {
+                let more = sentences.len() - told;
+                warnings.push(format!("and {more} more, which do not fit here whole"));
+                return warnings;
+            }
+            warnings.push(piece);
         }
-        warnings.extend(pieces);
     }
     warnings
 }
@@ -104,7 +102,8 @@ mod tests {
 
     #[test]
     fn every_piece_survives_the_cut_and_nothing_is_lost() {
-        let words: String = (0..300).map(|n| format!("wörd{n} ")).collect();
+        let words: Vec<_> = (0..300).map(|n| format!("wörd{n}")).collect();
+        let words = words.join(" ");
         let found = warnings(&[&words]);
         assert!(found.len() > 5, "{found:?}");
         assert!(
@@ -116,7 +115,7 @@ mod tests {
             .iter()
             .map(|piece| piece.trim_start_matches(CONTINUED))
             .collect();
-        assert_eq!(joined.join(" "), words.trim_end());
+        assert_eq!(joined.join(" "), words);
         // Without any place to split at.
         let long = "ü".repeat(600);
         let found = warnings(&[&long]);
@@ -135,7 +134,13 @@ mod tests {
         assert!(length(&found) <= 4096 - MAX_WARNING, "{}", length(&found));
         assert_eq!(
             found.last().map(String::as_str),
-            Some("and 23 more warnings, too long to be shown")
+            Some("and 23 more, which do not fit here whole")
+        );
+        let found = warnings(&[&"word ".repeat(2000), "short"]);
+        assert!(found.len() > 10 && length(&found) <= 4096 - MAX_WARNING);
+        assert_eq!(
+            found.last().map(String::as_str),
+            Some("and 2 more, which do not fit here whole")
         );
     }
 }
