@@ -163,7 +163,7 @@ async fn coverage_shows_what_filters_each_container_and_what_policies_would_chan
     holds(
         &squeezed.join(" "),
         &[
-            "4 pods, 4 containers: 1 RuntimeDefault, 1 Localhost, 1 Unconfined, 1 privileged (not enforced); profiles in trouble: 1",
+            "4 pods, 4 containers: 1 RuntimeDefault, 1 Localhost, 1 Unconfined, 1 privileged (not enforced); profiles with a warning: 1",
         ],
     )?;
     let gate = ["coverage", "-n", &namespace, "--fail-on", "unconfined"];

@@ -52,7 +52,7 @@ pub struct CoverageArgs {
     /// The output format.
     #[arg(short, long, value_enum, default_value_t = CoverageFormat::Table)]
     output: CoverageFormat,
-    /// Only list containers that no profile confines, and those whose profile is missing or failing.
+    /// Only list containers that no profile confines, and those whose profile has a warning.
     #[arg(long)]
     only_findings: bool,
     /// The findings that make this command exit with 1.
@@ -105,7 +105,7 @@ impl FailOn {
 }
 
 impl Row {
-    /// Whether no profile confines the container, or its profile is missing or failing.
+    /// Whether no profile confines the container, or its profile has a warning.
     fn is_finding(&self) -> bool {
         self.state.is_open() || self.state == effective::State::Sandboxed || self.warning.is_some()
     }

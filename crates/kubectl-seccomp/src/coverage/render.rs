@@ -114,7 +114,7 @@ fn summary(summary: &Summary) -> String {
         .collect();
     let warnings = match summary.warnings {
         0 => String::new(),
-        warnings => format!("; profiles in trouble: {warnings}"),
+        warnings => format!("; profiles with a warning: {warnings}"),
     };
     let colon = if parts.is_empty() { "" } else { ": " };
     let head = format!(

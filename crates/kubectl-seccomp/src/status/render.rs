@@ -136,7 +136,7 @@ fn nodes(survey: &Survey, style: Style) -> String {
     }
     for ((state, message), names) in alike {
         let because = match message {
-            "" => "their agents have not got to the newest profiles yet",
+            "" => "their agents have not applied the newest profiles yet",
             message => message,
         };
         let sentence = format!("{}: {}", few(&names, MAX_NAMES), visible(because));

@@ -76,11 +76,11 @@ pub enum State {
 pub enum NodeState {
     /// It has every profile that it should have.
     InSync,
-    /// Its agent has not got to the newest profiles yet.
+    /// Its agent has not applied the newest profiles yet.
     Behind,
     /// Some profiles are not as they should be.
     Failing,
-    /// Its agent is gone, does not run, or has not said a word.
+    /// Its agent is gone, does not run, or has never reported.
     Silent,
     /// No agent is meant to run there.
     NoAgent,
@@ -140,7 +140,7 @@ pub struct Profile {
     pub warnings: Vec<String>,
     /// The nodes that could not take it, and why.
     pub failures: Vec<Failure>,
-    /// The nodes that have not got to it yet.
+    /// The nodes that have not applied it yet.
     pub waiting: Vec<String>,
     /// The nodes whose pods use it, and how many do.
     pub users: BTreeMap<String, i32>,
@@ -320,7 +320,7 @@ fn nodes(observed: &Observed, reports: &Reports<'_>, required: &RequiredVersions
             ),
             (None, _) => (
                 NodeState::Silent,
-                "no agent has said a word there".to_owned(),
+                "no agent has reported from there".to_owned(),
             ),
             (Some(report), _) if report.failed > 0 => (
                 NodeState::Failing,
