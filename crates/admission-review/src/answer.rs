@@ -1,7 +1,5 @@
 //! What an API server is answered.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
@@ -13,8 +11,8 @@ use crate::warnings;
 pub struct Answer {
     /// Why not; none to allow.
     pub denied: Option<String>,
-    /// A JSON patch (RFC 6902) as [`encode`] makes it; none to change nothing.
-    pub patch: Option<Arc<str>>,
+    /// The text of a JSON patch (RFC 6902); none to change nothing.
+    pub patch: Option<Vec<u8>>,
     /// Sentences that kubectl prints, of any length and of several lines if need be: [`write`](Self::write) makes them fit.
     pub warnings: Vec<String>,
 }
@@ -31,8 +29,8 @@ impl Answer {
     /// Written by hand: this is the greater part of what is left to do once a pod was read.
     #[must_use]
     pub fn write(self, uid: &str) -> Vec<u8> {
-        let patch = self.patch.as_deref().unwrap_or_default();
-        let mut body = Vec::with_capacity(256 + patch.len());
+        let patch = self.patch.unwrap_or_default();
+        let mut body = Vec::with_capacity(256 + patch.len() * 2);
         body.extend_from_slice(
             br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"#,
         );
@@ -52,7 +50,7 @@ impl Answer {
         }
         if !patch.is_empty() {
             body.extend_from_slice(br#","patchType":"JSONPatch","patch":""#);
-            body.extend_from_slice(patch.as_bytes());
+            body.extend_from_slice(BASE64.encode(patch).as_bytes());
             body.push(b'"');
         }
         if !self.warnings.is_empty() {
@@ -62,12 +60,6 @@ impl Answer {
         body.extend_from_slice(b"}}");
         body
     }
-}
-
-/// A JSON patch as an answer carries it.
-#[must_use]
-pub fn encode(patch: &[u8]) -> Arc<str> {
-    BASE64.encode(patch).into()
 }
 
 /// Why something is refused, as Kubernetes' API says it.
@@ -115,7 +107,7 @@ pub fn failure(code: u16, message: &str) -> Vec<u8> {
 }
 
 /// Writes a value after a text. It has to have string keys and plain values, so that writing it cannot fail.
-pub fn write_json(text: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+fn write_json(text: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     drop(serde_json::to_writer(text, value));
 }
 
@@ -128,7 +120,7 @@ mod tests {
     #[test]
     fn an_answer_repeats_the_uid_and_carries_the_patch_in_base64() {
         let answer = Answer {
-            patch: Some(encode(br#"[{"op":"remove","path":"/x"}]"#)),
+            patch: Some(br#"[{"op":"remove","path":"/x"}]"#.to_vec()),
             ..Answer::default()
         };
         let written: Value = serde_json::from_slice(&answer.write("u")).unwrap();

@@ -7,11 +7,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use crate::pod::{Container, SecurityContext};
 pub use crate::pod::{Pod, SeccompProfile};
-use admission_review::encode;
 
 use crate::image::Image;
 use crate::patch;
@@ -112,23 +110,10 @@ impl Decision<'_> {
         }
     }
 
-    /// The changes as an answer carries them; none to change nothing.
+    /// The changes as the text of a JSON patch; none to change nothing.
     #[must_use]
-    pub fn patch(&self) -> Option<Arc<str>> {
-        // What nearly all pods get.
-        if let [
-            Change::Set {
-                place: Place::Pod,
-                has_context,
-                profile,
-            },
-        ] = &self.changes[..]
-            && let Some((policy, _)) =
-                (self.policies.iter()).find(|(policy, _)| policy.profile == **profile)
-        {
-            return Some(policy.at_pod.of(*has_context));
-        }
-        (!self.changes.is_empty()).then(|| encode(&patch::of(&self.changes)))
+    pub fn patch(&self) -> Option<Vec<u8>> {
+        (!self.changes.is_empty()).then(|| patch::to_json(&self.changes))
     }
 
     fn leave(reason: Reason) -> Self {
@@ -222,11 +207,8 @@ fn warn_about_files(
             after.filter_map(|profile| profile.path()).collect()
         }
         None => {
-            let at_pod = pod.spec.security_context.as_ref();
-            let at_pod = at_pod.and_then(|context| context.seccomp_profile.as_ref());
             let at_containers = pod.spec.all_containers().filter_map(Container::profile);
-            at_pod
-                .into_iter()
+            (pod.spec.profile().into_iter())
                 .chain(at_containers)
                 .filter_map(SeccompProfile::path)
                 .collect()

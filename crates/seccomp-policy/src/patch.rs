@@ -1,10 +1,10 @@
-//! Changes to a pod, and the JSON patch that makes them.
+//! Changes to a pod, and the JSON patch (RFC 6902) that makes them. How an answer carries it is not known here.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+
+use serde::Serialize;
 
 use crate::pod::SeccompProfile;
-use admission_review::{encode, write_json};
 
 /// A place in a pod that can state a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,89 +35,67 @@ pub enum Change<'a> {
 
 impl Place {
     /// The JSON pointer of its `securityContext`.
-    fn context(self) -> Cow<'static, str> {
+    fn context(self) -> String {
         match self {
-            Self::Pod => "/spec/securityContext".into(),
-            Self::InitContainer(index) => {
-                format!("/spec/initContainers/{index}/securityContext").into()
-            }
-            Self::Container(index) => format!("/spec/containers/{index}/securityContext").into(),
+            Self::Pod => "/spec/securityContext".to_owned(),
+            Self::InitContainer(index) => format!("/spec/initContainers/{index}/securityContext"),
+            Self::Container(index) => format!("/spec/containers/{index}/securityContext"),
         }
     }
 }
 
-/// Changes as a JSON patch (RFC 6902), as text; nothing for none.
-///
-/// `add` on a member that exists replaces it.
+#[derive(Serialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+enum Operation<'a> {
+    /// Replaces a member that exists.
+    Add {
+        path: String,
+        value: Added<'a>,
+    },
+    Remove {
+        path: String,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Added<'a> {
+    EmptyContext {},
+    Profile(&'a SeccompProfile<'a>),
+}
+
+/// The text of the patch that makes these changes.
 #[must_use]
-pub fn of(changes: &[Change<'_>]) -> Vec<u8> {
-    let mut patch = Vec::with_capacity(changes.len() * 192);
+pub fn to_json(changes: &[Change<'_>]) -> Vec<u8> {
+    let mut operations = Vec::with_capacity(changes.len() * 2);
     for change in changes {
-        patch.push(if patch.is_empty() { b'[' } else { b',' });
         match change {
             Change::Set {
                 place,
                 has_context,
                 profile,
             } => {
-                let path = place.context();
+                let context = place.context();
+                let path = format!("{context}/seccompProfile");
                 if !has_context {
-                    patch.extend_from_slice(br#"{"op":"add","path":""#);
-                    patch.extend_from_slice(path.as_bytes());
-                    patch.extend_from_slice(br#"","value":{}},"#);
+                    operations.push(Operation::Add {
+                        path: context,
+                        value: Added::EmptyContext {},
+                    });
                 }
-                patch.extend_from_slice(br#"{"op":"add","path":""#);
-                patch.extend_from_slice(path.as_bytes());
-                patch.extend_from_slice(br#"/seccompProfile","value":"#);
-                write_json(&mut patch, profile);
+                operations.push(Operation::Add {
+                    path,
+                    value: Added::Profile(profile),
+                });
             }
             Change::Drop(key) => {
                 let pointer = key.replace('~', "~0").replace('/', "~1");
-                let path = format!("/metadata/annotations/{pointer}");
-                patch.extend_from_slice(br#"{"op":"remove","path":"#);
-                write_json(&mut patch, &path);
+                operations.push(Operation::Remove {
+                    path: format!("/metadata/annotations/{pointer}"),
+                });
             }
         }
-        patch.push(b'}');
     }
-    if !patch.is_empty() {
-        patch.push(b']');
-    }
-    patch
-}
-
-/// The patch that gives a pod a profile at pod level and changes nothing else, as an answer carries it. Written once for a policy,
-/// since it is the same for nearly every pod.
-#[derive(Clone, Debug)]
-pub struct AtPod {
-    with_context: Arc<str>,
-    without: Arc<str>,
-}
-
-impl AtPod {
-    /// For this profile.
-    #[must_use]
-    pub fn new(profile: &SeccompProfile<'_>) -> Self {
-        let patch = |has_context| {
-            encode(&of(&[Change::Set {
-                place: Place::Pod,
-                has_context,
-                profile: Cow::Borrowed(profile),
-            }]))
-        };
-        Self {
-            with_context: patch(true),
-            without: patch(false),
-        }
-    }
-
-    /// For a pod that has a `securityContext`, or none.
-    #[must_use]
-    pub fn of(&self, has_context: bool) -> Arc<str> {
-        if has_context {
-            self.with_context.clone()
-        } else {
-            self.without.clone()
-        }
-    }
+    // It has string keys and plain values, so that writing it cannot fail.
+    serde_json::to_vec(&operations).unwrap_or_default()
 }

@@ -1,61 +1,177 @@
-//! A new pod, as far as admission reads it: the places that can state a seccomp profile, and what decides whether it gets one.
+//! The one model of a pod: what admission, the agents and the plugin read of it, under Kubernetes' own names.
 //!
-//! A pod in a review is read where it stands, by [`Reader`], and borrows from the body. Pods of other sources own what they hold.
+//! It borrows from the text that it is read from, so that a review costs few allocations; [`Pod::into_owned`] is for pods that stay.
+//! All other fields are passed over, `null` is taken for an absent field, as Kubernetes takes it, and a known field that comes twice
+//! is refused. It must not know policies.
+#![allow(missing_docs)] // the fields are Kubernetes' own, and documented there
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
-use serde::{Deserialize, Serialize};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use admission_review::json::{JsonError, Read, Reader};
+mod owned;
 
-/// The fields of a pod that the decision needs; all others are skipped when a review is read.
+/// So many items are kept of a list, since `{}` takes many times its size in memory. No pod that exists has more: its status,
+/// with some 200 bytes for each container, would not fit into etcd's 1.5 MiB.
+pub const MAX_ITEMS: usize = 8 << 10;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct Pod<'a> {
-    /// `metadata`.
+    #[serde(borrow, deserialize_with = "or_default")]
     pub metadata: Metadata<'a>,
-    /// `spec`.
+    #[serde(borrow, deserialize_with = "or_default")]
     pub spec: Spec<'a>,
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub status: Status<'a>,
 }
 
-/// A pod's `metadata`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Metadata<'a> {
-    /// May be absent: then `null` is taken for none as well.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(borrow, deserialize_with = "or_default")]
     pub labels: Pairs<'a>,
-    /// May be absent.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(borrow, deserialize_with = "or_default")]
     pub annotations: Pairs<'a>,
 }
 
-/// A pod's `spec`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Spec<'a> {
-    /// The pod level.
+    #[serde(borrow, deserialize_with = "optional")]
     pub security_context: Option<SecurityContext<'a>>,
-    /// `containers`.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(borrow, deserialize_with = "list")]
     pub containers: Vec<Container<'a>>,
-    /// `initContainers`.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(borrow, deserialize_with = "list")]
     pub init_containers: Vec<Container<'a>>,
-    /// `os`.
+    /// A new pod has none.
+    #[serde(borrow, deserialize_with = "list")]
+    pub ephemeral_containers: Vec<Container<'a>>,
+    /// `Always` if it is absent.
+    #[serde(borrow, deserialize_with = "optional_text")]
+    pub restart_policy: Option<Cow<'a, str>>,
+    #[serde(borrow, deserialize_with = "optional")]
     pub os: Option<Os<'a>>,
-    /// `nodeSelector`.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(borrow, deserialize_with = "or_default")]
     pub node_selector: Pairs<'a>,
-    /// `runtimeClassName`.
+    #[serde(borrow, deserialize_with = "optional_text")]
+    pub node_name: Option<Cow<'a, str>>,
+    #[serde(borrow, deserialize_with = "optional_text")]
     pub runtime_class_name: Option<Cow<'a, str>>,
 }
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Container<'a> {
+    #[serde(borrow, deserialize_with = "text")]
+    pub name: Cow<'a, str>,
+    #[serde(borrow, deserialize_with = "text")]
+    pub image: Cow<'a, str>,
+    #[serde(borrow, deserialize_with = "optional")]
+    pub security_context: Option<SecurityContext<'a>>,
+    /// Overrides the pod's, for a sidecar among the init containers.
+    #[serde(borrow, deserialize_with = "optional_text")]
+    pub restart_policy: Option<Cow<'a, str>>,
+}
+
+/// A pod's or a container's `securityContext`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SecurityContext<'a> {
+    #[serde(borrow, deserialize_with = "optional")]
+    pub seccomp_profile: Option<SeccompProfile<'a>>,
+    /// Containers only.
+    pub privileged: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SeccompProfile<'a> {
+    /// `RuntimeDefault`, `Localhost`, `Unconfined`, or a word that the API server will refuse.
+    #[serde(rename = "type", borrow, deserialize_with = "text")]
+    pub type_: Cow<'a, str>,
+    /// The path below kubelet's seccomp folder, for `Localhost`.
+    #[serde(
+        borrow,
+        deserialize_with = "optional_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub localhost_profile: Option<Cow<'a, str>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Os<'a> {
+    /// `linux` or `windows`.
+    #[serde(borrow, deserialize_with = "text")]
+    pub name: Cow<'a, str>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Status<'a> {
+    /// `Succeeded` and `Failed` are for good.
+    #[serde(borrow, deserialize_with = "optional_text")]
+    pub phase: Option<Cow<'a, str>>,
+    #[serde(borrow, deserialize_with = "list")]
+    pub container_statuses: Vec<ContainerStatus<'a>>,
+    #[serde(borrow, deserialize_with = "list")]
+    pub init_container_statuses: Vec<ContainerStatus<'a>>,
+    #[serde(borrow, deserialize_with = "list")]
+    pub ephemeral_container_statuses: Vec<ContainerStatus<'a>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ContainerStatus<'a> {
+    #[serde(borrow, deserialize_with = "text")]
+    pub name: Cow<'a, str>,
+    #[serde(deserialize_with = "or_default")]
+    pub state: ContainerState,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ContainerState {
+    #[serde(deserialize_with = "optional")]
+    pub running: Option<Running>,
+    #[serde(deserialize_with = "optional")]
+    pub terminated: Option<Terminated>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Running {
+    pub started_at: Option<Time>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Terminated {
+    pub exit_code: i32,
+}
+
+/// Labels, annotations, or a node selector, in the order of their keys: there may be very many, for admission sees pods before
+/// anybody has looked at them. Of two with one key the later counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pairs<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Spec<'a> {
     /// All containers that a new pod can have. Ephemeral containers come later, and inherit from the pod level.
     pub fn all_containers(&self) -> impl Iterator<Item = &Container<'a>> {
         self.init_containers.iter().chain(&self.containers)
+    }
+
+    /// The profile at pod level.
+    #[must_use]
+    pub fn profile(&self) -> Option<&SeccompProfile<'a>> {
+        self.security_context.as_ref()?.seccomp_profile.as_ref()
     }
 
     /// Whether the pod is for Windows, where there is no seccomp.
@@ -64,20 +180,6 @@ impl<'a> Spec<'a> {
         let os = self.os.as_ref().map(|os| os.name.as_ref());
         os == Some("windows") || self.node_selector.get("kubernetes.io/os") == Some("windows")
     }
-}
-
-/// A container.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Container<'a> {
-    /// Its name.
-    #[serde(deserialize_with = "or_default")]
-    pub name: Cow<'a, str>,
-    /// Its image, as stated.
-    #[serde(deserialize_with = "or_default")]
-    pub image: Cow<'a, str>,
-    /// The container level.
-    pub security_context: Option<SecurityContext<'a>>,
 }
 
 impl<'a> Container<'a> {
@@ -97,216 +199,11 @@ impl<'a> Container<'a> {
     }
 }
 
-/// A pod's or a container's `securityContext`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct SecurityContext<'a> {
-    /// `seccompProfile`.
-    pub seccomp_profile: Option<SeccompProfile<'a>>,
-    /// Containers only.
-    pub privileged: Option<bool>,
-}
-
-/// `seccompProfile`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct SeccompProfile<'a> {
-    /// `RuntimeDefault`, `Localhost`, `Unconfined`, or what the API server will refuse.
-    #[serde(rename = "type")]
-    pub type_: Cow<'a, str>,
-    /// The path, for `Localhost`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub localhost_profile: Option<Cow<'a, str>>,
-}
-
-/// `os`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Os<'a> {
-    /// `linux` or `windows`.
-    pub name: Cow<'a, str>,
-}
-
-fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
-}
-
-/// Labels, annotations, or a selector of nodes, in the order of their keys: there may be very many, for admission sees pods before
-/// anybody has looked at them. Of two with one key the later counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "BTreeMap<String, String>")]
-pub struct Pairs<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
-
-impl Pairs<'_> {
-    /// The value of this key.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<&str> {
-        let after = self.0.partition_point(|(other, _)| other.as_ref() <= key);
-        let (other, value) = self.0.get(after.checked_sub(1)?)?;
-        (other == key).then_some(value.as_ref())
-    }
-
-    /// All keys.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(key, _)| key.as_ref())
-    }
-}
-
-impl From<BTreeMap<String, String>> for Pairs<'_> {
-    fn from(pairs: BTreeMap<String, String>) -> Self {
-        let pairs = pairs.into_iter();
-        Self(
-            pairs
-                .map(|(key, value)| (key.into(), value.into()))
-                .collect(),
-        )
-    }
-}
-
-impl<'a> Read<'a> for Pod<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let (mut metadata, mut spec) = (None, None);
-        reader.object(|reader, key| match key {
-            b"metadata" => reader.member(&mut metadata, Metadata::read),
-            b"spec" => reader.member(&mut spec, Spec::read),
-            _ => reader.skip(),
-        })?;
-        Ok(Self {
-            metadata: metadata.unwrap_or_default(),
-            spec: spec.unwrap_or_default(),
-        })
-    }
-}
-
-impl<'a> Read<'a> for Metadata<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let (mut labels, mut annotations) = (None, None);
-        reader.object(|reader, key| match key {
-            b"labels" => reader.member(&mut labels, Pairs::read),
-            b"annotations" => reader.member(&mut annotations, Pairs::read),
-            _ => reader.skip(),
-        })?;
-        Ok(Self {
-            labels: labels.unwrap_or_default(),
-            annotations: annotations.unwrap_or_default(),
-        })
-    }
-}
-
-impl<'a> Read<'a> for Pairs<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let mut pairs = Vec::new();
-        reader.pairs(|reader, key| {
-            pairs.push((key, reader.string()?));
-            Ok(())
-        })?;
-        // The order of those with one key stays.
-        pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(Self(pairs))
-    }
-}
-
-impl<'a> Read<'a> for Spec<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let (mut security_context, mut containers, mut init_containers) = (None, None, None);
-        let (mut os, mut node_selector, mut runtime_class_name) = (None, None, None);
-        reader.object(|reader, key| match key {
-            b"securityContext" => reader.member(&mut security_context, SecurityContext::read),
-            b"containers" => reader.member(&mut containers, Vec::read),
-            b"initContainers" => reader.member(&mut init_containers, Vec::read),
-            b"os" => reader.member(&mut os, Os::read),
-            b"nodeSelector" => reader.member(&mut node_selector, Pairs::read),
-            b"runtimeClassName" => reader.member(&mut runtime_class_name, Reader::string),
-            _ => reader.skip(),
-        })?;
-        Ok(Self {
-            security_context,
-            containers: containers.unwrap_or_default(),
-            init_containers: init_containers.unwrap_or_default(),
-            os,
-            node_selector: node_selector.unwrap_or_default(),
-            runtime_class_name,
-        })
-    }
-}
-
-impl<'a> Read<'a> for Container<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let (mut name, mut image, mut security_context) = (None, None, None);
-        reader.object(|reader, key| match key {
-            b"name" => reader.member(&mut name, Reader::string),
-            b"image" => reader.member(&mut image, Reader::string),
-            b"securityContext" => reader.member(&mut security_context, SecurityContext::read),
-            _ => reader.skip(),
-        })?;
-        Ok(Self {
-            name: name.unwrap_or_default(),
-            image: image.unwrap_or_default(),
-            security_context,
-        })
-    }
-}
-
-impl<'a> Read<'a> for SecurityContext<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let (mut seccomp_profile, mut privileged) = (None, None);
-        reader.object(|reader, key| match key {
-            b"seccompProfile" => reader.member(&mut seccomp_profile, SeccompProfile::read),
-            b"privileged" => reader.member(&mut privileged, Reader::boolean),
-            _ => reader.skip(),
-        })?;
-        Ok(Self {
-            seccomp_profile,
-            privileged,
-        })
-    }
-}
-
-impl<'a> Read<'a> for SeccompProfile<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let (mut type_, mut localhost_profile) = (None, None);
-        reader.object(|reader, key| match key {
-            b"type" => reader.member(&mut type_, Reader::string),
-            b"localhostProfile" => reader.member(&mut localhost_profile, Reader::string),
-            _ => reader.skip(),
-        })?;
-        Ok(Self {
-            type_: type_.unwrap_or_default(),
-            localhost_profile,
-        })
-    }
-}
-
-impl<'a> Read<'a> for Os<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let mut name = None;
-        reader.object(|reader, key| match key {
-            b"name" => reader.member(&mut name, Reader::string),
-            _ => reader.skip(),
-        })?;
-        Ok(Self {
-            name: name.unwrap_or_default(),
-        })
-    }
-}
-
 impl<'a> SeccompProfile<'a> {
     /// Whether it is no filter at all.
     #[must_use]
     pub fn is_unconfined(&self) -> bool {
         self.type_ == "Unconfined"
-    }
-
-    /// The same, on its own.
-    #[must_use]
-    pub fn into_owned(self) -> SeccompProfile<'static> {
-        let path = self.localhost_profile;
-        SeccompProfile {
-            type_: self.type_.into_owned().into(),
-            localhost_profile: path.map(|path| path.into_owned().into()),
-        }
     }
 
     /// The file, for `Localhost`.
@@ -327,16 +224,297 @@ impl<'a> SeccompProfile<'a> {
     /// The value of a legacy annotation as a field; none for one that means nothing.
     #[must_use]
     pub fn from_annotation(value: &'a str) -> Option<Self> {
-        let of = |type_: &'static str, path: Option<&'a str>| {
-            Some(Self {
-                type_: type_.into(),
-                localhost_profile: path.map(Into::into),
-            })
+        let (type_, path) = match value {
+            "runtime/default" | "docker/default" => ("RuntimeDefault", None),
+            "unconfined" => ("Unconfined", None),
+            _ => ("Localhost", Some(value.strip_prefix("localhost/")?)),
         };
-        match value {
-            "runtime/default" | "docker/default" => of("RuntimeDefault", None),
-            "unconfined" => of("Unconfined", None),
-            _ => of("Localhost", Some(value.strip_prefix("localhost/")?)),
+        Some(Self {
+            type_: type_.into(),
+            localhost_profile: path.map(Into::into),
+        })
+    }
+}
+
+impl<'a> Pairs<'a> {
+    fn new(mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>) -> Self {
+        // The last of one key comes first, and is kept.
+        pairs.reverse();
+        pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
+        pairs.dedup_by(|(later, _), (first, _)| later == first);
+        Self(pairs)
+    }
+
+    /// The value of this key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let found = self
+            .0
+            .binary_search_by(|(other, _)| other.as_ref().cmp(key));
+        self.0.get(found.ok()?).map(|(_, value)| value.as_ref())
+    }
+
+    /// All keys.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(key, _)| key.as_ref())
+    }
+}
+
+impl From<BTreeMap<String, String>> for Pairs<'_> {
+    fn from(pairs: BTreeMap<String, String>) -> Self {
+        let pairs = pairs.into_iter();
+        Self(
+            pairs
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+        )
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PairsVisitor;
+        impl<'de> Visitor<'de> for PairsVisitor {
+            type Value = Pairs<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some((Text(key), Text(value))) = map.next_entry()? {
+                    pairs.push((key, value));
+                }
+                Ok(Pairs::new(pairs))
+            }
         }
+        deserializer.deserialize_map(PairsVisitor)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Pod<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PodVisitor;
+        impl<'de> Visitor<'de> for PodVisitor {
+            type Value = Pod<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a pod")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                Pod::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(PodVisitor)
+    }
+}
+
+/// A text that borrows wherever it stands: inside of other types `Cow` is always read as a copy.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// An object: the types that serde derives take an array of their fields for one.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+/// A list of objects, of which [`MAX_ITEMS`] are kept.
+struct List<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+            type Value = List<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while items.len() < MAX_ITEMS
+                    && let Some(Object(item)) = seq.next_element()?
+                {
+                    items.push(item);
+                }
+                if items.len() == MAX_ITEMS {
+                    while seq.next_element::<IgnoredAny>()?.is_some() {}
+                }
+                Ok(List(items))
+            }
+        }
+        deserializer.deserialize_seq(ListVisitor(PhantomData))
+    }
+}
+
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    optional(deserializer).map(Option::unwrap_or_default)
+}
+
+fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let object: Option<Object<T>> = Option::deserialize(deserializer)?;
+    Ok(object.map(|Object(object)| object))
+}
+
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let list: Option<List<T>> = Option::deserialize(deserializer)?;
+    Ok(list.map(|List(items)| items).unwrap_or_default())
+}
+
+fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'a, str>, D::Error> {
+    optional_text(deserializer).map(Option::unwrap_or_default)
+}
+
+fn optional_text<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Cow<'a, str>>, D::Error> {
+    let text: Option<Text<'_>> = Option::deserialize(deserializer)?;
+    Ok(text.map(|Text(text)| text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn read(text: &str) -> serde_json::Result<Pod<'_>> {
+        serde_json::from_str(text)
+    }
+
+    #[test]
+    fn only_a_text_with_escapes_is_copied() {
+        let name = |text| {
+            let mut pod = read(text).unwrap();
+            pod.spec.containers.remove(0).name
+        };
+        let plain = name(r#"{"spec":{"containers":[{"name":"plain"}]}}"#);
+        assert!(matches!(plain, Cow::Borrowed("plain")));
+        let escaped = name(r#"{"spec":{"containers":[{"name":"\u0070lain"}]}}"#);
+        assert!(matches!(escaped, Cow::Owned(text) if text == "plain"));
+    }
+
+    #[test]
+    fn null_is_taken_for_an_absent_field_everywhere() {
+        let pod = json!({"metadata": null, "spec": null, "status": null});
+        assert_eq!(read(&pod.to_string()).unwrap(), Pod::default());
+        let pod = json!({
+            "metadata": {"labels": null, "annotations": null},
+            "spec": {
+                "securityContext": null, "containers": null, "initContainers": null, "ephemeralContainers": null,
+                "restartPolicy": null, "os": null, "nodeSelector": null, "nodeName": null, "runtimeClassName": null,
+            },
+            "status": {
+                "phase": null, "containerStatuses": null, "initContainerStatuses": null,
+                "ephemeralContainerStatuses": null,
+            },
+        });
+        assert_eq!(read(&pod.to_string()).unwrap(), Pod::default());
+        let pod = json!({
+            "spec": {
+                "securityContext": {"seccompProfile": null, "privileged": null}, "os": {"name": null},
+                "containers": [{"name": null, "image": null, "securityContext": null, "restartPolicy": null}],
+                "initContainers": [{"securityContext": {"seccompProfile": {"type": null, "localhostProfile": null}}}],
+            },
+            "status": {"containerStatuses": [
+                {"name": null, "state": null}, {"state": {"running": null, "terminated": null}},
+                {"state": {"running": {"startedAt": null}}},
+            ]},
+        });
+        assert_eq!(read(&pod.to_string()).unwrap().spec.containers.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_pod_is_refused() {
+        for text in [
+            "[]",
+            "null",
+            r#"{"metadata":[]}"#,
+            r#"{"metadata":{"labels":{"a":null}}}"#,
+            r#"{"metadata":{"labels":[]}}"#,
+            r#"{"metadata":{"labels":7}}"#,
+            r#"{"spec":[]}"#,
+            r#"{"spec":{"containers":{}}}"#,
+            r#"{"spec":{"containers":[[]]}}"#,
+            r#"{"spec":{"containers":[null]}}"#,
+            r#"{"spec":{"containers":[{"name":1}]}}"#,
+            r#"{"spec":{"securityContext":[]}}"#,
+            r#"{"spec":{"securityContext":{"privileged":"yes"}}}"#,
+            r#"{"spec":{"os":["linux"]}}"#,
+            r#"{"spec":{},"spec":{}}"#,
+            r#"{"spec":{},"\u0073pec":{}}"#,
+            r#"{"spec":{"nodeName":"a","nodeName":"a"}}"#,
+            r#"{"status":{"containerStatuses":[{"state":[]}]}}"#,
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_two_pairs_with_one_key_the_later_counts() {
+        let pod = read(r#"{"metadata":{"labels":{"b":"1","a":"2","b":"3","c":"4","b":"5"}}}"#);
+        let labels = pod.unwrap().metadata.labels;
+        assert_eq!(labels.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+        let values = ["a", "b", "c", "d"].map(|key| labels.get(key));
+        assert_eq!(values, [Some("2"), Some("5"), Some("4"), None]);
+    }
+
+    #[test]
+    fn of_a_list_of_very_many_no_more_are_kept_than_any_pod_has() {
+        let kept = |count: usize| {
+            let pod = json!({"spec": {"containers": vec![json!({}); count]}});
+            read(&pod.to_string()).unwrap().spec.containers.len()
+        };
+        assert_eq!(kept(MAX_ITEMS - 1), MAX_ITEMS - 1);
+        assert_eq!(kept(MAX_ITEMS), MAX_ITEMS);
+        assert_eq!(kept(MAX_ITEMS + 2), MAX_ITEMS);
+    }
+
+    #[test]
+    fn an_owned_pod_is_the_same_pod() {
+        let pod: Value = json!({
+            "metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}},
+            "spec": {
+                "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [{"name": "c", "image": "i", "securityContext": {"privileged": true,
+                    "seccompProfile": {"type": "Localhost", "localhostProfile": "profiles/a.json"}}}],
+                "initContainers": [{"name": "i", "restartPolicy": "Always"}], "ephemeralContainers": [{"name": "e"}],
+                "restartPolicy": "Never", "os": {"name": "linux"}, "nodeSelector": {"e": "f"}, "nodeName": "n",
+                "runtimeClassName": "r",
+            },
+            "status": {
+                "phase": "Running",
+                "containerStatuses": [{"name": "c", "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}],
+                "initContainerStatuses": [{"name": "i", "state": {"terminated": {"exitCode": 1}}}],
+                "ephemeralContainerStatuses": [{"name": "e"}],
+            },
+        });
+        let text = pod.to_string();
+        let pod = read(&text).unwrap();
+        assert_eq!(pod.clone().into_owned(), pod);
     }
 }

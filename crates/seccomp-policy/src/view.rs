@@ -12,7 +12,6 @@ use crate::counters::{Counters, Counts};
 use crate::image::ImagePattern;
 use crate::index::{LabelIndex, PolicyIndex};
 use crate::localhost::LocalhostProfile;
-use crate::patch::AtPod;
 use crate::selector::{self, Labels};
 use crate::validation::problems;
 use kube_support::Listing;
@@ -35,8 +34,6 @@ pub struct Policy {
     pub images: Vec<ImagePattern>,
     /// What it writes into a pod's `seccompProfile`.
     pub profile: SeccompProfile<'static>,
-    /// How that is written at pod level.
-    pub at_pod: AtPod,
     /// Its `namespaceSelector`, to be compared with others.
     pub namespaces: Constraints,
     /// Its `podSelector`, to be compared with others.
@@ -208,7 +205,6 @@ impl View {
         Policy {
             name: name.to_owned(),
             images: images.collect(),
-            at_pod: AtPod::new(&profile),
             profile,
             namespaces: Constraints::new(spec.namespace_selector.as_ref()),
             pods: Constraints::new(spec.pod_selector.as_ref()),

@@ -23,6 +23,10 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 const ROUND: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 5;
 
+/// What is held to with eight connections. The main peer, measured the same way, answers 188 reviews/s.
+const MIN_RATE: f64 = 300.0 * 188.0;
+const MAX_P99: Duration = Duration::from_millis(1);
+
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     drop(rustls::crypto::ring::default_provider().install_default());
@@ -82,17 +86,17 @@ async fn measure(server: &mut Server) -> anyhow::Result<()> {
             latency.p99
         );
         if connections == 8 {
-            met = share >= 0.8 && latency.p99 < Duration::from_millis(1);
+            met = mutated >= MIN_RATE && latency.p99 < MAX_P99;
         }
     }
     println!(
         "{:<14}{:>14}{:>14}{:>9}{:>12}{:>12}   API calls: 0 (the server has no client){}",
         "budget at 8",
         "",
+        format!(">= {MIN_RATE:.0}"),
         "",
-        ">= 80%",
         "",
-        "< 1ms",
+        format!("< {MAX_P99:?}"),
         if met { "" } else { "   NOT MET" }
     );
     println!("p50 and p99 at half the rate of mutate/s, counted from when a review was due");

@@ -8,17 +8,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::Pod as CorePod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::ObjectMeta;
 use kube::core::error_boundary::InvalidObject;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use kube_support::{Listing, Watched};
 use seccomp_operator_api::ProfileName;
 use seccomp_policy::localhost::LocalhostProfile;
+use seccomp_policy::pod::{SeccompProfile, Spec, Status};
 
 /// How long after a container's creation it may start, in seconds. Kubernetes says only when a container started, in whole
 /// seconds; one that started so soon after a change may have been created before it, and counts as older.
@@ -26,7 +26,7 @@ const CREATION: u64 = 2;
 
 /// A pod as it comes from the wire: only its metadata are read with it, so that one that cannot be read does not stop the watch.
 #[derive(kube::Resource, Clone, Debug, Deserialize)]
-#[resource(inherit = Pod)]
+#[resource(inherit = CorePod)]
 pub struct StoredPod {
     metadata: ObjectMeta,
     #[serde(default)]
@@ -35,28 +35,30 @@ pub struct StoredPod {
     status: Option<Box<RawValue>>,
 }
 
-/// A pod: only what says which profiles it uses. Whatever else a pod has is skipped as it is read.
+/// A pod: only what says which profiles it uses.
 #[derive(Clone, Debug, Default)]
 pub struct UsingPod {
     /// Its metadata.
     pub metadata: ObjectMeta,
-    spec: Spec,
-    status: Status,
+    spec: Spec<'static>,
+    status: Status<'static>,
 }
 
 impl StoredPod {
     /// The pod, or why it cannot be read.
     pub fn read(self) -> Watched<UsingPod> {
-        fn part<T: DeserializeOwned + Default>(
-            part: Option<Box<RawValue>>,
+        fn part<'a, T: Deserialize<'a> + Default>(
+            part: Option<&'a RawValue>,
         ) -> serde_json::Result<T> {
             part.map_or_else(|| Ok(T::default()), |part| serde_json::from_str(part.get()))
         }
-        match part(self.spec).and_then(|spec| Ok((spec, part(self.status)?))) {
+        let spec: serde_json::Result<Spec<'_>> = part(self.spec.as_deref());
+        let status: serde_json::Result<Status<'_>> = part(self.status.as_deref());
+        match spec.and_then(|spec| Ok((spec, status?))) {
             Ok((spec, status)) => Ok(UsingPod {
                 metadata: self.metadata,
-                spec,
-                status,
+                spec: spec.into_owned(),
+                status: status.into_owned(),
             }),
             Err(error) => Err(InvalidObject {
                 error: error.to_string(),
@@ -64,74 +66,6 @@ impl StoredPod {
             }),
         }
     }
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Spec {
-    restart_policy: Option<String>,
-    security_context: Option<SecurityContext>,
-    containers: Vec<Container>,
-    init_containers: Vec<Container>,
-    ephemeral_containers: Vec<Container>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Container {
-    name: String,
-    restart_policy: Option<String>,
-    security_context: Option<SecurityContext>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct SecurityContext {
-    privileged: Option<bool>,
-    seccomp_profile: Option<Profile>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Profile {
-    #[serde(rename = "type")]
-    type_: String,
-    localhost_profile: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Status {
-    phase: Option<String>,
-    container_statuses: Vec<ContainerStatus>,
-    init_container_statuses: Vec<ContainerStatus>,
-    ephemeral_container_statuses: Vec<ContainerStatus>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ContainerStatus {
-    name: String,
-    state: State,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct State {
-    running: Option<Running>,
-    terminated: Option<Terminated>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Running {
-    started_at: Option<Time>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Terminated {
-    exit_code: i32,
 }
 
 /// What one pod does with one profile: when each running container that is filtered by it started, in seconds since 1970.
@@ -244,11 +178,10 @@ fn uses(pod: &UsingPod, profiles_dir: &str) -> BTreeMap<ProfileName, Started> {
     if matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed")) {
         return found;
     }
-    let stated = |context: Option<&SecurityContext>| {
-        let profile = context?.seccomp_profile.as_ref()?;
-        Some(profile_of(profile, profiles_dir))
+    let stated = |profile: Option<&SeccompProfile<'_>>| {
+        profile.map(|profile| profile_of(profile, profiles_dir))
     };
-    let of_pod = stated(pod.spec.security_context.as_ref());
+    let of_pod = stated(pod.spec.profile());
     if let Some(Some(profile)) = &of_pod {
         found.entry(profile.clone()).or_default();
     }
@@ -267,7 +200,7 @@ fn uses(pod: &UsingPod, profiles_dir: &str) -> BTreeMap<ProfileName, Started> {
         ),
     ] {
         for container in containers {
-            let of_container = stated(container.security_context.as_ref());
+            let of_container = stated(container.profile());
             let Some(profile) = of_container.or_else(|| of_pod.clone()).flatten() else {
                 continue;
             };
@@ -286,8 +219,7 @@ fn uses(pod: &UsingPod, profiles_dir: &str) -> BTreeMap<ProfileName, Started> {
             }
             let started = found.entry(profile).or_default();
             // A privileged container is not filtered, whatever it states.
-            let context = container.security_context.as_ref();
-            if context.is_some_and(|context| context.privileged == Some(true)) {
+            if container.is_privileged() {
                 continue;
             }
             let running = state.and_then(|status| status.state.running.as_ref());
@@ -310,11 +242,11 @@ fn stays_ended(restart_policy: Option<&str>, exit_code: i32) -> bool {
 }
 
 /// The SeccompProfile that a pod's or container's profile means, if any.
-fn profile_of(profile: &Profile, profiles_dir: &str) -> Option<ProfileName> {
+fn profile_of(profile: &SeccompProfile<'_>, profiles_dir: &str) -> Option<ProfileName> {
     if profile.type_ != "Localhost" {
         return None;
     }
-    let path = profile.localhost_profile.as_deref()?;
+    let path = profile.path()?;
     LocalhostProfile::parse(path, profiles_dir).into_name()
 }
 

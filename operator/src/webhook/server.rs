@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use admission_review::json::{JsonError, MAX_ITEMS};
-use admission_review::{self as review, Answer, Anything, ReviewError};
+use admission_review::{self as review, Answer, ReviewError};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
+use serde::de::IgnoredAny;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -29,6 +29,8 @@ use seccomp_policy::conflicts;
 use seccomp_policy::decide::{self, Pod, Reason};
 use seccomp_policy::view::Scope;
 
+/// A pod with more containers of a kind is too much to look at.
+const MAX_CONTAINERS: usize = 1024;
 /// A pod can reach admission before its new namespace reaches this process' watch; so long we wait for it.
 const NAMESPACE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -61,11 +63,15 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
     }
     let request = match review::read::<Pod<'_>>(&body.bytes) {
         Ok(request) => request,
-        Err(error) => {
-            let answering = not_about_a_pod(admission, &body.bytes, &error, started);
-            return Box::pin(answering).await;
-        }
+        Err(error) => return not_about_a_pod(admission, &body.bytes, &error, started),
     };
+    if has_too_many_containers(&request) {
+        let sentence = format!(
+            "spec.containers or spec.initContainers has more than {MAX_CONTAINERS} items; make several pods of it"
+        );
+        let (uid, namespace) = (&request.uid, &request.namespace);
+        return Box::pin(deny(admission, uid, namespace, started, &sentence)).await;
+    }
     {
         let view = admission.view();
         let scope = view.scope(&request.namespace);
@@ -108,36 +114,31 @@ fn about_pod(
     })
 }
 
+fn has_too_many_containers(request: &review::Request<'_, Pod<'_>>) -> bool {
+    let spec = request.object.as_ref().map(|pod| &pod.spec);
+    is_new_pod(&request.kind, &request.operation)
+        && spec.is_some_and(|spec| {
+            spec.containers.len().max(spec.init_containers.len()) > MAX_CONTAINERS
+        })
+}
+
 fn is_new_pod(kind: &review::Kind<'_>, operation: &str) -> bool {
     kind.kind == "Pod" && kind.group.is_empty() && operation == "CREATE"
 }
 
 /// A review that cannot be read as one of a pod: one of something else is let through; of a pod that is none, the API server may
 /// do what `failurePolicy` says.
-async fn not_about_a_pod(
+fn not_about_a_pod(
     admission: &Admission,
     body: &[u8],
     error: &ReviewError,
     started: Instant,
 ) -> Response {
-    match review::read::<Anything>(body) {
+    match review::read::<IgnoredAny>(body) {
         Ok(request) if !is_new_pod(&request.kind, &request.operation) => {
             respond(admission, Webhook::Mutate, &request.uid, started, || {
                 (Answer::allow(), Verdict::NotANewPod)
             })
-        }
-        Ok(request) if matches!(error, ReviewError::Unreadable(JsonError::TooMany)) => {
-            let sentence = format!(
-                "spec.containers or spec.initContainers has more than {MAX_ITEMS} items; make several pods of it"
-            );
-            deny(
-                admission,
-                &request.uid,
-                &request.namespace,
-                started,
-                &sentence,
-            )
-            .await
         }
         _ => unreadable(admission, error),
     }

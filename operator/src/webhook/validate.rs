@@ -1,64 +1,48 @@
 //! Whether a SeccompProfile or a SeccompPolicy that is about to be stored means what it seems to.
 
-use std::borrow::Cow;
-
-use admission_review::json::{JsonError, Read, Reader};
 use admission_review::{Answer, Request};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use seccomp_operator_api::{ProfileName, SeccompPolicySpec, SeccompProfileSpec};
 use seccomp_profile::{Library, Severity};
 
 /// The fields of an object of ours that validation reads.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Object<'a> {
     /// `metadata`.
-    pub metadata: Metadata<'a>,
+    pub metadata: Option<Metadata>,
     /// `spec`, whatever it is: read for itself, so that one that cannot be read is denied with a sentence.
-    pub spec: Option<&'a str>,
-}
-
-impl<'a> Object<'a> {
-    fn spec(&self) -> &'a str {
-        self.spec.unwrap_or("{}")
-    }
-}
-
-impl<'a> Read<'a> for Object<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let (mut metadata, mut spec) = (None, None);
-        reader.object(|reader, key| match key {
-            b"metadata" => reader.member(&mut metadata, Metadata::read),
-            b"spec" => reader.member(&mut spec, Reader::text),
-            _ => reader.skip(),
-        })?;
-        Ok(Self {
-            metadata: metadata.unwrap_or_default(),
-            spec,
-        })
-    }
+    #[serde(borrow)]
+    pub spec: Option<&'a RawValue>,
 }
 
 /// An object's `metadata`.
-#[derive(Clone, Debug, Default)]
-pub struct Metadata<'a> {
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Metadata {
     /// The object's name.
-    pub name: Cow<'a, str>,
+    pub name: Option<String>,
     /// Set on an object that is being deleted.
-    pub deletion_timestamp: Option<Cow<'a, str>>,
+    pub deletion_timestamp: Option<String>,
 }
 
-impl<'a> Read<'a> for Metadata<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let (mut name, mut deletion_timestamp) = (None, None);
-        reader.object(|reader, key| match key {
-            b"name" => reader.member(&mut name, Reader::string),
-            b"deletionTimestamp" => reader.member(&mut deletion_timestamp, Reader::string),
-            _ => reader.skip(),
-        })?;
-        Ok(Self {
-            name: name.unwrap_or_default(),
-            deletion_timestamp,
-        })
+impl Object<'_> {
+    fn name(&self) -> &str {
+        let metadata = self.metadata.as_ref();
+        metadata
+            .and_then(|metadata| metadata.name.as_deref())
+            .unwrap_or_default()
+    }
+
+    fn is_being_deleted(&self) -> bool {
+        let metadata = self.metadata.as_ref();
+        metadata.is_some_and(|metadata| metadata.deletion_timestamp.is_some())
+    }
+
+    fn spec(&self) -> &str {
+        self.spec.map_or("{}", RawValue::get)
     }
 }
 
@@ -88,7 +72,7 @@ pub fn answer(
         .old_object
         .as_ref()
         .is_some_and(|old| old.spec() == object.spec());
-    if object.metadata.deletion_timestamp.is_some() || same_spec {
+    if object.is_being_deleted() || same_spec {
         return Answer::allow();
     }
     let brackets = object.spec().bytes().filter(|b| matches!(b, b'{' | b'['));
@@ -101,8 +85,8 @@ pub fn answer(
         };
     }
     let (problems, warnings) = match request.kind.kind.as_ref() {
-        "SeccompProfile" => profile(&object.metadata.name, object.spec(), library),
-        "SeccompPolicy" => policy(&object.metadata.name, object.spec(), conflicts),
+        "SeccompProfile" => profile(object.name(), object.spec(), library),
+        "SeccompPolicy" => policy(object.name(), object.spec(), conflicts),
         _ => return Answer::allow(),
     };
     let denied = (!problems.is_empty()).then(|| problems.join("; "));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Pod as CorePod;
 use kube::core::ObjectMeta;
-use seccomp_policy::pod::{Container, Metadata, Pod, SecurityContext, Spec};
+use seccomp_policy::pod::{Container, Metadata, Pod, Spec};
 use serde::{Deserialize, Serialize};
 
 use seccomp_policy::decide::{self, SeccompProfile};
@@ -21,18 +21,8 @@ const ANNOTATIONS_END: u32 = 25;
 #[resource(inherit = CorePod)]
 pub struct StoredPod {
     metadata: ObjectMeta,
-    spec: StoredSpec,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StoredSpec {
-    #[serde(flatten)]
+    #[serde(deserialize_with = "Spec::deserialize_owned")]
     spec: Spec<'static>,
-    #[serde(default)]
-    ephemeral_containers: Vec<Container<'static>>,
-    #[serde(default)]
-    node_name: Option<String>,
 }
 
 /// A pod that exists.
@@ -42,8 +32,6 @@ pub struct Placed {
     pub name: String,
     /// As admission reads it.
     pub pod: Pod<'static>,
-    ephemeral: Vec<Container<'static>>,
-    node: Option<String>,
 }
 
 impl From<StoredPod> for Placed {
@@ -65,23 +53,20 @@ impl From<StoredPod> for Placed {
                     labels: labels.unwrap_or_default().into(),
                     annotations: annotations.into(),
                 },
-                spec: stored.spec.spec,
+                spec: stored.spec,
+                ..Pod::default()
             },
-            ephemeral: stored.spec.ephemeral_containers,
-            node: stored.spec.node_name,
         }
     }
 }
 
 /// Whether an annotation says again what a field says. Kubernetes before 1.25 writes it by itself, so it is nobody's wish.
-fn is_echo(key: &str, value: &str, stored: &StoredSpec) -> bool {
-    let spec = &stored.spec;
+fn is_echo(key: &str, value: &str, spec: &Spec<'_>) -> bool {
     let field = if key == decide::POD_ANNOTATION {
-        let at_pod = spec.security_context.as_ref();
-        at_pod.and_then(|context| context.seccomp_profile.as_ref())
+        spec.profile()
     } else {
         let name = key.strip_prefix(decide::CONTAINER_ANNOTATION);
-        let mut containers = spec.all_containers().chain(&stored.ephemeral_containers);
+        let mut containers = spec.all_containers().chain(&spec.ephemeral_containers);
         let container = containers.find(|container| Some(container.name.as_ref()) == name);
         container.and_then(Container::profile)
     };
@@ -229,7 +214,7 @@ pub fn rows(placed: &Placed, surroundings: &Surroundings) -> Vec<Row> {
         .iter()
         .map(of(Kind::Init))
         .chain(spec.containers.iter().map(of(Kind::Container)))
-        .chain(placed.ephemeral.iter().map(of(Kind::Ephemeral)))
+        .chain(spec.ephemeral_containers.iter().map(of(Kind::Ephemeral)))
         .map(|(kind, container)| row(placed, kind, container, surroundings))
         .collect()
 }
@@ -267,6 +252,7 @@ fn row(
         .as_ref()
         .and_then(|profile| profile.localhost_profile.as_deref());
     let files = surroundings.files.as_ref();
+    let node = placed.pod.spec.node_name.as_deref();
     Row {
         namespace: placed.namespace.clone(),
         pod: placed.name.clone(),
@@ -275,12 +261,12 @@ fn row(
         state,
         warning: path
             .zip(files)
-            .and_then(|(path, files)| files.warning(path, placed.node.as_deref())),
+            .and_then(|(path, files)| files.warning(path, node)),
         profile,
         source,
         reason,
         image: container.image.to_string(),
-        node: placed.node.clone(),
+        node: node.map(str::to_owned),
     }
 }
 
@@ -289,12 +275,6 @@ fn stated(
     pod: &Pod<'static>,
     container: &Container<'static>,
 ) -> (Source, Option<SeccompProfile<'static>>) {
-    let at_pod = pod.spec.security_context.as_ref();
-    let at_pod = at_pod.and_then(
-        |SecurityContext {
-             seccomp_profile, ..
-         }| seccomp_profile.as_ref(),
-    );
     let annotation = |key: &str| {
         let value = pod.metadata.annotations.get(key)?;
         SeccompProfile::from_annotation(value).map(SeccompProfile::into_owned)
@@ -302,7 +282,7 @@ fn stated(
     if let Some(profile) = container.profile() {
         return (Source::Container, Some(profile.clone()));
     }
-    if let Some(profile) = at_pod {
+    if let Some(profile) = pod.spec.profile() {
         return (Source::Pod, Some(profile.clone()));
     }
     let own = annotation(&format!(

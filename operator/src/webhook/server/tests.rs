@@ -83,13 +83,15 @@ async fn a_pod_in_a_namespace_that_was_just_made_waits_for_its_labels() {
 #[tokio::test]
 async fn a_pod_of_too_many_containers_is_denied_and_not_left_alone() {
     let mut review = pod_review("default");
-    review["request"]["object"]["spec"]["initContainers"] = json!(vec![json!({}); 1025]);
-    let (status, answer) = post(admission(), "/mutate", review.to_string()).await;
-    assert_eq!(status, StatusCode::OK);
-    assert_eq!(answer["response"]["uid"], "the-uid");
-    assert_eq!(answer["response"]["allowed"], false);
-    let sentence = answer["response"]["status"]["message"].as_str().unwrap();
-    assert!(sentence.contains("more than 1024 items"), "{sentence}");
+    for count in [seccomp_policy::pod::MAX_ITEMS + 1, 1025] {
+        review["request"]["object"]["spec"]["initContainers"] = json!(vec![json!({}); count]);
+        let (status, answer) = post(admission(), "/mutate", review.to_string()).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(answer["response"]["uid"], "the-uid");
+        assert_eq!(answer["response"]["allowed"], false);
+        let sentence = answer["response"]["status"]["message"].as_str().unwrap();
+        assert!(sentence.contains("more than 1024 items"), "{sentence}");
+    }
     let nothing = admission();
     nothing.view.write().unwrap().gone(Kind::Policy, "default");
     let (_, answer) = post(nothing, "/mutate", review.to_string()).await;
