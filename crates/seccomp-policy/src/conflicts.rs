@@ -2,7 +2,7 @@
 //! that a profile is missing. Nothing of this is a reason to refuse a policy: what is missing may come, in any order.
 //!
 //! A pure function of the policy and of what the watches have told. Replicas that have been told the same say the same; one that
-//! has not heard of a change of a moment ago yet does not speak of it. `status.warnings` says later what all have heard of.
+//! has not heard of a change of a moment ago yet does not warn of it. `status.warnings` says later what all have heard of.
 
 use crate::constraints::Constraints;
 use crate::image::ImagePattern;

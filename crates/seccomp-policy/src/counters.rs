@@ -11,17 +11,17 @@ pub struct Counters {
     changed: AtomicU64,
 }
 
-/// Pods that a policy had to do with.
+/// Pods that a policy selected and changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// It speaks of them.
+    /// It selected them.
     pub matched: u64,
     /// It gave them a profile; or would have, if it only observes.
     pub changed: u64,
 }
 
 impl Counters {
-    /// A pod was reviewed that the policy speaks of.
+    /// A pod was reviewed that the policy selects.
     pub fn count(&self, effect: Effect) {
         self.matched.fetch_add(1, Ordering::Relaxed);
         if effect != Effect::Nothing {

@@ -35,11 +35,11 @@ pub enum Reason {
     Injected,
     /// Only legacy annotations were turned into fields; what they say stands.
     Converted,
-    /// All that an enforced policy speaks of states a profile already.
+    /// All that an enforced policy selects states a profile already.
     AlreadySet,
-    /// Only policies that observe speak of the pod, or may speak of one that is too much to read.
+    /// Only policies that observe select the pod, or may select one that is too much to read.
     Observed,
-    /// No policy speaks of the pod.
+    /// No policy selects the pod.
     NoPolicy,
     /// The namespace is left alone.
     NamespaceExcluded,
@@ -78,7 +78,7 @@ impl Reason {
     }
 }
 
-/// What a policy does to a pod that it speaks of.
+/// What a policy does to a pod that it selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Effect {
     /// Nothing: the pod states what it wants.
@@ -98,12 +98,12 @@ pub struct Decision<'a> {
     pub warnings: Vec<String>,
     /// Why.
     pub reason: Reason,
-    /// The policies that speak of the pod, in the order of their precedence, and what each does.
+    /// The policies that select the pod, in the order of their precedence, and what each does.
     pub policies: Vec<(&'a Policy, Effect)>,
 }
 
 impl Decision<'_> {
-    /// Counts the pod for the policies that speak of it.
+    /// Counts the pod for the policies that select it.
     pub fn count(&self) {
         for (policy, effect) in &self.policies {
             policy.counters.count(*effect);
@@ -142,7 +142,7 @@ pub fn decide<'a>(pod: &'a Pod<'_>, scope: &Scope<'a>) -> Decision<'a> {
     let mut draft = Draft::new(pod);
     let (mut enforced, mut placed) = (false, false);
     for policy in scope.policies(&pod.metadata.labels) {
-        if !draft.speaks_of(policy) {
+        if !draft.applies_to(policy) {
             continue;
         }
         if policy.spec.mode == Mode::Observe {
@@ -330,8 +330,8 @@ impl<'a> Draft<'a> {
         draft
     }
 
-    /// Whether a policy that selects the pod also speaks of a container of it that no policy before has decided about.
-    fn speaks_of(&self, policy: &Policy) -> bool {
+    /// Whether a policy that selects the pod selects a container of it that no policy before has decided about, too.
+    fn applies_to(&self, policy: &Policy) -> bool {
         policy.images.is_empty() || self.levels.iter().any(|level| level.is_meant_by(policy))
     }
 

@@ -1,4 +1,4 @@
-//! Which images a policy speaks of: image references as container runtimes read them, and globs over them.
+//! Which images a policy selects: image references as container runtimes read them, and globs over them.
 //!
 //! A glob knows `*` (any run of characters, `/` too, also none) and `?` (one character), and nothing else: no regular
 //! expression is built of what users write, and a match takes at most as many steps as pattern and image have characters,

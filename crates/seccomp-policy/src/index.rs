@@ -1,5 +1,5 @@
 //! Which policies to ask about a pod, so that a review does not take the longer the more policies there are: of those that select its
-//! namespace only those that can speak of it by its labels.
+//! namespace only those that can select it by its labels.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -31,7 +31,7 @@ impl LabelIndex {
 /// The policies that select a namespace: some bytes for each, since there may be many namespaces.
 #[derive(Debug, Default)]
 pub struct PolicyIndex {
-    /// Those that may speak of any pod.
+    /// Those that demand no value of a label.
     of_any: Vec<u32>,
     /// Those that demand a value of a label.
     demanding: Vec<u32>,
@@ -50,7 +50,7 @@ impl PolicyIndex {
         selecting
     }
 
-    /// Those that may speak of a pod with these labels, and few others; in their order. `demands` are those of the same list.
+    /// Those that may select a pod with these labels, and few others; in their order. `labels_index` is of the same list.
     pub fn for_pod(&self, labels_index: &LabelIndex, labels: &impl Labels) -> Cow<'_, [u32]> {
         let mut positions = Cow::from(&self.of_any);
         for (key, by_value) in &labels_index.0 {
@@ -92,7 +92,7 @@ mod tests {
                 .into_iter()
                 .map(|labels| labels.map(|match_labels| Selector { match_labels, ..Selector::default() }))
                 .collect();
-            let speaks = |position: &u32| {
+            let selects = |position: &u32| {
                 let selector: Option<&Selector> = selectors[*position as usize].as_ref();
                 selector.is_none_or(|selector| matches(selector, &pod))
             };
@@ -101,8 +101,8 @@ mod tests {
             // Those at odd positions do not select the namespace.
             let selecting = (0..).zip(all()).filter(|(position, _)| position % 2 == 0);
             let mut asked = PolicyIndex::new(selecting).for_pod(&labels_index, &pod).into_owned();
-            asked.retain(speaks);
-            let expected: Vec<u32> = (0..).take(selectors.len()).step_by(2).filter(speaks).collect();
+            asked.retain(selects);
+            let expected: Vec<u32> = (0..).take(selectors.len()).step_by(2).filter(selects).collect();
             prop_assert_eq!(asked, expected);
         }
     }

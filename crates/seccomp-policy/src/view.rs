@@ -1,4 +1,4 @@
-//! What admission knows of the cluster, all of it in memory, fed by the watches.
+//! What is known of the cluster, all of it in memory: watches feed it in the controller, files and lists in the plugin.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -38,7 +38,7 @@ pub struct Policy {
     pub namespaces: Constraints,
     /// Its `podSelector`, to be compared with others.
     pub pods: Constraints,
-    /// The pods that it had to do with.
+    /// The pods that it selected and changed.
     pub counters: Arc<Counters>,
 }
 
@@ -90,7 +90,7 @@ struct Namespace {
     selecting: OnceLock<PolicyIndex>,
 }
 
-/// See the module's head.
+/// The policies, namespaces and profiles of a cluster, as far as decisions depend on them.
 #[derive(Debug, Default)]
 pub struct View {
     profiles_dir: String,
