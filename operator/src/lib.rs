@@ -14,6 +14,4 @@ mod metrics;
 pub mod pki;
 pub mod process;
 mod shutdown;
-#[cfg(test)]
-mod walls;
 pub mod webhook;

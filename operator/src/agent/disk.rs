@@ -28,7 +28,7 @@ impl Disk {
         let watch = FolderWatch::new();
         Self {
             store: Store::new(root, subdir),
-            watch: watch.inspect_err(|error| unwatched(error)).ok(),
+            watch: watch.inspect_err(unwatched).ok(),
         }
     }
 
