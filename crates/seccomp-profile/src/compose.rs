@@ -86,7 +86,7 @@ impl Spec {
     }
 }
 
-/// Finds a profile by its name. Built-ins are not asked for.
+/// Finds a profile by its name; `None` if there is none. Built-ins are not asked for.
 pub type Lookup<'a> = dyn Fn(&str) -> Option<Arc<Spec>> + 'a;
 
 /// The profile for `target`, in canonical form. `at` is the path of the spec, e.g. `spec`.

@@ -105,7 +105,7 @@ pub fn group(name: &str) -> Option<Vec<Syscall>> {
     Some(calls)
 }
 
-/// The names of all groups, sorted.
+/// The names of all groups, sorted, each with its `@`.
 pub fn groups() -> impl Iterator<Item = &'static str> {
     GROUPS.iter().map(|(name, _)| *name)
 }

@@ -92,7 +92,7 @@ impl Miscompilation {
 }
 
 impl Profile {
-    /// What a runtime makes of it.
+    /// The filter that a runtime's libseccomp makes of it; an error if its conditions take too long to tell apart.
     pub fn model(&self) -> Result<Model, TooComplex> {
         let mut model = Model {
             default: self.default_action,
@@ -371,7 +371,9 @@ fn seen(condition: &Condition, is_64_bit: bool) -> Option<Condition> {
 }
 
 impl Model {
-    /// What the filter does with a call.
+    /// What the filter does with a call of that number through that architecture. The number is that of [`Syscall::number`]: on X32
+    /// it has bit 30 set, and a number of `X86_64` with that bit is one of X32. A call through an architecture that the
+    /// profile does not list kills the thread. On architectures of 32 bits only the lower halves of arguments count.
     #[must_use]
     pub fn decide(&self, arch: Arch, number: u32, args: &Arguments) -> Action {
         let arch = match arch {
@@ -409,13 +411,15 @@ impl Model {
         }
     }
 
-    /// What libseccomp gets wrong of it, or may get wrong.
+    /// Where libseccomp does not do what the rules say, or may not. Of a profile in canonical
+    /// form there is none.
     #[must_use]
     pub fn flaws(&self) -> &[Miscompilation] {
         &self.flaws
     }
 
-    /// A call that the two decide differently, with its arguments.
+    /// A call that the two decide differently: its architecture, number and arguments. Where defaults or architectures differ, it is a
+    /// call of a number (`u32::MAX`) that no architecture has.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Option<(Arch, u32, Arguments)> {
         if self.architectures != other.architectures || self.default != other.default {

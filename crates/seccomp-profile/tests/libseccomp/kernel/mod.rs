@@ -345,7 +345,7 @@ fn is_harmless((arch, call): &(Arch, Call)) -> bool {
 
 #[test]
 fn random_profiles_do_in_the_kernel_what_the_model_says() {
-    const MOST: usize = 9000;
+    const MAX_CALLS: usize = 9000;
     if !is_possible() {
         return;
     }
@@ -383,7 +383,7 @@ fn random_profiles_do_in_the_kernel_what_the_model_says() {
         calls.retain(is_harmless);
         let calls: Vec<_> = calls
             .iter()
-            .step_by(calls.len().div_ceil(MOST))
+            .step_by(calls.len().div_ceil(MAX_CALLS))
             .copied()
             .collect();
         let mut compared = 0;
