@@ -165,6 +165,7 @@ pub struct ReplicaPods {
     #[schemars(range(min = 0))]
     pub changed: i64,
     /// When the replica said so.
+    #[schemars(schema_with = "schema::time")]
     pub updated: Time,
 }
 

@@ -89,6 +89,12 @@ fn changes(what: &str) -> Schema {
     })
 }
 
+/// A `Time`, as in every Kubernetes API. By hand like the conditions: schemas of all of Kubernetes' types would double the time that
+/// k8s-openapi takes to build.
+pub(super) fn time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "date-time" })
+}
+
 /// `Vec<Condition>`, as in every Kubernetes API, with bounds.
 pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
