@@ -100,14 +100,8 @@ containerd_1_config() {
 		    bin_dir = "$(cni_bin)"
 		    conf_dir = "/var/lib/kubernetes/cni"
 
-		  [plugins."io.containerd.grpc.v1.cri".containerd]
-		    default_runtime_name = "$RUNTIME"
-
-		    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.$RUNTIME]
-		      runtime_type = "io.containerd.runc.v2"
-
-		      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.$RUNTIME.options]
-		        BinaryName = "$RUNTIME"
+		  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+		    runtime_type = "io.containerd.runc.v2"
 	TOML
 }
 
@@ -140,14 +134,8 @@ containerd_2_config() {
 		    bin_dirs = ["$(cni_bin)"]
 		    conf_dir = "/var/lib/kubernetes/cni"
 
-		  [plugins."io.containerd.cri.v1.runtime".containerd]
-		    default_runtime_name = "$RUNTIME"
-
-		    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.$RUNTIME]
-		      runtime_type = "io.containerd.runc.v2"
-
-		      [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.$RUNTIME.options]
-		        BinaryName = "$RUNTIME"
+		  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+		    runtime_type = "io.containerd.runc.v2"
 	TOML
 }
 

@@ -6,14 +6,11 @@
 
 readonly KUBERNETES=${KUBERNETES:-1.20}
 readonly DEFAULT_KUBERNETES=1.20
-# What starts containers: runc or crun.
-readonly RUNTIME=${RUNTIME:-runc}
 
 # Ends with a sentence where a cluster cannot be what is asked for.
 check_choice() {
 	[[ " $(kubernetes_minors) " == *" $KUBERNETES "* ]] ||
 		die "KUBERNETES is '$KUBERNETES', but must be one of: $(kubernetes_minors)"
-	[[ $RUNTIME == runc || $RUNTIME == crun ]] || die "RUNTIME is '$RUNTIME', but must be runc or crun"
 }
 
 # On one line, the oldest first.
@@ -30,7 +27,6 @@ cluster_name() {
 install_node() {
 	check_choice
 	install_missing "${NODE_PACKAGES[@]}"
-	[[ $RUNTIME != crun ]] || install_missing crun:crun
 	if from_debian; then
 		install_missing "${DEBIAN_NODE_PACKAGES[@]}"
 		install_debian_kubernetes
