@@ -86,14 +86,20 @@ pub async fn run(args: ControlPlaneArgs) -> anyhow::Result<()> {
         leader::lead(leases, &args.lease_name, &identity, &elected, stop).await?;
         anyhow::Ok(())
     };
-    let webhooks = connections::serve(
-        listener,
-        serving,
-        server::router(admission),
-        Limits::default(),
-        admission_metrics,
-        drain.clone(),
-    );
+    let webhooks = async {
+        let routes = server::router(admission);
+        let limits = Limits::default();
+        connections::serve(
+            listener,
+            serving,
+            routes,
+            limits,
+            admission_metrics,
+            drain.clone(),
+        )
+        .await;
+        Ok(())
+    };
     let until_stopped = async {
         shutdown::requested().await;
         info!("the controller stops");

@@ -85,7 +85,7 @@ pub fn for_nobody(mut profile: SeccompProfile) -> SeccompProfile {
     profile
 }
 
-/// The bytes that an agent writes for a profile that stands on nothing but built-ins.
+/// The bytes that an agent writes for a profile that derives from nothing but built-ins.
 pub fn file(profile: &SeccompProfile) -> anyhow::Result<Vec<u8>> {
     let definition = profile.spec.define()?;
     let rendered = compose(&definition.spec, &|_| None, &target(), "spec")?;

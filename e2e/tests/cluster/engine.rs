@@ -196,7 +196,7 @@ async fn a_change_of_the_base_reaches_what_stands_on_it_and_a_base_that_goes_lea
     for name in ["e2e-upper", "e2e-middle", "e2e-base"] {
         cluster.delete("seccompprofile", name).await?;
     }
-    // In the wrong order: what stands on something that is not there yet is taken, and waits for it.
+    // In the wrong order: what derives from something that is not there yet is taken, and waits for it.
     let said = cluster
         .apply(&manifest(
             "e2e-upper",

@@ -42,7 +42,8 @@ async fn serve() -> anyhow::Result<()> {
     let beside = Router::new().route("/allow", post(allow));
     let routes = server::router(admission.clone()).merge(beside.with_state(admission));
     let drain = Arc::new(Drain::default());
-    connections::serve(listener, serving, routes, Limits::default(), metrics, drain).await
+    connections::serve(listener, serving, routes, Limits::default(), metrics, drain).await;
+    Ok(())
 }
 
 /// Takes the body, as any server must before it answers on a connection that stays, and does not look at it.

@@ -108,7 +108,7 @@ pub async fn serve(
     limits: Limits,
     metrics: Metrics,
     drain: Arc<Drain>,
-) -> anyhow::Result<()> {
+) {
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
         .with_cert_resolver(serving);
@@ -159,7 +159,6 @@ pub async fn serve(
     {
         warn!("some connections were still open at the end");
     }
-    Ok(())
 }
 
 /// Speaks with one client until either side has had enough. How it ended.

@@ -39,7 +39,7 @@ struct Server {
     serving: Arc<Serving>,
     drain: Arc<Drain>,
     registry: Registry,
-    ended: JoinHandle<anyhow::Result<()>>,
+    ended: JoinHandle<()>,
 }
 
 impl Server {
@@ -556,7 +556,7 @@ async fn a_server_that_drains_gives_connections_up_with_an_answer_and_ends_witho
     server.drain.close();
     assert_eq!(under_way.receive().await.unwrap().uid(), "slow");
     assert!(silent.is_closed().await);
-    timeout(SOON, server.ended).await.unwrap().unwrap().unwrap();
+    timeout(SOON, server.ended).await.unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }
 
