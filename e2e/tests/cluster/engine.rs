@@ -214,26 +214,21 @@ async fn a_change_of_the_base_reaches_what_stands_on_it_and_a_base_that_goes_lea
             &json!({"base": "e2e-base", "deny": ["@chown"]}),
         ))
         .await?;
-    let waits = await_status(
+    // First it waits for e2e-middle, and once that is known for e2e-base.
+    await_status(
         &cluster,
         "e2e-upper",
-        "the missing base in the status",
+        "the base's missing base in the status",
         |status| {
-            condition(status, "Accepted").0 == "False"
+            let (accepted, message) = condition(status, "Accepted");
+            let failure = status.failures.first();
+            accepted == "False"
+                && message.contains("\"e2e-base\", the base of \"e2e-middle\"")
                 && status.nodes.as_ref().is_some_and(|nodes| nodes.failed > 0)
+                && failure.is_some_and(|failure| failure.message.contains("\"e2e-base\""))
         },
     )
     .await?;
-    assert!(
-        condition(&waits, "Accepted")
-            .1
-            .contains("\"e2e-base\", the base of \"e2e-middle\""),
-        "{waits:?}"
-    );
-    assert!(
-        waits.failures[0].message.contains("\"e2e-base\""),
-        "{waits:?}"
-    );
 
     cluster
         .apply_profile("e2e-base", r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#)

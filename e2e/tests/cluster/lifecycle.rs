@@ -407,7 +407,8 @@ async fn signal(cluster: &Cluster, namespace: &str, pod: &str, signal: &str) -> 
     Ok(())
 }
 
-/// Waits until both controllers serve: each of them answers the webhooks while the other is away.
+/// Waits until both controllers serve: each of them answers the webhooks while the other is away. A container that ended is started again
+/// after a pause, which grows each time.
 async fn both_ready() -> anyhow::Result<String> {
     let deployment = "deployment/seccomp-operator-controller";
     run(&[
@@ -416,7 +417,7 @@ async fn both_ready() -> anyhow::Result<String> {
         deployment,
         "-n",
         NAMESPACE,
-        "--timeout=60s",
+        "--timeout=180s",
     ])
     .await
 }
@@ -444,6 +445,10 @@ async fn of_two_controllers_one_writes_and_the_lease_moves_when_it_is_killed_fro
 -> Tested {
     let cluster = cluster().await?;
     let namespace = cluster.namespace("e2e-leaders", &[]).await?;
+    // New pods: a container that ended before, by another test, is started again only after minutes.
+    let deployment = "deployment/seccomp-operator-controller";
+    run(&["rollout", "restart", deployment, "-n", NAMESPACE]).await?;
+    both_ready().await?;
     cluster.apply_profile("e2e-led", NO_CHMOD).await?;
     cluster.wait_ready("e2e-led").await?;
     until("the controllers of before to be gone", PATIENCE, || async {
