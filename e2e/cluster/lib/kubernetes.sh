@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 #
-# Which Kubernetes a cluster runs, and with it which container runtime and etcd: 1.20, the
-# oldest that the product supports, out of Debian (lib/debian_source.sh), or a current minor,
-# whose parts are all built from Go modules (lib/go_modules.sh).
+# Which Kubernetes a cluster runs, and with it which container runtime and etcd: a current minor,
+# whose parts are all built from Go modules (lib/go_modules.sh), or 1.20, the oldest that the
+# product supports, out of Debian (lib/debian_source.sh).
 
-readonly KUBERNETES=${KUBERNETES:-1.20}
-readonly DEFAULT_KUBERNETES=1.20
+readonly DEFAULT_KUBERNETES=1.37
+readonly KUBERNETES=${KUBERNETES:-$DEFAULT_KUBERNETES}
 
 # Ends with a sentence where a cluster cannot be what is asked for.
 check_choice() {
@@ -18,7 +18,7 @@ kubernetes_minors() { printf '%s\n' 1.20 "$(module_minors)" | sort -V | xargs; }
 
 from_debian() { [[ $KUBERNETES == 1.20 ]]; }
 
-# The default's clusters have plain names; another Kubernetes gets its own: test, test-1-37.
+# The default's clusters have plain names; another Kubernetes gets its own: test, test-1-20.
 cluster_name() {
 	if [[ $KUBERNETES == "$DEFAULT_KUBERNETES" ]]; then echo "$1"; else echo "$1-${KUBERNETES//./-}"; fi
 }

@@ -195,11 +195,15 @@ async fn what_happened_while_an_agent_was_cut_off_reaches_it_though_its_watch_is
     cluster.apply_profile("e2e-changed", &changed).await?;
     cluster.apply_profile("e2e-new", NO_CHMOD).await?;
     // An API server knows no history from before its start: whoever asks for it is told 410 Gone.
-    shell.run("kill -9 $(processes kube-apiserver)").await?;
-    until("the API server to come back", PATIENCE, || async {
-        kubectl(&["get", "--raw", "/readyz", "--request-timeout=2s"], "")
-            .await?
-            .ok()
+    // It dies after this command has ended, whose output comes through it.
+    let server = "processes kube-apiserver";
+    let killed = shell.run(server).await?;
+    let kill = format!("(sleep 1; kill -9 $({server})) >/dev/null 2>&1 &");
+    shell.run(&kill).await?;
+    until("another API server", PATIENCE, || async {
+        let now = shell.run(server).await?;
+        ensure!(!now.trim().is_empty() && now != killed, "{now:?}");
+        Ok(())
     })
     .await?;
     until(
