@@ -82,7 +82,8 @@ pub fn run(args: &ConvertArgs) -> Result<Findings, Failure> {
 
 /// A SeccompProfile with a document.
 pub fn manifest(name: &str, document: &[u8]) -> Result<Vec<u8>, Failure> {
-    let document: Value = serde_json::from_slice(document)?;
+    let mut document: Value = serde_json::from_slice(document)?;
+    quote_wide_numbers(&mut document);
     let object = json!({
         "apiVersion": "seccomp-operator.io/v1alpha1",
         "kind": "SeccompProfile",
@@ -94,4 +95,16 @@ pub fn manifest(name: &str, document: &[u8]) -> Result<Vec<u8>, Failure> {
         yaml.push('\n');
     }
     Ok(yaml.into_bytes())
+}
+
+/// Writes numbers as strings that API servers round.
+fn quote_wide_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_u64() && !number.is_i64() => {
+            *value = Value::String(number.to_string());
+        }
+        Value::Array(items) => items.iter_mut().for_each(quote_wide_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(quote_wide_numbers),
+        _ => {}
+    }
 }

@@ -411,7 +411,7 @@ fn from_spo_manifest(name: &str, value: &Value) -> Result<Named, Faulty> {
     named(
         name.into(),
         "spec",
-        seccomp_profile::parse(&Value::Object(spec), "spec"),
+        seccomp_profile::parse_in_object(&Value::Object(spec), "spec"),
     )
 }
 

@@ -118,6 +118,39 @@ fn what_is_converted_stays_as_it_is() {
 }
 
 #[test]
+fn numbers_that_api_servers_round_are_refused_in_manifests_and_quoted_when_one_is_written() {
+    let document = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{
+        "names": ["personality"], "action": "SCMP_ACT_ERRNO",
+        "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 18_446_744_069_414_584_320_u64}],
+    }]});
+    let bytes = document.to_string();
+    let written = convert(&["-o", "manifest", "--name", "wide"], bytes.as_bytes());
+    let text = String::from_utf8(written.clone()).unwrap();
+    assert!(text.contains("\"18446744069414584320\""), "{text}");
+    // What is written is taken, and means the same.
+    assert_eq!(convert(&[], &written), convert(&[], bytes.as_bytes()));
+
+    let unquoted = text.replace('"', "");
+    let spo = json!({"apiVersion": "security-profiles-operator.x-k8s.io/v1beta1", "kind": "SeccompProfile",
+        "metadata": {"name": "wide"}, "spec": document});
+    for manifest in [
+        unquoted.clone(),
+        unquoted.replace("18446744069414584320", "0xffffffff00000000"),
+        spo.to_string(),
+    ] {
+        for command in ["convert", "lint", "explain"] {
+            let output = run(&[&[command], &NODE[..]].concat(), manifest.as_bytes());
+            let said = stderr(&output) + &String::from_utf8_lossy(&output.stdout);
+            assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+            assert!(
+                said.contains("syscalls[0].args[0].value: ") && said.contains("as a string"),
+                "{command}: {said}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_files_of_docker_and_podman_convert() {
     for name in ["moby-default.json", "containers-common-seccomp.json"] {
         let Some(document) = shared(name) else {

@@ -11,7 +11,7 @@ use super::delta::Delta;
 use super::document::Document;
 use super::oci::Profile;
 use super::problem::{Path, Problem, Problems};
-use super::read::parse;
+use super::read::parse_in_object;
 use super::semantics::too_complex;
 use super::suggest::suggestion;
 use super::target::{KernelVersion, Target};
@@ -68,7 +68,7 @@ impl Spec {
                 "stands beside allow, log or deny, which change a base".into(),
                 "put the rules into the profile, or make it a profile of its own and name that in base".into(),
             )),
-            (Some(document), None) => Ok(Self::Document(parse(document, &field(at, "profile"))?)),
+            (Some(document), None) => Ok(Self::Document(parse_in_object(document, &field(at, "profile"))?)),
             (None, Some(base)) => Ok(Self::Derived {
                 base: base.to_owned(),
                 changes,
@@ -238,7 +238,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{Action, Arguments, Errno, RUNTIME_DEFAULT, Syscall};
+    use crate::{Action, Arguments, Errno, RUNTIME_DEFAULT, Syscall, parse};
 
     const AMD64: Target = Target {
         arch: Arch::X86_64,
@@ -500,5 +500,41 @@ mod tests {
             ..Fields::default()
         };
         assert!(Spec::parse(&alone, "spec").unwrap().base().is_none());
+    }
+
+    #[test]
+    fn numbers_that_an_api_server_may_have_rounded_are_refused_where_one_has_handed_them_on() {
+        let document = |value: Value| {
+            let args =
+                json!([{"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": 1, "valueTwo": value}]);
+            json!({"defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["personality"], "action": "SCMP_ACT_ERRNO", "args": args}]})
+        };
+        let in_object = |value: Value| {
+            let document = document(value);
+            let fields = Fields {
+                profile: Some(&document),
+                ..Fields::default()
+            };
+            Spec::parse(&fields, "spec").map_err(|problems| problems.to_string())
+        };
+        for taken in [
+            json!(0x7fff_ffff_ffff_ffff_u64),
+            json!("9223372036854775808"),
+            json!("0xffffffffffffffff"),
+        ] {
+            assert!(in_object(taken.clone()).is_ok(), "{taken}");
+        }
+        for rounded in [1 << 63, 18_446_744_069_414_584_000, u64::MAX] {
+            let said = in_object(json!(rounded)).unwrap_err();
+            let place =
+                format!("spec.profile.syscalls[0].args[0].valueTwo: {rounded} is 2^63 or more");
+            assert!(
+                said.starts_with(&place) && said.contains("as a string"),
+                "{said}"
+            );
+            // Nothing has rounded what stands in a file that a runtime reads.
+            assert!(parse(&document(json!(rounded)), "").is_ok());
+        }
     }
 }

@@ -117,7 +117,7 @@ pub use lint::{
 pub use model::{Miscompilation, Model};
 pub use oci::{ArchSet, Flag, Flags, Listener, Profile, Rule};
 pub use problem::{Problem, Problems};
-pub use read::{MAX_BYTES, parse, parse_slice};
+pub use read::{MAX_BYTES, parse, parse_in_object, parse_slice};
 pub use runtime::{Runtime, every_program_needs};
 pub use semantics::Semantics;
 pub use syscall::{KERNEL as SYSCALLS_OF_KERNEL, Syscall};

@@ -116,7 +116,7 @@ impl Reader {
     ) -> Option<u64> {
         let value = map.get(key).filter(|value| !value.is_null())?;
         let number = match value {
-            Value::Number(number) => number.as_u64(),
+            Value::Number(number) => number.as_u64().filter(|&number| !self.is_rounded(number)),
             Value::String(text) => {
                 match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
                     Some(digits) if digits.bytes().all(|b| b.is_ascii_hexdigit()) => {
@@ -134,6 +134,10 @@ impl Reader {
                     format!("{number} is a floating-point number, which has lost the last digits of a 64-bit value"),
                     "write the value as a string, decimal or hexadecimal, such as \"0xffffffffffffffff\"".into(),
                 ),
+                Value::Number(number) if number.is_u64() => (
+                    format!("{number} is 2^63 or more, and API servers round such numbers to a multiple of 2048 without a word"),
+                    "write the value that is meant as a string, decimal or hexadecimal, such as \"0xffffffffffffffff\"".into(),
+                ),
                 Value::Number(number) => (
                     format!("{number} is negative, and arguments are compared unsigned"),
                     "write the value as the kernel sees it, such as \"0xffffffff\" for a 32-bit -1".into(),
@@ -146,5 +150,10 @@ impl Reader {
             });
         }
         number
+    }
+
+    /// Whether an API server does not keep the number: its JSON has integers of 63 bits, and doubles for what is larger.
+    fn is_rounded(&self, number: u64) -> bool {
+        self.in_object && i64::try_from(number).is_err()
     }
 }

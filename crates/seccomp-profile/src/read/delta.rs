@@ -13,14 +13,14 @@ use crate::syscall::Syscall;
 const CHANGE: &[&str] = &["name", "args", "errno"];
 
 impl Delta {
-    /// Reads the three lists, or says all that is wrong with them. `at` is where they stand, e.g. `spec`.
+    /// Reads the three lists of a SeccompProfile, or says all that is wrong with them. `at` is where they stand, e.g. `spec`.
     pub fn parse(
         allow: &[Value],
         log: &[Value],
         deny: &[Value],
         at: &str,
     ) -> Result<Self, Problems> {
-        let mut reader = Reader::default();
+        let mut reader = Reader::of_object();
         let root = Path::Root(at);
         let changes = Self {
             allow: reader.changes(allow, &root.key("allow"), false),
@@ -183,6 +183,10 @@ mod tests {
             (
                 json!({"name": "socket", "errno": 4095}),
                 "spec.deny[0].errno: 4095 is not an error number; ",
+            ),
+            (
+                json!({"name": "personality", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 18_446_744_069_414_584_000_u64}]}),
+                "spec.deny[0].args[0].value: 18446744069414584000 is 2^63 or more, and API servers round such numbers ",
             ),
         ] {
             let problems =

@@ -50,17 +50,28 @@ const ROOT: &[&str] = &[
 /// `at` is the path of the document in what its author wrote, e.g. `spec.profile`: the start of every problem's path;
 /// may be empty. Numbers must be what the author wrote: 64-bit integers, not floats that have lost their last digits.
 pub fn parse(document: &Value, at: &str) -> Result<Document, Problems> {
-    let mut reader = Reader::default();
-    let read = reader.document(document, &Path::Root(at));
-    match (reader.problems.finish(()), read) {
-        (Ok(()), Some(read)) => Ok(read),
-        (Err(problems), _) => Err(problems),
-        // Every way to read nothing has said why.
-        (Ok(()), None) => Err(problem(
-            at,
-            "cannot be read".into(),
-            "write a profile".into(),
-        )),
+    Reader::default().read(document, at)
+}
+
+/// As [`parse`], for a document in a Kubernetes object. API servers round numbers from 2^63 on, and nobody can tell a rounded number
+/// from one that was meant: those must be strings.
+pub fn parse_in_object(document: &Value, at: &str) -> Result<Document, Problems> {
+    Reader::of_object().read(document, at)
+}
+
+impl Reader {
+    fn read(mut self, document: &Value, at: &str) -> Result<Document, Problems> {
+        let read = self.document(document, &Path::Root(at));
+        match (self.problems.finish(()), read) {
+            (Ok(()), Some(read)) => Ok(read),
+            (Err(problems), _) => Err(problems),
+            // Every way to read nothing has said why.
+            (Ok(()), None) => Err(problem(
+                at,
+                "cannot be read".into(),
+                "write a profile".into(),
+            )),
+        }
     }
 }
 
@@ -102,9 +113,19 @@ struct Reader {
     conditional: usize,
     /// The entries that have one condition on one call, to find two that libseccomp cannot have together.
     seen: HashMap<Key, Vec<Seen>>,
+    /// Whether an API server has handed the numbers on, or will.
+    in_object: bool,
 }
 
 impl Reader {
+    /// For what stands in a Kubernetes object.
+    fn of_object() -> Self {
+        Self {
+            in_object: true,
+            ..Self::default()
+        }
+    }
+
     fn document(&mut self, value: &Value, path: &Path<'_>) -> Option<Document> {
         let map = self.object(value, path, "a seccomp profile")?;
         if let Some(key) = ["apiVersion", "kind", "metadata", "spec"]
