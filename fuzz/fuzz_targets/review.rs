@@ -135,7 +135,9 @@ fn without_seccomp(mut pod: Value) -> Value {
         }
     }
     if let Some(annotations) = pod["metadata"]["annotations"].as_object_mut() {
-        annotations.retain(|key, _| !key.contains("seccomp.security.alpha.kubernetes.io"));
+        annotations.retain(|key, _| {
+            !key.contains("seccomp.security.alpha.kubernetes.io") && key != seccomp_policy::given::ANNOTATION
+        });
     }
     if pod["metadata"]["annotations"]
         .as_object()

@@ -315,7 +315,7 @@ fn a_policy_in_a_file_is_asked_before_anybody_applies_it() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     for part in [
         "a     RuntimeDefault   pod   new (observes)",
-        "2 pods: 1 state what they want, 1 would get a profile",
+        "2 pods, 1 would change: 1 state what they want, 1 get a profile from policies",
         "you may not list namespaces",
     ] {
         assert!(ran.stdout.contains(part), "no {part:?} in {}", ran.stdout);

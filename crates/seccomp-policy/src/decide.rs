@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use crate::pod::{Container, SecurityContext};
 pub use crate::pod::{Pod, SeccompProfile};
 
+use crate::given::{self, Given};
 use crate::image::Image;
 use crate::patch;
 pub use crate::patch::{Change, Place};
@@ -189,7 +190,7 @@ pub fn decide<'a>(pod: &'a Pod<'_>, scope: &Scope<'a>) -> Decision<'a> {
         warn_about_effect(pod, &mut decision.warnings);
     }
     if enforced {
-        decision.changes = draft.changes();
+        decision.changes = draft.changes(pod);
     }
     decision
 }
@@ -259,6 +260,8 @@ struct Level<'a> {
     /// What the pod states here, legacy annotations included.
     stated: Option<Cow<'a, SeccompProfile<'a>>>,
     after: Option<Cow<'a, SeccompProfile<'a>>>,
+    /// The policy that `after` is from, if it is from one.
+    by: Option<&'a Policy>,
     /// An enforced policy with `images` has decided about it.
     decided: bool,
 }
@@ -316,6 +319,7 @@ impl<'a> Draft<'a> {
                 context,
                 after: stated.clone(),
                 stated,
+                by: None,
                 decided: false,
             });
         };
@@ -354,14 +358,14 @@ impl<'a> Draft<'a> {
                 .iter()
                 .any(|container| container.stated.is_none())
         {
-            pod.after = Some(Cow::Borrowed(&policy.profile));
+            pod.give(policy);
             placed = true;
         }
         if overrides {
             let open = self.levels.iter_mut().filter(|level| !level.decided);
             for level in open.filter(|level| is_unconfined(level.after.as_deref())) {
                 self.warnings.push(level.overridden(policy));
-                level.after = Some(Cow::Borrowed(&policy.profile));
+                level.give(policy);
                 placed = true;
             }
         }
@@ -384,7 +388,7 @@ impl<'a> Draft<'a> {
                 self.warnings.push(level.overridden(policy));
             }
             if overridden || effective.is_none() {
-                level.after = Some(Cow::Borrowed(&policy.profile));
+                level.give(policy);
                 placed = true;
             }
         }
@@ -404,9 +408,17 @@ impl<'a> Draft<'a> {
         )
     }
 
-    /// What has become different.
-    fn changes(self) -> Vec<Change<'a>> {
+    /// What has become different in the pod.
+    fn changes(self, pod: &Pod<'_>) -> Vec<Change<'a>> {
         let mut changes = Vec::new();
+        let given: Vec<_> = self.levels.iter().filter_map(Level::given).collect();
+        if !given.is_empty() {
+            changes.push(Change::Annotate {
+                key: given::ANNOTATION,
+                has_annotations: pod.metadata.annotations.keys().next().is_some(),
+                value: given::written(pod, given),
+            });
+        }
         for level in self.levels {
             let before = level
                 .context
@@ -437,7 +449,24 @@ fn is_unconfined(profile: Option<&SeccompProfile<'_>>) -> bool {
     profile.is_some_and(SeccompProfile::is_unconfined)
 }
 
-impl Level<'_> {
+impl<'a> Level<'a> {
+    fn give(&mut self, policy: &'a Policy) {
+        self.after = Some(Cow::Borrowed(&policy.profile));
+        self.by = Some(policy);
+    }
+
+    /// What a policy gave here, if one did.
+    fn given(&self) -> Option<Given<'_>> {
+        let replaced = self.stated.as_ref();
+        Some(Given {
+            container: self
+                .container
+                .map(|container| Cow::Borrowed(container.name.as_ref())),
+            policy: Cow::Borrowed(self.by?.name.as_str()),
+            replaced: replaced.map(|profile| Cow::Borrowed(profile.type_.as_ref())),
+        })
+    }
+
     /// For a sentence.
     fn name(&self) -> String {
         self.container.map_or_else(

@@ -14,6 +14,7 @@ pub mod conflicts;
 mod constraints;
 pub mod counters;
 pub mod decide;
+pub mod given;
 mod image;
 mod index;
 pub mod localhost;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::pod::SeccompProfile;
+use crate::pod::{Pod, SeccompProfile};
 
 /// A place in a pod that can state a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,15 @@ pub enum Change<'a> {
         /// What.
         profile: Cow<'a, SeccompProfile<'a>>,
     },
+    /// An annotation is written, instead of one of the same key.
+    Annotate {
+        /// Which.
+        key: &'static str,
+        /// Whether there are annotations to write it into.
+        has_annotations: bool,
+        /// What.
+        value: String,
+    },
     /// An annotation is dropped.
     Drop(Cow<'a, str>),
 }
@@ -42,6 +51,36 @@ impl Place {
             Self::Container(index) => format!("/spec/containers/{index}/securityContext"),
         }
     }
+}
+
+/// What every place of a pod states once these changes are made.
+#[must_use]
+pub fn stated<'a>(
+    pod: &'a Pod<'a>,
+    changes: &'a [Change<'a>],
+) -> Vec<(Place, Option<&'a SeccompProfile<'a>>)> {
+    let init = pod.spec.init_containers.iter().enumerate();
+    let others = pod.spec.containers.iter().enumerate();
+    let before = std::iter::once((Place::Pod, pod.spec.profile()))
+        .chain(init.map(|(n, container)| (Place::InitContainer(n), container.profile())))
+        .chain(others.map(|(n, container)| (Place::Container(n), container.profile())));
+    let after = |(at, before)| {
+        let set = changes.iter().rev().find_map(|change| match change {
+            Change::Set { place, profile, .. } if *place == at => Some(profile.as_ref()),
+            _ => None,
+        });
+        (at, set.or(before))
+    };
+    before.map(after).collect()
+}
+
+/// The JSON pointer of a pod's annotations.
+const ANNOTATIONS: &str = "/metadata/annotations";
+
+/// The JSON pointer of one of them.
+fn annotation(key: &str) -> String {
+    let key = key.replace('~', "~0").replace('/', "~1");
+    format!("{ANNOTATIONS}/{key}")
 }
 
 #[derive(Serialize)]
@@ -60,7 +99,8 @@ enum Operation<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Added<'a> {
-    EmptyContext {},
+    EmptyObject {},
+    Text(&'a str),
     Profile(&'a SeccompProfile<'a>),
 }
 
@@ -80,7 +120,7 @@ pub fn to_json(changes: &[Change<'_>]) -> Vec<u8> {
                 if !has_context {
                     operations.push(Operation::Add {
                         path: context,
-                        value: Added::EmptyContext {},
+                        value: Added::EmptyObject {},
                     });
                 }
                 operations.push(Operation::Add {
@@ -88,12 +128,25 @@ pub fn to_json(changes: &[Change<'_>]) -> Vec<u8> {
                     value: Added::Profile(profile),
                 });
             }
-            Change::Drop(key) => {
-                let pointer = key.replace('~', "~0").replace('/', "~1");
-                operations.push(Operation::Remove {
-                    path: format!("/metadata/annotations/{pointer}"),
+            Change::Annotate {
+                key,
+                has_annotations,
+                value,
+            } => {
+                if !has_annotations {
+                    operations.push(Operation::Add {
+                        path: ANNOTATIONS.to_owned(),
+                        value: Added::EmptyObject {},
+                    });
+                }
+                operations.push(Operation::Add {
+                    path: annotation(key),
+                    value: Added::Text(value),
                 });
             }
+            Change::Drop(key) => operations.push(Operation::Remove {
+                path: annotation(key),
+            }),
         }
     }
     // It has string keys and plain values, so that writing it cannot fail.

@@ -197,10 +197,14 @@ async fn coverage_shows_what_filters_each_container_and_what_policies_would_chan
         serde_json::from_str(&before.stdout)?,
         serde_json::from_str(&after.stdout)?,
     );
-    assert_eq!(before["summary"], json!({"already_set": 4}), "{before}");
+    assert_eq!(
+        before["summary"],
+        json!({"already_set": 2, "injected": 2}),
+        "{before}"
+    );
     assert_eq!(
         after["summary"],
-        json!({"already_set": 3, "injected": 1}),
+        json!({"already_set": 1, "injected": 3}),
         "{after}"
     );
     let open = after["pods"]

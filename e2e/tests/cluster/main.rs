@@ -14,6 +14,7 @@ mod repair;
 mod rights;
 mod usage;
 mod webhook;
+mod what_if;
 mod whole_run;
 
 use std::time::Duration;

@@ -150,7 +150,7 @@ pub fn what_if(outcomes: &[Outcome], layout: Layout, notes: &[String], style: St
                     String::new()
                 },
                 outcome.pod.clone(),
-                change.profile.describe(),
+                change.describe(),
                 change
                     .container
                     .as_ref()
@@ -169,7 +169,11 @@ pub fn what_if(outcomes: &[Outcome], layout: Layout, notes: &[String], style: St
         .map(|(reason, count)| format!("{count} {}", semantics(reason)))
         .collect();
     let colon = if counts.is_empty() { "" } else { ": " };
-    let mut sentence = format!("{}{colon}", count(outcomes.len(), "pod"));
+    let mut sentence = count(outcomes.len(), "pod");
+    if !outcomes.is_empty() {
+        let _ = write!(sentence, ", {} would change", changed().count());
+    }
+    sentence += colon;
     let _ = write!(sentence, "{}", counts.join(", "));
     out + &wrap("", &sentence) + &told(notes)
 }

@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::effective::Placed;
 use seccomp_operator_api::{Mode, SeccompPolicySpec};
-use seccomp_policy::decide::{self, Effect, Place, Reason, SeccompProfile, decide};
+use seccomp_policy::decide::{Effect, Place, Reason, SeccompProfile, decide};
+use seccomp_policy::given::as_written;
+use seccomp_policy::patch::stated;
 use seccomp_policy::view::View;
 
 /// What admission knows, as far as it can be asked for.
@@ -35,7 +37,7 @@ pub struct Outcome {
     pub pod: String,
     /// Why it would be changed, or not.
     pub reason: &'static str,
-    /// What it would get.
+    /// What would stand there that does not now.
     pub changes: Vec<AssignedProfile>,
     /// The policies that would give it.
     pub policies: Vec<By>,
@@ -50,8 +52,8 @@ pub struct AssignedProfile {
     /// The container; none for the pod level.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// What would stand there.
-    pub profile: SeccompProfile<'static>,
+    /// What would stand there; nothing where a policy gave something that none would give again.
+    pub profile: Option<SeccompProfile<'static>>,
 }
 
 /// A policy that would change a pod.
@@ -84,7 +86,13 @@ pub fn outcomes(pods: &[Placed], known: &Known) -> Vec<Outcome> {
 }
 
 fn outcome(placed: &Placed, view: &View, known: &Known) -> Outcome {
-    let decision = decide(&placed.pod, &view.scope(&placed.namespace));
+    // What policies gave it then is no wish of its author's.
+    let written = as_written(&placed.pod);
+    let decision = decide(&written, &view.scope(&placed.namespace));
+    let (before, after) = (
+        stated(&placed.pod, &[]),
+        stated(&written, &decision.changes),
+    );
     let by = decision
         .policies
         .iter()
@@ -93,10 +101,14 @@ fn outcome(placed: &Placed, view: &View, known: &Known) -> Outcome {
         namespace: placed.namespace.clone(),
         pod: placed.name.clone(),
         reason: decision.reason.word(),
-        changes: decision
-            .changes
-            .iter()
-            .filter_map(|one| change(one, &placed.pod))
+        changes: before
+            .into_iter()
+            .zip(after)
+            .filter(|(before, after)| before != after)
+            .map(|(_, (place, profile))| AssignedProfile {
+                container: container_at(place, &placed.pod),
+                profile: profile.map(|profile| profile.clone().into_owned()),
+            })
             .collect(),
         policies: by
             .map(|(policy, _)| By {
@@ -111,20 +123,23 @@ fn outcome(placed: &Placed, view: &View, known: &Known) -> Outcome {
     }
 }
 
-/// The place that gets a profile, if one does.
-fn change(change: &decide::Change<'_>, pod: &Pod<'_>) -> Option<AssignedProfile> {
-    let decide::Change::Set { place, profile, .. } = change else {
-        return None;
-    };
-    let container = match *place {
+impl AssignedProfile {
+    /// For a table.
+    pub fn describe(&self) -> String {
+        self.profile
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), SeccompProfile::describe)
+    }
+}
+
+/// The name of the container at a place; none for the pod level.
+fn container_at(place: Place, pod: &Pod<'_>) -> Option<String> {
+    let container = match place {
         Place::Pod => None,
-        Place::InitContainer(index) => Some(pod.spec.init_containers.get(index)?),
-        Place::Container(index) => Some(pod.spec.containers.get(index)?),
+        Place::InitContainer(index) => pod.spec.init_containers.get(index),
+        Place::Container(index) => pod.spec.containers.get(index),
     };
-    Some(AssignedProfile {
-        container: container.map(|container| container.name.to_string()),
-        profile: profile.as_ref().clone().into_owned(),
-    })
+    container.map(|container| container.name.to_string())
 }
 
 /// Pods by what would become of them.
@@ -140,8 +155,8 @@ pub fn counts(outcomes: &[Outcome]) -> BTreeMap<&'static str, usize> {
 pub fn semantics(reason: &str) -> &str {
     let reason = Reason::ALL.into_iter().find(|known| known.word() == reason);
     match reason {
-        Some(Reason::Injected) => "would get a profile",
-        Some(Reason::Converted) => "would have legacy annotations turned into fields",
+        Some(Reason::Injected) => "get a profile from policies",
+        Some(Reason::Converted) => "have legacy annotations turned into fields",
         Some(Reason::AlreadySet) => "state what they want",
         Some(Reason::NoPolicy) => "no policy speaks of",
         Some(Reason::NamespaceExcluded) => "are in excluded namespaces",
@@ -200,11 +215,9 @@ mod tests {
         ];
         let outcomes = outcomes(&pods, &known);
         let given = |index: usize| -> Vec<String> {
-            outcomes[index]
-                .changes
-                .iter()
-                .map(|c| c.profile.describe())
-                .collect()
+            let changes = outcomes[index].changes.iter();
+            let profiles = changes.filter_map(|change| change.profile.as_ref());
+            profiles.map(SeccompProfile::describe).collect()
         };
         assert_eq!(given(0), ["Localhost profiles/tight.json"]);
         let by = &outcomes[0].policies[0];
@@ -236,6 +249,84 @@ mod tests {
             .map(|c| c.container.as_deref())
             .collect();
         assert_eq!(named, [Some("first"), Some("main")]);
+    }
+
+    #[test]
+    fn what_a_policy_gave_is_asked_anew_and_what_an_author_wrote_is_not() {
+        let runtime_default = json!({"seccompProfile": {"type": "RuntimeDefault"}});
+        let given = json!({"seccomp-operator.io/given": r#"[{"policy":"default"}]"#});
+        let echo = json!({"seccomp-operator.io/given": r#"[{"policy":"default"}]"#,
+            "seccomp.security.alpha.kubernetes.io/pod": "runtime/default"});
+        let spec = json!({"securityContext": runtime_default, "containers": [{"name": "c"}]});
+        let overridden = json!({"seccomp-operator.io/given": r#"[{"container":"c","policy":"default","replaced":"Unconfined"}]"#});
+        let container = json!({"containers": [{"name": "c", "securityContext": runtime_default}]});
+        let default = json!({"profile": {"type": "RuntimeDefault"}});
+        let tight = json!({"profile": {"type": "Localhost", "name": "tight"}});
+        let overrides = json!({"overrideUnconfined": true, "profile": {"type": "RuntimeDefault"}});
+        let nothing = &[][..];
+        for (annotations, spec, policies, reason, changes) in [
+            (
+                &json!({}),
+                &spec,
+                &[("p", &tight)][..],
+                "already_set",
+                nothing,
+            ),
+            (
+                &given,
+                &spec,
+                &[("p", &tight)],
+                "injected",
+                &["Localhost profiles/tight.json"][..],
+            ),
+            (
+                &echo,
+                &spec,
+                &[("p", &tight)],
+                "injected",
+                &["Localhost profiles/tight.json"],
+            ),
+            (&given, &spec, &[("p", &default)], "injected", nothing),
+            (&given, &spec, &[], "no_policy", &["none"]),
+            (
+                &overridden,
+                &container,
+                &[("p", &overrides)],
+                "injected",
+                nothing,
+            ),
+            (
+                &overridden,
+                &container,
+                &[("p", &default)],
+                "already_set",
+                &["Unconfined"],
+            ),
+            (
+                &json!({"seccomp-operator.io/given": "no JSON"}),
+                &spec,
+                &[("p", &tight)],
+                "already_set",
+                nothing,
+            ),
+        ] {
+            let policies: Vec<_> = policies
+                .iter()
+                .map(|(name, spec)| (*name, (*spec).clone()))
+                .collect();
+            let pods = [placed("web", "a", annotations, spec.clone())];
+            let outcome = outcomes(&pods, &known(&policies)).remove(0);
+            let found: Vec<_> = outcome
+                .changes
+                .iter()
+                .map(AssignedProfile::describe)
+                .collect();
+            assert_eq!(
+                (outcome.reason, found),
+                (reason, changes.iter().map(|c| (*c).to_owned()).collect()),
+                "{annotations} {policies:?}"
+            );
+        }
     }
 
     #[test]

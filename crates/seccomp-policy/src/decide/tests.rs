@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::given::as_written;
+use crate::patch::stated;
 use seccomp_operator_api::SeccompPolicySpec;
 
 /// The table; its head says how to read it.
@@ -67,6 +69,10 @@ fn read(text: &str) -> Pod<'_> {
 /// The pod after a patch, as the API server applies it.
 fn patched(pod: &Value, decision: &Decision<'_>) -> Value {
     let mut after = pod.clone();
+    // As API servers send it.
+    if after.get("metadata").is_none() {
+        after["metadata"] = json!({});
+    }
     if let Some(patch) = decision.patch() {
         let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
         json_patch::patch(&mut after, &patch).unwrap();
@@ -128,7 +134,35 @@ fn every_case_of_the_table_is_decided_as_it_says() {
         let decision = decide(&pod, &view.scope(namespace));
         assert_eq!(decision.reason.word(), case.reason, "{name}");
         let after = patched(&case.pod, &decision);
-        assert_eq!(after, changed(&case.pod, &case.changes), "{name}");
+        let mut expected = changed(&case.pod, &case.changes);
+        if let Some(given) = after["metadata"]["annotations"].get(crate::given::ANNOTATION) {
+            assert_eq!(decision.reason, Reason::Injected, "{name}");
+            expected["metadata"]["annotations"][crate::given::ANNOTATION] = given.clone();
+        }
+        let _ = expected
+            .as_object_mut()
+            .map(|pod| pod.entry("metadata").or_insert(json!({})));
+        assert_eq!(after, expected, "{name}");
+        // Whoever asks later what would become of the pod, made anew, gets what it got.
+        let stored = Pod::deserialize(&after).unwrap().into_owned();
+        let bare = as_written(&stored);
+        let preview = decide(&bare, &view.scope(namespace));
+        assert_eq!(
+            stated(&bare, &preview.changes),
+            stated(&stored, &[]),
+            "{name}"
+        );
+        // And without policies what its author wrote.
+        let nobody = View::new("profiles", []);
+        assert!(
+            decide(&bare, &nobody.scope(namespace)).changes.is_empty(),
+            "{name}"
+        );
+        let given = decision
+            .policies
+            .iter()
+            .any(|(_, effect)| *effect == Effect::Changes);
+        assert_eq!(given, bare != stored, "{name}");
         assert_eq!(
             decision.warnings.len(),
             case.warnings.len(),
