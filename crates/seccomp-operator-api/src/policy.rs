@@ -129,7 +129,8 @@ pub struct SeccompPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 1024)))]
     pub warnings: Vec<String>,
-    /// `Accepted` (the spec is valid) and `Ready` (pods that get the profile start).
+    /// `Accepted` (the spec is valid) and `Ready` (pods that get the profile start); of the policy that the installation asks for also
+    /// `AsInstalled` (no field of it was set by others to something else).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

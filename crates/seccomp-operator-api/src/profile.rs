@@ -25,6 +25,8 @@ pub mod condition {
     pub const READY: &str = "Ready";
     /// Pods use the profile, or one that has it as its base: it cannot vanish.
     pub const IN_USE: &str = "InUse";
+    /// Of the SeccompPolicy that the installation asks for: nobody has made another of it.
+    pub const AS_INSTALLED: &str = "AsInstalled";
 }
 
 /// On a profile, with the value `true`: a regular file that has the profile's name on a node and is not the operator's is taken

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail, ensure};
 use e2e::cluster::{Cluster, NAMESPACE, RELEASE};
 use e2e::command::{helm, kubectl, until};
 use e2e::pods::Pod;
@@ -161,5 +161,84 @@ async fn an_upgrade_with_other_values_takes_effect() -> Tested {
             }
         },
     )
+    .await
+}
+
+#[tokio::test]
+async fn an_edit_of_the_default_policy_keeps_one_field_and_the_others_follow_the_values() -> Tested
+{
+    let cluster = Cluster::with_operator().await?;
+    cluster.install(NAMESPACE, &[]).await?;
+    let policy = || async {
+        let policy = cluster.get(&["seccomppolicy", "default"]).await?.data;
+        let conditions = policy["status"]["conditions"].as_array();
+        let found = conditions
+            .into_iter()
+            .flatten()
+            .find(|c| c["type"] == "AsInstalled");
+        let condition = found.context("no condition AsInstalled yet")?.clone();
+        anyhow::Ok((policy["spec"].clone(), condition))
+    };
+    let patience = Duration::from_secs(60);
+    until("the policy to be as installed", patience, || async {
+        let (_, condition) = policy().await?;
+        ensure!(condition["status"] == "True", "{condition}");
+        Ok(())
+    })
+    .await?;
+    let patch = r#"{"spec": {"mode": "Observe"}}"#;
+    let args = [
+        "patch",
+        "seccomppolicy",
+        "default",
+        "--type=merge",
+        "--patch",
+        patch,
+    ];
+    kubectl(&args, "").await?.ok()?;
+    until("the edit to be told of", patience, || async {
+        let (_, condition) = policy().await?;
+        let message = condition["message"].as_str().unwrap_or_default();
+        ensure!(condition["status"] == "False", "{condition}");
+        ensure!(
+            message.contains("spec.mode is \"Observe\"") && message.contains("kubectl"),
+            "{message}"
+        );
+        Ok(())
+    })
+    .await?;
+    cluster
+        .install(NAMESPACE, &["--set", "defaultPolicy.spec.priority=-900"])
+        .await?;
+    until("the other field to follow", patience, || async {
+        let (spec, condition) = policy().await?;
+        ensure!(
+            spec["priority"] == -900 && spec["mode"] == "Observe",
+            "{spec}"
+        );
+        ensure!(condition["status"] == "False", "{condition}");
+        Ok(())
+    })
+    .await?;
+    let notes = helm(&["get", "notes", RELEASE, "--namespace", NAMESPACE])
+        .await?
+        .ok()?;
+    ensure!(
+        notes.contains("defaultPolicy.spec.mode has no effect"),
+        "{notes}"
+    );
+    kubectl(&["delete", "seccomppolicy", "default"], "")
+        .await?
+        .ok()?;
+    cluster.install(NAMESPACE, &[]).await?;
+    until("the policy of the values", patience, || async {
+        let (spec, condition) = policy().await?;
+        ensure!(
+            spec["priority"] == -1000 && spec["mode"] == "Enforce",
+            "{spec}"
+        );
+        ensure!(condition["status"] == "True", "{condition}");
+        Ok(())
+    })
     .await
 }

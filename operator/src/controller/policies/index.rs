@@ -28,6 +28,8 @@ pub struct Policies {
     seen: BTreeMap<String, SeenPolicy>,
     /// The warnings of each, as of the last time that they were compared with each other.
     warnings: BTreeMap<String, Vec<String>>,
+    /// The policy that the installation asks for, and what somebody else has made of it.
+    installed: Option<(String, Vec<String>)>,
     /// A spec has changed since.
     changed: bool,
     listing: Listing,
@@ -105,6 +107,25 @@ impl Policies {
         self.warnings.insert(name.to_owned(), warnings);
     }
 
+    /// A policy is as the installation asks but for `differences`; none if it asks for nothing. Whether that is new.
+    pub fn installed(&mut self, name: &str, differences: Option<Vec<String>>) -> bool {
+        let installed = differences.map(|differences| (name.to_owned(), differences));
+        let is_new = self.installed != installed;
+        self.installed = installed;
+        is_new
+    }
+
+    /// Whether a policy is as the installation asks, if it is the one that it asks for.
+    fn as_installed(&self, name: &str) -> Option<ConditionState> {
+        let (_, differences) = self.installed.as_ref().filter(|(of, _)| of == name)?;
+        Some(if differences.is_empty() {
+            let sentence = "the policy is as the installation asks".to_owned();
+            (true, "Installed", sentence)
+        } else {
+            (false, "ChangedByOthers", differences.join("; "))
+        })
+    }
+
     /// The names of all.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
@@ -118,12 +139,17 @@ impl Policies {
         let old = &seen.status;
         let judged = judge(seen, view);
         let conditions = [
-            (condition::ACCEPTED, judged.accepted),
-            (condition::READY, judged.ready),
+            (condition::ACCEPTED, Some(judged.accepted)),
+            (condition::READY, Some(judged.ready)),
+            (condition::AS_INSTALLED, self.as_installed(name)),
         ];
         let conditions = conditions
-            .map(|(type_, state)| dated(type_, state, seen.generation, &old.conditions, now))
-            .into();
+            .into_iter()
+            .filter_map(|(type_, state)| {
+                let state = state?;
+                Some(dated(type_, state, seen.generation, &old.conditions, now))
+            })
+            .collect();
         let stale = seen.stale(now);
         let mut pods = PolicyPods::default();
         for (_, entry) in old
@@ -347,6 +373,31 @@ mod tests {
             assert_eq!(status.conditions[0].status == "True", reason != "Invalid");
             assert_eq!(status.observed_generation, Some(3));
         }
+    }
+
+    #[test]
+    fn the_installation_s_own_policy_says_what_others_have_made_of_it() {
+        let seen = seen(json!({"profile": {"type": "RuntimeDefault"}}), vec![]);
+        let (mut policies, view) = known(&seen);
+        let condition = |policies: &Policies| {
+            let status = policies.wanted("p", &view, at(0)).unwrap().status;
+            let found = status
+                .conditions
+                .into_iter()
+                .find(|c| c.type_ == condition::AS_INSTALLED);
+            found.map(|found| (found.status, found.message))
+        };
+        assert_eq!(condition(&policies), None);
+        assert!(policies.installed("p", Some(vec![])));
+        assert_eq!(condition(&policies).unwrap().0, "True");
+        assert!(policies.installed("p", Some(vec!["spec.mode is other".into()])));
+        assert!(!policies.installed("p", Some(vec!["spec.mode is other".into()])));
+        assert_eq!(
+            condition(&policies).unwrap(),
+            ("False".into(), "spec.mode is other".into())
+        );
+        assert!(policies.installed("other", Some(vec![])));
+        assert_eq!(condition(&policies), None);
     }
 
     #[test]
