@@ -117,10 +117,14 @@ where
     K: Resource + DeserializeOwned + Clone + Debug + Send + 'static,
     K::DynamicType: Default,
 {
-    watch_as(api, config, |object: DeserializeGuard<K>| object.0)
+    watch_as(api, config, |mut object: DeserializeGuard<K>| {
+        // Nobody here reads who owns which field, and it is often the larger half of an object.
+        object.managed_fields_mut().clear();
+        object.0
+    })
 }
 
-/// Like [`watch`], for an object that is taken from the wire as a `W` and read by `read`.
+/// Like [`watch`], for an object that is taken from the wire as a `W`, managed fields and all, and read by `read`.
 pub fn watch_as<W, K>(
     api: Api<W>,
     config: watcher::Config,
@@ -136,21 +140,16 @@ where
     watcher(api, config)
         .backoff(Backoff::new(PAUSE.0, PAUSE.1))
         .filter_map(move |event| {
-            // Nobody here reads who owns which field, and it is often the larger half of an object.
-            let slim = |mut object: W| {
-                object.managed_fields_mut().clear();
-                read(object)
-            };
             if !matches!(event, Ok(watcher::Event::Init) | Err(_)) {
                 interruptions.over();
             }
             let told = match event {
                 Ok(watcher::Event::Init) => Some(WatchEvent::ListBegins),
                 Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
-                    Some(WatchEvent::Exists(slim(object)))
+                    Some(WatchEvent::Exists(read(object)))
                 }
                 Ok(watcher::Event::InitDone) => Some(WatchEvent::ListEnds),
-                Ok(watcher::Event::Delete(object)) => Some(WatchEvent::Deleted(slim(object))),
+                Ok(watcher::Event::Delete(object)) => Some(WatchEvent::Deleted(read(object))),
                 Err(error) => {
                     let error_chain = chain(&error);
                     match (interruptions.one_more(), is_unknown(&error)) {

@@ -49,16 +49,34 @@ pub struct SeccompNodeReport {
     /// How many profiles are not as they should be on this node.
     #[schemars(range(min = 0))]
     pub failed: i32,
-    /// The profiles that are not as they should be on this node, by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// The profiles that are not as they should be on this node, by name. Also written when there are none: what an agent does not
+    /// write would stay as somebody else has set it.
+    #[serde(default)]
     #[schemars(length(max = 1000))]
     pub failures: Vec<NodeFailure>,
-    /// The profiles that pods on this node use, by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// The profiles that pods on this node use, by name. Also written when there are none.
+    #[serde(default)]
     #[schemars(length(max = 2000))]
     pub in_use: Vec<NodeUse>,
     /// The node itself.
     pub node: NodeInfo,
+}
+
+impl SeccompNodeReport {
+    /// Whether `self`, which is stored, says all that an agent has written.
+    #[must_use]
+    pub fn says(&self, written: &Self) -> bool {
+        let mut stored = self.clone();
+        // The controller writes the one, and others may write the other, where the agent has nothing to say.
+        stored
+            .node
+            .container_runtime
+            .clone_from(&written.node.container_runtime);
+        if written.node.labels_digest.is_none() {
+            stored.node.labels_digest = None;
+        }
+        stored == *written
+    }
 }
 
 /// A profile that is not as it should be on a node.
@@ -67,7 +85,7 @@ pub struct NodeFailure {
     /// The SeccompProfile's name.
     #[schemars(length(max = 253))]
     pub profile: String,
-    /// One word for programs: `Invalid`, `Conflict`, `WriteFailed`, `RemoveFailed`.
+    /// One word for programs: `Invalid`, `Conflict`, `Tampered`, `WriteFailed`, `RemoveFailed`.
     #[schemars(length(max = 64))]
     pub reason: String,
     /// A sentence for people, with the error's text.
@@ -78,6 +96,8 @@ pub struct NodeFailure {
 impl NodeFailure {
     /// The reason of a file that could not be written: the node lacks what it should have.
     pub const WRITE_FAILED: &'static str = "WriteFailed";
+    /// The reason of a file that somebody else keeps changing: it is right most of the time.
+    pub const TAMPERED: &'static str = "Tampered";
 }
 
 /// A profile that pods on a node use.

@@ -125,7 +125,9 @@ pub struct StoredProfile {
 
 impl StoredProfile {
     /// The profile, or why its spec cannot be read. A status that cannot be read is taken for none: it will be written anew.
-    pub fn read(self) -> Result<SeccompProfile, InvalidObject> {
+    pub fn read(mut self) -> Result<SeccompProfile, InvalidObject> {
+        // Nobody reads who owns which field, and it is often the larger half of an object.
+        self.metadata.managed_fields = None;
         let spec = self.spec.as_deref().map_or("{}", RawValue::get);
         match serde_json::from_str(spec) {
             Ok(spec) => Ok(SeccompProfile {

@@ -490,7 +490,7 @@ async fn a_profile_of_nearly_a_mebibyte_goes_all_the_way() -> Tested {
 }
 
 #[tokio::test]
-async fn a_storm_of_changes_is_one_event_and_keeps_the_agent_from_nothing() -> Tested {
+async fn a_storm_of_changes_is_told_of_and_keeps_the_agent_from_nothing() -> Tested {
     let cluster = Cluster::with_operator().await?;
     let namespace = cluster.namespace("e2e-storm", &[]).await?;
     let shell = Shell::start(&cluster, &namespace).await?;
@@ -545,7 +545,9 @@ async fn a_storm_of_changes_is_one_event_and_keeps_the_agent_from_nothing() -> T
         Ok(events)
     })
     .await?;
-    assert_eq!(events.as_array().map(Vec::len), Some(1), "{events:#}");
+    // That it begins, and that it goes on.
+    let notes = events.as_array().map_or(0, Vec::len);
+    assert!((1..=2).contains(&notes), "{events:#}");
     assert_eq!(events[0]["type"], "Warning", "{events:#}");
     assert!(events[0]["series"].is_null(), "{events:#}");
     for name in ["e2e-storm", "e2e-meanwhile"] {

@@ -179,7 +179,7 @@ async fn an_edit_of_the_default_policy_keeps_one_field_and_the_others_follow_the
         let condition = found.context("no condition AsInstalled yet")?.clone();
         anyhow::Ok((policy["spec"].clone(), condition))
     };
-    let patience = Duration::from_secs(60);
+    let patience = Duration::from_mins(1);
     until("the policy to be as installed", patience, || async {
         let (_, condition) = policy().await?;
         ensure!(condition["status"] == "True", "{condition}");

@@ -14,9 +14,10 @@ use super::store::{Done, StoreError};
 use crate::metrics::{Label, PREFIX, family};
 
 /// The reasons of failures; one that is not among them counts as the last.
-const REASONS: [&str; 5] = [
+const REASONS: [&str; 6] = [
     "Invalid",
     "Conflict",
+    "Tampered",
     "WriteFailed",
     "RemoveFailed",
     "Other",

@@ -6,11 +6,11 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::OptionFuture;
 use kube::Client;
-use kube::api::{Api, PartialObjectMeta};
+use kube::api::Api;
 use kube::core::{DeserializeGuard, ObjectMeta};
 use kube::runtime::watcher;
-use tokio::sync::watch::Receiver;
 use tokio::sync::watch::error::RecvError;
+use tokio::sync::watch::{self as channel, Receiver};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, warn};
 
@@ -18,7 +18,9 @@ use super::metrics::Metrics;
 use super::node;
 use super::state::NodeReport;
 use kube_support::error::chain;
-use kube_support::{Backoff, Conflicts, WatchEvent, WriteError, apply, watch};
+use kube_support::{
+    Backoff, Conflicts, WatchEvent, Watched, WriteError, apply, resource_version, watch,
+};
 use seccomp_operator_api::{NodeFailure, SeccompNode, SeccompNodeReport};
 
 /// The field manager of all that agents write.
@@ -38,7 +40,8 @@ const NUMBERS: Duration = Duration::from_secs(5);
 const MAX_FAILURES: usize = 1000;
 const MAX_USES: usize = 2000;
 
-/// Publishes every report that `reports` holds, until its sender is gone. Whoever deletes the SeccompNode gets it back.
+/// Publishes every report that `reports` holds, until its sender is gone. Whoever deletes the SeccompNode gets it back, and whoever
+/// changes it too.
 pub async fn publish(
     client: Client,
     node: String,
@@ -50,6 +53,8 @@ pub async fn publish(
     let mut patience = Backoff::new(PATIENCE.0, PATIENCE.1);
     let mut published: Option<NodeReport> = None;
     let mut written: Option<Instant> = None;
+    // As the API server has stored it.
+    let stored = channel::Sender::new(None);
     // Only what was written can be lost.
     let lost = OptionFuture::from(None);
     let mut lost = pin!(lost);
@@ -59,6 +64,7 @@ pub async fn publish(
             tokio::select! {
                 changed = reports.changed() => if changed.is_err() { return },
                 Some(()) = &mut lost => {
+                    warn!("somebody else changed or deleted what this node reports; it is written again");
                     published = None;
                     lost.set(OptionFuture::from(None));
                 }
@@ -83,7 +89,8 @@ pub async fn publish(
         let outcome = write(&api, &node, &report).await;
         metrics.reported(outcome.is_ok());
         match outcome {
-            Ok(()) => {
+            Ok(now) => {
+                stored.send_replace(Some(now));
                 debug!(
                     applied_version = report.applied_version,
                     failures = report.failures.len(),
@@ -94,6 +101,7 @@ pub async fn publish(
                     lost.set(OptionFuture::from(Some(watch_for_loss(
                         client.clone(),
                         &node,
+                        stored.subscribe(),
                     ))));
                 }
                 failing.succeed();
@@ -154,23 +162,61 @@ fn is_urgent(published: Option<&NodeReport>, report: &NodeReport) -> bool {
         || uses(published) != uses(report)
 }
 
-/// Ends when the SeccompNode, which was written, is there no more.
-async fn watch_for_loss(client: Client, node: &str) {
-    let api: Api<DeserializeGuard<PartialObjectMeta<SeccompNode>>> = Api::all(client);
+/// What the API server has stored of this agent's last write.
+#[derive(Clone, Debug)]
+struct Stored {
+    version: u64,
+    report: SeccompNodeReport,
+}
+
+/// Ends when the SeccompNode, which was written, is there no more, or says something else.
+async fn watch_for_loss(client: Client, node: &str, stored: Receiver<Option<Stored>>) {
+    let api: Api<DeserializeGuard<SeccompNode>> = Api::all(client);
     let config = watcher::Config::default().fields(&format!("metadata.name={node}"));
     let mut changes = pin!(watch(api, config));
     let mut listed = false;
     while let Some(change) = changes.next().await {
         match change {
             WatchEvent::ListBegins => listed = false,
-            WatchEvent::Exists(_) => listed = true,
+            WatchEvent::Exists(found) => {
+                listed = true;
+                if stored
+                    .borrow()
+                    .as_ref()
+                    .is_some_and(|stored| is_other(&found, stored))
+                {
+                    return;
+                }
+            }
             WatchEvent::ListEnds if listed => {}
             WatchEvent::ListEnds | WatchEvent::Deleted(_) => return,
         }
     }
 }
 
-async fn write(api: &Api<SeccompNode>, node: &str, report: &NodeReport) -> Result<(), WriteError> {
+/// Whether somebody has made another report of what was stored. What is older than that says nothing.
+fn is_other(found: &Watched<SeccompNode>, stored: &Stored) -> bool {
+    match found {
+        Ok(found) => {
+            let version = found
+                .metadata
+                .resource_version
+                .as_deref()
+                .unwrap_or_default();
+            resource_version(version) > stored.version && !found.spec.says(&stored.report)
+        }
+        Err(unreadable) => {
+            let version = unreadable.metadata.resource_version.as_deref();
+            resource_version(version.unwrap_or_default()) > stored.version
+        }
+    }
+}
+
+async fn write(
+    api: &Api<SeccompNode>,
+    node: &str,
+    report: &NodeReport,
+) -> Result<Stored, WriteError> {
     let overflow = report.failures.len() > MAX_FAILURES;
     let failures = report.failures.iter().take(MAX_FAILURES);
     let metadata = ObjectMeta {
@@ -189,8 +235,12 @@ async fn write(api: &Api<SeccompNode>, node: &str, report: &NodeReport) -> Resul
         in_use: report.in_use.iter().take(MAX_USES).cloned().collect(),
         node: node::info(report.labels_digest.clone()),
     };
-    let written = apply(api, MANAGER, Conflicts::Force, &metadata, &fields).await;
-    written.map(drop)
+    let written = apply(api, MANAGER, Conflicts::Force, &metadata, &fields).await?;
+    let version = written.metadata.resource_version.unwrap_or_default();
+    Ok(Stored {
+        version: resource_version(&version),
+        report: fields,
+    })
 }
 
 /// The longest beginning of `text` that has at most `most` characters.
@@ -272,6 +322,52 @@ mod tests {
         let second = (Duration::from_secs(1), 1);
         let expected = Duration::from_secs(1) + DEBOUNCE;
         assert_eq!(waits(Some(used_by(1)), then, second, None).await, expected);
+    }
+
+    #[test]
+    fn what_somebody_else_has_made_of_the_report_is_told_from_what_the_agent_and_the_controller_write()
+     {
+        let report = |in_use: &[&str]| SeccompNodeReport {
+            in_use: in_use
+                .iter()
+                .map(|name| NodeUse {
+                    profile: (*name).into(),
+                    pods: 1,
+                    ..NodeUse::default()
+                })
+                .collect(),
+            ..SeccompNodeReport::default()
+        };
+        let stored = Stored {
+            version: 10,
+            report: report(&["a"]),
+        };
+        let found = |version: &str, report: SeccompNodeReport| {
+            let mut node = SeccompNode::new("n", report);
+            node.metadata.resource_version = Some(version.into());
+            Ok(node)
+        };
+        let mut with_runtime = report(&["a"]);
+        with_runtime.node.container_runtime = Some("containerd://2.1.9".into());
+        for (found, other) in [
+            (found("10", report(&["a"])), false),
+            (found("11", with_runtime), false),
+            (found("9", report(&[])), false),
+            (found("11", report(&[])), true),
+            (found("11", report(&["a", "b"])), true),
+        ] {
+            assert_eq!(is_other(&found, &stored), other, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_report_says_that_it_is_empty() {
+        // What is not applied is not taken back from whoever has set it.
+        let written = serde_json::to_value(SeccompNodeReport::default()).unwrap();
+        assert_eq!(
+            (&written["failures"], &written["inUse"]),
+            (&serde_json::json!([]), &serde_json::json!([]))
+        );
     }
 
     #[test]

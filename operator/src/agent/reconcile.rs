@@ -170,7 +170,7 @@ impl Reconciler {
         let mut retry_at: Option<Instant> = None;
         let mut folder_rests: Option<Instant> = None;
         loop {
-            let throttle_at = self.throttle.wakes();
+            let throttle_at = self.throttle.wakes(Instant::now());
             // When this process learnt of what it is about to do.
             let learnt = tokio::select! {
                 change = changes.next() => {
@@ -337,6 +337,7 @@ impl Reconciler {
             }
             self.count_uses();
         }
+        self.state.tampered(self.throttle.ongoing(Instant::now()));
         let in_sync = self.state.is_in_sync();
         self.in_sync.store(in_sync, Ordering::Relaxed);
         let report = self.state.report(&self.owned());
@@ -391,14 +392,18 @@ impl Reconciler {
                 repairs, "somebody else changed the profile's file; it was put right"
             );
         }
-        if announce == Announce::Begins
-            && let Some(uid) = self.state.uid(profile)
-        {
-            let note = format!(
-                "somebody else changed or removed {} on node {}; it was put right, and will be as often as that happens again",
-                profile.file_name(),
-                self.node
-            );
+        let (file, node) = (profile.file_name(), &self.node);
+        let note = match announce {
+            Announce::Begins => format!(
+                "somebody else changed or removed {file} on node {node}; it was put right, and will be as often as that happens again"
+            ),
+            Announce::GoesOn => format!(
+                "somebody else keeps changing {file} on node {node}: it was put right {repairs} times; pods that start in between run \
+                 with what they find"
+            ),
+            Announce::Said | Announce::Unsaid => return,
+        };
+        if let Some(uid) = self.state.uid(profile) {
             self.events.post(EventRequest {
                 regarding: reference::<SeccompProfile>(profile.as_str(), uid),
                 warning: true,

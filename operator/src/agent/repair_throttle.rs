@@ -1,7 +1,9 @@
-//! Files that somebody keeps changing: when to look at them again, and when to say so. A pure state that is told the time.
+//! Files that somebody keeps changing: when to look at them again, when to say so, and whether it goes on. A pure state that is told
+//! the time.
 //!
-//! The first change of a file is put right at once. Whoever changes it over and over is answered ever more slowly, so that a
-//! fight over one file costs the node little and the other files nothing; and is told of once, not once per change.
+//! A change is put right at once, always: between two changes pods start with whatever is there. Only a storm is answered every
+//! [`PAUSE`], so that a fight over one file costs the node little and the other files nothing. What is slowed down is the telling:
+//! it is once when it begins, and now and then while it goes on.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,19 +12,26 @@ use tokio::time::Instant;
 
 use seccomp_operator_api::ProfileName;
 
-/// The pause between two looks at a file that was just put right, while it is changed on: from the first to the second.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// The shortest time between two looks at a file that was put right.
+const PAUSE: Duration = Duration::from_millis(50);
 /// After so long without a change an incident is over.
 const OVER: Duration = Duration::from_mins(10);
+/// So many changes in [`CALM`] go on; fewer are mishaps.
+const GOES_ON: usize = 3;
+/// After so long without a change none goes on.
+const CALM: Duration = Duration::from_mins(1);
+/// While it goes on it is told of this often.
+const RENEW: Duration = Duration::from_mins(5);
 /// So many incidents at once are told of one by one. Somebody who clears the whole folder is one story, not thousands.
 const MAX_TOLD: usize = 20;
 
 #[derive(Debug)]
 struct Incident {
-    /// When the file was last put right, and how often it was.
-    last: Instant,
+    /// When the file was put right the last times, the latest first, and how often it was in all.
+    last: [Option<Instant>; GOES_ON],
     repairs: u64,
-    pause: Duration,
+    /// When it was told that it goes on.
+    renewed: Option<Instant>,
     /// The file was touched, and has to be looked at after the pause.
     touched: bool,
 }
@@ -30,10 +39,12 @@ struct Incident {
 /// What should be said of a repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Announce {
-    /// That a file is being changed by somebody else.
+    /// That a file was changed by somebody else.
     Begins,
+    /// That it is being changed over and over.
+    GoesOn,
     /// Nothing: it was said.
-    Goes,
+    Said,
     /// Nothing: too much was said.
     Unsaid,
 }
@@ -42,58 +53,81 @@ pub enum Announce {
 #[derive(Debug, Default)]
 pub struct RepairThrottle(BTreeMap<ProfileName, Incident>);
 
+impl Incident {
+    /// When the file was last put right.
+    fn latest(&self) -> Option<Instant> {
+        self.last[0]
+    }
+
+    /// The end of the pause in which it is not looked at.
+    fn rests_until(&self) -> Option<Instant> {
+        Some(self.latest()? + PAUSE)
+    }
+
+    /// Until when it goes on, if nothing else happens.
+    fn goes_on_until(&self) -> Option<Instant> {
+        let (latest, earliest) = (self.latest()?, self.last[GOES_ON - 1]?);
+        (latest.duration_since(earliest) <= CALM).then_some(latest + CALM)
+    }
+}
+
 impl RepairThrottle {
     /// A file was touched by somebody, perhaps by us. Whether to look at it now; else [`due`](Self::due) names it later.
     pub fn touched(&mut self, name: &ProfileName, now: Instant) -> bool {
         let Some(incident) = self.0.get_mut(name) else {
             return true;
         };
-        let look = now >= incident.last + incident.pause;
+        let look = incident.rests_until().is_none_or(|end| now >= end);
         incident.touched = !look;
         look
     }
 
     /// A file that had been right was put right again.
     pub fn repaired(&mut self, name: &ProfileName, now: Instant) -> Announce {
-        self.0
-            .retain(|_, incident| now.duration_since(incident.last) < OVER);
-        if let Some(incident) = self.0.get_mut(name) {
-            let calm = now.duration_since(incident.last) > incident.pause * 4;
-            incident.pause = if calm {
-                PAUSE.0
-            } else {
-                (incident.pause * 2).min(PAUSE.1)
-            };
-            incident.last = now;
-            incident.repairs += 1;
-            return Announce::Goes;
-        }
-        let incident = Incident {
-            last: now,
-            repairs: 1,
-            pause: PAUSE.0,
+        self.0.retain(|_, incident| {
+            let latest = incident.latest();
+            latest.is_some_and(|latest| now.duration_since(latest) < OVER)
+        });
+        let begins = !self.0.contains_key(name);
+        let many = self.0.len() >= MAX_TOLD;
+        let incident = self.0.entry(name.clone()).or_insert(Incident {
+            last: [None; GOES_ON],
+            repairs: 0,
+            renewed: None,
             touched: false,
-        };
-        self.0.insert(name.clone(), incident);
-        if self.0.len() > MAX_TOLD {
-            Announce::Unsaid
-        } else {
-            Announce::Begins
+        });
+        incident.last.rotate_right(1);
+        incident.last[0] = Some(now);
+        incident.repairs += 1;
+        let goes_on = incident.goes_on_until().is_some();
+        let due = incident
+            .renewed
+            .is_none_or(|told| now.duration_since(told) >= RENEW);
+        match (begins, many) {
+            (true, true) => Announce::Unsaid,
+            (true, false) => Announce::Begins,
+            (false, _) if goes_on && due => {
+                incident.renewed = Some(now);
+                Announce::GoesOn
+            }
+            (false, _) => Announce::Said,
         }
     }
 
-    /// When [`due`](Self::due) will name something, if ever.
+    /// When [`due`](Self::due) will name something, or [`ongoing`](Self::ongoing) something less, if ever.
     #[must_use]
-    pub fn wakes(&self) -> Option<Instant> {
+    pub fn wakes(&self, now: Instant) -> Option<Instant> {
         let waiting = self.0.values().filter(|incident| incident.touched);
-        waiting.map(|incident| incident.last + incident.pause).min()
+        let waiting = waiting.filter_map(Incident::rests_until);
+        let ends = self.0.values().filter_map(Incident::goes_on_until);
+        waiting.chain(ends.filter(|end| *end > now)).min()
     }
 
     /// Files that were touched, and whose pause is over.
     pub fn due(&mut self, now: Instant) -> Vec<ProfileName> {
         let mut due = Vec::new();
         for (name, incident) in &mut self.0 {
-            if incident.touched && now >= incident.last + incident.pause {
+            if incident.touched && incident.rests_until().is_none_or(|end| now >= end) {
                 incident.touched = false;
                 due.push(name.clone());
             }
@@ -106,6 +140,17 @@ impl RepairThrottle {
     pub fn repairs(&self, name: &ProfileName) -> u64 {
         self.0.get(name).map_or(0, |incident| incident.repairs)
     }
+
+    /// The files that are being changed over and over, and how often they were put right at least: a power of two, for whoever writes
+    /// that into an object.
+    #[must_use]
+    pub fn ongoing(&self, now: Instant) -> BTreeMap<ProfileName, u64> {
+        let ongoing = |(name, incident): (&ProfileName, &Incident)| {
+            let goes_on = incident.goes_on_until().is_some_and(|end| now < end);
+            goes_on.then(|| (name.clone(), 1 << incident.repairs.ilog2()))
+        };
+        self.0.iter().filter_map(ongoing).collect()
+    }
 }
 
 #[cfg(test)]
@@ -116,38 +161,87 @@ mod tests {
         ProfileName::parse(name).unwrap()
     }
 
-    #[test]
-    fn a_storm_is_answered_ever_more_slowly_and_told_of_once() {
-        let (mut throttle, a, mut now) = (RepairThrottle::default(), named("a"), Instant::now());
-        let (mut repairs, mut told) = (0_u32, 0);
-        let end = now + Duration::from_mins(2);
-        // Somebody changes the file every five milliseconds.
-        while now < end {
-            if throttle.touched(&a, now) {
-                repairs += 1;
-                told += u32::from(throttle.repaired(&a, now) == Announce::Begins);
+    /// Somebody changes the file `every` so often for `long`: how long it was wrong, and what was told when.
+    fn tampering(every: Duration, long: Duration) -> (RepairThrottle, Duration, Vec<Announce>) {
+        const STEP: Duration = Duration::from_millis(5);
+        let (mut throttle, a, start) = (RepairThrottle::default(), named("a"), Instant::now());
+        let (mut wrong, mut told, mut next) = (Duration::ZERO, Vec::new(), Duration::ZERO);
+        let (mut passed, mut is_wrong) = (Duration::ZERO, false);
+        while passed < long {
+            let now = start + passed;
+            let mut look = !throttle.due(now).is_empty();
+            if passed >= next {
+                is_wrong = true;
+                next += every;
+                look |= throttle.touched(&a, now);
             }
-            now += Duration::from_millis(5);
+            if look && is_wrong {
+                is_wrong = false;
+                told.push(throttle.repaired(&a, now));
+            }
+            wrong += if is_wrong { STEP } else { Duration::ZERO };
+            passed += STEP;
         }
-        assert_eq!(told, 1);
-        assert!((10..30).contains(&repairs), "{repairs}");
-        assert_eq!(u64::from(repairs), throttle.repairs(&a));
+        told.retain(|told| *told != Announce::Said);
+        (throttle, wrong, told)
+    }
+
+    #[test]
+    fn a_file_that_is_changed_over_and_over_is_right_nearly_all_the_time_and_told_of_now_and_then()
+    {
+        let minutes = Duration::from_mins(12);
+        let (throttle, wrong, told) = tampering(Duration::from_millis(200), minutes);
+        assert!(wrong < Duration::from_secs(1), "wrong for {wrong:?}");
+        let goes_on = Announce::GoesOn;
+        assert_eq!(told, [Announce::Begins, goes_on, goes_on, goes_on]);
+        assert_eq!(throttle.repairs(&named("a")), 12 * 60 * 5);
+    }
+
+    #[test]
+    fn a_storm_is_answered_no_more_often_than_its_pause() {
+        let (throttle, _, told) = tampering(Duration::from_millis(5), Duration::from_mins(1));
+        let most = 60_000 / 50 + 1;
+        let repairs = throttle.repairs(&named("a"));
+        assert!((most / 2..=most).contains(&repairs), "{repairs}");
+        assert_eq!(told, [Announce::Begins, Announce::GoesOn]);
+        let mut throttle = throttle;
         assert!(
-            throttle.touched(&named("b"), now),
+            throttle.touched(&named("b"), Instant::now()),
             "other files are not concerned"
         );
+    }
+
+    #[test]
+    fn what_goes_on_is_known_until_it_has_been_calm_for_a_while() {
+        let (mut throttle, a, start) = (RepairThrottle::default(), named("a"), Instant::now());
+        for seconds in [0, 10] {
+            throttle.repaired(&a, start + Duration::from_secs(seconds));
+        }
+        assert!(
+            throttle.ongoing(start).is_empty(),
+            "two changes are a mishap"
+        );
+        let third = start + Duration::from_secs(20);
+        throttle.repaired(&a, third);
+        assert_eq!(throttle.ongoing(third), BTreeMap::from([(a.clone(), 2)]));
+        assert_eq!(throttle.wakes(third), Some(third + CALM));
+        assert!(throttle.ongoing(third + CALM).is_empty());
+        assert_eq!(throttle.wakes(third + CALM), None);
+        // One change a minute later does not make it go on again.
+        throttle.repaired(&a, third + CALM * 2);
+        assert!(throttle.ongoing(third + CALM * 2).is_empty());
     }
 
     #[test]
     fn a_change_during_the_pause_is_looked_at_after_it() {
         let (mut throttle, a, start) = (RepairThrottle::default(), named("a"), Instant::now());
         throttle.repaired(&a, start);
-        assert_eq!(throttle.wakes(), None);
+        assert_eq!(throttle.wakes(start), None);
         assert!(!throttle.touched(&a, start + Duration::from_millis(1)));
-        assert_eq!(throttle.wakes(), Some(start + PAUSE.0));
+        assert_eq!(throttle.wakes(start), Some(start + PAUSE));
         assert!(throttle.due(start + Duration::from_millis(2)).is_empty());
-        assert_eq!(throttle.due(start + PAUSE.0), [a]);
-        assert_eq!(throttle.wakes(), None);
+        assert_eq!(throttle.due(start + PAUSE), [a]);
+        assert_eq!(throttle.wakes(start), None);
     }
 
     #[test]
@@ -156,7 +250,7 @@ mod tests {
         assert_eq!(throttle.repaired(&a, start), Announce::Begins);
         let later = start + Duration::from_secs(30);
         assert!(throttle.touched(&a, later));
-        assert_eq!(throttle.repaired(&a, later), Announce::Goes);
+        assert_eq!(throttle.repaired(&a, later), Announce::Said);
         let after = later + OVER;
         assert!(throttle.touched(&a, after));
         assert_eq!(

@@ -50,6 +50,8 @@ pub struct State {
     /// The profiles that pods here use, once they are known.
     used: Option<BTreeMap<ProfileName, Use>>,
     listing: Listing,
+    /// The files that somebody else keeps changing, and how often they were put right at least.
+    tampered: BTreeMap<ProfileName, u64>,
     /// Removals that did not succeed.
     unremoved: BTreeMap<ProfileName, NodeFailure>,
     /// Profiles that mean something else now, perhaps, and have to be rendered.
@@ -182,6 +184,11 @@ impl State {
         self.wanted
             .values()
             .any(|wanted| !wanted.selector.is_empty())
+    }
+
+    /// Somebody else keeps changing these files.
+    pub fn tampered(&mut self, tampered: BTreeMap<ProfileName, u64>) {
+        self.tampered = tampered;
     }
 
     /// Pods here use these profiles.
@@ -353,7 +360,19 @@ impl State {
                 reason: "Invalid".into(),
                 message,
             };
-            let failed = wanted.failed.clone();
+            let tampered = || {
+                let repairs = self.tampered.get(name)?;
+                Some(NodeFailure {
+                    profile: name.as_str().into(),
+                    reason: NodeFailure::TAMPERED.into(),
+                    message: format!(
+                        "somebody else keeps changing {}: it was put right at least {repairs} times; pods that start in between run \
+                         with what they find. Find who writes there, mostly an older way of distributing profiles",
+                        name.file_name()
+                    ),
+                })
+            };
+            let failed = wanted.failed.clone().or_else(tampered);
             wanted.invalid.clone().map(invalid).or(failed)
         });
         let mut failures: Vec<_> = of_wanted.chain(self.unremoved.values().cloned()).collect();

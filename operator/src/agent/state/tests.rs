@@ -401,3 +401,19 @@ fn an_annotation_to_adopt_is_acted_on_though_the_generation_stays() {
     exists(&mut state, "a", adopting, ok("1"));
     assert!(settle(&mut state, &mut owned).is_empty());
 }
+
+#[test]
+fn a_file_that_somebody_keeps_changing_is_a_failure_until_that_ends() {
+    let (mut state, owned) = started(&[("a", 10), ("b", 11)]);
+    state.tampered(BTreeMap::from([(named("a"), 8)]));
+    let failures = state.report(&owned).unwrap().failures;
+    assert_eq!(failures.len(), 1);
+    assert_eq!(
+        (failures[0].profile.as_str(), failures[0].reason.as_str()),
+        ("a", "Tampered")
+    );
+    assert!(failures[0].message.contains("at least 8 times"));
+    assert!(!state.has_failures(), "there is nothing to try again");
+    state.tampered(BTreeMap::new());
+    assert!(state.report(&owned).unwrap().failures.is_empty());
+}

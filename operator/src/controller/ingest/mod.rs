@@ -9,6 +9,7 @@ use std::pin::pin;
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, select_all};
 use k8s_openapi::api::core::v1::{Namespace, Node};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PartialObjectMeta;
 use kube::core::{ClusterResourceScope, DeserializeGuard, ObjectMeta};
@@ -88,7 +89,7 @@ pub async fn run(
         watch(all::<SeccompPolicy>(client), everywhere())
             .map(Event::Policy)
             .boxed(),
-        watch(all::<SeccompNode>(client), everywhere())
+        watch_as(all::<SeccompNode>(client), everywhere(), |found| found.0)
             .map(Event::Report)
             .boxed(),
         nodes(client, args.startup_taint).map(Event::Node).boxed(),
@@ -286,7 +287,15 @@ fn take_report(change: WatchEvent<SeccompNode>, index: &mut Index) -> bool {
         }
         WatchEvent::Exists(Ok(report)) => {
             let name = report.metadata.name.clone().unwrap_or_default();
-            index.report(&name, &report);
+            if let Some(manager) = other_writer(&report.metadata) {
+                warn!(
+                    node = name,
+                    manager,
+                    "somebody else has written into a SeccompNode; it is passed over until its agent has put it right"
+                );
+            } else {
+                index.report(&name, &report);
+            }
         }
         WatchEvent::Exists(Err(unreadable)) => {
             let name = unreadable.metadata.name.unwrap_or_default();
@@ -300,6 +309,26 @@ fn take_report(change: WatchEvent<SeccompNode>, index: &mut Index) -> bool {
         WatchEvent::Deleted(report) => index.gone(index::Kind::SeccompNode, &name_of(&report)),
     }
     false
+}
+
+/// Who has written a part of a node's report beside the operator: what stands there says nothing of the node. It would let a
+/// profile go that pods use.
+fn other_writer(metadata: &ObjectMeta) -> Option<&str> {
+    const OURS: &str = "seccomp-operator";
+    let entries = metadata.managed_fields.iter().flatten();
+    let reports = |entry: &&ManagedFieldsEntry| {
+        let fields = entry
+            .fields_v1
+            .as_ref()
+            .and_then(|fields| fields.0.as_object());
+        fields.is_some_and(|fields| fields.keys().any(|field| field != "f:metadata"))
+    };
+    let managers = entries
+        .filter(reports)
+        .filter_map(|entry| entry.manager.as_deref());
+    managers
+        .into_iter()
+        .find(|manager| !manager.starts_with(OURS))
 }
 
 fn take_node(change: &WatchEvent<ClusterNode>, index: &mut Index) -> bool {
@@ -413,4 +442,34 @@ fn profile_of(profile: &Watched<SeccompProfile>) -> (String, SeenProfile) {
         deleting: metadata.deletion_timestamp.is_some(),
     };
     (name_of(profile), seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_report_that_somebody_else_has_written_into_is_known_by_who_owns_its_fields() {
+        let written = |entries: Value| -> Option<String> {
+            let metadata: ObjectMeta =
+                serde_json::from_value(json!({"managedFields": entries})).unwrap();
+            other_writer(&metadata).map(str::to_owned)
+        };
+        let entry = |manager: &str, fields: Value| json!({"manager": manager, "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": fields});
+        let agent = entry(
+            "seccomp-operator-agent",
+            json!({"f:inUse": {}, "f:failures": {}}),
+        );
+        let controller = entry(
+            "seccomp-operator",
+            json!({"f:node": {"f:containerRuntime": {}}}),
+        );
+        let labelled = entry("kubectl-label", json!({"f:metadata": {"f:labels": {}}}));
+        assert_eq!(written(json!([agent, controller, labelled])), None);
+        assert_eq!(written(json!([])), None);
+        let edited = entry("kubectl-edit", json!({"f:inUse": {}}));
+        assert_eq!(written(json!([agent, edited])), Some("kubectl-edit".into()));
+    }
 }
