@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::SignedDuration;
-use kube::api::ListParams;
+use kube::api::{ListParams, PartialObjectMeta};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config};
 use serde::de::DeserializeOwned;
@@ -221,6 +222,13 @@ impl Cluster {
                 Err(_) => Err(Unanswered::Late(patience)),
             },
         }
+    }
+
+    /// Whether there is such a namespace; none if one may not know.
+    pub async fn has_namespace(&self, name: &str) -> Option<bool> {
+        let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
+        let found = self.answer(namespaces.get_opt(name)).await;
+        Some(found.ok()?.is_some())
     }
 
     /// The minor version of Kubernetes, where the API server says it.

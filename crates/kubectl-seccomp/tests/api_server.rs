@@ -335,3 +335,38 @@ fn a_policy_in_a_file_is_asked_before_anybody_applies_it() {
         ran.stderr
     );
 }
+
+#[test]
+fn a_gate_on_a_namespace_that_is_not_there_is_wrong_use_and_one_on_an_empty_one_passes() {
+    let server = serve(|path| {
+        if path.contains("/pods") {
+            (200, list("PodList", &[]))
+        } else if path.starts_with("/api/v1/namespaces/shop") {
+            (
+                200,
+                json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "shop"}}),
+            )
+        } else if path.starts_with("/api/v1/namespaces/shpo") {
+            status(404, "NotFound")
+        } else {
+            status(403, "Forbidden")
+        }
+    });
+    let config = kubeconfig(server.port);
+    let gate = |namespace| {
+        let args = ["coverage", "-n", namespace, "--fail-on", "unconfined"];
+        run(Some(&config), &args)
+    };
+    let ran = gate("shpo");
+    assert_eq!(ran.code, 2, "{}", ran.stdout);
+    assert!(
+        ran.stderr.contains("there is no namespace \"shpo\""),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(gate("shop").code, 0);
+    // Nobody can say whether it is there.
+    assert_eq!(gate("secret").code, 0);
+    let ran = run(Some(&config), &["coverage", "-n", "shpo", "--what-if"]);
+    assert_eq!(ran.code, 2, "{}", ran.stdout);
+}

@@ -241,6 +241,14 @@ impl CoverageArgs {
         let mut params = ListParams::default().fields(UNFINISHED);
         params.label_selector.clone_from(&self.selector);
         let pods = cluster.list(&api, &params, "pods", &scope).await?;
+        if pods.is_empty() && !self.all_namespaces {
+            // A gate on a namespace that is not there would pass for ever.
+            if cluster.has_namespace(namespace).await == Some(false) {
+                return Err(Failure::Usage(format!(
+                    "there is no namespace {namespace:?}; `kubectl get namespaces` lists them"
+                )));
+            }
+        }
         let mut pods: Vec<Placed> = pods.into_iter().map(Into::into).collect();
         pods.retain(|pod| !self.exclude_namespace.contains(&pod.namespace));
         pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));

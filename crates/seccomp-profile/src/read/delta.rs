@@ -10,6 +10,10 @@ use crate::groups;
 use crate::problem::{Path, Problems};
 use crate::syscall::Syscall;
 
+/// So many entries a list may have, as the SeccompProfile's schema says.
+const MAX_ENTRIES: usize = 1024;
+/// So many calls all entries of a list may name, groups written out: more than thirty times all that there are.
+const MAX_NAMED: usize = 16 << 10;
 const CHANGE: &[&str] = &["name", "args", "errno"];
 
 impl Delta {
@@ -33,10 +37,33 @@ impl Delta {
 
 impl Reader {
     fn changes(&mut self, list: &[Value], path: &Path<'_>, denies: bool) -> Vec<DeltaEntry> {
-        let entries = list.iter().enumerate();
-        entries
-            .filter_map(|(i, value)| self.change(value, &path.index(i), denies))
-            .collect()
+        if list.len() > MAX_ENTRIES {
+            self.problems.add(path, || {
+                (
+                    format!("has {} entries, more than {MAX_ENTRIES}", list.len()),
+                    "name groups, and each call once".into(),
+                )
+            });
+            return Vec::new();
+        }
+        let (mut read, mut named) = (Vec::with_capacity(list.len()), 0);
+        for (i, value) in list.iter().enumerate() {
+            let Some(entry) = self.change(value, &path.index(i), denies) else {
+                continue;
+            };
+            named += entry.calls.len();
+            if named > MAX_NAMED {
+                self.problems.add(&path.index(i), || {
+                    (
+                        format!("makes more than {MAX_NAMED} calls that the list names, its groups written out"),
+                        "name each group once".into(),
+                    )
+                });
+                break;
+            }
+            read.push(entry);
+        }
+        read
     }
 
     fn change(&mut self, value: &Value, path: &Path<'_>, denies: bool) -> Option<DeltaEntry> {
@@ -62,6 +89,13 @@ impl Reader {
         let calls = self.calls(name, &name_path);
         let args = path.key("args");
         let list = self.list(map, path, "args");
+        if name.starts_with('@')
+            && !list.is_empty()
+            && let Some(calls) = calls.as_ref().filter(|calls| calls.len() > 1)
+        {
+            self.problems.add(&args, || of_a_group(name, calls));
+            return None;
+        }
         let conditions: Vec<_> = list
             .iter()
             .enumerate()
@@ -139,11 +173,53 @@ impl Reader {
     }
 }
 
+/// Why conditions do not go with a group: its calls have different arguments at one place. The mode is argument 1 of `chmod` and
+/// argument 2 of `fchmodat`.
+fn of_a_group(name: &str, calls: &[Syscall]) -> (String, String) {
+    const LISTED: usize = 6;
+    let mut names: Vec<_> = calls.iter().take(LISTED).map(|call| call.name()).collect();
+    if calls.len() > LISTED {
+        names.push("...");
+    }
+    (
+        format!(
+            "go by place, and the calls of {name} have different arguments there: the entry would miss some of them"
+        ),
+        format!(
+            "write an entry with its own args for each of {}",
+            names.join(", ")
+        ),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn more_than_any_profile_needs_is_refused_before_the_work_begins() {
+        let read = |name: &str, times: usize| {
+            let list = vec![json!(name); times];
+            let read = Delta::parse(&[], &[], &list, "spec");
+            read.map_err(|problems| problems.to_string())
+        };
+        assert!(read("chmod", MAX_ENTRIES).is_ok());
+        let said = read("chmod", MAX_ENTRIES + 1).unwrap_err();
+        assert!(
+            said.starts_with("spec.deny: has 1025 entries, more than 1024; "),
+            "{said}"
+        );
+        let calls = groups::group("@system-service").unwrap().len();
+        assert!(read("@system-service", MAX_NAMED / calls).is_ok());
+        let said = read("@system-service", MAX_ENTRIES).unwrap_err();
+        let place = format!(
+            "spec.deny[{}]: makes more than 16384 calls",
+            MAX_NAMED / calls
+        );
+        assert!(said.starts_with(&place), "{said}");
+    }
 
     #[test]
     fn every_mistake_is_told_with_its_place_and_its_remedy() {
@@ -175,6 +251,11 @@ mod tests {
             (
                 json!({"name": "socket", "args": [{"index": 0, "op": "EQ", "value": 38}]}),
                 "spec.deny[0].args[0].op: \"EQ\" is not an operator; write \"SCMP_CMP_EQ\"",
+            ),
+            (
+                json!({"name": "@chmod", "args": [{"index": 1, "op": "SCMP_CMP_MASKED_EQ", "value": 2048, "valueTwo": 2048}]}),
+                "spec.deny[0].args: go by place, and the calls of @chmod have different arguments there: the entry would miss some of them; \
+                 write an entry with its own args for each of chmod, fchmod, fchmodat, fchmodat2",
             ),
             (
                 json!({"name": "socket", "errno": "EPREM"}),
