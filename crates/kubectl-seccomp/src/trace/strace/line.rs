@@ -1,6 +1,8 @@
 //! The anatomy of one line: what stands before a call, what it returned, and what else strace prints. It knows no line
 //! but the one it looks at, and no syscall.
 
+use std::borrow::Cow;
+
 /// The largest process number (`PID_MAX_LIMIT`). A larger number in its place is a time.
 const PID_MAX: u64 = 1 << 22;
 
@@ -125,7 +127,11 @@ pub fn is_silent(rest: &str) -> bool {
             .iter()
             .any(|end| r.contains(end))
     });
-    attached || STARTS.iter().any(|start| rest.starts_with(start))
+    // What follows when the program has written where strace does: `)                  = 6`.
+    let end = rest
+        .strip_prefix(')')
+        .is_some_and(|r| r.trim_start().starts_with("= "));
+    attached || end || STARTS.iter().any(|start| rest.starts_with(start))
 }
 
 /// `vfork(strace: Process 12 attached`: what stands before the message, and the process.
@@ -162,7 +168,14 @@ pub fn outcome(after: &str) -> Option<&str> {
     })
 }
 
-/// The first string among arguments. strace escapes quotes in it; the rest of what it escapes is left so.
+/// The name of the system call, in ltrace's words: `SYS_brk(`, `brk@SYS(`.
+pub fn ltrace_syscall(name: &str) -> Option<&str> {
+    name.strip_suffix("@SYS")
+        .map(|name| name.strip_prefix("SYS_").unwrap_or(name))
+        .or_else(|| name.strip_prefix("SYS_"))
+}
+
+/// The first string among arguments.
 pub fn first_string(arguments: &str) -> Option<String> {
     let (_, start) = arguments.split_once('"')?;
     let mut end = 0;
@@ -170,7 +183,54 @@ pub fn first_string(arguments: &str) -> Option<String> {
     while end < bytes.len() && bytes[end] != b'"' {
         end += if bytes[end] == b'\\' { 2 } else { 1 };
     }
-    Some(start.get(..end)?.to_owned())
+    Some(unescaped(start.get(..end)?).into_owned())
+}
+
+/// What strace has escaped: `\76`, `\x2f` (of `-x` and `-xx`), `\n`.
+pub fn unescaped(text: &str) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first != b'\\' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, radix) = match after {
+            [b'x', hex @ ..] => (hex, 16),
+            octal => (octal, 8),
+        };
+        let most = if radix == 16 { 2 } else { 3 };
+        let length = digits
+            .iter()
+            .take(most)
+            .take_while(|b| char::from(**b).is_digit(radix))
+            .count();
+        if length > 0 {
+            let value = digits[..length]
+                .iter()
+                .filter_map(|b| char::from(*b).to_digit(radix))
+                .fold(0, |value, digit| value * radix + digit);
+            bytes.push(u8::try_from(value).unwrap_or(b'?'));
+            rest = &digits[length..];
+            continue;
+        }
+        if let [escaped, after @ ..] = after {
+            bytes.push(match escaped {
+                b'n' => b'\n',
+                b't' => b'\t',
+                b'r' => b'\r',
+                b'v' => 0x0b,
+                b'f' => 0x0c,
+                other => *other,
+            });
+            rest = after;
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// What the kernel calls a process that executes this: `TASK_COMM_LEN` is 16, with the final NUL.

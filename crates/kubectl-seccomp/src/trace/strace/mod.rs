@@ -28,6 +28,8 @@ pub struct Reader {
     cut: Option<u32>,
     /// Whose line was read last.
     last: u32,
+    /// Whether ltrace has written this.
+    ltrace: bool,
 }
 
 /// A call as a line names it.
@@ -48,6 +50,7 @@ impl Reader {
             tables: Tables::new(native),
             cut: None,
             last: 0,
+            ltrace: false,
         }
     }
 
@@ -57,6 +60,7 @@ impl Reader {
         self.processes.begin(pid);
         self.tables = Tables::new(self.native);
         self.cut = None;
+        self.ltrace = false;
     }
 
     /// Reads a line.
@@ -124,10 +128,25 @@ impl Reader {
         if let Some((name, outcome)) = resumed {
             return self.resume(pid, name, outcome, comm, found);
         }
-        let Some((name, arguments)) = rest.split_once('(').filter(|(name, _)| line::is_name(name))
-        else {
+        let Some((name, arguments)) = rest.split_once('(') else {
             return Seen::Unreadable;
         };
+        let name = match line::ltrace_syscall(name) {
+            Some(name) => {
+                self.ltrace = true;
+                name
+            }
+            // A function of a library, which may have a system call's name.
+            None if self.ltrace => return Seen::Silent,
+            None if name == "__libc_start_main" => {
+                self.ltrace = true;
+                return Seen::Unreadable;
+            }
+            None => name,
+        };
+        if !line::is_name(name) {
+            return Seen::Unreadable;
+        }
         let Some(call) = self.processes.resolve(pid, name, number) else {
             return Seen::Unreadable;
         };
@@ -151,16 +170,18 @@ impl Reader {
         found: &mut dyn FnMut(&Call<'_>),
     ) {
         let program = self.processes.program(pid);
+        let own = line::unescaped(comm);
         let call = Call {
             arch: named.arch,
             called: named.called,
             times: 1,
             pid: Some(pid).filter(|pid| *pid != 0),
-            comm: if comm.is_empty() { &program.comm } else { comm },
+            comm: if comm.is_empty() { &program.comm } else { &own },
             exe: &program.exe,
             verdict: None,
         };
         for called in kernel_calls(named) {
+            self.tables.tell(named.arch, called);
             found(&Call { called, ..call });
         }
     }
@@ -174,7 +195,8 @@ impl Reader {
         found: &mut dyn FnMut(&Call<'_>),
     ) -> Seen {
         let pending = self.processes.resume(pid, name);
-        if pending.is_none() {
+        let is_execve = name == "execve" || name == "execveat";
+        if pending.is_none() && !(is_execve && self.processes.was_superseded(pid)) {
             // Its start was before the trace's.
             let Some(call) = self.processes.resolve(pid, name, None) else {
                 return Seen::Unreadable;

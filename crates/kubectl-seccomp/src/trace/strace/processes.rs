@@ -29,6 +29,8 @@ struct Process {
     arch: Arch,
     /// The call that is not finished.
     pending: Option<Pending>,
+    /// Whether a thread of it has executed a program and taken its number: the start of that call is in the thread's file.
+    superseded: bool,
 }
 
 /// A call whose end has not been seen.
@@ -134,6 +136,7 @@ impl Processes {
             program: Rc::default(),
             arch: self.native,
             pending: None,
+            superseded: false,
         })
     }
 
@@ -151,6 +154,7 @@ impl Processes {
             program: parent.map_or_else(Rc::default, |p| Rc::clone(&p.program)),
             arch: parent.map_or(self.native, |p| p.arch),
             pending: None,
+            superseded: false,
         }
     }
 
@@ -224,6 +228,11 @@ impl Processes {
         self.known.get_mut(&pid)?.pending.take()
     }
 
+    /// Whether what the process goes on with was begun by a thread that took its number; it is said once.
+    pub fn was_superseded(&mut self, pid: u32) -> bool {
+        std::mem::take(&mut self.process(pid).superseded)
+    }
+
     /// The call of that name, if it is what the process has not finished.
     pub fn resume(&mut self, pid: u32, name: &str) -> Option<Pending> {
         self.process(pid).pending.take_if(|p| p.name == name)
@@ -240,6 +249,7 @@ impl Processes {
                     program: Rc::clone(&parent.program),
                     arch: parent.arch,
                     pending: None,
+                    superseded: false,
                 };
                 if self.known.len() < MAX_PROCESSES {
                     self.known.entry(child).or_insert(child_of);
@@ -276,8 +286,13 @@ impl Processes {
                 program: Rc::default(),
                 arch: gone.map_or(self.native, |p| p.arch),
                 pending: None,
+                superseded: false,
             };
-            self.known.insert(pid, heir.unwrap_or(unknown));
+            let heir = heir.unwrap_or(Process {
+                superseded: true,
+                ..unknown
+            });
+            self.known.insert(pid, heir);
         }
     }
 

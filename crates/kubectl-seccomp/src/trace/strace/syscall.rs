@@ -36,11 +36,34 @@ pub fn called(name: &str, arch: Arch) -> Option<Called> {
         let number = u32::from_str_radix(number, 16).ok()?;
         return Some(Called::numbered(arch, number));
     }
-    let call = Syscall::named(name);
+    // So did strace before 4.16, and so does ltrace.
+    let decimal = name.strip_prefix("syscall_").unwrap_or(name);
+    if let Ok(number) = decimal.parse() {
+        return Some(Called::numbered(arch, number));
+    }
+    let call = Syscall::named(current_name(name, arch));
     if let Some(call) = call.filter(|call| call.number(arch).is_some()) {
         return Some(Called::Known(call));
     }
     multiplexer(name, arch).map(Called::Known)
+}
+
+/// The kernel's name of a call that older versions of strace, and other tools, name otherwise.
+fn current_name(name: &str, arch: Arch) -> &str {
+    match name {
+        "pread" => "pread64",
+        "pwrite" => "pwrite64",
+        "old_mmap" => "mmap",
+        "old_select" => "select",
+        "old_getrlimit" => "getrlimit",
+        "newfstat" => "fstat",
+        "fstatat" => "newfstatat",
+        // An architecture with `umount2` only.
+        "umount" if Syscall::named(name).is_none_or(|call| call.number(arch).is_none()) => {
+            "umount2"
+        }
+        other => other,
+    }
 }
 
 /// Whether the call has that number.

@@ -1,15 +1,20 @@
 //! The tables of `-c`: a row for each syscall, under headings that the user may choose.
 
+use std::collections::HashMap;
+
 use super::NamedCall;
 use super::syscall::{called, kernel_calls, mode_arch};
-use crate::trace::call::{Call, Seen};
+use crate::trace::call::{Call, Called, Seen};
 use seccomp_profile::Arch;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Table {
-    calls: Column,
+    /// A list of names has none.
+    calls: Option<Column>,
     syscall: Column,
     arch: Arch,
+    /// Whether the line below the headings has been seen.
+    ruled: bool,
 }
 
 /// Counted from the end that is nearer to the column `errors`, which may be empty.
@@ -27,7 +32,12 @@ pub struct Tables {
     current: Option<Table>,
     /// The architecture of the next table.
     arch: Arch,
+    /// The calls of the lines, which the table of `-C` behind them counts again.
+    told: HashMap<(Arch, Called), u64>,
 }
+
+/// More unknown numbers than this make no difference.
+const TOLD: usize = 1 << 12;
 
 impl Tables {
     /// None yet, on a machine of that architecture.
@@ -36,6 +46,14 @@ impl Tables {
             native,
             current: None,
             arch: native,
+            told: HashMap::new(),
+        }
+    }
+
+    /// A line has told of that call.
+    pub fn tell(&mut self, arch: Arch, called: Called) {
+        if self.told.len() < TOLD || self.told.contains_key(&(arch, called)) {
+            *self.told.entry((arch, called)).or_default() += 1;
         }
     }
 
@@ -54,15 +72,17 @@ impl Tables {
             self.current = Some(table);
             return Some(Seen::Silent);
         }
-        let table = self.current.clone()?;
+        let table = self.current.as_mut()?;
         let words: Vec<_> = line.split_whitespace().collect();
         if !words.is_empty() && words.iter().all(|w| w.bytes().all(|b| b == b'-')) {
+            table.ruled = true;
             return Some(Seen::Silent);
         }
-        let (Some(name), Some(Ok(times))) = (
-            table.syscall.word(&words),
-            table.calls.word(&words).map(str::parse),
-        ) else {
+        let times = match table.calls {
+            Some(calls) => calls.word(&words).and_then(|word| word.parse().ok()),
+            None => Some(1).filter(|_| table.ruled && words.len() == 1),
+        };
+        let (Some(name), Some(times)) = (table.syscall.word(&words), times) else {
             // Behind the table.
             self.current = None;
             return None;
@@ -82,10 +102,19 @@ impl Tables {
             called,
         };
         for called in kernel_calls(named) {
+            let told = self.told.get_mut(&(arch, called));
+            let before = told.map_or(0, |told| {
+                let before = times.min(*told);
+                *told -= before;
+                before
+            });
+            if times == before {
+                continue;
+            }
             found(&Call {
                 arch,
                 called,
-                times,
+                times: times - before,
                 pid: None,
                 comm: "",
                 exe: "",
@@ -100,7 +129,6 @@ impl Table {
     fn from_header(line: &str, arch: Arch) -> Option<Self> {
         let line = line.trim();
         if !(line.starts_with('%') || line.starts_with(|c: char| c.is_ascii_lowercase()))
-            || !line.contains("calls")
             || !line.contains("syscall")
         {
             return None;
@@ -119,6 +147,10 @@ impl Table {
             "min-time",
             "max-time",
             "avg-time",
+            "wall-total",
+            "wall-min",
+            "wall-max",
+            "wall-avg",
         ];
         if !words.iter().all(|w| titles.contains(w)) {
             return None;
@@ -136,9 +168,10 @@ impl Table {
             })
         };
         Some(Self {
-            calls: column("calls")?,
+            calls: column("calls"),
             syscall: column("syscall")?,
             arch,
+            ruled: false,
         })
     }
 }

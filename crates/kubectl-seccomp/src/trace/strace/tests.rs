@@ -435,14 +435,7 @@ getpid()                                = 12
 getuid() = 0
 ",
     );
-    assert_eq!(
-        calls,
-        [
-            "amd64 getpid - - -",
-            "amd64 getpid - - -",
-            "amd64 getuid - - -"
-        ]
-    );
+    assert_eq!(calls, ["amd64 getpid - - -", "amd64 getuid - - -"]);
 }
 
 #[test]
@@ -473,4 +466,106 @@ proptest::proptest! {
             proptest::prop_assert!(calls <= 2, "{}", line);
         }
     }
+}
+
+#[test]
+fn the_table_behind_the_lines_counts_no_call_again() {
+    let table = "\
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+  0.00    0.000000           0         2           getpid
+  0.00    0.000000           0         1           read
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.000000           0         3           total
+";
+    let lines = "getpid() = 12\ngetpid() = 12\n+++ exited with 0 +++\n";
+    let getpid = "amd64 getpid - - -";
+    // What the table alone has is of another trace.
+    let want = [getpid, getpid, "amd64 read - - -"];
+    assert_eq!(amd64(&[lines, table].concat()), want);
+    assert_eq!(amd64(table), ["amd64 getpid - - - x2", "amd64 read - - -"]);
+    let twice = [lines, table, table].concat();
+    assert_eq!(amd64(&twice).len(), 5);
+}
+
+#[test]
+fn tables_may_have_walls_or_nothing_but_names() {
+    let wall = "\
+% time     seconds  wall-total     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+  0.00    0.000000    0.000008         3           read
+";
+    assert_eq!(amd64(wall), ["amd64 read - - - x3"]);
+    let names = "syscall\n----------------\nread\nwrite\n----------------\ntotal\n";
+    assert_eq!(amd64(names), ["amd64 read - - -", "amd64 write - - -"]);
+    // A program may print the word.
+    let (calls, unreadable) = trace(Arch::X86_64, &[("trace", "syscall\nread\n")]);
+    assert_eq!((calls.len(), unreadable), (0, 1));
+}
+
+#[test]
+fn names_are_what_they_were_before_strace_escaped_them() {
+    let execve = r#"execve("\x2f\x62\x69\x6e\x2f\x6c\x73", ["\x6c\x73"], 0x7ffe /* 9 vars */) = 0"#;
+    let calls = amd64(&format!("{execve}\nbrk(NULL) = 0x55\n"));
+    assert_eq!(calls[1], "amd64 brk - ls /bin/ls");
+    let thread = r"15274<my thr\76 (x> getppid() = 15270<strace>";
+    assert_eq!(amd64(thread), ["amd64 getppid 15274 my thr> (x -"]);
+    for (escaped, plain) in [
+        (r#"a\"\\"#, r#"a"\"#),
+        (r"\303\251\n", "\u{e9}\n"),
+        (r"\x4\9\", "\u{4}9"),
+    ] {
+        assert_eq!(line::unescaped(escaped), plain, "{escaped}");
+    }
+}
+
+#[test]
+fn functions_of_libraries_are_no_system_calls() {
+    for (text, want) in [
+        (
+            "SYS_brk(0) = 0x55\nfork() = 12\nSYS_435(0x7ff, 88) = 12\nexit(0 <unfinished ...>\n",
+            ["amd64 brk - - -", "amd64 clone3 - - -"],
+        ),
+        (
+            "brk@SYS(nil) = 0x55\nmkdir(\"a\") = 0\nSYS_999@SYS(1) = -38\n",
+            ["amd64 brk - - -", "amd64 999 - - -"],
+        ),
+    ] {
+        assert_eq!(amd64(text), want, "{text}");
+    }
+    let (calls, _) = trace(
+        Arch::X86_64,
+        &[("t", "__libc_start_main(0x401136, 1) = 0\nfork() = 12\n")],
+    );
+    assert_eq!(calls, [""; 0]);
+}
+
+#[test]
+fn older_names_are_of_the_same_calls() {
+    for (line, want) in [
+        ("pread(3, \"\", 1, 0) = 0", "amd64 pread64 - - -"),
+        ("umount(\"/mnt\") = 0", "amd64 umount2 - - -"),
+        ("syscall_435(0x1) = -1", "amd64 clone3 - - -"),
+    ] {
+        assert_eq!(amd64(line), [want], "{line}");
+    }
+}
+
+#[test]
+fn what_a_program_writes_into_a_line_cuts_it() {
+    let text = "write(2, \"hello\\n\", 6hello\n)                  = 6\n)      = -1 EINTR (Interrupted system call)\n";
+    assert_eq!(amd64(text), ["amd64 write - - -"]);
+}
+
+#[test]
+fn a_thread_that_executes_makes_one_call() {
+    let main = "getpid() = 100\n+++ superseded by execve in pid 101 +++\n<... execve resumed>) = 0\nbrk(NULL) = 0x55\n";
+    let thread = "execve(\"/bin/ls\", [\"ls\"], 0x7ffe /* 9 vars */ <pid changed to 100 ...>\n";
+    let (calls, unreadable) = trace(Arch::X86_64, &[("t.100", main), ("t.101", thread)]);
+    assert_eq!(unreadable, 0);
+    assert_eq!(
+        calls.iter().filter(|call| call.contains("execve")).count(),
+        1,
+        "{calls:?}"
+    );
 }
