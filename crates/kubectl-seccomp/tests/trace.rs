@@ -167,6 +167,36 @@ fn the_data_have_all_counts() {
 }
 
 #[test]
+fn no_profile_is_made_of_a_trace_that_is_hardly_understood() {
+    let tenth = "getpid() = 1\n".repeat(9) + "what is this\n";
+    assert!(
+        !profile(&["from-strace", "--arch=amd64"], &tenth)
+            .rules()
+            .is_empty()
+    );
+    let more = tenth + "what is this\n";
+    let refused = run(&["from-strace", "--arch=amd64", "-o", "profile"], &more);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stdout.is_empty(), "{refused:?}");
+    let reason = stderr(&refused);
+    assert!(
+        reason.contains("2 of 11 lines not understood") && reason.contains("--allow-unread"),
+        "{reason}"
+    );
+    profile(&["from-strace", "--arch=amd64", "--allow-unread"], &more);
+
+    // Lines of others between records say nothing of them.
+    let record = audit("a", "c000003e", 83, "0x50000");
+    let log = record.clone() + &"sshd: hello\n".repeat(30);
+    profile(&["from-audit"], &log);
+    let log = record + "audit: type=1326 audit(1.2:3): cut off\n" + &"sshd: hello\n".repeat(30);
+    assert_eq!(
+        run(&["from-audit", "-o", "profile"], &log).status.code(),
+        Some(1)
+    );
+}
+
+#[test]
 fn a_profile_allows_the_trace_and_what_the_runtime_needs() {
     let with = |runtime: &str| {
         profile(

@@ -6,76 +6,129 @@
 use std::borrow::Cow;
 
 use super::call::{Call, Called, Seen, Verdict};
+use super::carrier;
+use super::copies::Copies;
 use crate::machine;
-use seccomp_profile::Arch;
+use seccomp_profile::{Arch, Syscall};
 
 /// The bit that makes an `x86_64` number an x32 one.
 const X32_BIT: u32 = 0x4000_0000;
 
-/// How a record begins: in the kernel's own words, in auditd's file, and in the journal (which also has `audit[PID]:`
-/// before it).
-const MARKS: [&str; 3] = ["type=1326", "type=SECCOMP", "SECCOMP"];
+/// How a record begins, what of, and by which way it came.
+const MARKS: [(&str, Kind, Way); 6] = [
+    ("type=1326", Kind::Seccomp, Way::Kernel),
+    ("type=SECCOMP", Kind::Seccomp, Way::Auditd),
+    ("SECCOMP", Kind::Seccomp, Way::Journal),
+    ("type=1300", Kind::Rule, Way::Kernel),
+    ("type=SYSCALL", Kind::Rule, Way::Auditd),
+    ("SYSCALL", Kind::Rule, Way::Journal),
+];
 
-/// Reads a line.
-pub fn read(line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
-    let line = if line.starts_with('{') {
-        // Most of a journal is of others.
-        let may_be = ["1326", "SECCOMP", "audit", "\"MESSAGE\":["];
-        if !may_be.iter().any(|part| line.contains(part)) {
-            return Seen::Silent;
-        }
-        match journal_message(line) {
-            Some(line) => Cow::Owned(line),
-            None => return Seen::Unreadable,
-        }
-    } else {
-        Cow::Borrowed(line)
-    };
-    if let Some(lost) = lost(&line) {
-        return Seen::Lost(lost);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A filter stopped or logged the call.
+    Seccomp,
+    /// A rule of audit (`auditctl -a always,exit -S all`) was true of it.
+    Rule,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Printed by the kernel, which leaves out what comes too fast.
+    Kernel,
+    /// Written by auditd.
+    Auditd,
+    /// Received by journald, which has `audit[PID]:` before it, and all of them.
+    Journal,
+}
+
+/// Reads line by line.
+#[derive(Debug, Default)]
+pub struct Reader {
+    copies: Copies,
+    /// The last serial number that the kernel has printed in this input.
+    serial: Option<u64>,
+    missing: u64,
+    whole: bool,
+}
+
+impl Reader {
+    /// To be called before the first line of each input.
+    pub fn begin(&mut self) {
+        self.serial = None;
+        self.missing = 0;
+        self.whole = false;
     }
-    let Some(record) = record(&line) else {
-        return Seen::Silent;
-    };
-    match Record::read(record) {
-        Some(record) => {
-            found(&record.call());
-            Seen::Used
+
+    /// Reads a line. A call that another record has told of is not told of again.
+    pub fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
+        let Some(line) = carrier::unwrapped(line) else {
+            return Seen::Unreadable;
+        };
+        if let Some(lost) = lost(&line) {
+            return Seen::Lost(lost);
         }
-        None => Seen::Unreadable,
+        if let Some(serial) = printed_serial(&line) {
+            let before = self.serial.replace(serial).unwrap_or(serial);
+            // Several records can have one number; after a boot they begin anew.
+            let gap = serial.saturating_sub(before).saturating_sub(1);
+            self.missing = self.missing.saturating_add(gap);
+        }
+        let Some((fields, kind, way)) = record(&line) else {
+            return Seen::Silent;
+        };
+        let Some(record) = Record::read(fields, kind) else {
+            return Seen::Unreadable;
+        };
+        self.whole |= way == Way::Journal;
+        let call = record.call();
+        let same_record = fields.find("auid=").map_or(fields, |at| &fields[at..]);
+        let same_record = same_record
+            .split('\x1d')
+            .next()
+            .unwrap_or(same_record)
+            .trim_end();
+        let is_new = self.copies.is_new((same_record, kind as u8), way as usize)
+            && call.pid.is_none_or(|pid| {
+                self.copies
+                    .is_new((pid, call.arch, call.called), kind as usize)
+            });
+        if is_new {
+            found(&call);
+            Seen::Used
+        } else {
+            Seen::Silent
+        }
+    }
+
+    /// How many records are missing between the serial numbers of this input; none where audit's own way holds all.
+    pub fn missing(&self) -> Option<u64> {
+        (!self.whole).then_some(self.missing)
     }
 }
 
-/// The line that one of `journalctl -o json` stands for.
-fn journal_message(line: &str) -> Option<String> {
-    let entry: serde_json::Value = serde_json::from_str(line).ok()?;
-    let message = match entry.get("MESSAGE") {
-        Some(serde_json::Value::String(text)) => text.clone(),
-        // What is not plain text is written as a list of bytes.
-        Some(serde_json::Value::Array(bytes)) => {
-            let bytes: Option<Vec<u8>> = bytes
-                .iter()
-                .map(|b| b.as_u64().and_then(|b| u8::try_from(b).ok()))
-                .collect();
-            String::from_utf8_lossy(&bytes?).into_owned()
-        }
-        _ => return Some(String::new()),
-    };
-    Some(message)
+/// The serial number of a record, of any type, that the kernel has printed: `audit: type=1326 audit(1795474870.398:22725):`
+fn printed_serial(line: &str) -> Option<u64> {
+    let (_, rest) = line.split_once("type=1")?;
+    let (kind, rest) = rest.split_once(" audit(")?;
+    let (time, _) = rest
+        .split_once(')')
+        .filter(|_| kind.bytes().all(|b| b.is_ascii_digit()))?;
+    time.rsplit_once(':')?.1.parse().ok()
 }
 
 /// How many records the kernel says it has left out, if that is what the line says.
 fn lost(line: &str) -> Option<u64> {
     if let Some((_, rest)) = line.split_once("kauditd_printk_skb: ") {
-        return rest.strip_suffix(" callbacks suppressed")?.parse().ok();
+        return rest.split_once(" callbacks suppressed")?.0.parse().ok();
     }
     // `audit: audit_lost=7 audit_rate_limit=0 audit_backlog_limit=64`, the total so far: that some are lost is enough.
     line.contains("audit: audit_lost=").then_some(1)
 }
 
 /// The part of the line that holds the record's fields.
-fn record(line: &str) -> Option<&str> {
-    MARKS.into_iter().find_map(|mark| {
+fn record(line: &str) -> Option<(&str, Kind, Way)> {
+    MARKS.into_iter().find_map(|(mark, kind, way)| {
         let (at, _) = line.match_indices(mark).find(|(at, _)| {
             let before = line[..*at].chars().next_back();
             let after = line[at + mark.len()..].chars().next();
@@ -83,7 +136,8 @@ fn record(line: &str) -> Option<&str> {
         })?;
         let fields = &line[at + mark.len()..];
         // The bare word may stand in anybody's message.
-        (mark.starts_with("type=") || fields.contains(" syscall=")).then_some(fields)
+        let is_record = mark.starts_with("type=") || fields.contains(" syscall=");
+        is_record.then_some((fields, kind, way))
     })
 }
 
@@ -94,11 +148,12 @@ struct Record<'a> {
     pid: Option<u32>,
     comm: Cow<'a, str>,
     exe: Cow<'a, str>,
-    verdict: Verdict,
+    /// A rule has none.
+    verdict: Option<Verdict>,
 }
 
 impl<'a> Record<'a> {
-    fn read(fields: &'a str) -> Option<Self> {
+    fn read(fields: &'a str, kind: Kind) -> Option<Self> {
         // The names come before these, and `ausearch -i` writes them as the process chose them: the last is the kernel's.
         let last = |key: &str| Some(word(&fields[fields.rfind(key)? + key.len()..]));
         let first = |key: &str| Some(&fields[fields.find(key)? + key.len()..]);
@@ -109,14 +164,25 @@ impl<'a> Record<'a> {
                     .map_or_else(|| word(rest), |end| &rest[..end]),
             )
         };
-        let (arch, called) = call(last(" arch=")?, last(" syscall=")?)?;
+        // A rule's record begins with these, and a process has no say in what comes first.
+        let sure = |key: &str| match kind {
+            Kind::Seccomp => last(key),
+            Kind::Rule => first(key).map(word),
+        };
+        let (arch, called) = call(sure(" arch=")?, sure(" syscall=")?)?;
+        let (behind_exe, verdict) = match kind {
+            Kind::Seccomp => (" sig=", Some(verdict(last(" code=")?)?)),
+            Kind::Rule => (" subj=", None),
+        };
         Some(Self {
             arch,
             called,
             pid: first(" pid=").and_then(|p| word(p).parse().ok()),
             comm: name(" comm=", " exe=").map_or(Cow::Borrowed(""), text),
-            exe: name(" exe=", " sig=").map_or(Cow::Borrowed(""), text),
-            verdict: verdict(last(" code=")?)?,
+            exe: name(" exe=", behind_exe)
+                .map(|exe| exe.split_once(" key=").map_or(exe, |(exe, _)| exe))
+                .map_or(Cow::Borrowed(""), text),
+            verdict,
         })
     }
 
@@ -128,7 +194,7 @@ impl<'a> Record<'a> {
             pid: self.pid,
             comm: &self.comm,
             exe: &self.exe,
-            verdict: Some(self.verdict),
+            verdict: self.verdict,
         }
     }
 }
@@ -191,13 +257,22 @@ fn call(arch: &str, syscall: &str) -> Option<(Arch, Called)> {
         .strip_prefix("unknown-syscall(")
         .and_then(|s| s.strip_suffix(')'))
         .unwrap_or(syscall);
+    // `socketcall(socket)`: what it asks for is taken from the record before, whosever that is.
+    let bare = bare.split_once('(').map_or(bare, |(name, _)| name);
     let number = bare.parse::<i64>().ok();
+    // ausearch takes names of an architecture that it does not know from that of its own machine.
+    let strange = arch
+        .strip_prefix("unknown-elf-type(")
+        .and_then(|s| s.strip_suffix(')'));
     let arch = match machine::named(arch) {
         Some(named) => named,
-        None => arch_from_audit(hex(arch)?)?,
+        None => arch_from_audit(hex(strange.unwrap_or(arch))?)?,
     };
     let Some(number) = number else {
-        return Some((arch, Called::Known(seccomp_profile::Syscall::named(bare)?)));
+        if strange.is_some() {
+            return None;
+        }
+        return Some((arch, Called::Known(audit_name(arch, bare)?)));
     };
     // Numbers are long; x86 programs can call -1.
     let number = u32::try_from(number)
@@ -206,6 +281,22 @@ fn call(arch: &str, syscall: &str) -> Option<(Arch, Called)> {
     let is_x32 = arch == Arch::X86_64 && number & X32_BIT != 0 && number < 2 * X32_BIT;
     let arch = if is_x32 { Arch::X32 } else { arch };
     Some((arch, Called::numbered(arch, number)))
+}
+
+/// The call that the audit tools mean by that name. Where theirs is not the kernel's, it may be the kernel's name of another
+/// call.
+fn audit_name(arch: Arch, name: &str) -> Option<Syscall> {
+    let kernels = match (name, arch) {
+        ("pread", _) => "pread64",
+        ("pwrite", _) => "pwrite64",
+        ("madvise1", _) => "madvise",
+        ("sys_kexec_load", _) => "kexec_load",
+        ("timerfd", Arch::X86_64 | Arch::X86) => "timerfd_create",
+        ("newfstat", _) => "fstat",
+        ("getdents", Arch::Aarch64 | Arch::Riscv64 | Arch::Loongarch64) => "getdents64",
+        _ => name,
+    };
+    Syscall::named(kernels).filter(|call| call.number(arch).is_some())
 }
 
 fn arch_from_audit(number: u32) -> Option<Arch> {
@@ -227,6 +318,7 @@ fn verdict(code: &str) -> Option<Verdict> {
         .find(|c: char| !c.is_ascii_lowercase() && c != '-')
         .map_or(code, |end| &code[..end]);
     match word {
+        "user-notify" => Some(Verdict::Notify),
         "kill" => Some(Verdict::KillThread),
         _ => Verdict::ALL.into_iter().find(|v| v.name() == word),
     }
@@ -241,7 +333,7 @@ mod tests {
     /// `arch name pid comm exe verdict`
     fn say(line: &str) -> Result<String, Seen> {
         let mut said = String::new();
-        match read(line, &mut |call| said = call.to_string()) {
+        match Reader::default().read(line, &mut |call| said = call.to_string()) {
             Seen::Used => Ok(said),
             other => Err(other),
         }
@@ -409,7 +501,6 @@ mod tests {
             "",
             "-- Boot 1234 --",
             "Nov 24 06:51:10 node1 sshd[1]: SECCOMP is a kernel feature",
-            "type=SYSCALL msg=audit(1.2:3): arch=c000003e syscall=59 success=yes exit=0 a0=55 items=2 ppid=1 pid=2 comm=\"ls\"",
             "audit: type=1016 audit(1.2:3): pid=1 comm=\"sh\" exe=\"/bin/sh\" sig=0 arch=c000003e syscall=1 code=0x7ffc0000",
             "audit: type=13260 audit(1.2:3): arch=c000003e syscall=1 code=0x7ffc0000",
             "----",
@@ -437,10 +528,111 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_found_in_whatever_carries_it() {
+        let escaped = KERNEL.replace('"', "\\\"");
+        for line in [
+            format!("{{\"log\":\"{escaped}\\n\",\"stream\":\"stdout\"}}"),
+            format!("{{\"jsonPayload\":{{\"message\":\"{escaped}\"}}}}"),
+            format!("         \"msg\": \"{escaped}\""),
+            format!("\u{1e}{{\"MESSAGE\":\"{escaped}\"}}"),
+            format!(
+                "    MESSAGE={}",
+                KERNEL.replace("audit: type=1326 audit(1795474870.398:22725):", "SECCOMP")
+            ),
+        ] {
+            let want = "amd64 mkdir 13748 busybox /bin/busybox log";
+            assert_eq!(say(&line).as_deref(), Ok(want), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_ausearch_are_those_of_its_own_tables() {
+        for (fields, want) in [
+            ("arch=x86_64 syscall=pread", "amd64 pread64"),
+            ("arch=aarch64 syscall=newfstat", "arm64 fstat"),
+            ("arch=aarch64 syscall=getdents", "arm64 getdents64"),
+            ("arch=x86_64 syscall=getdents", "amd64 getdents"),
+            ("arch=i386 syscall=sys_kexec_load", "x86 kexec_load"),
+            ("arch=i386 syscall=timerfd", "x86 timerfd_create"),
+            // What it asks for is of the record before.
+            ("arch=i386 syscall=socketcall(socket)", "x86 socketcall"),
+            (
+                "arch=unknown-elf-type(8) syscall=unknown-syscall(4039)",
+                "mips mkdir",
+            ),
+        ] {
+            let line = format!(
+                "type=SECCOMP msg=audit(28/11/26 06:51:10.123:1) : pid=9 comm=a exe=/a sig=SIG0 {fields} compat=0 ip=0x7f code=user-notify "
+            );
+            assert_eq!(say(&line), Ok(format!("{want} 9 a /a notify")), "{line}");
+            // A name of its own machine's, whatever the number meant.
+            let strange = "arch=unknown-elf-type(c0000102) syscall=pause";
+            assert_eq!(say(&line.replace(fields, strange)), Err(Seen::Unreadable));
+        }
+    }
+
+    fn calls(lines: &[String]) -> (usize, Option<u64>) {
+        let (mut reader, mut calls) = (Reader::default(), 0);
+        reader.begin();
+        for line in lines {
+            reader.read(line, &mut |_| calls += 1);
+        }
+        (calls, reader.missing())
+    }
+
+    #[test]
+    fn a_call_counts_once_whichever_ways_its_record_came() {
+        let (_, fields) = KERNEL.split_once("): ").unwrap();
+        let journal = format!("Nov 28 22:49:58 vm audit[13748]: SECCOMP {fields}");
+        let kernel = format!("Nov 28 22:49:58 vm kernel: {KERNEL}");
+        let auditd =
+            format!("type=SECCOMP msg=audit(1795474870.398:22725): {fields}\u{1d}ARCH=x86_64");
+        assert_eq!(
+            calls(&[
+                kernel.clone(),
+                journal.clone(),
+                journal.clone(),
+                kernel.clone()
+            ]),
+            (2, None)
+        );
+        assert_eq!(calls(&[kernel.clone(), auditd]), (1, Some(0)));
+        assert_eq!(calls(&[kernel.clone(), kernel]), (2, Some(0)));
+    }
+
+    #[test]
+    fn records_of_audit_rules_are_calls_unless_seccomp_told_of_them() {
+        let rule = "type=SYSCALL msg=audit(1.2:4): arch=c000003e syscall=83 success=no exit=-2 a0=55 items=2 ppid=1 pid=13748 comm=\"ls\" exe=\"/bin/ls\" subj=a key=\"seen\"";
+        assert_eq!(say(rule).as_deref(), Ok("amd64 mkdir 13748 ls /bin/ls"));
+        let keyed = rule.replace("subj=a ", "");
+        assert_eq!(say(&keyed).as_deref(), Ok("amd64 mkdir 13748 ls /bin/ls"));
+        let seccomp = KERNEL.replace("audit: type=1326", "type=SECCOMP");
+        assert_eq!(calls(&[seccomp, rule.into()]).0, 1);
+        assert_eq!(calls(&[rule.into(), rule.into()]).0, 2);
+    }
+
+    #[test]
+    fn gaps_in_the_serial_numbers_are_losses() {
+        let serial = |n: u64| KERNEL.replace(":22725", &format!(":{n}"));
+        let other = "audit: type=1400 audit(1795474870.398:12): apparmor=\"DENIED\"".to_owned();
+        assert_eq!(
+            calls(&[serial(10), serial(11), other, serial(13)]).1,
+            Some(0)
+        );
+        assert_eq!(calls(&[serial(10), serial(29), serial(29)]).1, Some(18));
+        // After a boot.
+        assert_eq!(calls(&[serial(100), serial(1), serial(2)]).1, Some(0));
+    }
+
+    #[test]
     fn losses_are_counted() {
         assert_eq!(
             say("[ 3683.829070] kauditd_printk_skb: 17 callbacks suppressed"),
             Err(Seen::Lost(17))
+        );
+        assert_eq!(
+            say("kernel: kauditd_printk_skb: 18 callbacks suppressed in all"),
+            Err(Seen::Lost(18))
         );
         assert_eq!(
             say("audit: audit_lost=7 audit_rate_limit=0 audit_backlog_limit=64"),
@@ -475,7 +667,7 @@ mod tests {
                 arch.audit_arch(),
             );
             let mut found = vec![];
-            let seen = read(&line, &mut |call| {
+            let seen = Reader::default().read(&line, &mut |call| {
                 found.push((call.arch, call.called, call.comm.to_owned(), call.verdict));
             });
             proptest::prop_assert_eq!(seen, Seen::Used);
@@ -488,7 +680,7 @@ mod tests {
             line in "(type=1326 |type=SECCOMP |SECCOMP |arch=|syscall=|code=0x|comm=|\"|=|[0-9a-f]| |\\{|\\PC){0,30}"
         ) {
             let mut calls = 0;
-            let seen = read(&line, &mut |_| calls += 1);
+            let seen = Reader::default().read(&line, &mut |_| calls += 1);
             proptest::prop_assert_eq!(seen == Seen::Used, calls == 1);
         }
     }

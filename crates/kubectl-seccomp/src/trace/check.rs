@@ -60,7 +60,7 @@ Examples:
   strace -f -n -o '|kubectl-seccomp check profile.json -' ./server --selftest
 
   # Before a new profile goes out: would it have stopped what the old one logged?
-  journalctl -k --since -1d | kubectl seccomp check new.json
+  journalctl _TRANSPORT=audit --since -1d | kubectl seccomp check new.json
 
   # May these be called?
   echo bpf unshare | tr ' ' '\\n' | kubectl seccomp check profile.json
@@ -73,17 +73,19 @@ cannot be read.";
 
 /// Lines of any of the forms. No line can be taken for one of another.
 struct AnyLines {
+    audit: audit::Reader,
     strace: strace::Reader,
     native: Arch,
 }
 
 impl Parser for AnyLines {
     fn begin(&mut self, name: &str) {
+        self.audit.begin();
         self.strace.begin(name);
     }
 
     fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
-        match audit::read(line, found) {
+        match self.audit.read(line, found) {
             Seen::Silent => {}
             seen => return seen,
         }
@@ -99,7 +101,11 @@ impl Parser for AnyLines {
             });
             return Seen::Used;
         }
-        self.strace.read(line, found)
+        Parser::read(&mut self.strace, line, found)
+    }
+
+    fn missing(&self) -> Option<u64> {
+        self.audit.missing()
     }
 }
 
@@ -140,6 +146,7 @@ pub fn run(args: &CheckArgs) -> Result<Findings, Failure> {
         Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),
     };
     let mut lines = AnyLines {
+        audit: audit::Reader::default(),
         strace: strace::Reader::new(target.arch),
         native: target.arch,
     };
@@ -154,6 +161,7 @@ pub fn run(args: &CheckArgs) -> Result<Findings, Failure> {
         let source = Source {
             what: "system call",
             hint: "give strace's output, audit records or names of syscalls",
+            is_shared: true,
         };
         return Ok(Findings::Some(nothing(&reading, &source)));
     }

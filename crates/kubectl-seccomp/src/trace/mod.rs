@@ -2,7 +2,9 @@
 
 mod audit;
 mod call;
+mod carrier;
 pub mod check;
+mod copies;
 mod counters;
 mod report;
 mod strace;
@@ -30,6 +32,9 @@ struct Common {
     /// With `-o profile`: the container runtime whose own calls the profile must allow as well [default: runc].
     #[arg(long, value_enum)]
     runtime: Option<Runtime>,
+    /// With `-o profile`: write it although more than a tenth of the lines is not understood.
+    #[arg(long)]
+    allow_unread: bool,
     /// Only calls of programs of that name (`*` for any text; the kernel keeps 15 characters).
     #[arg(long, value_name = "NAME")]
     comm: Vec<String>,
@@ -145,18 +150,20 @@ A profile (-o profile) denies with EPERM what the trace does not hold: trace all
 what the container runtime calls itself (--runtime), and what no program can end without (exit_group, rt_sigreturn, ...).
 Each name is allowed for all architectures of the profile.
 
-Exit status: 0 done; 1 no call found; 2 wrong use, or a file cannot be read. Lines that are not understood, such as the
-traced program's own output, are counted on standard error.";
+Exit status: 0 done; 1 no call found, or no profile because more than a tenth of the lines is not understood; 2 wrong use,
+or a file cannot be read. Lines that are not understood, such as the traced program's own output, are counted on standard
+error.";
 
 /// Shown below the options of `from-audit`.
 pub const AUDIT_EXAMPLES: &str = "\
-Reads the kernel's seccomp records (type 1326) wherever they are kept: dmesg and syslog, `journalctl` (also -o json),
-/var/log/audit/audit.log, `ausearch` (also -i). Architectures are kept apart, whatever the line says of names. Profiles
+Reads the kernel's seccomp records (type 1326) wherever they are kept: dmesg and syslog (also in JSON), `journalctl` (any
+-o), /var/log/audit/audit.log, `ausearch` (also -i), and what Docker, rsyslog, Fluent Bit and Cloud Logging make of them;
+records of audit rules (type SYSCALL) too. A call counts once, however many of these hold it. Architectures are kept apart, whatever the line says of names. Profiles
 with SCMP_ACT_LOG are logged always, denials only under SECCOMP_FILTER_FLAG_LOG, kills always.
 
 Examples:
   # What did programs call under a profile that logs?
-  journalctl -k --since -1h | kubectl seccomp from-audit
+  journalctl _TRANSPORT=audit --since -1h | kubectl seccomp from-audit
 
   # A profile of what nginx called
   kubectl seccomp from-audit --comm nginx --action log -o profile /var/log/audit/audit.log
@@ -167,10 +174,12 @@ Examples:
   # The names of the calls, for a script
   ausearch -m SECCOMP --raw | kubectl seccomp from-audit -o names
 
-Without auditd the kernel writes 10 lines in 5 seconds and leaves the others out; what it says about that is counted on
-standard error. An allowlist from such a log lacks calls.
+Into its own log (dmesg, journalctl -k) the kernel writes 10 lines in 5 seconds and leaves the others out; what it says
+about that, and what is missing between the serial numbers, is counted on standard error. An allowlist from such a log
+lacks calls. journalctl _TRANSPORT=audit and auditd have them all.
 
-Exit status: 0 done; 1 no call found; 2 wrong use, or a file cannot be read.";
+Exit status: 0 done; 1 no call found, or no profile because more than a tenth of the records is not understood; 2 wrong
+use, or a file cannot be read.";
 
 /// Counts the calls in strace's output.
 pub fn from_strace(args: &StraceArgs) -> Result<Findings, Failure> {
@@ -178,6 +187,7 @@ pub fn from_strace(args: &StraceArgs) -> Result<Findings, Failure> {
     let source = Source {
         what: "system call",
         hint: "is it what strace writes?",
+        is_shared: false,
     };
     let reading = read(
         &args.common.files,
@@ -198,12 +208,18 @@ pub fn from_audit(args: &AuditArgs) -> Result<Findings, Failure> {
         what: "seccomp record",
         hint: "the kernel logs what a profile denies only if the profile has SECCOMP_FILTER_FLAG_LOG, and to auditd \
                where that runs",
+        is_shared: true,
     };
     let of_machine = |arch| match args.arch {
         Some(wanted) => machine::native_of(wanted).abis().contains(&arch),
         None => true,
     };
-    let reading = read(&args.common.files, &mut AuditLines, &filter, of_machine)?;
+    let reading = read(
+        &args.common.files,
+        &mut audit::Reader::default(),
+        &filter,
+        of_machine,
+    )?;
     args.common.write(&reading, &source)
 }
 
@@ -213,6 +229,10 @@ trait Parser {
     fn begin(&mut self, name: &str);
     /// Reads a line.
     fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen;
+    /// How many records an input lacks by their numbers; none if nothing is lost, whatever its lines say.
+    fn missing(&self) -> Option<u64> {
+        Some(0)
+    }
 }
 
 impl Parser for strace::Reader {
@@ -221,18 +241,24 @@ impl Parser for strace::Reader {
     }
 
     fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
-        self.read(line, found)
+        match carrier::unwrapped(line) {
+            Some(line) => self.read(carrier::without_prefix(&line), found),
+            None => Seen::Unreadable,
+        }
     }
 }
 
-/// Each line of a log stands for itself.
-struct AuditLines;
-
-impl Parser for AuditLines {
-    fn begin(&mut self, _: &str) {}
+impl Parser for audit::Reader {
+    fn begin(&mut self, _: &str) {
+        self.begin();
+    }
 
     fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
-        audit::read(line, found)
+        self.read(line, found)
+    }
+
+    fn missing(&self) -> Option<u64> {
+        self.missing()
     }
 }
 
@@ -240,6 +266,24 @@ impl Parser for AuditLines {
 struct Source {
     what: &'static str,
     hint: &'static str,
+    /// Whether lines of others stand between, which are passed over.
+    is_shared: bool,
+}
+
+impl Source {
+    /// How many lines should have told of calls.
+    fn lines(&self, lines: Lines) -> u64 {
+        if self.is_shared {
+            lines.used + lines.unreadable
+        } else {
+            lines.read
+        }
+    }
+
+    /// Whether more than a tenth of them is not understood.
+    fn is_misread(&self, lines: Lines) -> bool {
+        lines.unreadable.saturating_mul(10) > self.lines(lines)
+    }
 }
 
 /// What was read.
@@ -263,7 +307,7 @@ fn read(
     };
     for input in Input::all(files) {
         parser.begin(&input.name());
-        let mut number = 0_u64;
+        let (mut number, mut lost) = (0_u64, 0_u64);
         let from = input.open()?;
         lines::for_each(from, |line| {
             number += 1;
@@ -278,9 +322,7 @@ fn read(
             match seen {
                 Seen::Used => reading.lines.used += 1,
                 Seen::Silent => {}
-                Seen::Lost(records) => {
-                    reading.lines.lost = reading.lines.lost.saturating_add(records);
-                }
+                Seen::Lost(records) => lost = lost.saturating_add(records),
                 Seen::Unreadable => {
                     reading.lines.unreadable += 1;
                     reading.puzzle.get_or_insert_with(|| {
@@ -292,6 +334,9 @@ fn read(
         })
         .map_err(|error| input.unreadable(error))?;
         reading.lines.read += number;
+        // Both tell of the same.
+        let lost = parser.missing().map_or(0, |missing| lost.max(missing));
+        reading.lines.lost = reading.lines.lost.saturating_add(lost);
     }
     Ok(reading)
 }
@@ -316,6 +361,14 @@ impl Common {
         warn(reading);
         if total(&counters.all) == 0 {
             return Ok(Findings::Some(nothing(reading, source)));
+        }
+        if self.output == TraceFormat::Profile && !self.allow_unread && source.is_misread(*lines) {
+            return Ok(Findings::Some(format!(
+                "no profile is written: {} of {} not understood, so that it would deny calls that the program makes; \
+                 --allow-unread writes it all the same\n",
+                lines.unreadable,
+                plural(source.lines(*lines), "line"),
+            )));
         }
         let text = match self.output {
             TraceFormat::Text => report::to_text(counters, Style::for_stdout()).into_bytes(),
