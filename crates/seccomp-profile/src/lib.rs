@@ -87,6 +87,7 @@ mod library;
 mod lint;
 mod merge;
 mod model;
+mod notified;
 mod oci;
 mod problem;
 mod read;
