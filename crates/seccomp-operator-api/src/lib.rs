@@ -6,6 +6,8 @@
 mod node;
 mod policy;
 mod profile;
+mod recording;
+mod recording_report;
 mod schema;
 
 pub use node::{NodeFailure, NodeInfo, NodeUse, SeccompNode, SeccompNodeReport, labels_digest};
@@ -14,8 +16,17 @@ pub use policy::{
     SeccompPolicyStatus,
 };
 pub use profile::{
-    ADOPT_ANNOTATION, Failure, IN_USE_FINALIZER, NodeCounts, ProfileName, SeccompProfile,
+    ADOPT_ANNOTATION, Failure, IN_USE_FINALIZER, NodeCounts, ProfileName, Record, SeccompProfile,
     SeccompProfileSpec, SeccompProfileStatus, StoredProfile, condition, define, selects,
+};
+pub use recording::{
+    ArgumentOf, MAX_RECORDING_NAME, MAX_VALUES, Merge, RECORDED_ANNOTATION, RecordedCounts,
+    RecordingStop, SeccompRecording, SeccompRecordingSpec, SeccompRecordingStatus, StatusCall,
+    recording_condition, recording_profile_name,
+};
+pub use recording_report::{
+    RecordedArgument, RecordedCall, RecordedContainer, RecordingReference, RecordingReport,
+    SeccompRecordingReport, absorb_calls,
 };
 pub use schema::{Requirement, RequirementOperator, Selector};
 
@@ -32,11 +43,13 @@ pub const STARTUP_TAINT: &str = "seccomp-operator.io/agent-not-ready";
 pub fn crds() -> [(
     &'static str,
     k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-); 3] {
+); 5] {
     [
         ("seccompnodes", SeccompNode::crd()),
         ("seccomppolicies", SeccompPolicy::crd()),
         ("seccompprofiles", SeccompProfile::crd()),
+        ("seccomprecordingreports", SeccompRecordingReport::crd()),
+        ("seccomprecordings", SeccompRecording::crd()),
     ]
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::recording::ArgumentOf;
 use super::schema;
 use seccomp_profile::{
     CapabilitySet, Defined, Definition, Fields, MAX_BYTES, Problem, Problems, Spec, Undefined,
@@ -100,6 +101,28 @@ pub struct SeccompProfileSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
     pub node_selector: BTreeMap<String, String>,
+    /// Containers with this profile are recorded: what `base` allows is seen by the node's recorder, what it refuses stays refused. The
+    /// operator writes it for a SeccompRecording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
+}
+
+/// Which recording a profile records for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Record {
+    /// The recording's namespace.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// The recording's name.
+    #[schemars(length(min = 1, max = 100))]
+    pub name: String,
+    /// The recording's uid.
+    #[schemars(length(min = 1, max = 64))]
+    pub uid: String,
+    /// The arguments of which distinct values are kept; the usual ones when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub arguments: Option<Vec<ArgumentOf>>,
 }
 
 /// Whether a node with these labels has all that a `nodeSelector` asks for.
