@@ -18,6 +18,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "seccomp-policy",
         &["kube-support", "seccomp-operator-api", "seccomp-profile"],
     ),
+    ("seccomp-recorder", &["seccomp-profile"]),
     ("kube-support", &[]),
     ("admission-review", &[]),
     (

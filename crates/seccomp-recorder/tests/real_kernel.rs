@@ -1,0 +1,532 @@
+//! Containers that runc starts are recorded, with processes killed and replaced meanwhile.
+//!
+//! Needs root and runc. What is missing is said, loudly, and nothing tested.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use seccomp_profile::{Arch, CapabilitySet, KernelVersion, RUNTIME_DEFAULT, Target, builtin};
+use seccomp_recorder::{Control, Folder, Holder, Recorder, recording_profile};
+use serde_json::{Value, json};
+
+/// What this program is when it is started by its own tests: its role, and the folder.
+const ROLE: &str = "RECORDER_TEST_ROLE";
+const PLACE: &str = "RECORDER_TEST_PLACE";
+const PATIENCE: Duration = Duration::from_secs(40);
+
+const TESTS: &[(&str, fn())] = &[
+    (
+        "names",
+        what_a_container_calls_is_recorded_and_what_is_executed_into_it_is_apart,
+    ),
+    ("million", a_million_calls_of_four_threads_are_counted),
+    (
+        "kills",
+        a_recorder_that_is_killed_fifty_times_misses_nothing,
+    ),
+    (
+        "holder",
+        a_recorder_goes_on_without_its_holder_and_the_next_one_learns_all,
+    ),
+    (
+        "replaced",
+        holder_and_recorder_are_replaced_while_a_container_runs,
+    ),
+];
+
+/// Runs the tests whose names contain the argument, all by default: one after the other, since they need all cores.
+fn main() {
+    if let Ok(role) = std::env::var(ROLE) {
+        return play(&role);
+    }
+    let wanted = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'))
+        .unwrap_or_default();
+    for (name, test) in TESTS.iter().filter(|(name, _)| name.contains(&wanted)) {
+        eprintln!("test {name} ...");
+        let began = Instant::now();
+        test();
+        eprintln!("test {name} ... ended after {:?}", began.elapsed());
+    }
+}
+
+/// What the tests start: holder, recorder, and the program in the container.
+fn play(role: &str) {
+    let folder = || Folder::new(std::env::var(PLACE).unwrap());
+    let words: Vec<_> = role.split(' ').collect();
+    match words[..] {
+        ["hold"] => Holder::open(folder(), |said| eprintln!("holder: {said}"))
+            .unwrap()
+            .run()
+            .unwrap(),
+        ["record", name] => record(folder(), name),
+        ["calls"] => calls(),
+        ["exec"] => {
+            rustix::fs::chmodat(
+                rustix::fs::CWD,
+                "/tmp",
+                0o700.into(),
+                rustix::fs::AtFlags::empty(),
+            )
+            .unwrap();
+            std::fs::write("/tmp/end", "").unwrap();
+        }
+        ["many", threads, times] => many(threads.parse().unwrap(), times.parse().unwrap()),
+        _ => panic!("no role {role}"),
+    }
+}
+
+fn record(folder: Folder, name: &str) {
+    let place = PathBuf::from(std::env::var(PLACE).unwrap());
+    let recorder = Recorder::new(folder).unwrap();
+    let control = recorder.control();
+    let runs = std::thread::spawn(move || recorder.run());
+    let (file, new) = (place.join(name), place.join(format!("{name}.new")));
+    while !runs.is_finished() {
+        std::fs::write(&new, said(&control).to_string()).unwrap();
+        std::fs::rename(&new, &file).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    runs.join().unwrap().unwrap();
+    std::fs::write(&file, json!({"stopped": true}).to_string()).unwrap();
+    std::thread::sleep(PATIENCE); // until it is killed
+}
+
+fn said(control: &Control) -> Value {
+    let snapshot = control.snapshot();
+    let recorded = snapshot.recorded.iter().map(|recorded| {
+        let calls: BTreeMap<_, _> = recorded.counts.calls.iter().map(|count| (count.call.name(), count.start_up + count.steady)).collect();
+        let socket = recorded.counts.calls.iter().find(|count| count.call.name() == "socket");
+        json!({
+            "subject": recorded.subject, "ended": recorded.ended, "calls": calls, "unnamed": recorded.counts.unnamed,
+            "socket": socket.map(|socket| socket.arguments.iter().map(|argument| argument.values.clone()).collect::<Vec<_>>()),
+        })
+    });
+    json!({"connected": snapshot.is_connected, "recorded": recorded.collect::<Vec<_>>()})
+}
+
+/// A few calls that are trapped, among many that are assumed; then it waits for the end.
+fn calls() {
+    use rustix::fs::{AtFlags, CWD, mkdirat, symlinkat, unlinkat};
+    use rustix::net::{AddressFamily, SocketType, socket};
+    for _ in 0..3 {
+        mkdirat(CWD, "/tmp/folder", 0o700.into()).unwrap();
+        unlinkat(CWD, "/tmp/folder", AtFlags::REMOVEDIR).unwrap();
+    }
+    symlinkat("nowhere", CWD, "/tmp/link").unwrap();
+    for family in [
+        AddressFamily::INET,
+        AddressFamily::UNIX,
+        AddressFamily::INET,
+    ] {
+        socket(family, SocketType::STREAM, None).unwrap();
+    }
+    // The base refuses it, and it stays refused.
+    assert!(socket(AddressFamily::VSOCK, SocketType::STREAM, None).is_err());
+    let deadline = Instant::now() + PATIENCE;
+    while !Path::new("/tmp/end").exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn many(threads: usize, times: usize) {
+    let call = move || {
+        for _ in 0..times {
+            rustix::process::getpriority_process(None).unwrap();
+        }
+    };
+    let all: Vec<_> = (0..threads).map(|_| std::thread::spawn(call)).collect();
+    for thread in all {
+        thread.join().unwrap();
+    }
+}
+
+/// A process of the recorder, or of a container, which ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A folder with sockets and containers.
+struct Place {
+    directory: tempfile::TempDir,
+    containers: std::cell::RefCell<Vec<String>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for name in self.containers.borrow().iter() {
+            let _ = self.runc().args(["delete", "--force", name]).output();
+        }
+    }
+}
+
+fn runc_path() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<_> = std::env::split_paths(&path)
+        .chain(["/usr/sbin".into()])
+        .collect();
+    let cache =
+        PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/seccomp-operator");
+    folders.extend(
+        std::fs::read_dir(cache)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path())),
+    );
+    folders
+        .into_iter()
+        .map(|folder| folder.join("runc"))
+        .find(|path| path.is_file())
+}
+
+fn host() -> Arch {
+    match std::env::consts::ARCH {
+        "x86_64" => Arch::X86_64,
+        "aarch64" => Arch::Aarch64,
+        other => panic!("no profile for {other}"),
+    }
+}
+
+impl Place {
+    /// Nothing if it cannot be tested here.
+    fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() || std::fs::read_dir("/proc/1/fd").is_err() {
+            eprintln!("SKIPPED, NOTHING WAS TESTED: not root");
+            return None;
+        }
+        if runc_path().is_none() {
+            eprintln!(
+                "SKIPPED, NOTHING WAS TESTED: no runc, in PATH or in ~/.cache/seccomp-operator"
+            );
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        Some(Self {
+            directory,
+            containers: std::cell::RefCell::default(),
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn runc(&self) -> Command {
+        let mut command = Command::new(runc_path().unwrap());
+        command
+            .arg("--root")
+            .arg(self.path("state"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn process(&self, role: &str) -> Running {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["role", "--exact", "--nocapture", "--test-threads=1"])
+            .stdout(Stdio::null());
+        Running(
+            command
+                .env(ROLE, role)
+                .env(PLACE, self.directory.path())
+                .spawn()
+                .unwrap(),
+        )
+    }
+
+    fn hold(&self) -> Running {
+        self.process("hold")
+    }
+
+    /// A recorder that has all that the holder has.
+    fn record(&self, name: &str) -> Running {
+        let running = self.process(&format!("record {name}"));
+        self.wait("a recorder that is connected", name, |said| {
+            said["connected"] == true
+        });
+        running
+    }
+
+    /// What a recorder says, once `test` is true of it.
+    fn wait(&self, what: &str, name: &str, test: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
+            let said: Value = serde_json::from_str(&text).unwrap_or_default();
+            if test(&said) {
+                return said;
+            }
+            assert!(began.elapsed() < PATIENCE, "{what}: {said}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn program(role: &str) -> Value {
+        let program = std::env::current_exe().unwrap();
+        let program = program.file_name().unwrap().to_str().unwrap();
+        json!({
+            "user": {"uid": 0, "gid": 0}, "cwd": "/", "noNewPrivileges": true, "capabilities": {},
+            "args": [format!("/tool/{program}")],
+            "env": ["PATH=/usr/bin", format!("{ROLE}={role}")],
+        })
+    }
+
+    /// Starts a container of the host's own libraries, read-only, under the recording profile.
+    fn run(&self, name: &str, role: &str) -> Running {
+        let bundle = self.path(name);
+        for folder in ["proc", "lib", "lib64", "usr", "tool", "tmp"] {
+            std::fs::create_dir_all(bundle.join("rootfs").join(folder)).unwrap();
+        }
+        let target = Target {
+            arch: host(),
+            kernel: KernelVersion::CURRENT,
+            capabilities: CapabilitySet::RUNTIME_DEFAULT,
+        };
+        let socket = self.path("notify.sock");
+        let base = builtin(RUNTIME_DEFAULT).unwrap().resolve(&target);
+        let profile = recording_profile(&base, socket.to_str().unwrap(), "shop/web/1", "").unwrap();
+        let profile: Value = serde_json::from_slice(&profile.to_canonical_json()).unwrap();
+        let program = std::env::current_exe().unwrap();
+        let bind = |source: &Path, destination: &str| json!({"source": source, "destination": destination, "type": "bind", "options": ["rbind", "ro"]});
+        let mut mounts = vec![
+            json!({"source": "proc", "destination": "/proc", "type": "proc"}),
+            json!({"source": "tmpfs", "destination": "/tmp", "type": "tmpfs"}),
+            bind(program.parent().unwrap(), "/tool"),
+        ];
+        let libraries = ["/lib", "/lib64", "/usr"]
+            .into_iter()
+            .filter(|folder| Path::new(folder).exists());
+        mounts.extend(libraries.map(|folder| bind(Path::new(folder), folder)));
+        let namespaces =
+            ["pid", "ipc", "uts", "mount", "network"].map(|kind| json!({"type": kind}));
+        let config = json!({
+            "ociVersion": "1.0.2", "process": Self::program(role), "root": {"path": "rootfs", "readonly": true}, "mounts": mounts,
+            "annotations": {
+                "io.kubernetes.cri.sandbox-namespace": "shop", "io.kubernetes.cri.sandbox-name": "web-0",
+                "io.kubernetes.cri.container-name": "web",
+            },
+            "linux": {
+                "namespaces": namespaces, "seccomp": profile,
+            },
+        });
+        std::fs::write(bundle.join("config.json"), config.to_string()).unwrap();
+        self.containers.borrow_mut().push(self.id(name));
+        let mut command = self.runc();
+        command
+            .args(["run", "--bundle"])
+            .arg(&bundle)
+            .arg(self.id(name))
+            .stdout(Stdio::null());
+        Running(command.spawn().unwrap())
+    }
+
+    fn id(&self, name: &str) -> String {
+        let place = self.directory.path().file_name().unwrap().to_str().unwrap();
+        format!("recorder-{}-{name}", place.trim_matches('.'))
+    }
+
+    fn exec(&self, name: &str, role: &str) {
+        let process = self.path("process.json");
+        std::fs::write(&process, Self::program(role).to_string()).unwrap();
+        let mut command = self.runc();
+        let output = command
+            .args(["exec", "--process"])
+            .arg(&process)
+            .arg(self.id(name))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+impl Running {
+    fn succeeds(mut self) {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                assert!(status.success(), "{status}");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it has not ended after {PATIENCE:?}");
+    }
+
+    fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    fn terminate(&self) {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
+    }
+}
+
+fn of(said: &Value, exec: bool) -> &Value {
+    let mut recorded = said["recorded"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+        .iter();
+    recorded
+        .find(|recorded| recorded["subject"]["exec"] == exec)
+        .unwrap_or(&Value::Null)
+}
+
+fn has_ended(said: &Value) -> bool {
+    of(said, false)["ended"].is_number()
+}
+
+fn what_a_container_calls_is_recorded_and_what_is_executed_into_it_is_apart() {
+    let Some(place) = Place::new() else { return };
+    let _holder = place.hold();
+    let _recorder = place.record("one");
+    let container = place.run("a", "calls");
+    place.wait("the last call", "one", |said| {
+        of(said, false)["calls"]["socket"] == 3
+    });
+    place.exec("a", "exec");
+    container.succeeds();
+    let said = place.wait("the end", "one", |said| {
+        has_ended(said) && of(said, true)["ended"].is_number()
+    });
+    let init = of(&said, false);
+    assert_eq!(
+        init["calls"],
+        json!({"mkdirat": 3, "unlinkat": 3, "symlinkat": 1, "socket": 3})
+    );
+    assert_eq!(init["socket"], json!([[1, 2], [1]]));
+    assert_eq!(init["subject"]["containerId"], place.id("a"));
+    assert_eq!(init["subject"]["namespace"], "shop");
+    assert_eq!(init["subject"]["pod"], "web-0");
+    assert_eq!(init["subject"]["container"], "web");
+    assert_eq!(init["subject"]["metadata"], "shop/web/1");
+    let exec = of(&said, true);
+    let chmod = if exec["calls"]["fchmodat"] == 1 {
+        "fchmodat"
+    } else {
+        "fchmodat2"
+    };
+    assert_eq!(exec["calls"], json!({chmod: 1}));
+    assert_eq!(exec["subject"]["containerId"], place.id("a"));
+}
+
+/// All that were counted, with a name and without.
+fn total(said: &Value) -> u64 {
+    let init = of(said, false);
+    init["calls"]["getpriority"].as_u64().unwrap_or(0) + init["unnamed"].as_u64().unwrap_or(0)
+}
+
+fn a_million_calls_of_four_threads_are_counted() {
+    let Some(place) = Place::new() else { return };
+    let _holder = place.hold();
+    let _recorder = place.record("one");
+    place.run("a", "many 4 250000").succeeds();
+    let said = place.wait("the end", "one", has_ended);
+    assert_eq!(of(&said, false)["calls"], json!({"getpriority": 1_000_000}));
+    assert_eq!(of(&said, false)["unnamed"], 0);
+}
+
+fn a_recorder_that_is_killed_fifty_times_misses_nothing() {
+    let Some(place) = Place::new() else { return };
+    let _holder = place.hold();
+    let mut recorder = place.record("one");
+    let mut container = place.run("a", "many 4 100000");
+    place.wait("the first calls", "one", |said| total(said) > 1000);
+    let mut kills = 0;
+    let mut random = 12345_u64;
+    while kills < 50 {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        std::thread::sleep(Duration::from_micros(random >> 50));
+        drop(recorder);
+        recorder = place.process("record one");
+        kills += 1;
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    assert!(container.is_running(), "all kills were in the middle");
+    container.succeeds();
+    let said = place.wait("the end", "one", has_ended);
+    let unnamed = of(&said, false)["unnamed"].as_u64().unwrap();
+    eprintln!("{unnamed} of 400000 calls have no name after {kills} kills");
+    assert_eq!(total(&said), 400_000);
+    assert!(unnamed <= kills);
+}
+
+fn a_recorder_goes_on_without_its_holder_and_the_next_one_learns_all() {
+    let Some(place) = Place::new() else { return };
+    let holder = place.hold();
+    let recorder = place.record("one");
+    let container = place.run("a", "many 2 100000");
+    let before = place.wait("the first calls", "one", |said| total(said) > 1000);
+    drop(holder);
+    place.wait("calls without a holder", "one", |said| {
+        total(said) > total(&before) + 1000 && said["connected"] == false
+    });
+    let _holder = place.hold();
+    place.wait("the next holder", "one", |said| said["connected"] == true);
+    // Now the recorder goes as well, and what it had is with the holder.
+    drop(recorder);
+    let _recorder = place.record("two");
+    // What starts now is that holder's own.
+    let other = place.run("b", "calls");
+    place.wait("the other's last call", "two", |said| {
+        let mut recorded = said["recorded"].as_array().unwrap().iter();
+        recorded.any(|recorded| recorded["calls"]["socket"] == 3)
+    });
+    place.exec("b", "exec");
+    other.succeeds();
+    container.succeeds();
+    let said = place.wait("the ends", "two", |said| {
+        let recorded = said["recorded"].as_array().unwrap();
+        recorded.len() == 3
+            && recorded
+                .iter()
+                .all(|recorded| recorded["ended"].is_number())
+    });
+    let many = said["recorded"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|recorded| recorded["subject"]["containerId"] == place.id("a"));
+    let many = many.unwrap();
+    assert_eq!(
+        many["calls"]["getpriority"].as_u64().unwrap() + many["unnamed"].as_u64().unwrap(),
+        200_000
+    );
+}
+
+fn holder_and_recorder_are_replaced_while_a_container_runs() {
+    let Some(place) = Place::new() else { return };
+    let old = (place.hold(), place.record("old"));
+    let container = place.run("a", "many 4 100000");
+    place.wait("the first calls", "old", |said| total(said) > 1000);
+    let new_holder = place.hold();
+    let _new_recorder = place.record("new");
+    place.wait("the old recorder's end", "old", |said| {
+        said["stopped"] == true
+    });
+    // The old holder goes, since another one has all that it had.
+    old.0.terminate();
+    old.0.succeeds();
+    drop(old.1);
+    container.succeeds();
+    let said = place.wait("the end", "new", has_ended);
+    assert_eq!(
+        (total(&said), of(&said, false)["unnamed"].as_u64()),
+        (400_000, Some(0))
+    );
+    // With nothing left, a holder ends when it is told to.
+    new_holder.terminate();
+    new_holder.succeeds();
+}
