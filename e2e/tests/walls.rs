@@ -19,6 +19,10 @@ const CRATES: &[(&str, &[&str])] = &[
         &["kube-support", "seccomp-operator-api", "seccomp-profile"],
     ),
     ("seccomp-recorder", &["seccomp-profile"]),
+    (
+        "seccomp-recording",
+        &["seccomp-operator-api", "seccomp-profile"],
+    ),
     ("kube-support", &[]),
     ("admission-review", &[]),
     (

@@ -20,8 +20,8 @@ pub use profile::{
     SeccompProfileSpec, SeccompProfileStatus, StoredProfile, condition, define, selects,
 };
 pub use recording::{
-    ArgumentOf, MAX_RECORDING_NAME, MAX_VALUES, Merge, RECORDED_ANNOTATION, RecordedCounts,
-    RecordingStop, SeccompRecording, SeccompRecordingSpec, SeccompRecordingStatus, StatusCall,
+    MAX_RECORDING_NAME, MAX_VALUES, Merge, RECORDED_ANNOTATION, RecordedCounts, RecordingStop,
+    SeccompRecording, SeccompRecordingSpec, SeccompRecordingStatus, StatusCall,
     recording_condition, recording_profile_name,
 };
 pub use recording_report::{

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::recording::ArgumentOf;
 use super::schema;
 use seccomp_profile::{
     CapabilitySet, Defined, Definition, Fields, MAX_BYTES, Problem, Problems, Spec, Undefined,
@@ -119,10 +118,6 @@ pub struct Record {
     /// The recording's uid.
     #[schemars(length(min = 1, max = 64))]
     pub uid: String,
-    /// The arguments of which distinct values are kept; the usual ones when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
-    pub arguments: Option<Vec<ArgumentOf>>,
 }
 
 /// Whether a node with these labels has all that a `nodeSelector` asks for.

@@ -85,11 +85,6 @@ pub struct SeccompRecordingSpec {
     #[serde(default = "default_base")]
     #[schemars(length(min = 1, max = 253))]
     pub base: String,
-    /// The arguments of which distinct values are kept, at most 64 of each; the usual ones when absent (the domain and type of a
-    /// socket, the option of prctl, the request of ioctl, the persona of personality, the command of bpf).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
-    pub arguments: Option<Vec<ArgumentOf>>,
     /// The name of the SeccompProfile to make of it; with `merge: PerContainer`, the container's name is put behind it. Default: the
     /// recording's namespace and name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,29 +123,14 @@ pub struct RecordingStop {
     pub quiet_for: Option<String>,
 }
 
-/// An argument of a system call.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-pub struct ArgumentOf {
-    /// The system call.
-    #[schemars(length(min = 1, max = 64))]
-    pub name: String,
-    /// Which of its arguments, from 0.
-    #[schemars(range(min = 0, max = 5))]
-    pub index: u8,
-}
-
 /// What becomes one profile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Merge {
     /// All containers of one name, over replicas, restarts and nodes.
     PerContainer,
-    /// All containers of the pods: what a pod can state at its own level.
+    /// All containers together: what a pod can state at its own level.
     #[default]
     PerPod,
-    /// Everything, as `PerPod`, and what a SeccompProfile of the result's name allows already.
-    All,
 }
 
 /// What a recording has found.

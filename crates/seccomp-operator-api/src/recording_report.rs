@@ -140,7 +140,8 @@ pub struct RecordedCall {
     /// When it was last seen.
     #[schemars(schema_with = "schema::time")]
     pub last_seen: Option<Time>,
-    /// The values that its arguments had, for the arguments that the recording asks for. Those of refused calls are not among them.
+    /// The values that its arguments had, where they are worth keeping: the domain of a socket, the command of bpf. Those of refused calls
+    /// are not among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 6))]
     pub arguments: Vec<RecordedArgument>,
@@ -463,7 +464,7 @@ mod tests {
             pod: format!("web-{n}"),
             container: "web".into(),
             container_id: format!("{n:064}"),
-            ended: ended.then(|| Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH)),
+            ended: ended.then_some(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH)),
             calls: (0..400)
                 .map(|call_number| call(&format!("call_{call_number}"), 1, &["0x1"]))
                 .collect(),

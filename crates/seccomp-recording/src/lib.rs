@@ -1,0 +1,18 @@
+//! What a recording of system calls comes to.
+//!
+//! Each node's recorder reports what it saw. This crate puts the reports of a recording together ([`Findings`]), says how complete they
+//! are and when the recording is over ([`progress`]), what its status has to say of that ([`status`]), whether its spec is valid
+//! ([`problems`]), and makes a profile of it ([`profile`]). Controller and plugin ask it, and get the same answer.
+//!
+//! Everything is a plain function of its arguments: no I/O, no clock.
+
+mod findings;
+mod length;
+pub mod profile;
+pub mod progress;
+pub mod status;
+mod validation;
+
+pub use findings::{Call, Findings};
+pub use length::{parse_length, show_length};
+pub use validation::problems;
