@@ -10,7 +10,7 @@ use rustix::event::epoll::EventFlags;
 use crate::folder::Folder;
 use crate::intake::{Connection, MAX_CONNECTIONS, Refused, accept, check_peer};
 use crate::link::{Link, Notice};
-use crate::poller::Poller;
+use crate::poller::{Poller, room_for_filters};
 use crate::register::{Register, now};
 use crate::sys;
 
@@ -64,6 +64,8 @@ pub struct Holder {
     next: Option<u64>,
     /// Filters that have ended, and of which the reader has not said so.
     ended: BTreeSet<(u64, u32)>,
+    /// How many filters this process has descriptors for.
+    most: usize,
     is_accepting: bool,
     is_ending: bool,
     report: fn(&str),
@@ -94,6 +96,7 @@ impl Holder {
             reader: None,
             next: None,
             ended: BTreeSet::new(),
+            most: room_for_filters(),
             is_accepting: true,
             is_ending: false,
             report,
@@ -177,7 +180,8 @@ impl Holder {
     }
 
     fn accept_runtimes(&mut self) -> io::Result<()> {
-        while self.connections.len() < MAX_CONNECTIONS
+        // One for each event, as long as there is room for what it brings.
+        if self.has_room()
             && let Some(socket) = accept(self.runtimes.as_fd())?
         {
             match Connection::new(socket) {
@@ -193,10 +197,18 @@ impl Holder {
         Ok(())
     }
 
+    fn has_room(&self) -> bool {
+        let waiting = self.connections.len();
+        waiting < MAX_CONNECTIONS
+            && self
+                .register
+                .has_room(self.own, self.most.saturating_sub(waiting))
+    }
+
     /// Where there is no room for another descriptor, its runtime's connection waits: a descriptor that is closed would break what its
     /// filter is for.
     fn accept_or_not(&mut self) -> io::Result<()> {
-        let room = self.connections.len() < MAX_CONNECTIONS && self.register.has_room(self.own);
+        let room = self.has_room();
         if room != self.is_accepting
             && let Some(name) = self.poller.find(|source| *source == Source::Runtimes)
         {

@@ -58,7 +58,16 @@ pub(crate) fn accept(listening: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     match rustix::net::accept_with(listening, flags) {
         Ok(socket) => Ok(Some(socket)),
-        Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => Ok(None),
+        // Where descriptors or memory are short, it waits.
+        Err(
+            Errno::AGAIN
+            | Errno::INTR
+            | Errno::CONNABORTED
+            | Errno::MFILE
+            | Errno::NFILE
+            | Errno::NOMEM
+            | Errno::NOBUFS,
+        ) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -127,5 +136,86 @@ impl Connection {
             return Err(Refused::NoListener);
         }
         Ok((message.subject, descriptor))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::mem::MaybeUninit;
+    use std::os::unix::net::UnixStream;
+
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+    use super::*;
+
+    fn pair() -> (UnixStream, Connection) {
+        let (runtime, ours) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (runtime, Connection::new(ours.into()).unwrap())
+    }
+
+    fn send(runtime: &UnixStream, bytes: &str, descriptors: usize) {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds = vec![file.as_fd(); descriptors];
+        assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+        let bytes = [io::IoSlice::new(bytes.as_bytes())];
+        sendmsg(runtime, &bytes, &mut control, SendFlags::empty()).unwrap();
+    }
+
+    const STATE: &str = r#"{"fds": ["seccompFd"], "state": {"id": "c1", "status": "creating"}}"#;
+
+    #[test]
+    fn a_descriptor_of_another_kind_is_none() {
+        let (runtime, mut connection) = pair();
+        assert!(matches!(connection.read(), Ok(None)));
+        let (first, last) = STATE.split_at(20);
+        send(&runtime, first, 1);
+        assert!(matches!(connection.read(), Ok(None)));
+        (&runtime).write_all(last.as_bytes()).unwrap();
+        assert!(matches!(connection.read(), Err(Refused::NoListener)));
+    }
+
+    #[test]
+    fn what_comes_without_descriptors_or_with_too_many_is_refused() {
+        for descriptors in [0, 2, 4] {
+            let (runtime, mut connection) = pair();
+            send(&runtime, STATE, descriptors);
+            let said = connection.read();
+            assert!(
+                matches!(said, Err(Refused::Descriptors(came, 1)) if came == descriptors),
+                "{said:?}"
+            );
+        }
+        // The kernel leaves out those that there is no room for.
+        let (runtime, mut connection) = pair();
+        send(&runtime, STATE, 8);
+        assert!(matches!(connection.read(), Err(Refused::Read(_))));
+    }
+
+    #[test]
+    fn what_never_ends_is_refused_and_so_is_what_ends_too_early() {
+        let (mut runtime, mut connection) = pair();
+        runtime.set_nonblocking(true).unwrap();
+        let piece = format!("{{\"a\": \"{}", "x".repeat(PIECE));
+        let mut read = 0;
+        let refused = loop {
+            let _ = runtime.write(piece.as_bytes()); // as much as fits
+            match connection.read() {
+                Ok(None) => read += 1,
+                Ok(Some(_)) => panic!("that is no message"),
+                Err(refused) => break refused,
+            }
+            assert!(read < 1000 && connection.bytes.len() <= MAX_MESSAGE);
+        };
+        assert!(
+            matches!(refused, Refused::Message(MessageError::TooLong)),
+            "{refused}"
+        );
+        let (runtime, mut connection) = pair();
+        drop(runtime);
+        assert!(matches!(connection.read(), Err(Refused::Ended)));
     }
 }

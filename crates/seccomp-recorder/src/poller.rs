@@ -9,9 +9,22 @@ use std::time::Duration;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// How many events are looked at in one go.
 const EVENTS: usize = 64;
+
+/// Descriptors that are not those of filters: sockets, connections and what comes with them, files of the process itself.
+const OTHERS: u64 = 256;
+
+/// Lets this process have as many descriptors as it may, and says how many filters that is room for.
+pub(crate) fn room_for_filters() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit); // what it is then is asked for
+    let may = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(may.saturating_sub(OTHERS)).unwrap_or(usize::MAX)
+}
 
 #[derive(Debug)]
 pub(crate) struct Poller<S> {

@@ -14,7 +14,7 @@ use crate::folder::Folder;
 use crate::ledger::{self, Counts, Index, Seen};
 use crate::link::{Link, Notice};
 use crate::message::Subject;
-use crate::poller::Poller;
+use crate::poller::{Poller, room_for_filters};
 use crate::register::{Register, now};
 use crate::sys::{self, Memory};
 
@@ -105,7 +105,28 @@ impl Shared {
     }
 }
 
+impl Recorded {
+    /// What a snapshot could say, for tests of whoever reads one.
+    #[must_use]
+    pub fn new(subject: Subject, started: u64, ended: Option<u64>, counts: Counts) -> Self {
+        Self {
+            ledger: 0,
+            tally: 0,
+            subject,
+            started,
+            ended,
+            counts,
+        }
+    }
+}
+
 impl Control {
+    /// Whether the recorder has all that a holder has.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.0.is_connected.load(Ordering::Relaxed)
+    }
+
     /// What is known now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -150,6 +171,7 @@ impl Recorder {
     /// A recorder for the holder in that folder, whether it is there or not.
     pub fn new(folder: Folder) -> io::Result<Self> {
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        room_for_filters(); // as the holder, which hands over no more
         let mut poller = Poller::new()?;
         poller.add(&wake, Source::Wake, EventFlags::IN)?;
         let shared = Arc::new(Shared {

@@ -126,11 +126,13 @@ impl Register {
         Ok(ledger)
     }
 
-    /// Whether there is room for one more descriptor.
-    pub(crate) fn has_room(&self, ledger: u64) -> bool {
-        self.ledgers
-            .get(&ledger)
-            .is_some_and(|ledger| ledger.descriptors.len() < DESCRIPTORS as usize)
+    /// Whether there is room for one more descriptor, in the ledger and among `most` of all.
+    pub(crate) fn has_room(&self, ledger: u64, most: usize) -> bool {
+        self.descriptors() < most
+            && self
+                .ledgers
+                .get(&ledger)
+                .is_some_and(|ledger| ledger.descriptors.len() < DESCRIPTORS as usize)
     }
 
     pub(crate) fn descriptors(&self) -> usize {
