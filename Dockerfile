@@ -1,4 +1,4 @@
-# The image of the operator: two static binaries, one of them under two names, and nothing else. Needs BuildKit.
+# The image of the operator: three static binaries, one of them under two names, and nothing else. Needs BuildKit.
 #
 #   docker build --tag seccomp-operator/seccomp-operator:0.1.0 .
 #
@@ -17,9 +17,9 @@ RUN --mount=type=cache,id=cargo-registry,target=/usr/local/cargo/registry,sharin
         *) echo "no build for the architecture '${TARGETARCH}'" >&2; exit 1 ;; \
     esac \
     && RUSTFLAGS="-C target-feature=+crt-static" \
-        cargo build --release --locked --bin seccomp-operator --bin seccomp-operator-agent --target "${target}" \
+        cargo build --release --locked --bin seccomp-operator --bin seccomp-operator-agent --bin seccomp-operator-recorder --target "${target}" \
     && mkdir /out \
-    && cp "target/${target}/release/seccomp-operator" "target/${target}/release/seccomp-operator-agent" /out/ \
+    && cp "target/${target}/release/seccomp-operator" "target/${target}/release/seccomp-operator-agent" "target/${target}/release/seccomp-operator-recorder" /out/ \
     && ln -s seccomp-operator /out/kubectl-seccomp
 
 FROM scratch
@@ -31,6 +31,6 @@ LABEL org.opencontainers.image.title="seccomp-operator" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /out/ /
-# The agent's DaemonSet asks for root; nothing else needs it.
+# The DaemonSets of agent and recorder ask for root; nothing else needs it.
 USER 65532:65532
 ENTRYPOINT ["/seccomp-operator"]
