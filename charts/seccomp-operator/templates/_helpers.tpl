@@ -38,6 +38,10 @@ with a letter, as a Service's name must.
 {{ include "seccomp-operator.fullname" . }}-agent
 {{- end -}}
 
+{{- define "seccomp-operator.recorder.fullname" -}}
+{{ include "seccomp-operator.fullname" . }}-recorder
+{{- end -}}
+
 {{- define "seccomp-operator.webhook.fullname" -}}
 {{ include "seccomp-operator.fullname" . }}-webhook
 {{- end -}}
@@ -75,6 +79,10 @@ The name of both webhook configurations.
 
 {{- define "seccomp-operator.agent.serviceAccountName" -}}
 {{- default (include "seccomp-operator.agent.fullname" .) .Values.agent.serviceAccount.name -}}
+{{- end -}}
+
+{{- define "seccomp-operator.recorder.serviceAccountName" -}}
+{{- default (include "seccomp-operator.recorder.fullname" .) .Values.recorder.serviceAccount.name -}}
 {{- end -}}
 
 {{/*

@@ -12,6 +12,7 @@ mod names;
 mod notes;
 mod objects;
 mod own_node;
+mod recorder;
 mod rights;
 mod uninstall;
 mod values;
