@@ -80,10 +80,11 @@ generate:
 deny:
 	cargo deny --locked check bans licenses sources
 
-# Hostile documents for the engine, and hostile reviews for admission, TIME seconds for each target. A finding ends it, and stays in fuzz/artifacts.
+# Hostile documents for the engine, reviews for admission, and messages for the recorder, TIME seconds for each target. A finding ends it, and stays in fuzz/artifacts.
 TIME ?= 600
 fuzz:
 	e2e/prerequisites check fuzz
 	fuzz/run parse $(TIME)
 	fuzz/run pipeline $(TIME)
 	fuzz/run review $(TIME)
+	fuzz/run message $(TIME)
