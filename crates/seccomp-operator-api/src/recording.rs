@@ -72,8 +72,8 @@ pub struct SeccompRecordingSpec {
     /// Selects pods of the recording's namespace by their labels; an empty one selects all. Pods that run already are recorded once
     /// they are made again.
     pub pod_selector: Selector,
-    /// The containers to record, by name; all when empty, init containers and ephemeral ones included. The others run under the
-    /// base meanwhile.
+    /// The containers to record, by name; all when empty, init containers and ephemeral ones included. The others get
+    /// their profile as ever.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
     pub containers: Vec<String>,

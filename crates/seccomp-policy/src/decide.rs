@@ -34,6 +34,8 @@ const SANDBOXES: [&str; 3] = ["gvisor", "runsc", "kata"];
 pub enum Reason {
     /// The pod, or a container of it, got a profile.
     Injected,
+    /// The pod, or a container of it, got the profile of a recording.
+    Recorded,
     /// Only legacy annotations were turned into fields; what they say stands.
     Converted,
     /// All that an enforced policy selects states a profile already.
@@ -52,8 +54,9 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, for metrics that begin at zero.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Injected,
+        Self::Recorded,
         Self::Converted,
         Self::AlreadySet,
         Self::Observed,
@@ -68,6 +71,7 @@ impl Reason {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Injected => "injected",
+            Self::Recorded => "recorded",
             Self::Converted => "converted",
             Self::AlreadySet => "already_set",
             Self::Observed => "observed",
@@ -142,6 +146,9 @@ pub fn decide<'a>(pod: &'a Pod<'_>, scope: &Scope<'a>) -> Decision<'a> {
     let mut decision = Decision::leave(Reason::NoPolicy);
     let mut draft = Draft::new(pod);
     let (mut enforced, mut placed) = (false, false);
+    // Before the policies: what is recorded has a profile, and they leave it alone.
+    let recording = scope.recording(&pod.metadata.labels);
+    let recorded = recording.filter(|recording| draft.record(recording));
     for policy in scope.policies(&pod.metadata.labels) {
         if !draft.applies_to(policy) {
             continue;
@@ -170,27 +177,36 @@ pub fn decide<'a>(pod: &'a Pod<'_>, scope: &Scope<'a>) -> Decision<'a> {
             break;
         }
     }
-    if enforced {
+    if recorded.is_some() {
+        decision.reason = Reason::Recorded;
+    } else if enforced {
         decision.reason = match (placed, draft.dropped.is_empty()) {
             (true, _) => Reason::Injected,
             (false, false) => Reason::Converted,
             (false, true) => Reason::AlreadySet,
         };
-        decision.warnings.append(&mut draft.warnings);
     } else if !decision.policies.is_empty() {
         decision.reason = Reason::Observed;
     }
+    let changes = enforced || recorded.is_some();
+    if changes || recording.is_some() {
+        decision.warnings.append(&mut draft.warnings);
+    }
     warn_about_files(
         pod,
-        enforced.then_some(&draft),
+        changes.then_some(&draft),
         scope.view(),
         &mut decision.warnings,
     );
     if placed {
         warn_about_effect(pod, &mut decision.warnings);
     }
-    if enforced {
+    if changes {
         decision.changes = draft.changes(pod);
+    }
+    if let Some(recording) = recorded {
+        let says = recorded::annotation(pod, recording, &decision.changes);
+        decision.changes.extend(says);
     }
     decision
 }
@@ -273,6 +289,7 @@ struct Draft<'a> {
     levels: Vec<Level<'a>>,
     /// Annotations to drop.
     dropped: Vec<Cow<'a, str>>,
+    runtime_class: Option<&'a str>,
     warnings: Vec<String>,
 }
 
@@ -283,6 +300,7 @@ impl<'a> Draft<'a> {
         let mut draft = Self {
             levels: Vec::with_capacity(1 + spec.init_containers.len() + spec.containers.len()),
             dropped: Vec::new(),
+            runtime_class: spec.runtime_class_name.as_deref(),
             warnings: Vec::new(),
         };
         let annotated = pod
@@ -494,5 +512,6 @@ impl<'a> Level<'a> {
     }
 }
 
+mod recorded;
 #[cfg(test)]
 mod tests;

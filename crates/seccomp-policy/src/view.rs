@@ -15,7 +15,9 @@ use crate::localhost::LocalhostProfile;
 use crate::selector::{self, Labels};
 use crate::validation::problems;
 use kube_support::Listing;
-use seccomp_operator_api::{Mode, ProfileType, SeccompPolicySpec};
+use seccomp_operator_api::{
+    Mode, ProfileType, SeccompPolicySpec, SeccompRecordingSpec, recording_profile_name,
+};
 use seccomp_profile::{Defined, Library};
 
 /// A namespace with this label set to `disabled` is left alone.
@@ -78,6 +80,25 @@ pub enum Kind {
     Namespace,
     /// SeccompProfiles.
     Profile,
+    /// SeccompRecordings, by [`recording_key`].
+    Recording,
+}
+
+/// What a recording is called among those of all namespaces.
+#[must_use]
+pub fn recording_key(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
+}
+
+/// A recording that is going on.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// The object's name.
+    pub name: String,
+    /// What it says.
+    pub spec: SeccompRecordingSpec,
+    /// What it writes into a pod's `seccompProfile`.
+    pub profile: SeccompProfile<'static>,
 }
 
 /// What is known of a namespace.
@@ -103,9 +124,11 @@ pub struct View {
     /// Whether all nodes have each profile.
     profiles: BTreeMap<String, bool>,
     engine: Engine,
+    /// The recordings that are going on, by [`recording_key`].
+    recordings: BTreeMap<String, Recording>,
     /// What the profiles say. Lent to reviews that take their time.
     library: Arc<Library>,
-    listings: [Listing; 3],
+    listings: [Listing; 4],
 }
 
 impl View {
@@ -152,6 +175,7 @@ impl View {
             Kind::Policy => listing.ends(self.policies.iter().map(|policy| policy.name.as_str())),
             Kind::Namespace => listing.ends(self.namespaces.keys().map(String::as_str)),
             Kind::Profile => listing.ends(self.profiles.keys().map(String::as_str)),
+            Kind::Recording => listing.ends(self.recordings.keys().map(String::as_str)),
         };
         for name in gone {
             self.gone(kind, &name);
@@ -172,7 +196,37 @@ impl View {
                 self.profiles.remove(name);
                 Arc::make_mut(&mut self.library).remove(name);
             }
+            Kind::Recording => {
+                self.recordings.remove(name);
+            }
         }
+    }
+
+    /// A recording exists; `goes_on` when its profile is on the nodes and it has not ended. Only then does it select pods.
+    pub fn recording(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        spec: SeccompRecordingSpec,
+        goes_on: bool,
+    ) {
+        let key = recording_key(namespace, name);
+        self.listings[Kind::Recording as usize].saw(&key);
+        if !goes_on {
+            self.recordings.remove(&key);
+            return;
+        }
+        let profile = recording_profile_name(namespace, name);
+        let profile = SeccompProfile {
+            type_: "Localhost".into(),
+            localhost_profile: Some(format!("{}/{profile}.json", self.profiles_dir).into()),
+        };
+        let recording = Recording {
+            name: name.to_owned(),
+            spec,
+            profile,
+        };
+        self.recordings.insert(key, recording);
     }
 
     /// A policy exists in this form. One whose spec is not valid selects nothing: admission refused it, or will when it changes.
@@ -407,6 +461,16 @@ impl<'a> Scope<'a> {
             (Mode::Observe, Mode::Observe) => Mode::Observe,
             _ => Mode::Enforce,
         })
+    }
+
+    /// The recording that selects a pod in it by these labels; of several the first by name.
+    pub fn recording(&self, labels: &impl Labels) -> Option<&'a Recording> {
+        let prefix = recording_key(self.name, "");
+        let after = self.view.recordings.range(prefix.clone()..);
+        let mut own = after.take_while(|(key, _)| key.starts_with(&prefix));
+        let (_, recording) =
+            own.find(|(_, recording)| selector::matches(&recording.spec.pod_selector, labels))?;
+        Some(recording)
     }
 
     /// The policies that select a pod in it by these labels, in the order of their precedence.

@@ -58,7 +58,7 @@ pub enum Verdict {
 impl Verdict {
     const fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::Pod(reason @ (Reason::Injected | Reason::Converted)) => {
+            Self::Pod(reason @ (Reason::Injected | Reason::Recorded | Reason::Converted)) => {
                 ("patched", reason.word())
             }
             Self::Pod(reason) => ("allowed", reason.word()),

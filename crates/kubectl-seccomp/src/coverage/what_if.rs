@@ -156,6 +156,7 @@ pub fn semantics(reason: &str) -> &str {
     let reason = Reason::ALL.into_iter().find(|known| known.word() == reason);
     match reason {
         Some(Reason::Injected) => "get a profile from policies",
+        Some(Reason::Recorded) => "are recorded",
         Some(Reason::Converted) => "have legacy annotations turned into fields",
         Some(Reason::AlreadySet) => "state what they want",
         Some(Reason::NoPolicy) => "no policy speaks of",
