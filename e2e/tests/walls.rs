@@ -44,6 +44,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "seccomp-policy",
             "seccomp-profile",
             "seccomp-recorder",
+            "seccomp-recording",
         ],
     ),
     (

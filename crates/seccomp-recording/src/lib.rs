@@ -2,7 +2,7 @@
 //!
 //! Each node's recorder reports what it saw. This crate puts the reports of a recording together ([`Findings`]), says how complete they
 //! are and when the recording is over ([`progress`]), what its status has to say of that ([`status`]), whether its spec is valid
-//! ([`problems`]), and makes a profile of it ([`profile`]). Controller and plugin ask it, and get the same answer.
+//! ([`problems`]), and makes a profile of it ([`profile`]) that says where it comes from ([`provenance`]). Controller and plugin ask it, and get the same answer.
 //!
 //! Everything is a plain function of its arguments: no I/O, no clock.
 
@@ -10,6 +10,7 @@ mod findings;
 mod length;
 pub mod profile;
 pub mod progress;
+pub mod provenance;
 pub mod status;
 mod validation;
 

@@ -10,10 +10,13 @@ use crate::objects::{all, identity, kind, list, rules, string, workloads};
 
 /// The controller's cluster-wide rights without the default policy's.
 const CONTROLLER_EVERYWHERE: &[&str] = &[
-    "seccomp-operator.io/seccompprofiles: get list watch patch",
+    "seccomp-operator.io/seccompprofiles: get list watch create patch delete",
     "seccomp-operator.io/seccompprofiles/status: patch",
     "seccomp-operator.io/seccomppolicies: get list watch",
     "seccomp-operator.io/seccomppolicies/status: patch",
+    "seccomp-operator.io/seccomprecordings: get list watch",
+    "seccomp-operator.io/seccomprecordings/status: patch",
+    "seccomp-operator.io/seccomprecordingreports: get list watch patch delete",
     "seccomp-operator.io/seccompnodes: get list watch patch delete",
     "/nodes: get list watch",
     "/namespaces: list watch",
@@ -92,8 +95,9 @@ fn no_role_has_a_wildcard_or_may_write_what_users_own() -> Result<()> {
         if !["Role", "ClusterRole"].contains(&kind(&object)) {
             continue;
         }
-        // The finalizer that keeps a profile in use is on the profile itself, and RBAC knows no smaller right for it.
-        let may_patch_profiles =
+        // The finalizer that keeps a profile in use is on the profile itself, and the profiles of recordings are made and removed: RBAC
+        // knows no smaller right for either.
+        let may_write_profiles =
             identity(&object)? == "ClusterRole /rel-seccomp-operator-controller.security";
         for rule in list(&object, "/rules")? {
             assert!(!rule.to_string().contains('*'), "{rule}");
@@ -112,7 +116,7 @@ fn no_role_has_a_wildcard_or_may_write_what_users_own() -> Result<()> {
                 "bind",
                 "impersonate",
             ] {
-                let excused = may_patch_profiles && verb == "patch";
+                let excused = may_write_profiles && ["create", "patch", "delete"].contains(&verb);
                 assert!(
                     !(has("resources", "seccompprofiles") && has("verbs", verb)) || excused,
                     "{rule}"

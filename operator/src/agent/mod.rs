@@ -33,6 +33,7 @@ use kube_support::events::events;
 use kube_support::{Requests, in_cluster_client};
 use metrics::Metrics;
 use reconcile::Reconciler;
+use render::Renderer;
 use usage::Usage;
 
 /// Keeps this node's profile files as the SeccompProfiles say.
@@ -47,6 +48,9 @@ pub struct AgentArgs {
     /// The folder below it that the profiles go to
     #[arg(long, env = "PROFILES_DIR", default_value = "profiles", value_parser = crate::args::profiles_dir)]
     profiles_dir: String,
+    /// The socket of this node's recorder, as the container runtime finds it; without it no profile can record
+    #[arg(long, env = "RECORDER_SOCKET")]
+    recorder_socket: Option<String>,
     /// Port for /livez, /readyz and /metrics
     #[arg(long, env = "HEALTH_PORT", default_value_t = 8082)]
     health_port: u16,
@@ -66,7 +70,10 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let reconciler = Reconciler::new(
         client.clone(),
         args.node_name.clone(),
-        node::target()?,
+        Renderer {
+            target: node::target()?,
+            recorder_socket: args.recorder_socket,
+        },
         Disk::new(&args.seccomp_root, args.profiles_dir.as_ref()),
         Usage::new(&args.profiles_dir),
         events,

@@ -3,7 +3,7 @@
 //!
 //! It decides nothing itself, and never waits for the disk on the runtime's thread, which serves the health checks as well.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,7 @@ use super::disk::{Disk, RESYNC};
 use super::folder_watch::Touched;
 use super::metrics::Metrics;
 use super::observed::Observed;
-use super::render;
+use super::render::Renderer;
 use super::repair_throttle::{Announce, RepairThrottle};
 use super::state::{NodeReport, State};
 use super::store::{Done, Edit, StoreError};
@@ -35,8 +35,8 @@ use crate::health::Readiness;
 use kube_support::error::chain;
 use kube_support::events::{EventRequest, Events, reference};
 use kube_support::{Backoff, WatchEvent, watch, watch_as};
-use seccomp_operator_api::{ProfileName, SeccompProfile, StoredProfile, define};
-use seccomp_profile::{Library, Target};
+use seccomp_operator_api::{ProfileName, Record, SeccompProfile, StoredProfile, define};
+use seccomp_profile::Library;
 
 /// What failed is tried again after the first of these, then ever more slowly, up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -92,8 +92,10 @@ pub struct Reconciler {
     client: Client,
     /// This node's name.
     node: String,
-    target: Target,
+    renderer: Renderer,
     state: State,
+    /// The profiles that record, by name.
+    recording: BTreeMap<ProfileName, Record>,
     usage: Usage,
     library: Library,
     throttle: RepairThrottle,
@@ -110,7 +112,7 @@ impl Reconciler {
     pub fn new(
         client: Client,
         node: String,
-        target: Target,
+        renderer: Renderer,
         disk: Disk,
         usage: Usage,
         events: Events,
@@ -119,8 +121,9 @@ impl Reconciler {
         Self {
             client,
             node,
-            target,
+            renderer,
             state: State::default(),
+            recording: BTreeMap::new(),
             usage,
             library: Library::default(),
             throttle: RepairThrottle::default(),
@@ -288,6 +291,10 @@ impl Reconciler {
                     && self.state.exists(&name, observed)
                 {
                     self.library.define(name.as_str(), define(&profile));
+                    match profile.ok().and_then(|profile| profile.spec.record) {
+                        Some(record) => self.recording.insert(name.clone(), record),
+                        None => self.recording.remove(&name),
+                    };
                     self.state.stale(self.library.dependants(name.as_str()));
                 }
             }
@@ -303,13 +310,15 @@ impl Reconciler {
     /// There is no such profile any more; those that derive from it have to say so.
     fn forget(&mut self, name: &ProfileName) {
         self.library.remove(name.as_str());
+        self.recording.remove(name);
         self.state.stale(self.library.dependants(name.as_str()));
     }
 
     /// Works out what the files of changed profiles should hold. A few at a time: others want the thread meanwhile.
     async fn render(&mut self) {
         while let Some(name) = self.state.next_stale() {
-            let content = render::render(&self.library, name.as_str(), &self.target);
+            let record = self.recording.get(&name);
+            let content = self.renderer.render(&self.library, name.as_str(), record);
             self.state.rendered(&name, content);
             yield_now().await;
         }

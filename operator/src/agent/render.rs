@@ -1,19 +1,56 @@
 //! From what a user asks for to the bytes of a file on this node: a plain function, to be called again whenever the bytes are
 //! needed.
 
-use seccomp_profile::{Library, Target, parse_slice};
+use seccomp_operator_api::{Record, RecordingReference};
+use seccomp_profile::{Library, Profile, Target, parse_slice};
+use seccomp_recorder::recording_profile;
 
-/// The bytes of the profile's file on a node of this kind, or why there are none.
-pub fn render(library: &Library, name: &str, target: &Target) -> Result<Vec<u8>, String> {
-    let profile = library
-        .compose(name, target, "spec")
-        .map_err(|error| error.to_string())?;
-    let bytes = profile.to_canonical_json();
-    // The last guard before a file that a runtime might take for "no filter at all".
-    match parse_slice(&bytes, "the file") {
-        Ok(again) if again.resolve(target) == profile => Ok(bytes),
-        Ok(_) => Err("the rendered file does not mean what the profile means; this is a defect of the operator".into()),
-        Err(problems) => Err(format!("the rendered file cannot be read back; this is a defect of the operator: {problems}")),
+/// What this node's files depend on beside the profiles.
+#[derive(Debug)]
+pub struct Renderer {
+    /// What kind of node it is.
+    pub target: Target,
+    /// Where the runtime finds the node's recorder, if there is one.
+    pub recorder_socket: Option<String>,
+}
+
+impl Renderer {
+    /// The bytes of the profile's file on this node, or why there are none. `record` is the profile's own.
+    pub fn render(
+        &self,
+        library: &Library,
+        name: &str,
+        record: Option<&Record>,
+    ) -> Result<Vec<u8>, String> {
+        let target = &self.target;
+        let composed = library.compose(name, target, "spec");
+        let mut profile = composed.map_err(|error| error.to_string())?;
+        if let Some(record) = record {
+            profile = self.recording(&profile, record)?;
+        }
+        let bytes = profile.to_canonical_json();
+        // The last guard before a file that a runtime might take for "no filter at all".
+        match parse_slice(&bytes, "the file") {
+            Ok(again) if again.resolve(target) == profile => Ok(bytes),
+            Ok(_) => Err("the rendered file does not mean what the profile means; this is a defect of the operator".into()),
+            Err(problems) => Err(format!("the rendered file cannot be read back; this is a defect of the operator: {problems}")),
+        }
+    }
+
+    /// The profile with what it lets happen notified to the node's recorder.
+    fn recording(&self, profile: &Profile, record: &Record) -> Result<Profile, String> {
+        let Some(socket) = &self.recorder_socket else {
+            return Err(
+                "spec.record: this node has no recorder, and no container could start; install the operator with recorder.enabled=true".into(),
+            );
+        };
+        let reference = RecordingReference {
+            name: record.name.clone(),
+            uid: record.uid.clone(),
+        };
+        let metadata = reference.to_metadata(&record.namespace);
+        recording_profile(profile, socket, &metadata, "spec.base")
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -30,6 +67,14 @@ mod tests {
         kernel: KernelVersion { major: 6, minor: 1 },
         capabilities: CapabilitySet::RUNTIME_DEFAULT,
     };
+
+    fn render(library: &Library, name: &str, target: &Target) -> Result<Vec<u8>, String> {
+        let renderer = Renderer {
+            target: *target,
+            recorder_socket: None,
+        };
+        renderer.render(library, name, None)
+    }
 
     fn library(specs: &Value) -> Library {
         let mut library = Library::default();
@@ -131,5 +176,39 @@ mod tests {
             said.contains("spec.profile.syscalls[0].args[0].value") && said.contains("string"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_profile_that_records_has_the_node_s_recorder_as_its_listener() {
+        let library = library(&json!({"recording.shop.web": {"base": "runtime-default"}}));
+        let record = Record {
+            namespace: "shop".into(),
+            name: "web".into(),
+            uid: "7".into(),
+        };
+        let mut renderer = Renderer {
+            target: AMD64,
+            recorder_socket: None,
+        };
+        let render =
+            |renderer: &Renderer| renderer.render(&library, "recording.shop.web", Some(&record));
+        let said = render(&renderer).unwrap_err();
+        assert!(
+            said.starts_with("spec.record: this node has no recorder"),
+            "{said}"
+        );
+        renderer.recorder_socket = Some("/var/lib/kubelet/seccomp/recorder/notify.sock".into());
+        let bytes = render(&renderer).unwrap();
+        let file: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(
+            file["listenerPath"],
+            "/var/lib/kubelet/seccomp/recorder/notify.sock"
+        );
+        assert_eq!(file["listenerMetadata"], "shop/web/7");
+        assert_eq!(decision(&bytes, &AMD64, "mkdir", [0; 6]), Action::Notify);
+        // What the base refuses stays refused, and what the runtime lives on is not asked about.
+        let eperm = Action::Errno(seccomp_profile::Errno::EPERM);
+        assert_eq!(decision(&bytes, &AMD64, "mount", [0; 6]), eperm);
+        assert_eq!(decision(&bytes, &AMD64, "write", [0; 6]), Action::Allow);
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Every replica watches; only the leader writes. `ingest` brings what the watches see into `index` (what each profile's status
 //! should say; `agents`, `usage` and `finalizer` know a part of that each) and into the view that admission answers from; `status`,
-//! `nodes`, `taints`, `policies`, `ca_controller` and `default_policy` do what follows from it. `release` undoes what would outlive the
+//! `nodes`, `taints`, `policies`, `recordings`, `ca_controller` and `default_policy` do what follows from it. `release` undoes what would outlive the
 //! operator. This file ties them together. It knows nothing of how reviews are answered.
 
 pub mod agents;
@@ -16,6 +16,7 @@ mod ingest;
 pub(crate) mod metrics;
 mod nodes;
 mod policies;
+mod recordings;
 pub mod release;
 mod status;
 mod taints;
@@ -39,6 +40,7 @@ use ingest::Source;
 use kube_support::leader::Role;
 use metrics::Metrics;
 use policies::index::Policies;
+use recordings::index::Recordings;
 use seccomp_operator_api::SeccompPolicySpec;
 use seccomp_policy::view::{Engine, View};
 
@@ -217,6 +219,7 @@ impl Controller {
             ended = taints => ended,
             ended = nodes::run(client, shared, role.clone()) => ended,
             ended = policies::run(client, &args.identity, shared, role.clone()) => ended,
+            ended = recordings::run(client, &args.profiles_dir, shared, role.clone()) => ended,
             ended = ca_controller::run(client, args, shared, role.clone()) => ended,
             ended = default_policy::run(client, args.default_policy.as_ref(), shared, role.clone()) => ended,
         }
@@ -237,6 +240,9 @@ struct Shared {
     policies: Mutex<Policies>,
     /// Told when the status of a policy may have to change.
     policies_changed: Notify,
+    recordings: Mutex<Recordings>,
+    /// Told when a recording may need something.
+    recordings_changed: Notify,
     ready: Readiness,
     metrics: Metrics,
 }
@@ -306,6 +312,8 @@ impl Shared {
             nodes_changed: Notify::new(),
             policies: Mutex::default(),
             policies_changed: Notify::new(),
+            recordings: Mutex::default(),
+            recordings_changed: Notify::new(),
             ready: Readiness::default(),
             metrics: Metrics::new(registry),
         }
@@ -317,6 +325,12 @@ impl Shared {
 
     fn policies(&self) -> MutexGuard<'_, Policies> {
         self.policies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recordings(&self) -> MutexGuard<'_, Recordings> {
+        self.recordings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn view(&self) -> RwLockReadGuard<'_, View> {

@@ -19,6 +19,7 @@ use super::{PROFILES, scratch};
 use crate::agent::disk::Disk;
 use crate::agent::metrics::Metrics;
 use crate::agent::reconcile::Reconciler;
+use crate::agent::render::Renderer;
 use crate::agent::usage::Usage;
 use crate::agent::{node, publish};
 use crate::health;
@@ -52,7 +53,10 @@ async fn agent(root: &Path, listener: TcpListener) {
     let reconciler = Reconciler::new(
         client,
         "node".into(),
-        node::target().unwrap(),
+        Renderer {
+            target: node::target().unwrap(),
+            recorder_socket: None,
+        },
         Disk::new(root, PROFILES.as_ref()),
         Usage::new(PROFILES),
         events,

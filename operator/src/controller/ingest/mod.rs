@@ -20,12 +20,13 @@ use tracing::warn;
 
 use super::index::{self, Index, SeenProfile};
 use super::policies::index::{Policies, SeenPolicy};
+use super::recordings::index::{self as recordings, Recordings};
 use super::{ControllerArgs, ControllerError, Shared};
 use kube_support::{WatchEvent, Watched, resource_version, watch, watch_as};
 use objects::{AgentDaemonSet, AgentPod, ClusterNode, ClusterNodeSpec, created};
 use seccomp_operator_api::{
     STARTUP_TAINT, SeccompNode, SeccompPolicy, SeccompPolicyStatus, SeccompProfile,
-    SeccompProfileStatus, StoredProfile, define,
+    SeccompProfileStatus, SeccompRecording, SeccompRecordingReport, StoredProfile, define,
 };
 use seccomp_policy::view::{self, View};
 use seccomp_profile::Defined;
@@ -43,10 +44,12 @@ pub enum Source {
     Namespaces,
     Agents,
     DaemonSet,
+    Recordings,
+    RecordingReports,
 }
 
 impl Source {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Profiles,
         Self::Policies,
         Self::SeccompNodes,
@@ -54,6 +57,8 @@ impl Source {
         Self::Namespaces,
         Self::Agents,
         Self::DaemonSet,
+        Self::Recordings,
+        Self::RecordingReports,
     ];
 }
 
@@ -66,6 +71,8 @@ enum Event {
     Namespace(WatchEvent<PartialObjectMeta<Namespace>>),
     Agent(WatchEvent<AgentPod>),
     DaemonSet(WatchEvent<AgentDaemonSet>),
+    Recording(WatchEvent<SeccompRecording>),
+    RecordingReport(WatchEvent<SeccompRecordingReport>),
 }
 
 /// Watches for as long as the process lives.
@@ -101,6 +108,12 @@ pub async fn run(
             .boxed(),
         watch::<AgentDaemonSet>(daemon_sets, Config::default().fields(&itself))
             .map(Event::DaemonSet)
+            .boxed(),
+        watch::<SeccompRecording>(Api::all(client.clone()), everywhere())
+            .map(Event::Recording)
+            .boxed(),
+        watch::<SeccompRecordingReport>(Api::all(client.clone()), everywhere().page_size(PAGE))
+            .map(Event::RecordingReport)
             .boxed(),
     ]));
     while let Some(event) = events.next().await {
@@ -152,6 +165,9 @@ fn take(event: Event, shared: &Shared) {
             };
             view_profile(&change, defined.clone(), &mut view());
             shared.policies_changed.notify_one();
+            if take_recording_profile(&change, &mut shared.recordings()) {
+                shared.recordings_changed.notify_one();
+            }
             take_profile(&change, defined, &mut index()).then_some(Source::Profiles)
         }
         Event::Policy(change) => {
@@ -172,6 +188,18 @@ fn take(event: Event, shared: &Shared) {
         Event::Agent(change) => take_agent(&change, &mut index()).then_some(Source::Agents),
         Event::DaemonSet(change) => {
             take_daemon_set(&change, &mut index()).then_some(Source::DaemonSet)
+        }
+        Event::Recording(change) => {
+            // Whoever takes both takes the view first.
+            let mut view = view();
+            let ended = take_recording(&change, &mut view, &mut shared.recordings());
+            shared.recordings_changed.notify_one();
+            ended.then_some(Source::Recordings)
+        }
+        Event::RecordingReport(change) => {
+            let ended = take_recording_report(&change, &mut shared.recordings());
+            shared.recordings_changed.notify_one();
+            ended.then_some(Source::RecordingReports)
         }
     };
     if let Some(source) = ended {
@@ -407,6 +435,106 @@ fn take_daemon_set(change: &WatchEvent<AgentDaemonSet>, index: &mut Index) -> bo
         WatchEvent::Deleted(daemon_set) => index.gone(index::Kind::DaemonSet, &name_of(daemon_set)),
     }
     false
+}
+
+fn take_recording(
+    change: &WatchEvent<SeccompRecording>,
+    view: &mut View,
+    recordings: &mut Recordings,
+) -> bool {
+    match change {
+        WatchEvent::ListBegins => {
+            view.list_begins(view::Kind::Recording);
+            recordings.list_begins(recordings::Kind::Recording);
+        }
+        WatchEvent::ListEnds => {
+            view.list_ends(view::Kind::Recording);
+            recordings.list_ends(recordings::Kind::Recording);
+            return true;
+        }
+        WatchEvent::Exists(recording) => {
+            recordings.recording(recording);
+            let (namespace, name) = recordings::key_of(metadata_of(recording));
+            match recording {
+                Ok(seen) => {
+                    view.recording(
+                        &namespace,
+                        &name,
+                        seen.spec.clone(),
+                        recordings::goes_on(seen),
+                    );
+                }
+                Err(unreadable) => {
+                    warn!(
+                        namespace,
+                        recording = name,
+                        error = unreadable.error,
+                        "a SeccompRecording cannot be read and records nothing"
+                    );
+                    view.gone(
+                        view::Kind::Recording,
+                        &view::recording_key(&namespace, &name),
+                    );
+                }
+            }
+        }
+        WatchEvent::Deleted(recording) => {
+            let metadata = metadata_of(recording);
+            recordings.gone(recordings::Kind::Recording, metadata);
+            let (namespace, name) = recordings::key_of(metadata);
+            view.gone(
+                view::Kind::Recording,
+                &view::recording_key(&namespace, &name),
+            );
+        }
+    }
+    false
+}
+
+fn take_recording_report(
+    change: &WatchEvent<SeccompRecordingReport>,
+    recordings: &mut Recordings,
+) -> bool {
+    match change {
+        WatchEvent::ListBegins => recordings.list_begins(recordings::Kind::Report),
+        WatchEvent::ListEnds => {
+            recordings.list_ends(recordings::Kind::Report);
+            return true;
+        }
+        WatchEvent::Exists(Ok(report)) => recordings.report(report),
+        WatchEvent::Exists(Err(unreadable)) => {
+            let (namespace, report) = recordings::key_of(&unreadable.metadata);
+            let error = &unreadable.error;
+            warn!(
+                namespace,
+                report, error, "a SeccompRecordingReport cannot be read"
+            );
+            recordings.gone(recordings::Kind::Report, &unreadable.metadata);
+        }
+        WatchEvent::Deleted(report) => {
+            recordings.gone(recordings::Kind::Report, metadata_of(report));
+        }
+    }
+    false
+}
+
+/// Whether the profile is one that records.
+fn take_recording_profile(
+    change: &WatchEvent<SeccompProfile>,
+    recordings: &mut Recordings,
+) -> bool {
+    match change {
+        WatchEvent::ListBegins => recordings.list_begins(recordings::Kind::Profile),
+        WatchEvent::ListEnds => recordings.list_ends(recordings::Kind::Profile),
+        WatchEvent::Exists(Ok(profile)) => return recordings.profile(profile),
+        WatchEvent::Exists(Err(unreadable)) => {
+            recordings.gone(recordings::Kind::Profile, &unreadable.metadata);
+        }
+        WatchEvent::Deleted(profile) => {
+            recordings.gone(recordings::Kind::Profile, metadata_of(profile));
+        }
+    }
+    true
 }
 
 fn metadata_of<K: Resource>(object: &Watched<K>) -> &ObjectMeta {

@@ -1,0 +1,129 @@
+//! Where a profile comes from: the annotations of a SeccompProfile that was made of a recording.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::findings::Findings;
+use crate::length::show_length;
+use crate::profile::Made;
+use crate::progress::progress;
+
+/// The recording, as `<namespace>/<name>`.
+pub const RECORDING: &str = "seccomp-operator.io/recording";
+/// A digest of what was recorded: architectures, calls and values of arguments.
+pub const DIGEST: &str = "seccomp-operator.io/recorded-digest";
+/// How many calls, in how many containers, and when one was last new.
+pub const COMPLETENESS: &str = "seccomp-operator.io/recorded-completeness";
+/// The pods.
+pub const PODS: &str = "seccomp-operator.io/recorded-pods";
+/// The images.
+pub const IMAGES: &str = "seccomp-operator.io/recorded-images";
+/// The calls that the profile allows though nobody has seen them.
+pub const ASSUMED: &str = "seccomp-operator.io/assumed";
+
+/// Of pods and images so many are named.
+const NAMED: usize = 20;
+
+/// The annotations. Of a recording that ended at `end`, or goes on then.
+#[must_use]
+pub fn annotations(
+    recording: &str,
+    findings: &Findings,
+    made: &Made,
+    end: Timestamp,
+) -> BTreeMap<String, String> {
+    let progress = progress(findings, end);
+    let quiet = progress.last_new.unwrap_or(end);
+    let quiet = end.duration_since(quiet).try_into().unwrap_or_default();
+    let completeness = format!(
+        "{} calls of {} containers; none was new in the last {}",
+        progress.known,
+        findings.now + findings.were,
+        show_length(quiet)
+    );
+    let assumed: Vec<_> = made.assumed.iter().map(|call| call.name()).collect();
+    let annotations = [
+        (RECORDING, recording.to_owned()),
+        (DIGEST, digest(findings)),
+        (COMPLETENESS, completeness),
+        (PODS, some(&findings.pods)),
+        (IMAGES, some(&findings.images)),
+        (ASSUMED, assumed.join(" ")),
+    ];
+    annotations
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+fn some(names: &BTreeSet<String>) -> String {
+    let mut text = names
+        .iter()
+        .take(NAMED)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(" ");
+    if names.len() > NAMED {
+        let _ = write!(text, " and {} more", names.len() - NAMED);
+    }
+    text
+}
+
+/// SHA-256 over one line for each call; counts and times are not in it, so that the same behaviour has the same digest.
+fn digest(findings: &Findings) -> String {
+    let mut lines = String::new();
+    for call in findings.calls() {
+        let _ = write!(lines, "{} {}", call.arch, call.syscall);
+        for argument in &call.seen.arguments {
+            let any = if argument.more { "*" } else { "" };
+            let _ = write!(
+                lines,
+                " {}={any}{}",
+                argument.index,
+                argument.values.join(",")
+            );
+        }
+        lines.push('\n');
+    }
+    let hash = ring::digest::digest(&ring::digest::SHA256, lines.as_bytes());
+    hash.as_ref()
+        .iter()
+        .fold("sha256:".to_owned(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::findings::tests::report;
+    use serde_json::json;
+
+    #[test]
+    fn the_same_behaviour_has_the_same_digest_however_often_it_was_seen() {
+        let seen = |count: i64, values: &[&str]| {
+            let call = json!(["X86_64", "socket", {"steady": count, "arguments": [{"index": 0, "values": values}]}]);
+            digest(&Findings::new(
+                [&report(
+                    "n",
+                    &json!([{"pod": "p", "container": "c", "calls": [call]}]),
+                )],
+                None,
+            ))
+        };
+        assert_eq!(seen(1, &["0x1"]), seen(7, &["0x1"]));
+        assert_ne!(seen(1, &["0x1"]), seen(1, &["0x2"]));
+        assert!(seen(1, &[]).starts_with("sha256:"));
+    }
+
+    #[test]
+    fn of_very_many_pods_some_are_named() {
+        let pods: BTreeSet<_> = (10..40).map(|n| format!("web-{n}")).collect();
+        assert!(some(&pods).ends_with("web-29 and 10 more"));
+        assert_eq!(some(&BTreeSet::new()), "");
+    }
+}

@@ -1,0 +1,522 @@
+//! What each recording needs next: a plain function of the recordings, their reports and their profiles, as the watches saw them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::core::ObjectMeta;
+
+use super::super::conditions::{ConditionState, dated};
+use kube_support::{Listing, Watched};
+use seccomp_operator_api::{
+    Merge, Record, RecordingReport, SeccompProfile, SeccompProfileSpec, SeccompRecording,
+    SeccompRecordingReport, SeccompRecordingSpec, SeccompRecordingStatus, recording_condition,
+    recording_profile_name,
+};
+use seccomp_policy::selector;
+use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Syscall, Target, builtin};
+use seccomp_recording::profile::{Options, make};
+use seccomp_recording::progress::{Over, over};
+use seccomp_recording::{Findings, problems, provenance, status};
+
+/// Namespace and name.
+pub type Key = (String, String);
+
+/// A recording as the watch saw it.
+#[derive(Clone, Debug)]
+pub struct SeenRecording {
+    uid: String,
+    generation: i64,
+    spec: Result<SeccompRecordingSpec, String>,
+    status: SeccompRecordingStatus,
+}
+
+#[derive(Clone, Debug)]
+struct SeenReport {
+    owned: bool,
+    report: RecordingReport,
+}
+
+/// A profile that records, or has the name of one that would.
+#[derive(Clone, Debug)]
+struct SeenProfile {
+    uid: String,
+    record: Option<Record>,
+    ready: bool,
+    /// Why it is not on a node, or on how many it is.
+    waits_for: String,
+    deleting: bool,
+}
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub struct Recordings {
+    by_key: BTreeMap<Key, SeenRecording>,
+    reports: BTreeMap<Key, SeenReport>,
+    profiles: BTreeMap<String, SeenProfile>,
+    listings: [Listing; 3],
+}
+
+/// The kinds that it is fed with.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    Recording,
+    Report,
+    Profile,
+}
+
+/// What is to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// The profile that records is to be there.
+    Record {
+        name: String,
+        spec: Box<SeccompProfileSpec>,
+    },
+    /// The profile of a recording that is gone is to go.
+    Forget { name: String, uid: String },
+    /// A report is to be owned by its recording.
+    Own {
+        namespace: String,
+        report: String,
+        recording: String,
+        uid: String,
+    },
+    /// The result is to be there as a profile.
+    Publish {
+        name: String,
+        spec: Box<SeccompProfileSpec>,
+        annotations: BTreeMap<String, String>,
+    },
+    /// The status is to be this.
+    Status {
+        namespace: String,
+        name: String,
+        status: Box<SeccompRecordingStatus>,
+    },
+}
+
+fn text(key: &Key) -> String {
+    format!("{}/{}", key.0, key.1)
+}
+
+pub fn key_of(metadata: &ObjectMeta) -> Key {
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    (part(&metadata.namespace), part(&metadata.name))
+}
+
+/// Whether a recording's status says that pods are recorded.
+pub fn goes_on(recording: &SeccompRecording) -> bool {
+    recording.status.as_ref().is_some_and(|status| {
+        holds(&status.conditions, recording_condition::RECORDING) && status.ended.is_none()
+    })
+}
+
+fn holds(conditions: &[Condition], type_: &str) -> bool {
+    conditions
+        .iter()
+        .any(|condition| condition.type_ == type_ && condition.status == "True")
+}
+
+impl Recordings {
+    pub fn list_begins(&mut self, kind: Kind) {
+        self.listings[kind as usize].begins();
+    }
+
+    pub fn list_ends(&mut self, kind: Kind) {
+        let keys: Vec<_> = match kind {
+            Kind::Recording => self.by_key.keys().map(text).collect(),
+            Kind::Report => self.reports.keys().map(text).collect(),
+            Kind::Profile => self.profiles.keys().cloned().collect(),
+        };
+        let gone: BTreeSet<_> = self.listings[kind as usize]
+            .ends(keys.iter().map(String::as_str))
+            .into_iter()
+            .collect();
+        match kind {
+            Kind::Recording => self.by_key.retain(|key, _| !gone.contains(&text(key))),
+            Kind::Report => self.reports.retain(|key, _| !gone.contains(&text(key))),
+            Kind::Profile => self.profiles.retain(|name, _| !gone.contains(name)),
+        }
+    }
+
+    pub fn recording(&mut self, recording: &Watched<SeccompRecording>) {
+        let (metadata, spec, status) = match recording {
+            Ok(seen) => (&seen.metadata, Ok(seen.spec.clone()), seen.status.clone()),
+            Err(unreadable) => {
+                let said = format!(
+                    "spec: this version of the operator cannot read it: {}",
+                    unreadable.error
+                );
+                (&unreadable.metadata, Err(said), None)
+            }
+        };
+        let key = key_of(metadata);
+        self.listings[Kind::Recording as usize].saw(&text(&key));
+        let seen = SeenRecording {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            generation: metadata.generation.unwrap_or_default(),
+            spec,
+            status: status.unwrap_or_default(),
+        };
+        self.by_key.insert(key, seen);
+    }
+
+    pub fn report(&mut self, report: &SeccompRecordingReport) {
+        let key = key_of(&report.metadata);
+        self.listings[Kind::Report as usize].saw(&text(&key));
+        let seen = SeenReport {
+            owned: report
+                .metadata
+                .owner_references
+                .as_ref()
+                .is_some_and(|owners| !owners.is_empty()),
+            report: report.spec.clone(),
+        };
+        self.reports.insert(key, seen);
+    }
+
+    /// Most profiles are none of its business. Whether this one is.
+    pub fn profile(&mut self, profile: &SeccompProfile) -> bool {
+        let name = profile.metadata.name.clone().unwrap_or_default();
+        if profile.spec.record.is_none() && !name.starts_with("recording.") {
+            return self.profiles.remove(&name).is_some();
+        }
+        self.listings[Kind::Profile as usize].saw(&name);
+        let status = profile.status.clone().unwrap_or_default();
+        let generation = profile.metadata.generation;
+        let failure = status
+            .failures
+            .first()
+            .map(|failure| format!("node {}: {}", failure.node, failure.message));
+        let nodes = status
+            .nodes
+            .as_ref()
+            .map(|nodes| format!("{} nodes have it", nodes.summary));
+        let seen = SeenProfile {
+            uid: profile.metadata.uid.clone().unwrap_or_default(),
+            record: profile.spec.record.clone(),
+            ready: status.is_ready() && status.observed_generation == generation,
+            waits_for: failure
+                .or(nodes)
+                .unwrap_or_else(|| "no node has it yet".into()),
+            deleting: profile.metadata.deletion_timestamp.is_some(),
+        };
+        self.profiles.insert(name, seen);
+        true
+    }
+
+    pub fn gone(&mut self, kind: Kind, metadata: &ObjectMeta) {
+        let key = key_of(metadata);
+        match kind {
+            Kind::Recording => drop(self.by_key.remove(&key)),
+            Kind::Report => drop(self.reports.remove(&key)),
+            Kind::Profile => drop(self.profiles.remove(&key.1)),
+        }
+    }
+
+    /// All that is to be written, and when to look again at the latest. `without_effect` is why admission changes no pod, if it does not.
+    pub fn steps(
+        &self,
+        library: &Library,
+        profiles_dir: &str,
+        without_effect: Option<&str>,
+        now: Timestamp,
+    ) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for (name, profile) in &self.profiles {
+            let Some(record) = profile.record.as_ref().filter(|_| !profile.deleting) else {
+                continue;
+            };
+            let owner = self
+                .by_key
+                .get(&(record.namespace.clone(), record.name.clone()));
+            if owner.is_none_or(|owner| owner.uid != record.uid) {
+                steps.push(Step::Forget {
+                    name: name.clone(),
+                    uid: profile.uid.clone(),
+                });
+            }
+        }
+        for (key, recording) in &self.by_key {
+            self.own(key, recording, &mut steps);
+            if recording.status.ended.is_none() {
+                self.of_one(
+                    key,
+                    recording,
+                    (library, profiles_dir, without_effect, now),
+                    &mut steps,
+                );
+            }
+        }
+        steps
+    }
+
+    fn reports_of<'a>(
+        &'a self,
+        key: &'a Key,
+        recording: &'a SeenRecording,
+    ) -> impl Iterator<Item = (&'a Key, &'a SeenReport)> {
+        self.reports.iter().filter(move |(at, seen)| {
+            let of = &seen.report.recording;
+            at.0 == key.0 && of.name == key.1 && of.uid == recording.uid
+        })
+    }
+
+    fn own(&self, key: &Key, recording: &SeenRecording, steps: &mut Vec<Step>) {
+        let unowned = self
+            .reports_of(key, recording)
+            .filter(|(_, seen)| !seen.owned);
+        steps.extend(unowned.map(|((namespace, report), _)| Step::Own {
+            namespace: namespace.clone(),
+            report: report.clone(),
+            recording: key.1.clone(),
+            uid: recording.uid.clone(),
+        }));
+    }
+
+    /// Whether new pods are recorded, and why not.
+    fn recording_state(
+        &self,
+        key: &Key,
+        recording: &SeenRecording,
+        spec: &SeccompRecordingSpec,
+        end: Option<Over>,
+        steps: &mut Vec<Step>,
+    ) -> ConditionState {
+        let name = recording_profile_name(&key.0, &key.1);
+        let is_own = |profile: &&SeenProfile| {
+            let record = profile.record.as_ref();
+            record.is_some_and(|record| record.uid == recording.uid)
+        };
+        let old = &recording.status.conditions;
+        match self.profiles.get(&name).filter(is_own) {
+            None => {
+                steps.push(Step::Record {
+                    name: name.clone(),
+                    spec: Box::new(recording_spec(key, recording, spec)),
+                });
+                let sentence = format!("the SeccompProfile {name:?} is being made");
+                (false, "Preparing", sentence)
+            }
+            Some(_) if end.is_some() => {
+                let sentence =
+                    "the recording has ended; pods that started under it go on as they are";
+                (false, "Ended", sentence.into())
+            }
+            // A node that is new has it soon: no reason to stop.
+            Some(profile) if profile.ready || holds(old, recording_condition::RECORDING) => {
+                let sentence = "new pods that the recording selects are recorded; those that run already once they are made again";
+                (true, "Recording", sentence.into())
+            }
+            Some(profile) => {
+                let sentence = format!(
+                    "the SeccompProfile {name:?} is not on all nodes: {}",
+                    profile.waits_for
+                );
+                (false, "Preparing", sentence)
+            }
+        }
+    }
+
+    fn of_one(
+        &self,
+        key: &Key,
+        recording: &SeenRecording,
+        (library, profiles_dir, without_effect, now): (&Library, &str, Option<&str>, Timestamp),
+        steps: &mut Vec<Step>,
+    ) {
+        let name = recording_profile_name(&key.0, &key.1);
+        let wrong = match &recording.spec {
+            Err(said) => Some(said.clone()),
+            Ok(spec) => wrong(&key.1, spec),
+        };
+        let old = &recording.status.conditions;
+        let assumed: Vec<Syscall> = seccomp_recorder::assumed().collect();
+        let reports: Vec<_> = self
+            .reports_of(key, recording)
+            .map(|(_, seen)| &seen.report)
+            .collect();
+        let findings = Findings::new(reports.iter().copied(), None);
+        let mut next = status::observed(&findings, &assumed, now);
+        next.observed_generation = Some(recording.generation);
+        let refused = wrong.map(|sentence| ("Invalid", sentence)).or_else(|| {
+            let foreign = self.profiles.get(&name).is_some_and(|profile| {
+                profile
+                    .record
+                    .as_ref()
+                    .is_none_or(|record| (&record.namespace, &record.name) != (&key.0, &key.1))
+            });
+            let sentence = format!(
+                "there is a SeccompProfile {name:?} that the operator did not make; remove it"
+            );
+            foreign.then_some(("Conflict", sentence))
+        });
+        let refused = refused.or_else(|| Some(("NoAdmission", without_effect?.to_owned())));
+        let end = match (&refused, &recording.spec) {
+            (None, Ok(spec)) => over(&findings, spec.stop.as_ref(), now).ok(),
+            _ => None,
+        };
+        let recording_state = match (&refused, &recording.spec) {
+            (Some((reason, sentence)), _) => (false, *reason, sentence.clone()),
+            (None, Err(sentence)) => (false, "Invalid", sentence.clone()),
+            (None, Ok(spec)) => {
+                next.localhost_profile = Some(format!("{profiles_dir}/{name}.json"));
+                self.recording_state(key, recording, spec, end, steps)
+            }
+        };
+        let mut gaps = findings.gaps.clone();
+        if findings.nameless() > 0 {
+            gaps.push(format!(
+                "{} calls have names that this version does not know",
+                findings.nameless()
+            ));
+        }
+        if let (Some(_), Ok(spec)) = (end, &recording.spec) {
+            next.ended = Some(Time(now));
+            if spec.create {
+                match results(key, spec, &reports, &assumed, library, now) {
+                    Ok(published) => {
+                        next.profiles = published.iter().filter_map(published_name).collect();
+                        steps.extend(published);
+                    }
+                    Err(sentence) => gaps.push(sentence),
+                }
+            }
+        }
+        let complete: ConditionState = match end {
+            Some(Over::After) => (true, "TimeIsUp", "the time of stop.after has passed".into()),
+            Some(Over::Quiet) => (
+                true,
+                "NothingNew",
+                "no call was new for the time of stop.quietFor".into(),
+            ),
+            None => (false, "NotEnded", "the recording has not ended".into()),
+        };
+        let degraded: ConditionState = match (&refused, gaps.split_first()) {
+            (Some((reason, sentence)), _) => (true, reason, sentence.clone()),
+            (None, Some((first, more))) => {
+                let more = if more.is_empty() {
+                    String::new()
+                } else {
+                    format!(" (and {} more)", more.len())
+                };
+                (true, "CallsMissing", format!("{first}{more}"))
+            }
+            (None, None) => (false, "AsExpected", "nothing is known to be missing".into()),
+        };
+        let states = [
+            (recording_condition::RECORDING, recording_state),
+            (recording_condition::COMPLETE, complete),
+            (recording_condition::DEGRADED, degraded),
+        ];
+        next.conditions = states
+            .map(|(type_, state)| dated(type_, state, recording.generation, old, now))
+            .into();
+        if next != recording.status {
+            steps.push(Step::Status {
+                namespace: key.0.clone(),
+                name: key.1.clone(),
+                status: Box::new(next),
+            });
+        }
+    }
+}
+
+fn published_name(step: &Step) -> Option<String> {
+    match step {
+        Step::Publish { name, .. } => Some(name.clone()),
+        _ => None,
+    }
+}
+
+/// The first problem of a spec.
+fn wrong(name: &str, spec: &SeccompRecordingSpec) -> Option<String> {
+    let of_selector = selector::problems(&spec.pod_selector);
+    let of_selector = of_selector
+        .first()
+        .map(|error| format!("spec.podSelector.{error}"));
+    of_selector.or_else(|| Some(problems(name, spec).first()?.to_string()))
+}
+
+fn recording_spec(
+    key: &Key,
+    recording: &SeenRecording,
+    spec: &SeccompRecordingSpec,
+) -> SeccompProfileSpec {
+    SeccompProfileSpec {
+        base: Some(spec.base.clone()),
+        record: Some(Record {
+            namespace: key.0.clone(),
+            name: key.1.clone(),
+            uid: recording.uid.clone(),
+        }),
+        ..SeccompProfileSpec::default()
+    }
+}
+
+/// The profiles that a recording comes to.
+fn results(
+    key: &Key,
+    spec: &SeccompRecordingSpec,
+    reports: &[&RecordingReport],
+    assumed: &[Syscall],
+    library: &Library,
+    now: Timestamp,
+) -> Result<Vec<Step>, String> {
+    let name = spec
+        .profile_name
+        .clone()
+        .unwrap_or_else(|| format!("{}.{}", key.0, key.1));
+    let groups: Vec<_> = match spec.merge {
+        Merge::PerPod => vec![(name, Findings::new(reports.iter().copied(), None))],
+        Merge::PerContainer => Findings::containers(reports.iter().copied())
+            .into_iter()
+            .map(|container| {
+                let findings = Findings::new(reports.iter().copied(), Some(&container));
+                (format!("{name}.{container}"), findings)
+            })
+            .collect(),
+    };
+    let options = Options {
+        assumed,
+        without_exec: spec.without_exec,
+    };
+    groups
+        .into_iter()
+        .map(|(name, findings)| {
+            let base = |arch| base(&spec.base, library, arch);
+            let made = make(&findings, options, base)
+                .map_err(|error| format!("no profile {name:?} was made: {error}"))?;
+            Ok(Step::Publish {
+                annotations: provenance::annotations(&text(key), &findings, &made, now),
+                spec: Box::new(SeccompProfileSpec {
+                    profile: Some(made.document),
+                    ..SeccompProfileSpec::default()
+                }),
+                name,
+            })
+        })
+        .collect()
+}
+
+/// What pods were recorded under, on a machine of this architecture.
+fn base(name: &str, library: &Library, arch: Arch) -> Result<seccomp_profile::Profile, String> {
+    let target = Target {
+        arch,
+        kernel: KernelVersion::CURRENT,
+        capabilities: CapabilitySet::RUNTIME_DEFAULT,
+    };
+    match builtin(name) {
+        Some(document) => document
+            .resolve(&target)
+            .canonical("base")
+            .map_err(|problems| problems.to_string()),
+        None => library
+            .compose(name, &target, "base")
+            .map_err(|error| error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! A recording from its first sight to its end.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const NAME: &str = "recording.shop.web";
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_767_225_600 + seconds).unwrap()
+}
+
+fn recording(spec: &Value, status: Option<&SeccompRecordingStatus>) -> SeccompRecording {
+    let mut whole = json!({"podSelector": {}});
+    for (key, value) in spec.as_object().unwrap() {
+        whole[key] = value.clone();
+    }
+    let object = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompRecording",
+        "metadata": {"namespace": "shop", "name": "web", "uid": "7", "generation": 2}, "spec": whole, "status": status,
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+/// The profile that records for the recording of that uid.
+fn profile(uid: &str, ready: bool) -> SeccompProfile {
+    let conditions = json!([{
+        "type": "Ready", "status": if ready { "True" } else { "False" }, "reason": "", "message": "",
+        "lastTransitionTime": at(0).to_string(),
+    }]);
+    serde_json::from_value(json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile",
+        "metadata": {"name": NAME, "uid": "p", "generation": 1},
+        "spec": {"base": "runtime-default", "record": {"namespace": "shop", "name": "web", "uid": uid}},
+        "status": {"observedGeneration": 1, "conditions": conditions,
+            "failures": if ready { json!([]) } else { json!([{"node": "n1", "reason": "Invalid", "message": "no recorder"}]) }},
+    })).unwrap()
+}
+
+/// A report of one running container that called `bind` 10 seconds after its start at 0.
+fn report(owned: bool, degraded: Option<&str>) -> SeccompRecordingReport {
+    let owners =
+        owned.then(|| json!([{"apiVersion": "v1", "kind": "x", "name": "web", "uid": "7"}]));
+    serde_json::from_value(json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompRecordingReport",
+        "metadata": {"namespace": "shop", "name": "web.n1.0", "ownerReferences": owners},
+        "recording": {"name": "web", "uid": "7"}, "node": "n1", "recorderVersion": "1", "degraded": degraded,
+        "containers": [{
+            "pod": "web-1", "podUid": "u", "container": "c", "containerId": "i", "started": at(0).to_string(),
+            "image": "docker.io/library/nginx:1",
+            "calls": [{"architecture": "SCMP_ARCH_X86_64", "name": "bind", "steady": 1,
+                "firstSeen": at(10).to_string(), "lastSeen": at(10).to_string()}],
+        }],
+    })).unwrap()
+}
+
+fn steps(recordings: &Recordings, now: Timestamp) -> Vec<Step> {
+    recordings.steps(&Library::default(), "profiles", None, now)
+}
+
+fn status(steps: &[Step]) -> SeccompRecordingStatus {
+    let status = steps.iter().find_map(|step| match step {
+        Step::Status { status, .. } => Some((**status).clone()),
+        _ => None,
+    });
+    status.unwrap()
+}
+
+fn condition(status: &SeccompRecordingStatus, type_: &str) -> (bool, String, String) {
+    let condition = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == type_)
+        .unwrap();
+    (
+        condition.status == "True",
+        condition.reason.clone(),
+        condition.message.clone(),
+    )
+}
+
+#[test]
+fn a_recording_gets_its_profile_and_goes_on_once_all_nodes_have_it() {
+    let mut known = Recordings::default();
+    known.recording(&Ok(recording(&json!({}), None)));
+    let first = steps(&known, at(0));
+    let Step::Record { name, spec } = &first[0] else {
+        panic!("{first:?}")
+    };
+    assert_eq!(name, NAME);
+    assert_eq!(spec.base.as_deref(), Some("runtime-default"));
+    assert_eq!(spec.record.as_ref().unwrap().uid, "7");
+    assert_eq!(condition(&status(&first), "Recording").1, "Preparing");
+
+    assert!(known.profile(&profile("7", false)));
+    let waiting = condition(&status(&steps(&known, at(1))), "Recording");
+    assert!(
+        !waiting.0 && waiting.2.contains("node n1: no recorder"),
+        "{waiting:?}"
+    );
+    known.profile(&profile("7", true));
+    let ready = status(&steps(&known, at(2)));
+    assert!(condition(&ready, "Recording").0);
+    assert_eq!(
+        ready.localhost_profile.as_deref(),
+        Some("profiles/recording.shop.web.json")
+    );
+    // In a steady state nothing is written, and a node that is new ends nothing.
+    known.recording(&Ok(recording(&json!({}), Some(&ready))));
+    assert_eq!(steps(&known, at(60)), []);
+    known.profile(&profile("7", false));
+    assert_eq!(steps(&known, at(61)), []);
+}
+
+#[test]
+fn reports_become_the_status_and_get_their_recording_as_owner() {
+    let mut known = Recordings::default();
+    known.recording(&Ok(recording(&json!({}), None)));
+    known.profile(&profile("7", true));
+    known.report(&report(false, Some("the holder was replaced")));
+    let all = steps(&known, at(20));
+    assert!(matches!(&all[0], Step::Own { report, uid, .. } if report == "web.n1.0" && uid == "7"));
+    let seen = status(&all);
+    assert_eq!((seen.known, seen.new_in_last_minute), (Some(1), Some(1)));
+    assert_eq!(seen.calls[0].name, "bind");
+    let (degraded, _, why) = condition(&seen, "Degraded");
+    assert!(degraded && why == "node n1: the holder was replaced");
+    known.report(&report(true, None));
+    assert!(
+        !steps(&known, at(20))
+            .iter()
+            .any(|step| matches!(step, Step::Own { .. }))
+    );
+}
+
+#[test]
+fn a_recording_that_is_over_is_complete_and_makes_its_profile_if_it_was_asked_to() {
+    for (create, made) in [(true, vec!["shop.web".to_owned()]), (false, vec![])] {
+        let mut known = Recordings::default();
+        known.recording(&Ok(recording(
+            &json!({"stop": {"quietFor": "1m"}, "create": create}),
+            None,
+        )));
+        known.profile(&profile("7", true));
+        known.report(&report(true, None));
+        assert_eq!(status(&steps(&known, at(69))).ended, None);
+        let last = steps(&known, at(70));
+        let end = status(&last);
+        assert_eq!(end.ended, Some(Time(at(70))));
+        assert_eq!(end.profiles, made);
+        assert!(condition(&end, "Complete").0 && !condition(&end, "Recording").0);
+        let published: Vec<_> = last.iter().filter_map(published_name).collect();
+        assert_eq!(published, made);
+        for step in &last {
+            if let Step::Publish {
+                spec, annotations, ..
+            } = step
+            {
+                assert!(spec.define().is_ok());
+                assert_eq!(annotations[provenance::RECORDING], "shop/web");
+                assert_eq!(annotations[provenance::IMAGES], "docker.io/library/nginx:1");
+                assert!(
+                    annotations[provenance::COMPLETENESS].contains("none was new in the last 1m")
+                );
+            }
+        }
+        // What has ended stays as it is.
+        known.recording(&Ok(recording(
+            &json!({"stop": {"quietFor": "1m"}, "create": create}),
+            Some(&end),
+        )));
+        known.report(&report(true, Some("later")));
+        assert_eq!(steps(&known, at(500)), []);
+    }
+}
+
+#[test]
+fn the_profile_of_a_recording_that_is_gone_or_another_one_is_removed_and_nobody_else_s() {
+    let mut known = Recordings::default();
+    known.profile(&profile("7", true));
+    let forget = Step::Forget {
+        name: NAME.into(),
+        uid: "p".into(),
+    };
+    assert_eq!(steps(&known, at(0)), std::slice::from_ref(&forget));
+    known.recording(&Ok(recording(&json!({}), None)));
+    assert!(!steps(&known, at(0)).contains(&forget));
+    known.profile(&profile("6", true));
+    assert!(steps(&known, at(0)).contains(&forget));
+    let mut theirs = profile("7", true);
+    theirs.spec.record = None;
+    known.profile(&theirs);
+    let all = steps(&known, at(0));
+    assert!(
+        !all.iter()
+            .any(|step| matches!(step, Step::Forget { .. } | Step::Record { .. }))
+    );
+    assert_eq!(condition(&status(&all), "Degraded").1, "Conflict");
+}
+
+#[test]
+fn what_cannot_record_says_why() {
+    let mut known = Recordings::default();
+    known.recording(&Ok(recording(&json!({"stop": {"after": "soon"}}), None)));
+    let said = condition(&status(&steps(&known, at(0))), "Degraded");
+    assert!(
+        said.0 && said.1 == "Invalid" && said.2.contains("spec.stop.after"),
+        "{said:?}"
+    );
+    known.recording(&Ok(recording(&json!({}), None)));
+    let all = known.steps(
+        &Library::default(),
+        "profiles",
+        Some("injection.engine is none"),
+        at(0),
+    );
+    assert_eq!(
+        condition(&status(&all), "Recording"),
+        (
+            false,
+            "NoAdmission".into(),
+            "injection.engine is none".into()
+        )
+    );
+    assert_eq!(all.len(), 1);
+}
+
+#[test]
+fn after_a_new_list_only_what_it_had_is_known() {
+    let mut known = Recordings::default();
+    known.recording(&Ok(recording(&json!({}), None)));
+    known.report(&report(true, None));
+    for kind in [Kind::Recording, Kind::Report, Kind::Profile] {
+        known.list_begins(kind);
+        known.list_ends(kind);
+    }
+    assert!(known.by_key.is_empty() && known.reports.is_empty());
+}

@@ -1,0 +1,172 @@
+//! Keeps recordings: the profiles that they record with, their statuses, their ends, and what comes of them. Only the leader writes.
+//! `index` decides.
+
+pub(super) mod index;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DeleteParams, Preconditions};
+use kube::core::ObjectMeta;
+use kube::{Api, Client};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::{ControllerError, Shared};
+use index::Step;
+use kube_support::error::chain;
+use kube_support::leader::Role;
+use kube_support::{Conflicts, WriteError, apply, apply_status, bounded};
+use seccomp_operator_api::{
+    GROUP, SeccompProfile, SeccompProfileSpec, SeccompRecording, SeccompRecordingReport,
+};
+
+/// Its own field manager: of profiles the statuses are another's, and before Kubernetes 1.22 a manager's spec and status are one set
+/// of fields.
+const MANAGER: &str = "seccomp-operator-recording";
+/// A change waits this long for others to join it: counts change all the time while something is recorded.
+const DEBOUNCE: Duration = Duration::from_secs(2);
+/// How often to look while nothing changes: recordings end by time.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs for as long as the process lives.
+pub async fn run(
+    client: &Client,
+    profiles_dir: &str,
+    shared: &Shared,
+    mut role: watch::Receiver<Role>,
+) -> Result<(), ControllerError> {
+    loop {
+        role.wait_for(|role| *role == Role::Leads).await?;
+        // What has not been listed yet is not missing.
+        if shared.ready.has_listed() {
+            for step in steps(shared, profiles_dir) {
+                if let Err(error) = carry_out(client, &step).await {
+                    // Overtaken or gone: the watch tells of what has happened.
+                    if !error.is_not_found() && !error.is_conflict() {
+                        let error = chain(&error);
+                        warn!(error, ?step, "what a recording needs could not be written");
+                    }
+                }
+            }
+            sleep(DEBOUNCE).await;
+        }
+        tokio::select! {
+            () = shared.recordings_changed.notified() => sleep(Duration::from_millis(200)).await,
+            () = sleep(LOOK_EVERY) => {}
+            changed = role.changed() => changed?,
+        }
+    }
+}
+
+fn steps(shared: &Shared, profiles_dir: &str) -> Vec<Step> {
+    let (library, without_effect) = {
+        let view = shared.view();
+        (view.library(), view.without_effect())
+    };
+    let recordings = shared.recordings();
+    recordings.steps(&library, profiles_dir, without_effect, Timestamp::now())
+}
+
+#[derive(Debug, Serialize)]
+struct SpecField<'a> {
+    spec: &'a SeccompProfileSpec,
+}
+
+async fn carry_out(client: &Client, step: &Step) -> Result<(), WriteError> {
+    let profiles: Api<SeccompProfile> = Api::all(client.clone());
+    match step {
+        Step::Record { name, spec } => {
+            info!(profile = name, "a recording gets its profile");
+            make_profile(&profiles, name, spec, BTreeMap::new()).await
+        }
+        Step::Publish {
+            name,
+            spec,
+            annotations,
+        } => {
+            info!(
+                profile = name,
+                "a recording has ended, and its profile is made"
+            );
+            make_profile(&profiles, name, spec, annotations.clone()).await
+        }
+        Step::Forget { name, uid } => {
+            let as_seen = Preconditions {
+                uid: Some(uid.clone()),
+                resource_version: None,
+            };
+            bounded(profiles.delete(name, &DeleteParams::default().preconditions(as_seen))).await?;
+            info!(
+                profile = name,
+                "the profile of a recording that is gone goes once no pod uses it"
+            );
+            Ok(())
+        }
+        Step::Own {
+            namespace,
+            report,
+            recording,
+            uid,
+        } => {
+            let reports: Api<SeccompRecordingReport> = Api::namespaced(client.clone(), namespace);
+            let owner = OwnerReference {
+                api_version: format!("{GROUP}/v1alpha1"),
+                kind: "SeccompRecording".to_owned(),
+                name: recording.clone(),
+                uid: uid.clone(),
+                ..OwnerReference::default()
+            };
+            let owned = serde_json::json!({ "metadata": { "ownerReferences": [owner] } });
+            let patch = kube::api::Patch::Merge(owned);
+            let params = kube::api::PatchParams {
+                field_manager: Some(MANAGER.into()),
+                ..Default::default()
+            };
+            bounded(reports.patch_metadata(report, &params, &patch))
+                .await
+                .map(drop)
+        }
+        Step::Status {
+            namespace,
+            name,
+            status,
+        } => {
+            let recordings: Api<SeccompRecording> = Api::namespaced(client.clone(), namespace);
+            let metadata = ObjectMeta {
+                name: Some(name.clone()),
+                ..ObjectMeta::default()
+            };
+            apply_status(&recordings, MANAGER, &metadata, status)
+                .await
+                .map(drop)
+        }
+    }
+}
+
+/// A profile of somebody else's is not changed.
+async fn make_profile(
+    api: &Api<SeccompProfile>,
+    name: &str,
+    spec: &SeccompProfileSpec,
+    annotations: BTreeMap<String, String>,
+) -> Result<(), WriteError> {
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        annotations: (!annotations.is_empty()).then_some(annotations),
+        ..ObjectMeta::default()
+    };
+    apply(
+        api,
+        MANAGER,
+        Conflicts::Refuse,
+        &metadata,
+        &SpecField { spec },
+    )
+    .await
+    .map(drop)
+}
