@@ -32,6 +32,8 @@ const CRATES: &[(&str, &[&str])] = &[
             "seccomp-operator-api",
             "seccomp-policy",
             "seccomp-profile",
+            "seccomp-recorder",
+            "seccomp-recording",
         ],
     ),
     (

@@ -10,13 +10,14 @@
 //! | `trace` | `from-strace`, `from-audit` and `check`: lines become calls, calls are counted |
 //! | `probe` | `probe`: the one module that makes system calls by hand (`probe/kernel`) |
 //! | `status`, `coverage` | commands on a cluster: they list, decide in pure functions (`survey`, `effective`, `what_if`), and print |
+//! | `record` | the one command that changes a cluster: it makes a recording, restarts a workload, and takes both back (`plan`) |
 //! | `completion` | completion in shells and through kubectl |
 //! | `document`, `target` | profiles as users write them, and the kind of node they are resolved for |
 //! | `view` | what a profile does, syscall by syscall, as tables show it |
 //! | `cluster` | kubeconfig, lists, and what to say when there is no answer |
 //! | `lines`, `output`, `table`, `text`, `machine` | reading files, writing to standard output, and words for people |
 //!
-//! Nothing here changes a cluster, or looks for one where none is needed.
+//! Nothing but `record` changes a cluster, and nothing looks for one where none is needed.
 
 mod cluster;
 mod completion;
@@ -31,6 +32,7 @@ mod machine;
 mod merge;
 mod output;
 mod probe;
+mod record;
 mod status;
 mod table;
 mod target;
@@ -64,6 +66,9 @@ enum Command {
     /// List the profile of each running container, and what policies would change.
     #[command(after_help = coverage::EXAMPLES)]
     Coverage(Box<coverage::CoverageArgs>),
+    /// Record what a workload calls, and make a profile of it.
+    #[command(after_help = record::EXAMPLES)]
+    Record(Box<record::RecordArgs>),
     /// Test which syscalls the filter in force stops, without executing any.
     #[command(after_help = probe::EXAMPLES)]
     Probe(probe::ProbeArgs),
@@ -163,6 +168,7 @@ fn run(cli: &Cli) -> Result<Findings, Failure> {
     match &cli.command {
         Command::Status(args) => status::run(args),
         Command::Coverage(args) => coverage::run(args),
+        Command::Record(args) => record::run(args),
         Command::Probe(args) => probe::run(args),
         Command::FromStrace(args) => trace::from_strace(args),
         Command::FromAudit(args) => trace::from_audit(args),

@@ -6,7 +6,7 @@ mod carrier;
 pub mod check;
 mod copies;
 mod counters;
-mod report;
+pub mod report;
 mod strace;
 
 use std::path::PathBuf;

@@ -34,6 +34,7 @@ pub struct SeenRecording {
 #[derive(Clone, Debug)]
 struct SeenReport {
     owned: bool,
+    version: Option<String>,
     report: RecordingReport,
 }
 
@@ -75,6 +76,12 @@ pub enum Step {
     },
     /// The profile of a recording that is gone is to go.
     Forget { name: String, uid: String },
+    /// A report of a recording that is gone is to go: its recorder may write it once more after the recording took it with it.
+    Discard {
+        namespace: String,
+        report: String,
+        version: Option<String>,
+    },
     /// A report is to be owned by its recording.
     Own {
         namespace: String,
@@ -171,6 +178,7 @@ impl Recordings {
                 .owner_references
                 .as_ref()
                 .is_some_and(|owners| !owners.is_empty()),
+            version: report.metadata.resource_version.clone(),
             report: report.spec.clone(),
         };
         self.reports.insert(key, seen);
@@ -235,6 +243,17 @@ impl Recordings {
                 steps.push(Step::Forget {
                     name: name.clone(),
                     uid: profile.uid.clone(),
+                });
+            }
+        }
+        for ((namespace, report), seen) in &self.reports {
+            let of = &seen.report.recording;
+            let recording = self.by_key.get(&(namespace.clone(), of.name.clone()));
+            if recording.is_none_or(|recording| recording.uid != of.uid) {
+                steps.push(Step::Discard {
+                    namespace: namespace.clone(),
+                    report: report.clone(),
+                    version: seen.version.clone(),
                 });
             }
         }

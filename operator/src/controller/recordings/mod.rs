@@ -107,6 +107,19 @@ async fn carry_out(client: &Client, step: &Step) -> Result<(), WriteError> {
             );
             Ok(())
         }
+        Step::Discard {
+            namespace,
+            report,
+            version,
+        } => {
+            let reports: Api<SeccompRecordingReport> = Api::namespaced(client.clone(), namespace);
+            let as_seen = Preconditions {
+                uid: None,
+                resource_version: version.clone(),
+            };
+            let params = DeleteParams::default().preconditions(as_seen);
+            bounded(reports.delete(report, &params)).await.map(drop)
+        }
         Step::Own {
             namespace,
             report,

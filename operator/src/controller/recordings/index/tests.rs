@@ -199,6 +199,20 @@ fn the_profile_of_a_recording_that_is_gone_or_another_one_is_removed_and_nobody_
 }
 
 #[test]
+fn a_report_that_outlived_its_recording_is_discarded() {
+    let mut known = Recordings::default();
+    known.report(&report(true, None));
+    let discard = Step::Discard {
+        namespace: "shop".into(),
+        report: "web.n1.0".into(),
+        version: None,
+    };
+    assert_eq!(steps(&known, at(0)), std::slice::from_ref(&discard));
+    known.recording(&Ok(recording(&json!({}), None)));
+    assert!(!steps(&known, at(0)).contains(&discard));
+}
+
+#[test]
 fn what_cannot_record_says_why() {
     let mut known = Recordings::default();
     known.recording(&Ok(recording(&json!({"stop": {"after": "soon"}}), None)));
