@@ -56,7 +56,9 @@ fn the_definitions_are_rendered_as_they_are_in_the_files_and_kept_on_uninstall()
         [
             "seccompnodes.seccomp-operator.io",
             "seccomppolicies.seccomp-operator.io",
-            "seccompprofiles.seccomp-operator.io"
+            "seccompprofiles.seccomp-operator.io",
+            "seccomprecordingreports.seccomp-operator.io",
+            "seccomprecordings.seccomp-operator.io",
         ]
     );
 
