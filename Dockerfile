@@ -17,10 +17,11 @@ RUN --mount=type=cache,id=cargo-registry,target=/usr/local/cargo/registry,sharin
         *) echo "no build for the architecture '${TARGETARCH}'" >&2; exit 1 ;; \
     esac \
     && RUSTFLAGS="-C target-feature=+crt-static" \
-        cargo build --release --locked --bin seccomp-operator --bin seccomp-operator-agent --bin seccomp-operator-recorder --target "${target}" \
+        cargo build --release --locked --bin seccomp-operator --bin seccomp-operator-agent --target "${target}" \
     && mkdir /out \
-    && cp "target/${target}/release/seccomp-operator" "target/${target}/release/seccomp-operator-agent" "target/${target}/release/seccomp-operator-recorder" /out/ \
-    && ln -s seccomp-operator /out/kubectl-seccomp
+    && cp "target/${target}/release/seccomp-operator" "target/${target}/release/seccomp-operator-agent" /out/ \
+    && ln -s seccomp-operator /out/kubectl-seccomp \
+    && ln -s seccomp-operator-agent /out/seccomp-operator-recorder
 
 FROM scratch
 ARG VERSION=0.1.0

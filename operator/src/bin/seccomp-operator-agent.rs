@@ -1,11 +1,12 @@
 //! The agent's binary. It is one of its own because it runs on every node: what a process maps counts as its memory, and the
-//! agent needs a third of what the controller does. No logic here.
+//! agent needs a third of what the controller does. Under the name of the recorder it is that: an image needs one file for
+//! both. No logic here.
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use seccomp_operator::process::Threads;
-use seccomp_operator::{agent, logging, process};
+use seccomp_operator::{agent, logging, process, recorder};
 
 /// Keeps this node's profile files as the SeccompProfiles say.
 #[derive(Parser, Debug)]
@@ -22,7 +23,48 @@ struct Cli {
     agent: agent::AgentArgs,
 }
 
+/// Records what containers call, where a SeccompRecording asks for it.
+#[derive(Parser, Debug)]
+#[command(
+    name = recorder::NAME,
+    version,
+    after_help = "Example, in two containers of a pod with the folder mounted:\n  \
+    seccomp-operator-recorder hold --recorder-dir /host/recorder\n  \
+    seccomp-operator-recorder record --recorder-dir /host/recorder --node-name node1"
+)]
+struct RecorderCli {
+    #[command(flatten)]
+    log: logging::LogArgs,
+    #[command(subcommand)]
+    command: RecorderCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum RecorderCommand {
+    /// Hold the filters that runtimes hand over, and answer nothing
+    Hold(recorder::FolderArgs),
+    /// Count what comes through them, let it happen, and report it
+    Record(recorder::RecordArgs),
+}
+
 fn main() -> anyhow::Result<ExitCode> {
+    if recorder::is_called() {
+        return record();
+    }
     let cli = Cli::parse();
     process::run(&cli.log, Threads::One, agent::run(cli.agent))
+}
+
+fn record() -> anyhow::Result<ExitCode> {
+    let cli = RecorderCli::parse();
+    match cli.command {
+        RecorderCommand::Hold(args) => {
+            logging::start(&cli.log)?;
+            recorder::hold(args)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        RecorderCommand::Record(args) => {
+            process::run(&cli.log, Threads::One, recorder::record(args))
+        }
+    }
 }

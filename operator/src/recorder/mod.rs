@@ -20,6 +20,8 @@ use tracing::{error, info, warn};
 use crate::{health, shutdown};
 use publish::Publisher;
 
+/// What the agent's binary is called where it is the recorder.
+pub const NAME: &str = "seccomp-operator-recorder";
 /// How long the last reports may take.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -46,6 +48,13 @@ pub struct RecordArgs {
     /// Port for /livez, /readyz and /metrics
     #[arg(long, env = "HEALTH_PORT", default_value_t = 8083)]
     health_port: u16,
+}
+
+/// Whether this process was started as the recorder.
+#[must_use]
+pub fn is_called() -> bool {
+    let called = std::env::args_os().next().unwrap_or_default();
+    std::path::Path::new(&called).file_name() == Some(NAME.as_ref())
 }
 
 fn now() -> u64 {
