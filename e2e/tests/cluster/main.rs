@@ -10,6 +10,7 @@ mod files;
 mod injection;
 mod install;
 mod lifecycle;
+mod recording;
 mod repair;
 mod rights;
 mod usage;

@@ -1,0 +1,108 @@
+//! Recording a workload: from one command to a profile that the workload runs under.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use e2e::cluster::{Cluster, NAMESPACE};
+use e2e::command::{kubectl, plugin, until};
+use e2e::pods::Pod;
+use serde_json::json;
+
+use super::Tested;
+
+/// What the workload does over and over. It says `done` where all of it was let happen.
+const WORK: &str = "while true; do mkdir -p /tmp/a && chmod 700 /tmp/a && rmdir /tmp/a && sync && echo done; sleep 1; done";
+
+fn deployment(cluster: &Cluster, namespace: &str) -> String {
+    let container =
+        json!({"name": "web", "image": cluster.tools_image, "command": ["bash", "-c", WORK]});
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"terminationGracePeriodSeconds": 1, "containers": [container]},
+        }},
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn one_command_makes_a_profile_of_what_a_workload_calls_and_takes_everything_back() -> Tested
+{
+    let cluster = Cluster::connect().await?;
+    cluster
+        .install(NAMESPACE, &["--set", "recorder.enabled=true"])
+        .await?;
+    let namespace = cluster.namespace("e2e-recording", &[]).await?;
+    let profile = format!("{namespace}.web");
+    cluster.delete("seccompprofile", &profile).await?;
+    cluster.apply(&deployment(&cluster, &namespace)).await?;
+    let rollout = [
+        "rollout",
+        "status",
+        "deployment/web",
+        "--timeout=120s",
+        "-n",
+    ];
+    kubectl(&[&rollout[..], &[namespace.as_str()]].concat(), "")
+        .await?
+        .ok()?;
+
+    let record = ["record", "deployment/web", "--namespace", &namespace];
+    let how = ["--for", "20s", "--yes", "--apply"];
+    let recorded = plugin(&[&record[..], &how].concat()).await?;
+    let (written, said) = (recorded.stdout.clone(), recorded.stderr.clone());
+    ensure!(recorded.code == Some(0), "{written}{said}");
+    println!("{said}");
+
+    // All is as before: no recording, no profile of its own, and pods that are not recorded.
+    let recordings = [
+        "get",
+        "seccomprecordings,seccomprecordingreports",
+        "-o",
+        "name",
+        "-n",
+        &namespace,
+    ];
+    until(
+        "the recording to be gone",
+        Duration::from_mins(1),
+        || async {
+            let left = kubectl(&recordings, "").await?.ok()?;
+            ensure!(left.is_empty(), "{left}");
+            let profiles = kubectl(&["get", "seccompprofiles", "-o", "name"], "")
+                .await?
+                .ok()?;
+            ensure!(!profiles.contains("/recording."), "{profiles}");
+            let pods = cluster
+                .get(&["pods", "-n", &namespace, "-l", "app=web"])
+                .await?;
+            let text = pods.data.to_string();
+            ensure!(!text.contains("recorded-by"), "{text}");
+            Ok(())
+        },
+    )
+    .await?;
+
+    // What was recorded is let happen, and what was not is refused.
+    cluster.wait_ready(&profile).await?;
+    let path = format!("profiles/{profile}.json");
+    Pod::script(&cluster, &namespace, "under", WORK)
+        .localhost(&path)
+        .log_with(&cluster, "done")
+        .await?;
+    let other =
+        "mkfifo /tmp/f || true; truncate -s 1 /tmp/t || true; ln -s a /tmp/l || true; echo end";
+    let log = Pod::script(&cluster, &namespace, "other", other)
+        .localhost(&path)
+        .log_with(&cluster, "end")
+        .await?;
+    for refused in ["mkfifo: cannot", "truncate: ", "ln: failed"] {
+        ensure!(log.contains(refused), "no {refused:?} in {log}");
+    }
+
+    cluster.delete("namespace", &namespace).await?;
+    cluster.delete("seccompprofile", &profile).await?;
+    cluster.install(NAMESPACE, &[]).await
+}
