@@ -8,7 +8,9 @@ use e2e::command::{helm, kubectl, until};
 use e2e::pods::Pod;
 use seccomp_operator_api::IN_USE_FINALIZER;
 
-use super::{CHMOD_REFUSED, CHMOD_SCRIPT, NO_CHMOD, SECCOMP_MODE, Tested, seccomp_mode};
+use super::{
+    CHMOD_REFUSED, CHMOD_SCRIPT, NO_CHMOD, SECCOMP_MODE, Tested, await_injection, seccomp_mode,
+};
 
 #[tokio::test]
 async fn uninstalling_leaves_pods_creatable_and_it_installs_again_in_any_namespace() -> Tested {
@@ -63,10 +65,8 @@ async fn uninstalling_leaves_pods_creatable_and_it_installs_again_in_any_namespa
 
     let quickly = ["--set", "uninstall.releaseProfiles=false"];
     cluster.install("e2e-elsewhere", &quickly).await?;
-    let log = Pod::script(&cluster, &namespace, "again", SECCOMP_MODE)
-        .run(&cluster)
-        .await?;
-    assert_eq!(seccomp_mode(&log), Some("2"), "{log}");
+    // Its webhook's Service takes a moment to reach the node's rules.
+    await_injection(&cluster, &namespace).await?;
     helm(&[
         "uninstall",
         RELEASE,
