@@ -15,6 +15,13 @@ pub enum Threads {
     Many,
 }
 
+/// Whether this process was started under that name: one file of an image is several programs.
+#[must_use]
+pub fn is_called(name: &str) -> bool {
+    let called = std::env::args_os().next().unwrap_or_default();
+    std::path::Path::new(&called).file_name() == Some(name.as_ref())
+}
+
 /// Runs until it ends, and says why if that is not well.
 pub fn run(
     log: &LogArgs,

@@ -40,6 +40,8 @@ mod text;
 mod trace;
 mod view;
 
+pub use completion::BINARY;
+
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
@@ -125,13 +127,6 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Other(error.into())
     }
-}
-
-/// Whether this process was started as the plugin.
-#[must_use]
-pub fn is_called() -> bool {
-    let called = std::env::args_os().next().unwrap_or_default();
-    std::path::Path::new(&called).file_name() == Some(completion::BINARY.as_ref())
 }
 
 /// Runs the tool with this process's arguments.

@@ -111,17 +111,12 @@ pub struct NodeUse {
     #[schemars(range(min = 0))]
     pub pods: i32,
     /// How many running containers were created with an older content of its file.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::schema::is_zero")]
     #[schemars(range(min = 0))]
     pub outdated: i32,
     /// The profile is gone, or does not select this node any more: its file goes when the last of these pods does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pending_removal: bool,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it
-fn is_zero(count: &i32) -> bool {
-    *count == 0
 }
 
 /// What matters of a node for the meaning of a profile.

@@ -216,7 +216,7 @@ pub struct StatusCall {
     #[schemars(range(min = 0))]
     pub count: i64,
     /// How often of those the base refused it.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "schema::is_zero")]
     #[schemars(range(min = 0))]
     pub refused: i64,
     /// Only containers' first seconds had it.
@@ -235,11 +235,6 @@ pub struct StatusCall {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 6))]
     pub arguments: Vec<RecordedArgument>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it
-fn is_zero(count: &i64) -> bool {
-    *count == 0
 }
 
 /// The name of the SeccompProfile that records for a recording. No namespace has a dot in its name, so that no two share one.

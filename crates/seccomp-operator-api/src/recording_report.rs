@@ -99,7 +99,7 @@ pub struct RecordedContainer {
     #[schemars(range(min = 2))]
     pub merged: Option<i32>,
     /// Calls that were answered without being read: counted, but nobody knows which they were.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "schema::is_zero")]
     #[schemars(range(min = 0))]
     pub unnamed: i64,
     /// The calls by architecture and name.
@@ -119,19 +119,19 @@ pub struct RecordedCall {
     #[schemars(length(max = 64))]
     pub name: String,
     /// By the container's own processes, in its first seconds.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "schema::is_zero")]
     #[schemars(range(min = 0))]
     pub start_up: i64,
     /// By the container's own processes, later.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "schema::is_zero")]
     #[schemars(range(min = 0))]
     pub steady: i64,
     /// By processes that were started in the running container: `kubectl exec` and exec probes.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "schema::is_zero")]
     #[schemars(range(min = 0))]
     pub exec: i64,
     /// How many of all these the base refused.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "schema::is_zero")]
     #[schemars(range(min = 0))]
     pub refused: i64,
     /// When it was first seen.
@@ -160,11 +160,6 @@ pub struct RecordedArgument {
     /// There were more values than are kept: it may have any.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it
-fn is_zero(count: &i64) -> bool {
-    *count == 0
 }
 
 /// The largest report, in bytes of JSON: an API server takes objects of one and a half megabytes.

@@ -48,7 +48,7 @@ enum RecorderCommand {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    if recorder::is_called() {
+    if process::is_called(recorder::NAME) {
         return record();
     }
     let cli = Cli::parse();

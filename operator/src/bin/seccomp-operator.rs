@@ -39,7 +39,7 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    if kubectl_seccomp::is_called() {
+    if process::is_called(kubectl_seccomp::BINARY) {
         return Ok(kubectl_seccomp::main());
     }
     let cli = Cli::parse();

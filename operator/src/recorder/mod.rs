@@ -50,13 +50,6 @@ pub struct RecordArgs {
     health_port: u16,
 }
 
-/// Whether this process was started as the recorder.
-#[must_use]
-pub fn is_called() -> bool {
-    let called = std::env::args_os().next().unwrap_or_default();
-    std::path::Path::new(&called).file_name() == Some(NAME.as_ref())
-}
-
 fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
