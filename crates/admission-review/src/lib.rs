@@ -3,6 +3,7 @@
 //! What the object is is up to the caller ([`Request`] is generic in it). This crate knows neither pods nor policies, and does no I/O.
 
 mod answer;
+mod compact;
 mod head;
 mod question;
 mod warnings;

@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::{API_VERSION, KIND};
+use crate::{API_VERSION, KIND, compact};
 
 /// So much is repeated of what a caller sent, in characters.
 const MAX_ECHO: usize = 256;
@@ -110,8 +110,10 @@ pub fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Request<'a, T>, Re
 
 /// Reads an `AdmissionReview` of the version that is served.
 fn envelope<'a, R: Deserialize<'a>>(text: &'a str) -> Result<Option<R>, ReviewError> {
-    let Object(review): Object<Review<'_, R>> =
-        serde_json::from_str(text).map_err(ReviewError::unreadable)?;
+    let Object(review): Object<Review<'_, R>> = match compact::read(text) {
+        Some(review) => review,
+        None => serde_json::from_str(text).map_err(ReviewError::unreadable)?,
+    };
     if review.api_version != API_VERSION || review.kind != KIND {
         return Err(ReviewError::Other {
             api_version: cut(review.api_version.into_owned(), 64),
