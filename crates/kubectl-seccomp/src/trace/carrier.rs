@@ -106,10 +106,10 @@ fn time(line: &str) -> Option<&str> {
 
 /// A name, spaces, a bar: strace writes no bar before a call's bracket.
 fn compose(line: &str) -> Option<&str> {
-    let (name, rest) = line.split_once("| ")?;
-    let name = name.trim_end();
-    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    (!name.is_empty() && name.bytes().all(is_name)).then_some(rest)
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let rest = line.trim_start_matches(is_name);
+    let is_named = rest.len() < line.len();
+    rest.trim_start().strip_prefix("| ").filter(|_| is_named)
 }
 
 /// `Nov 28 22:58:11 node1 strace[123]: ` or, in other clothes of the journal's, anything before `NAME[123]: `.
@@ -119,10 +119,12 @@ fn syslog(line: &str) -> Option<&str> {
         "Dec ",
     ];
     let dated = MONTHS.iter().any(|month| line.starts_with(month));
-    let (tag, rest) = line.split_once("]: ")?;
+    // Neither a call nor a text comes before it.
+    let end = line.find(['(', '"']).unwrap_or(line.len());
+    let tag = &line[..line[..end].find("]: ")?];
+    let rest = &line[tag.len() + "]: ".len()..];
     let (before, pid) = tag.rsplit_once('[')?;
-    let is_tag =
-        pid.bytes().all(|b| b.is_ascii_digit()) && !pid.is_empty() && !before.contains(['(', '"']);
+    let is_tag = pid.bytes().all(|b| b.is_ascii_digit()) && !pid.is_empty();
     (is_tag && (dated || before.split(' ').count() == 2)).then_some(rest)
 }
 

@@ -104,6 +104,10 @@ impl Parser for AnyLines {
         Parser::read(&mut self.strace, line, found)
     }
 
+    fn end(&mut self, found: &mut dyn FnMut(&Call<'_>)) {
+        self.strace.end(found);
+    }
+
     fn missing(&self) -> Option<u64> {
         self.audit.missing()
     }

@@ -161,6 +161,15 @@ pub fn total(calls: &CountsByArch) -> u64 {
 }
 
 impl CallCounters {
+    /// Counts a call if it is of a machine that is asked for, and passes.
+    pub fn add_of(&mut self, call: &Call<'_>, is_asked: impl Fn(Arch) -> bool, filter: &Filter) {
+        if is_asked(call.arch) {
+            self.add(call, filter);
+        } else {
+            self.left_out = self.left_out.saturating_add(call.times);
+        }
+    }
+
     /// Counts a call if it passes.
     pub fn add(&mut self, call: &Call<'_>, filter: &Filter) {
         if !filter.passes(call) {

@@ -184,6 +184,9 @@ use, or a file cannot be read.";
 /// Counts the calls in strace's output.
 pub fn from_strace(args: &StraceArgs) -> Result<Findings, Failure> {
     let mut reader = strace::Reader::new(args.arch.unwrap_or(machine::HOST));
+    if args.common.pid.is_empty() {
+        reader = reader.without_pids();
+    }
     let source = Source {
         what: "system call",
         hint: "is it what strace writes?",
@@ -229,6 +232,8 @@ trait Parser {
     fn begin(&mut self, name: &str);
     /// Reads a line.
     fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen;
+    /// To be called after the last line of each input.
+    fn end(&mut self, found: &mut dyn FnMut(&Call<'_>));
     /// How many records an input lacks by their numbers; none if nothing is lost, whatever its lines say.
     fn missing(&self) -> Option<u64> {
         Some(0)
@@ -241,10 +246,17 @@ impl Parser for strace::Reader {
     }
 
     fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
+        if self.read_repeat(line) {
+            return Seen::Used;
+        }
         match carrier::unwrapped(line) {
             Some(line) => self.read(carrier::without_prefix(&line), found),
             None => Seen::Unreadable,
         }
+    }
+
+    fn end(&mut self, found: &mut dyn FnMut(&Call<'_>)) {
+        self.end(found);
     }
 }
 
@@ -256,6 +268,8 @@ impl Parser for audit::Reader {
     fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
         self.read(line, found)
     }
+
+    fn end(&mut self, _: &mut dyn FnMut(&Call<'_>)) {}
 
     fn missing(&self) -> Option<u64> {
         self.missing()
@@ -312,14 +326,7 @@ fn read(
         lines::for_each(from, |line| {
             number += 1;
             let counters = &mut reading.counters;
-            let seen = parser.read(line, &mut |call| {
-                if of_machine(call.arch) {
-                    counters.add(call, filter);
-                } else {
-                    counters.left_out = counters.left_out.saturating_add(call.times);
-                }
-            });
-            match seen {
+            match parser.read(line, &mut |call| counters.add_of(call, &of_machine, filter)) {
                 Seen::Used => reading.lines.used += 1,
                 Seen::Silent => {}
                 Seen::Lost(records) => lost = lost.saturating_add(records),
@@ -333,6 +340,8 @@ fn read(
             }
         })
         .map_err(|error| input.unreadable(error))?;
+        let counters = &mut reading.counters;
+        parser.end(&mut |call| counters.add_of(call, &of_machine, filter));
         reading.lines.read += number;
         // Both tell of the same.
         let lost = parser.missing().map_or(0, |missing| lost.max(missing));

@@ -109,6 +109,11 @@ pub fn is_name(name: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
+/// Whether the call makes another program of its process.
+pub fn is_exec(name: &str) -> bool {
+    name == "execve" || name == "execveat"
+}
+
 /// Signals, stops, what strace says of itself, stacks (`-k`), calls that it could not read, and the second part of a
 /// line that one of strace's own messages has split.
 pub fn is_silent(rest: &str) -> bool {

@@ -6,6 +6,7 @@
 
 mod line;
 mod processes;
+mod repeats;
 mod syscall;
 mod table;
 #[cfg(test)]
@@ -14,8 +15,9 @@ mod tests;
 use super::call::{Call, Called, Seen};
 use line::Head;
 use processes::Processes;
+use repeats::{Beginning, Repeats};
 use seccomp_profile::Arch;
-use syscall::{kernel_calls, mode_arch};
+use syscall::{is_spawn, kernel_calls, mode_arch};
 use table::Tables;
 
 /// Reads line by line.
@@ -30,6 +32,8 @@ pub struct Reader {
     last: u32,
     /// Whether ltrace has written this.
     ltrace: bool,
+    /// Calls that are counted and not told of yet; none where each line is.
+    repeats: Option<Repeats>,
 }
 
 /// A call as a line names it.
@@ -51,7 +55,14 @@ impl Reader {
             cut: None,
             last: 0,
             ltrace: false,
+            repeats: None,
         }
+    }
+
+    /// Tells of calls together, and not whose each was.
+    pub fn without_pids(self) -> Self {
+        let repeats = Some(Repeats::default());
+        Self { repeats, ..self }
     }
 
     /// To be called before the first line of each file. `-ff -o out` writes a file `out.PID` for each process.
@@ -61,6 +72,39 @@ impl Reader {
         self.tables = Tables::new(self.native);
         self.cut = None;
         self.ltrace = false;
+    }
+
+    /// To be called after the last line of each file.
+    pub fn end(&mut self, found: &mut dyn FnMut(&Call<'_>)) {
+        let Some(repeats) = &mut self.repeats else {
+            return;
+        };
+        repeats.take(|call| {
+            self.tables.tell(call.arch, call.called, call.times);
+            found(call);
+        });
+    }
+
+    /// Reads a line if it is of a kind that was read before; whether it is.
+    pub fn read_repeat(&mut self, line: &str) -> bool {
+        let Some(repeats) = &mut self.repeats else {
+            return false;
+        };
+        if self.cut.is_some() || self.ltrace || self.tables.is_open() {
+            return false;
+        }
+        let Some(Beginning { pid, name }) = Beginning::read(line) else {
+            return false;
+        };
+        let pid = pid.unwrap_or_else(|| self.processes.whose(None, None));
+        let Some((program, arch)) = self.processes.idle(pid) else {
+            return false;
+        };
+        let counted = repeats.count(program, arch, name);
+        if counted {
+            self.last = pid;
+        }
+        counted
     }
 
     /// Reads a line.
@@ -100,6 +144,9 @@ impl Reader {
     }
 
     fn read_line(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
+        if self.tables.is_open() || self.repeats.as_ref().is_some_and(Repeats::is_full) {
+            self.end(found);
+        }
         if let Some(seen) = self.tables.read(line, found) {
             return seen;
         }
@@ -150,16 +197,31 @@ impl Reader {
         let Some(call) = self.processes.resolve(pid, name, number) else {
             return Seen::Unreadable;
         };
-        let path = (name == "execve" || name == "execveat")
+        let path = line::is_exec(name)
             .then(|| line::first_string(arguments))
             .flatten();
         // The call is the caller's: before it becomes another program.
         self.tell(pid, comm, call, found);
         match line::outcome(arguments) {
-            Some(result) => self.processes.finish(pid, name, path, result),
+            Some(result) => {
+                if number.is_none() && comm.is_empty() && !line::is_exec(name) && !is_spawn(name) {
+                    self.learn(pid, call);
+                }
+                self.processes.finish(pid, name, path, result);
+            }
             None => self.processes.suspend(pid, name, path),
         }
         Seen::Used
+    }
+
+    /// Remembers a call that changes nothing of what is known of its process.
+    fn learn(&mut self, pid: u32, named: NamedCall<'_>) {
+        if let Some(repeats) = &mut self.repeats {
+            let mut called = kernel_calls(named);
+            let called = [called.next(), called.next()];
+            let program = self.processes.program(pid);
+            repeats.learn(program, named.arch, named.name, called);
+        }
     }
 
     fn tell(
@@ -181,7 +243,7 @@ impl Reader {
             verdict: None,
         };
         for called in kernel_calls(named) {
-            self.tables.tell(named.arch, called);
+            self.tables.tell(named.arch, called, 1);
             found(&Call { called, ..call });
         }
     }
@@ -195,8 +257,7 @@ impl Reader {
         found: &mut dyn FnMut(&Call<'_>),
     ) -> Seen {
         let pending = self.processes.resume(pid, name);
-        let is_execve = name == "execve" || name == "execveat";
-        if pending.is_none() && !(is_execve && self.processes.was_superseded(pid)) {
+        if pending.is_none() && !(line::is_exec(name) && self.processes.was_superseded(pid)) {
             // Its start was before the trace's.
             let Some(call) = self.processes.resolve(pid, name, None) else {
                 return Seen::Unreadable;

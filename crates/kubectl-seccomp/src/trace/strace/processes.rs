@@ -158,6 +158,13 @@ impl Processes {
         }
     }
 
+    /// What a known process runs, and on which architecture; none if it has a call that is not finished, or is making a process.
+    pub fn idle(&self, pid: u32) -> Option<(&Rc<Program>, Arch)> {
+        let process = self.known.get(&pid)?;
+        let idle = process.pending.is_none() && !self.spawning.contains(&pid);
+        idle.then_some((&process.program, process.arch))
+    }
+
     /// The program that a process runs.
     pub fn program(&mut self, pid: u32) -> Rc<Program> {
         Rc::clone(&self.process(pid).program)

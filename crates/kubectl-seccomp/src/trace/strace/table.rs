@@ -50,10 +50,15 @@ impl Tables {
         }
     }
 
-    /// A line has told of that call.
-    pub fn tell(&mut self, arch: Arch, called: Called) {
+    /// Whether the next line may be of a table.
+    pub fn is_open(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Lines have told of that call, so often.
+    pub fn tell(&mut self, arch: Arch, called: Called, times: u64) {
         if self.told.len() < TOLD || self.told.contains_key(&(arch, called)) {
-            *self.told.entry((arch, called)).or_default() += 1;
+            *self.told.entry((arch, called)).or_default() += times;
         }
     }
 

@@ -1,0 +1,263 @@
+//! Lines that say again what an earlier one said, as nearly all of a trace do: they are told apart by their beginnings, counted,
+//! and told of together.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::rc::Rc;
+
+use super::line;
+use super::processes::Program;
+use crate::trace::call::{Call, Called};
+use seccomp_profile::Arch;
+
+/// So many are counted at once; then all are told of.
+const MAX_KINDS: usize = 1 << 10;
+
+/// The beginning of a line that holds one call and its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning<'a> {
+    pub pid: Option<u32>,
+    pub name: &'a str,
+}
+
+impl<'a> Beginning<'a> {
+    /// `12 read(`, `[pid 12] read(`, `12 10:20:30.123456 read(`, `read(`; none for anything else, and for a line whose end matters.
+    pub fn read(line: &'a str) -> Option<Self> {
+        // `<unfinished ...>`, `<no return ...>`, `strace: Process 12 attached`.
+        if line.ends_with("...>") || line.ends_with(" attached") {
+            return None;
+        }
+        let (pid, mut rest) = match line.strip_prefix("[pid ") {
+            Some(rest) => {
+                let (pid, rest) = rest.split_once("] ")?;
+                (Some(line::pid(pid.trim_start())?), rest)
+            }
+            None => (None, line),
+        };
+        let mut this = Self { pid, name: "" };
+        loop {
+            rest = rest.trim_start_matches(' ');
+            let bytes = rest.as_bytes();
+            let length = |is: fn(&u8) -> bool| bytes.iter().take_while(|b| is(b)).count();
+            let digits = length(u8::is_ascii_digit);
+            if digits == 0 {
+                let name = length(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+                this.name = &rest[..name];
+                return (name > 0 && bytes.get(name) == Some(&b'(')).then_some(this);
+            }
+            let end = match bytes.get(digits)? {
+                b' ' => {
+                    if this.pid.is_none() {
+                        this.pid = Some(line::pid(&rest[..digits])?);
+                    }
+                    digits
+                }
+                b':' | b'.' => length(|b| matches!(b, b'0'..=b'9' | b':' | b'.')),
+                _ => return None,
+            };
+            rest = rest[end..].strip_prefix(' ')?;
+        }
+    }
+}
+
+/// What lines of one kind say.
+#[derive(Debug)]
+struct Kind {
+    program: Rc<Program>,
+    arch: Arch,
+    name: Box<str>,
+    /// What the kernel was called for: two where the line leaves open which.
+    called: [Option<Called>; 2],
+    times: u64,
+}
+
+/// How often lines of each kind have come since they were told of.
+#[derive(Debug, Default)]
+pub struct Repeats {
+    by_hash: HashMap<u64, Kind>,
+    hasher: RandomState,
+}
+
+impl Repeats {
+    fn hash(&self, program: &Rc<Program>, arch: Arch, name: &str) -> u64 {
+        self.hasher.hash_one((Rc::as_ptr(program), arch, name))
+    }
+
+    /// Counts a line whose kind is known; whether it is.
+    pub fn count(&mut self, program: &Rc<Program>, arch: Arch, name: &str) -> bool {
+        let hash = self.hash(program, arch, name);
+        match self.by_hash.get_mut(&hash) {
+            Some(kind)
+                if *kind.name == *name
+                    && kind.arch == arch
+                    && Rc::ptr_eq(&kind.program, program) =>
+            {
+                kind.times += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Remembers what a line said that has been told of.
+    pub fn learn(
+        &mut self,
+        program: Rc<Program>,
+        arch: Arch,
+        name: &str,
+        called: [Option<Called>; 2],
+    ) {
+        let hash = self.hash(&program, arch, name);
+        self.by_hash.entry(hash).or_insert_with(|| Kind {
+            program,
+            arch,
+            name: name.into(),
+            called,
+            times: 0,
+        });
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.by_hash.len() >= MAX_KINDS
+    }
+
+    /// Takes what was counted.
+    pub fn take(&mut self, mut found: impl FnMut(&Call<'_>)) {
+        for (_, kind) in self.by_hash.drain() {
+            for called in kind.called.into_iter().flatten() {
+                if kind.times > 0 {
+                    found(&Call {
+                        arch: kind.arch,
+                        called,
+                        times: kind.times,
+                        pid: None,
+                        comm: &kind.program.comm,
+                        exe: &kind.program.exe,
+                        verdict: None,
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Reader;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_beginning_of_a_whole_call_is_told_apart() {
+        for (line, want) in [
+            ("read(0, \"a\", 1) = 1", Some((None, "read"))),
+            ("12 read(0) = 1", Some((Some(12), "read"))),
+            ("12    read(0) = 1", Some((Some(12), "read"))),
+            ("[pid    12] read(0) = 1", Some((Some(12), "read"))),
+            ("12 10:20:30.123456 read(0) = 1", Some((Some(12), "read"))),
+            ("10:20:30 read(0) = 1", Some((None, "read"))),
+            (
+                "12 1700000000.123456 pread64(0) = 1",
+                Some((Some(12), "pread64")),
+            ),
+            ("12      0.000123 read(0) = 1", Some((Some(12), "read"))),
+            ("1700000000 read(0) = 1", None),
+            ("12 read(0 <unfinished ...>", None),
+            ("12 vfork(strace: Process 13 attached", None),
+            ("12 <... read resumed>) = 0", None),
+            ("12 +++ exited with 0 +++", None),
+            ("12 --- SIGCHLD {si_signo=SIGCHLD} ---", None),
+            ("12<sh> read(0) = 1", None),
+            ("12 [   0] read(0) = 1", None),
+            ("[   0] read(0) = 1", None),
+            ("12 Read(0) = 1", None),
+            ("12 read", None),
+            ("12", None),
+            ("12 ", None),
+            ("", None),
+            ("{\"log\":\"read(0) = 1\"}", None),
+        ] {
+            let read = Beginning::read(line).map(|b| (b.pid, b.name));
+            assert_eq!(read, want, "{line}");
+        }
+    }
+
+    /// How often each program made each call.
+    type Counts = std::collections::BTreeMap<String, u64>;
+
+    fn counts(mut reader: Reader, lines: &[String]) -> Counts {
+        let mut counts = Counts::new();
+        let mut add = |call: &Call<'_>| {
+            let call = Call { pid: None, ..*call };
+            *counts.entry(call.to_string()).or_default() += call.times;
+        };
+        reader.begin("trace");
+        for line in lines {
+            if !reader.read_repeat(line) {
+                reader.read(line, &mut add);
+            }
+        }
+        reader.end(&mut add);
+        counts
+    }
+
+    fn lines() -> impl Strategy<Value = Vec<String>> {
+        let head = prop::sample::select(vec![
+            "",
+            "1 ",
+            "2 ",
+            "3  ",
+            "[pid 2] ",
+            "2 10:20:30 ",
+            "3 0.000123 ",
+            "2<sh> ",
+            "2 [   0] ",
+        ]);
+        let rest = prop::sample::select(vec![
+            "read(0, \"\", 1) = 0",
+            "read(0) = -1 EAGAIN (no data)",
+            "openat(AT_FDCWD, \"a\") = 3",
+            "openat(AT_FDCWD, \"a\") = 3 <0.000012>",
+            "socket(AF_UNIX, SOCK_STREAM, 0) = 3",
+            "mmap2(NULL) = 0x1000",
+            "syscall_0x1ff(0) = 0",
+            "none_such(0) = 0",
+            "exit_group(0) = ?",
+            "execve(\"/bin/ls\", [\"ls\"], 0x1 /* 3 vars */) = 0",
+            "execve(\"/bin/no\", [\"no\"], 0x1) = -1 ENOENT (no file)",
+            "execve(\"/bin/cat\" <unfinished ...>",
+            "<... execve resumed>) = 0",
+            "read(0 <unfinished ...>",
+            "<... read resumed>\"\", 1) = 0",
+            "clone(child_stack=NULL) = 3",
+            "vfork() = 2",
+            "vfork( <unfinished ...>",
+            "<... vfork resumed>) = 3",
+            "vfork(strace: Process 3 attached",
+            "strace: Process 2 attached",
+            ") = 3",
+            "+++ exited with 0 +++",
+            "+++ superseded by execve in pid 2 +++",
+            "--- SIGCHLD {si_signo=SIGCHLD} ---",
+            "[ Process PID=2 runs in 32 bit mode. ]",
+            "% time     seconds  usecs/call     calls    errors syscall",
+            "------ ----------- ----------- --------- --------- ----------------",
+            " 50.00    0.000001           1        7           read",
+            "100.00    0.000001                     7           total",
+            "",
+        ]);
+        let line = (head, rest).prop_map(|(head, rest)| format!("{head}{rest}"));
+        prop::collection::vec(line, 0..60)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn calls_that_are_told_of_together_are_the_same_calls(lines in lines()) {
+            let one_by_one = Reader::new(Arch::X86_64);
+            let together = Reader::new(Arch::X86_64).without_pids();
+            prop_assert_eq!(counts(one_by_one, &lines), counts(together, &lines));
+        }
+    }
+}
