@@ -12,7 +12,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/seccomp-operator
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PROVIDER
 
-.PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-webhook bench-cluster fuzz generate deny
+.PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-webhook bench-traces bench-cluster fuzz generate deny
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -56,7 +56,7 @@ e2e:
 	KUBERNETES=1.20 e2e/test $(FLOOR)
 
 # How fast it is, beside the budgets; docs/performance.md has figures and says what they mean.
-bench: bench-engine bench-webhook bench-cluster
+bench: bench-engine bench-webhook bench-traces bench-cluster
 
 bench-engine:
 	e2e/prerequisites check
@@ -66,6 +66,11 @@ bench-engine:
 bench-webhook:
 	e2e/prerequisites check
 	cargo bench $(CARGO_SELECTION) --bench webhook
+
+# How fast traces are read, beside grep.
+bench-traces:
+	e2e/prerequisites check
+	cargo bench $(CARGO_SELECTION) --bench traces
 
 # From apply to file, bursts, memory and requests to the API server, on a cluster of its own.
 bench-cluster:
