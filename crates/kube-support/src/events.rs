@@ -2,10 +2,12 @@
 //!
 //! Whoever posts decides what is worth an Event, and how often; here nothing is merged, and nothing waits: Events that the
 //! API server does not take fast enough are dropped, since a log has them too.
+//!
+//! They are core/v1 Events without `eventTime`: of an object of the cluster `kubectl describe` finds those alone whose object has no
+//! namespace, and Kubernetes 1.20 takes these in no other form.
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::core::ObjectMeta;
@@ -21,6 +23,8 @@ use crate::error::chain;
 const QUEUE: usize = 32;
 /// The API server's limit for a note, in bytes.
 const MAX_NOTE: usize = 1024;
+/// Where Events of objects of the cluster lie.
+const NAMESPACE_OF_CLUSTER: &str = "default";
 /// The API server's limit for an object's name, in bytes.
 const MAX_NAME: usize = 253;
 
@@ -75,8 +79,6 @@ where
         api_version: Some(K::api_version(&()).into_owned()),
         kind: Some(K::kind(&()).into_owned()),
         name: Some(name.to_owned()),
-        // Kubernetes 1.20 refuses an Event whose object is in another namespace than itself, and takes none for one.
-        namespace: Some("default".to_owned()),
         uid: Some(uid.to_owned()),
         ..ObjectReference::default()
     }
@@ -89,9 +91,10 @@ async fn write(
     mut requests: Receiver<EventRequest>,
 ) {
     while let Some(request) = requests.recv().await {
-        let namespace = request.regarding.namespace.as_deref().unwrap_or("default");
-        let api: Api<Event> = Api::namespaced(client.clone(), namespace);
         let event = event(request, controller, &instance);
+        let namespace = event.metadata.namespace.as_deref();
+        let api: Api<Event> =
+            Api::namespaced(client.clone(), namespace.unwrap_or(NAMESPACE_OF_CLUSTER));
         if let Err(error) = bounded(api.create(&PostParams::default(), &event)).await {
             warn!(error = chain(&error), "an Event could not be written");
         }
@@ -102,19 +105,27 @@ fn event(request: EventRequest, controller: &str, instance: &str) -> Event {
     let now = Timestamp::now();
     let about = request.regarding.name.as_deref().unwrap_or("unknown");
     let unique = format!(".{:016x}", RandomState::new().hash_one(now.as_nanosecond()));
+    let namespace = request.regarding.namespace.as_deref();
     Event {
         metadata: ObjectMeta {
             name: Some(cut(about.to_owned(), MAX_NAME - unique.len()) + &unique),
-            namespace: request.regarding.namespace.clone(),
+            namespace: Some(namespace.unwrap_or(NAMESPACE_OF_CLUSTER).to_owned()),
             ..ObjectMeta::default()
         },
-        event_time: Some(MicroTime(now)),
+        first_timestamp: Some(Time(now)),
+        last_timestamp: Some(Time(now)),
+        count: Some(1),
         type_: Some(if request.warning { "Warning" } else { "Normal" }.to_owned()),
         reason: Some(request.reason.to_owned()),
         action: Some(request.action.to_owned()),
-        note: Some(cut(request.note, MAX_NOTE)),
-        regarding: Some(request.regarding),
-        reporting_controller: Some(controller.to_owned()),
+        message: Some(cut(request.note, MAX_NOTE)),
+        involved_object: request.regarding,
+        // What `kubectl describe` names as the sender.
+        source: Some(EventSource {
+            component: Some(controller.to_owned()),
+            host: Some(instance.to_owned()),
+        }),
+        reporting_component: Some(controller.to_owned()),
         reporting_instance: Some(instance.chars().take(128).collect()),
         ..Event::default()
     }
@@ -141,13 +152,39 @@ mod tests {
             note: "ä".repeat(600),
         };
         let event = event(request, "agent", "node1");
-        let regarding = event.regarding.unwrap();
-        assert_eq!(regarding.api_version.as_deref(), Some("v1"));
-        assert_eq!(regarding.kind.as_deref(), Some("Node"));
-        assert_eq!(regarding.namespace, event.metadata.namespace);
-        assert_eq!(event.note.unwrap().len(), 1024);
+        let involved = &event.involved_object;
+        assert_eq!(involved.api_version.as_deref(), Some("v1"));
+        assert_eq!(involved.kind.as_deref(), Some("Node"));
+        assert_eq!(event.message.unwrap().len(), 1024);
         assert_eq!(event.type_.as_deref(), Some("Warning"));
         assert!(event.metadata.name.unwrap().starts_with("node1."));
+    }
+
+    #[test]
+    fn kubectl_describe_finds_the_event_of_an_object_without_a_namespace_and_kubernetes_1_20_takes_it()
+     {
+        let request = |namespace: Option<&str>| EventRequest {
+            regarding: ObjectReference {
+                namespace: namespace.map(str::to_owned),
+                ..reference::<Node>("node1", "uid")
+            },
+            warning: true,
+            reason: "FileChanged",
+            action: "Restore",
+            note: String::new(),
+        };
+        let of_the_cluster = event(request(None), "agent", "node1");
+        let namespace = of_the_cluster.metadata.namespace.as_deref();
+        assert_eq!(namespace, Some("default"));
+        // What is asked for is `involvedObject.namespace=`; with `eventTime` 1.20 would demand that it be `default`.
+        assert_eq!(of_the_cluster.involved_object.namespace, None);
+        assert!(of_the_cluster.event_time.is_none() && of_the_cluster.last_timestamp.is_some());
+        let elsewhere = event(request(Some("web")), "agent", "node1");
+        let namespaces = [
+            elsewhere.metadata.namespace,
+            elsewhere.involved_object.namespace,
+        ];
+        assert_eq!(namespaces, [Some("web".to_owned()), Some("web".to_owned())]);
     }
 
     #[test]

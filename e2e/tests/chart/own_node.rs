@@ -144,7 +144,7 @@ fn nobody_but_the_agents_of_this_release_is_held_to_a_node() -> Result<()> {
         }
     }
     let mut events = request("CREATE", AGENT, &bound_to("node1"), "an-event");
-    events["resource"] = json!({"group": "events.k8s.io", "version": "v1", "resource": "events"});
+    events["resource"] = json!({"group": "", "version": "v1", "resource": "events"});
     assert_eq!(denial(policy, &events)?, None);
     Ok(())
 }

@@ -37,7 +37,7 @@ const AGENT_EVERYWHERE: &[&str] = &[
     "/pods: list watch",
     "/nodes: list watch",
 ];
-const AGENT_EVENTS: &[&str] = &["events.k8s.io/events: create"];
+const AGENT_EVENTS: &[&str] = &["/events: create"];
 
 fn lines(expected: &[&str]) -> BTreeSet<String> {
     expected.iter().map(|&line| line.to_owned()).collect()

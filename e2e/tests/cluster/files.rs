@@ -1,7 +1,10 @@
 //! From a SeccompProfile to a node's file and a pod under it, and what is refused on the way.
 
-use anyhow::Context as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
 use e2e::cluster::{Cluster, profile};
+use e2e::command::{kubectl, until};
 use e2e::node::Viewer;
 use e2e::pods::Pod;
 use seccomp_operator_api::condition;
@@ -73,6 +76,28 @@ async fn an_update_reaches_the_file_and_a_deletion_removes_it() -> Tested {
 
     cluster.delete("seccompprofile", "e2e-update").await?;
     viewer.await_absence("profiles/e2e-update.json").await
+}
+
+#[tokio::test]
+async fn what_happened_to_a_file_is_in_what_kubectl_describes() -> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let namespace = cluster.namespace("e2e-described", &[]).await?;
+    cluster.delete("seccompprofile", "e2e-described").await?;
+    cluster.apply_profile("e2e-described", NO_CHMOD).await?;
+    cluster.wait_ready("e2e-described").await?;
+    Viewer::vandalise(&cluster, &namespace, "rm e2e-described.json").await?;
+    let describe = ["describe", "seccompprofile", "e2e-described"];
+    until("the Event", Duration::from_secs(15), || async {
+        let described = kubectl(&describe, "").await?.ok()?;
+        let events = described.split("Events:").nth(1).context("no Events")?;
+        ensure!(
+            events.contains("FileChanged") && events.contains("seccomp-operator-agent"),
+            "{described}"
+        );
+        Ok(())
+    })
+    .await?;
+    cluster.delete("seccompprofile", "e2e-described").await
 }
 
 #[tokio::test]
