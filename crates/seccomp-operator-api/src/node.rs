@@ -85,7 +85,7 @@ pub struct NodeFailure {
     /// The SeccompProfile's name.
     #[schemars(length(max = 253))]
     pub profile: String,
-    /// One word for programs: `Invalid`, `Conflict`, `Tampered`, `WriteFailed`, `RemoveFailed`.
+    /// One word for programs: `Invalid`, `Conflict`, `Tampered`, `FolderReplaced`, `WriteFailed`, `RemoveFailed`.
     #[schemars(length(max = 64))]
     pub reason: String,
     /// A sentence for people, with the error's text.
@@ -98,6 +98,8 @@ impl NodeFailure {
     pub const WRITE_FAILED: &'static str = "WriteFailed";
     /// The reason of a file that somebody else keeps changing: it is right most of the time.
     pub const TAMPERED: &'static str = "Tampered";
+    /// The reason of a file that lies where kubelet does not look any more, since its seccomp folder is another one by now.
+    pub const FOLDER_REPLACED: &'static str = "FolderReplaced";
 }
 
 /// A profile that pods on a node use.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::folder_watch::{FolderWatch, Touched};
+use super::mount::{Displaced, Mount};
 use super::store::{Done, Edit, Store, StoreError};
 use seccomp_operator_api::ProfileName;
 
@@ -17,6 +18,7 @@ pub const RESYNC: Duration = Duration::from_mins(5);
 
 /// See the module's head.
 pub struct Disk {
+    mount: Mount,
     store: Store,
     /// None where the kernel has no inotify instance, or no watch, to spare.
     watch: Option<FolderWatch>,
@@ -27,6 +29,7 @@ impl Disk {
     pub fn new(root: &Path, subdir: &Path) -> Self {
         let watch = FolderWatch::new();
         Self {
+            mount: Mount::new(root),
             store: Store::new(root, subdir),
             watch: watch.inspect_err(unwatched).ok(),
         }
@@ -66,6 +69,11 @@ impl Disk {
     /// See [`Store::changed`].
     pub fn changed(&self, name: &ProfileName) -> Option<u64> {
         self.store.changed(name)
+    }
+
+    /// See [`Mount::displaced`].
+    pub fn displaced(&self) -> Option<Displaced> {
+        self.mount.displaced()
     }
 
     /// See [`FolderWatch::touched`]; never ends where nothing can be watched.

@@ -14,10 +14,11 @@ use super::store::{Done, StoreError};
 use crate::metrics::{Label, PREFIX, family};
 
 /// The reasons of failures; one that is not among them counts as the last.
-const REASONS: [&str; 6] = [
+const REASONS: [&str; 7] = [
     "Invalid",
     "Conflict",
     "Tampered",
+    "FolderReplaced",
     "WriteFailed",
     "RemoveFailed",
     "Other",

@@ -10,6 +10,7 @@ mod disk;
 mod faults;
 mod folder_watch;
 pub(crate) mod metrics;
+mod mount;
 mod node;
 mod observed;
 mod publish;
@@ -32,6 +33,7 @@ use disk::Disk;
 use kube_support::events::events;
 use kube_support::{Requests, in_cluster_client};
 use metrics::Metrics;
+use publish::Published;
 use reconcile::Reconciler;
 use render::Renderer;
 use usage::Usage;
@@ -85,7 +87,8 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         ended = reconciler.run() => Ok(ended?),
         () = written => anyhow::bail!("the writer of Events ended"),
         ended = health::serve(args.health_port, ready, registry) => Ok(ended?),
-        () = publish::publish(client, args.node_name, reports, metrics) => anyhow::bail!("the publisher ended"),
+        // After the last report it is the reconciler that ends.
+        Published::Interrupted = publish::publish(client, args.node_name, reports, metrics) => anyhow::bail!("the publisher ended"),
         () = shutdown::requested() => {
             info!("the agent stops; the files stay");
             Ok(())

@@ -40,14 +40,23 @@ const NUMBERS: Duration = Duration::from_secs(5);
 const MAX_FAILURES: usize = 1000;
 const MAX_USES: usize = 2000;
 
-/// Publishes every report that `reports` holds, until its sender is gone. Whoever deletes the SeccompNode gets it back, and whoever
+/// Why no more is published.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Published {
+    /// The last report was published.
+    All,
+    /// Nobody makes reports any more.
+    Interrupted,
+}
+
+/// Publishes every report that `reports` holds, until the last one, or until its sender is gone. Whoever deletes the SeccompNode gets it back, and whoever
 /// changes it too.
 pub async fn publish(
     client: Client,
     node: String,
     mut reports: Receiver<Option<NodeReport>>,
     metrics: Metrics,
-) {
+) -> Published {
     let api: Api<SeccompNode> = Api::all(client.clone());
     let mut failing = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     let mut patience = Backoff::new(PATIENCE.0, PATIENCE.1);
@@ -62,7 +71,7 @@ pub async fn publish(
         let report = reports.borrow_and_update().clone();
         if report.is_none() || report == published {
             tokio::select! {
-                changed = reports.changed() => if changed.is_err() { return },
+                changed = reports.changed() => if changed.is_err() { return Published::Interrupted },
                 Some(()) = &mut lost => {
                     warn!("somebody else changed or deleted what this node reports; it is written again");
                     published = None;
@@ -80,7 +89,7 @@ pub async fn publish(
             .await
             .is_err()
         {
-            return;
+            return Published::Interrupted;
         }
         let report = reports.borrow_and_update().clone();
         let Some(report) = report.filter(|report| published.as_ref() != Some(report)) else {
@@ -96,6 +105,9 @@ pub async fn publish(
                     failures = report.failures.len(),
                     "the node's report was published"
                 );
+                if report.last {
+                    return Published::All;
+                }
                 written = Some(Instant::now());
                 if published.replace(report).is_none() {
                     lost.set(OptionFuture::from(Some(watch_for_loss(

@@ -19,7 +19,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::watch as channel;
 use tokio::task::{JoinError, spawn_blocking, yield_now};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::disk::{Disk, RESYNC};
@@ -35,7 +35,9 @@ use crate::health::Readiness;
 use kube_support::error::chain;
 use kube_support::events::{EventRequest, Events, reference};
 use kube_support::{Backoff, WatchEvent, watch, watch_as};
-use seccomp_operator_api::{ProfileName, Record, SeccompProfile, StoredProfile, define};
+use seccomp_operator_api::{
+    NodeFailure, ProfileName, Record, SeccompProfile, StoredProfile, define,
+};
 use seccomp_profile::Library;
 
 /// What failed is tried again after the first of these, then ever more slowly, up to the second.
@@ -43,6 +45,10 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// The pause after a change of the folder was looked at: changes come in swarms, the agent's own among them, and must not keep it
 /// from its other work.
 const FOLDER_PAUSE: Duration = Duration::from_millis(10);
+/// How often to look whether the node still has the folder where it was: the kernel tells nobody.
+const MOUNT_CHECK: Duration = Duration::from_secs(2);
+/// How long the last report of an agent that has to end may take to be published.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// So many profiles are asked for at once: each can have a megabyte.
 const PAGE: u32 = 10;
 /// So many pods are asked for at once: each has some kilobytes.
@@ -63,8 +69,8 @@ pub enum ReconcileError {
     #[error("the watch of the profiles folder failed")]
     FolderWatch(#[source] std::io::Error),
     /// The seccomp folder is another one now; a new start mounts it.
-    #[error(transparent)]
-    FolderGone(StoreError),
+    #[error("{0}; the agent has to start anew to have the folder that is there now")]
+    FolderReplaced(String),
     /// The thread that works on the disk panicked.
     #[error("the file store failed")]
     Disk(#[source] JoinError),
@@ -169,6 +175,8 @@ impl Reconciler {
         let mut labels: Option<Changes<PartialObjectMeta<Node>>> = None;
         let mut resync = interval(RESYNC);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut mount_check = interval(MOUNT_CHECK);
+        mount_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let mut retry_at: Option<Instant> = None;
         let mut folder_rests: Option<Instant> = None;
@@ -218,6 +226,12 @@ impl Reconciler {
                 learnt = resync.tick() => {
                     self.state.resync();
                     learnt
+                }
+                _ = mount_check.tick() => {
+                    if let Some(displaced) = self.disk.as_ref().and_then(Disk::displaced) {
+                        return Err(self.leave(displaced.to_string()).await);
+                    }
+                    continue;
                 }
                 () = sleep_until(throttle_at.unwrap_or_else(Instant::now)), if throttle_at.is_some() => {
                     let learnt = Instant::now();
@@ -338,7 +352,7 @@ impl Reconciler {
                 self.metrics.edited(outcome, learnt.elapsed());
             }
             if let Some(Err(gone @ StoreError::Gone)) = outcomes.first() {
-                return Err(ReconcileError::FolderGone(gone.clone()));
+                return Err(self.leave(gone.to_string()).await);
             }
             for profile in self.state.record(&edits, &outcomes) {
                 self.metrics.repaired();
@@ -359,6 +373,32 @@ impl Reconciler {
             changed
         });
         Ok(())
+    }
+
+    /// The files are not where kubelet looks for them any more: says so before the agent ends.
+    async fn leave(&mut self, what: String) -> ReconcileError {
+        self.in_sync.store(false, Ordering::Relaxed);
+        let node = &self.node;
+        self.events.post(EventRequest {
+            // As kubelet refers to its Node, whose uid agents do not know; `kubectl describe node` looks for this as well.
+            regarding: reference::<Node>(node, node),
+            warning: true,
+            reason: NodeFailure::FOLDER_REPLACED,
+            action: "Restart",
+            note: format!("{what}: pods do not find their profiles. The agent starts anew, and writes them into the folder that is there now"),
+        });
+        self.state.displaced(what.clone());
+        if let Some(report) = self.state.report(&self.owned()) {
+            let (wanted, ready) = self.state.counts();
+            self.metrics.observed(wanted, ready, false, Some(&report));
+            self.reports.send_replace(Some(NodeReport {
+                last: true,
+                ..report
+            }));
+            // The publisher goes when it is done.
+            let _ = timeout(LAST_WORDS, self.reports.closed()).await;
+        }
+        ReconcileError::FolderReplaced(what)
     }
 
     /// Carries out the edits on a thread of its own: a disk that hangs must not hang the health checks.

@@ -22,6 +22,8 @@ pub struct NodeReport {
     pub in_use: Vec<NodeUse>,
     /// The digest of the Node's labels that this was decided by, if any profile asks for labels.
     pub labels_digest: Option<String>,
+    /// The agent ends once this is published.
+    pub last: bool,
 }
 
 /// What the node should have of one profile.
@@ -52,6 +54,8 @@ pub struct State {
     listing: Listing,
     /// The files that somebody else keeps changing, and how often they were put right at least.
     tampered: BTreeMap<ProfileName, u64>,
+    /// Why the files are not where kubelet looks for them.
+    displaced: Option<String>,
     /// Removals that did not succeed.
     unremoved: BTreeMap<ProfileName, NodeFailure>,
     /// Profiles that mean something else now, perhaps, and have to be rendered.
@@ -189,6 +193,11 @@ impl State {
     /// Somebody else keeps changing these files.
     pub fn tampered(&mut self, tampered: BTreeMap<ProfileName, u64>) {
         self.tampered = tampered;
+    }
+
+    /// The files are not where kubelet looks for them, for this reason.
+    pub fn displaced(&mut self, what: String) {
+        self.displaced = Some(what);
     }
 
     /// Pods here use these profiles.
@@ -334,7 +343,10 @@ impl State {
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         let ready = |wanted: &&Wanted| {
-            wanted.settled && wanted.invalid.is_none() && wanted.failed.is_none()
+            self.displaced.is_none()
+                && wanted.settled
+                && wanted.invalid.is_none()
+                && wanted.failed.is_none()
         };
         (
             self.wanted.len(),
@@ -355,6 +367,17 @@ impl State {
         }
         let of_wanted = self.wanted.iter().filter_map(|(name, wanted)| {
             self.belongs(wanted).filter(|belongs| *belongs)?;
+            let displaced = |what: &String| NodeFailure {
+                profile: name.as_str().into(),
+                reason: NodeFailure::FOLDER_REPLACED.into(),
+                message: format!(
+                    "{what}: pods do not find {}. The agent starts anew, and writes it into the folder that is there now",
+                    name.file_name()
+                ),
+            };
+            if let Some(what) = &self.displaced {
+                return Some(displaced(what));
+            }
             let invalid = |message: String| NodeFailure {
                 profile: name.as_str().into(),
                 reason: "Invalid".into(),
@@ -393,6 +416,7 @@ impl State {
             failures,
             in_use: in_use.collect(),
             labels_digest: labels.map(labels_digest),
+            last: false,
         })
     }
 }

@@ -417,3 +417,22 @@ fn a_file_that_somebody_keeps_changing_is_a_failure_until_that_ends() {
     state.tampered(BTreeMap::new());
     assert!(state.report(&owned).unwrap().failures.is_empty());
 }
+
+#[test]
+fn once_kubelet_looks_elsewhere_no_profile_is_as_it_should_be() {
+    let (mut state, owned) = started(&[("a", 10), ("b", 11)]);
+    assert_eq!(state.counts(), (2, 2));
+    state.displaced("the folder was renamed".to_owned());
+    let failures = state.report(&owned).unwrap().failures;
+    let failed = failures.iter().map(|failure| {
+        let NodeFailure {
+            profile, reason, ..
+        } = failure;
+        (profile.as_str(), reason.as_str())
+    });
+    let failed: Vec<_> = failed.collect();
+    assert_eq!(failed, [("a", "FolderReplaced"), ("b", "FolderReplaced")]);
+    let expected = "the folder was renamed: pods do not find a.json";
+    assert!(failures[0].message.starts_with(expected), "{failures:?}");
+    assert_eq!(state.counts(), (2, 0));
+}

@@ -22,7 +22,8 @@ impl NodeReport {
     /// Whether every file that could be on the node is.
     pub(super) fn has_written(&self) -> bool {
         let mut failures = self.failures.values();
-        failures.all(|(reason, _)| reason != NodeFailure::WRITE_FAILED)
+        let lacking = [NodeFailure::WRITE_FAILED, NodeFailure::FOLDER_REPLACED];
+        failures.all(|(reason, _)| !lacking.contains(&reason.as_str()))
     }
 }
 

@@ -86,6 +86,9 @@ fn the_start_up_taint_goes_once_the_agent_of_this_very_node_is_ready_and_in_sync
     let mut failing = report(20, &[("b", "no space")]);
     index.report("new", &failing);
     assert!(index.untaint().is_empty(), "it could not write");
+    failing.spec.failures[0].reason = "FolderReplaced".into();
+    index.report("new", &failing);
+    assert!(index.untaint().is_empty(), "it wrote elsewhere");
     failing.spec.failures[0].reason = "Conflict".into();
     index.report("new", &failing);
     assert_eq!(index.untaint().len(), 1);
