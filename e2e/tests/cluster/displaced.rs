@@ -1,4 +1,5 @@
-//! The folder that kubelet takes profiles from is another one than the agent has mounted: it says so and goes on.
+//! The folder that kubelet takes profiles from is another one than the agent has mounted, or the definition of profiles goes: what the
+//! operator stands on is taken away, and it says so and goes on.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use e2e::cluster::{Cluster, NAMESPACE};
 use e2e::command::{kubectl, until};
+use e2e::node::Viewer;
 use e2e::pods::Pod;
 use kube::Api;
 use kube::api::ListParams;
@@ -114,4 +116,57 @@ async fn a_seccomp_folder_that_is_replaced_under_the_agent_is_noticed_and_the_ne
     );
     cluster.delete("namespace", &namespace).await?;
     cluster.delete("seccompprofile", "e2e-displaced").await
+}
+
+#[tokio::test]
+async fn the_definition_of_profiles_can_be_deleted_while_pods_use_one() -> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let namespace = cluster.namespace("e2e-undefined", &[]).await?;
+    let viewer = Viewer::start(&cluster, &namespace).await?;
+    cluster.apply_profile("e2e-undefined", NO_CHMOD).await?;
+    cluster.wait_ready("e2e-undefined").await?;
+    let pod = Pod::script(&cluster, &namespace, "user", CHMOD_SCRIPT)
+        .localhost("profiles/e2e-undefined.json");
+    pod.log_with(&cluster, CHMOD_REFUSED).await?;
+    until("the finalizer", PATIENCE, || async {
+        let profile = cluster.get(&["seccompprofile", "e2e-undefined"]).await?;
+        let finalizers = profile.metadata.finalizers.unwrap_or_default();
+        ensure!(!finalizers.is_empty(), "none yet");
+        Ok(())
+    })
+    .await?;
+    let began = Instant::now();
+    let definition = "seccompprofiles.seccomp-operator.io";
+    let delete = ["delete", "crd", definition, "--timeout=60s"];
+    let deleted = kubectl(&delete, "").await?;
+    println!("the definition was gone after {:.1?}", began.elapsed());
+    // Whatever came of it, the other tests need it.
+    if !deleted.success {
+        let patch = r#"{"metadata": {"finalizers": null}}"#;
+        let release = [
+            "patch",
+            "seccompprofile",
+            "e2e-undefined",
+            "--type=merge",
+            "--patch",
+            patch,
+        ];
+        kubectl(&release, "").await?.ok()?;
+    }
+    let kept = viewer.read("profiles/e2e-undefined.json").await;
+    cluster.install(NAMESPACE, &[]).await?;
+    deleted.ok().context("the definition is still there")?;
+    kept.context("a pod uses the file")?;
+
+    cluster.delete("namespace", &namespace).await?;
+    let again = cluster.namespace("e2e-undefined", &[]).await?;
+    let viewer = Viewer::start(&cluster, &again).await?;
+    viewer.await_absence("profiles/e2e-undefined.json").await?;
+    until("profiles to be taken again", PATIENCE, || async {
+        cluster.apply_profile("e2e-defined", NO_CHMOD).await?;
+        cluster.wait_ready("e2e-defined").await
+    })
+    .await?;
+    cluster.delete("namespace", &again).await?;
+    cluster.delete("seccompprofile", "e2e-defined").await
 }

@@ -15,11 +15,16 @@ pub enum Step {
     Release,
 }
 
+/// Whether one of these finalizers is the operator's.
+#[must_use]
+pub fn is_held(finalizers: &[String]) -> bool {
+    finalizers.iter().any(|name| name == IN_USE_FINALIZER)
+}
+
 /// What to do, if anything. Nothing can be put on an object that is being deleted: the API server refuses it.
 #[must_use]
 pub fn step(used: bool, finalizers: &[String], deleting: bool) -> Option<Step> {
-    let held = finalizers.iter().any(|name| name == IN_USE_FINALIZER);
-    match (used, held) {
+    match (used, is_held(finalizers)) {
         (true, false) if !deleting => Some(Step::Hold),
         (false, true) => Some(Step::Release),
         _ => None,

@@ -3,13 +3,15 @@
 //!
 //! Every replica watches; only the leader writes. `ingest` brings what the watches see into `index` (what each profile's status
 //! should say; `agents`, `usage` and `finalizer` know a part of that each) and into the view that admission answers from; `status`,
-//! `nodes`, `taints`, `policies`, `recordings`, `ca_controller` and `default_policy` do what follows from it. `release` undoes what would outlive the
-//! operator. This file ties them together. It knows nothing of how reviews are answered.
+//! `nodes`, `taints`, `policies`, `recordings`, `ca_controller` and `default_policy` do what follows from it; `definitions` lets go of profiles
+//! whose definition is being deleted, and `release` of all that would outlive the operator. This file ties them together. It knows nothing
+//! of how reviews are answered.
 
 pub mod agents;
 mod ca_controller;
 mod conditions;
 mod default_policy;
+mod definitions;
 pub mod finalizer;
 pub mod index;
 mod ingest;
@@ -216,6 +218,7 @@ impl Controller {
         tokio::select! {
             ended = ingest::run(client, args, shared) => ended,
             ended = status::run(client, shared, role.clone()) => ended,
+            ended = definitions::run(client, shared, role.clone()) => ended,
             ended = taints => ended,
             ended = nodes::run(client, shared, role.clone()) => ended,
             ended = policies::run(client, &args.identity, shared, role.clone()) => ended,

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::agents::{Agents, Standing};
+use super::finalizer;
 use kube_support::Listing;
 use seccomp_profile::Library;
 
@@ -61,6 +62,8 @@ pub struct Index {
     owners: BTreeMap<String, Vec<String>>,
     /// Profiles whose status may have to change.
     dirty: BTreeSet<String>,
+    /// The definition of profiles is being deleted: none is held any more.
+    definition_goes: bool,
     listings: [Listing; 5],
 }
 
@@ -98,6 +101,7 @@ impl Index {
             reports: BTreeMap::new(),
             owners: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            definition_goes: false,
             listings: Default::default(),
         }
     }
@@ -164,6 +168,20 @@ impl Index {
     pub fn mark_dirty(&mut self, name: &str) {
         if self.profiles.contains_key(name) {
             self.dirty.insert(name.to_owned());
+        }
+    }
+
+    /// Whether any profile that somebody has deleted is held.
+    #[must_use]
+    pub fn holds_deleted(&self) -> bool {
+        let mut profiles = self.profiles.values().map(|profile| &profile.seen);
+        profiles.any(|seen| seen.deleting && finalizer::is_held(&seen.finalizers))
+    }
+
+    /// The definition of profiles is being deleted, or is not. While it is, no profile is held, whoever uses it.
+    pub fn definition_goes(&mut self, goes: bool) {
+        if std::mem::replace(&mut self.definition_goes, goes) != goes {
+            self.all_dirty();
         }
     }
 

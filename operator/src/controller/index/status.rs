@@ -47,8 +47,9 @@ impl Index {
             ..
         } = &profile.seen;
         let usage = self.usage(name);
-        let finalizer = finalizer::step(usage.is_held(), finalizers, *deleting)
-            .map(|step| (step, finalizers.clone()));
+        let held = usage.is_held() && !self.definition_goes;
+        let finalizer =
+            finalizer::step(held, finalizers, *deleting).map(|step| (step, finalizers.clone()));
         let status = self.status(name, profile, &usage, now);
         let status = (status != profile.seen.status).then_some(status);
         (status.is_some() || finalizer.is_some()).then_some(ProfileWrite {

@@ -100,6 +100,25 @@ fn a_deleted_profile_goes_with_the_last_pod_or_the_last_node_that_has_one() {
 }
 
 #[test]
+fn while_the_definition_is_being_deleted_nothing_is_held() {
+    let mut index = cluster();
+    index.report("n1", &using("a", 1));
+    assert!(!index.holds_deleted());
+    index.profile("a", held(2, true), valid);
+    assert!(index.holds_deleted());
+    assert_eq!(step(&index, "a"), None);
+    index.take_dirty(9);
+    index.definition_goes(true);
+    assert!(index.take_dirty(9).contains("a"));
+    assert_eq!(step(&index, "a"), Some(Step::Release));
+    index.profile("a", seen(2, 12), valid);
+    assert_eq!(step(&index, "a"), None, "nor is it held anew");
+    // Somebody has made the definition again.
+    index.definition_goes(false);
+    assert_eq!(step(&index, "a"), Some(Step::Hold));
+}
+
+#[test]
 fn what_a_lost_agent_said_last_holds_until_its_report_is_deleted() {
     let mut index = cluster();
     index.report("n1", &using("a", 1));
