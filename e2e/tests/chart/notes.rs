@@ -1,6 +1,8 @@
 //! What helm prints after an install.
 
 use anyhow::{Context as _, Result};
+use seccomp_operator_api::SeccompProfile;
+use seccomp_profile::Library;
 use serde_json::json;
 
 use crate::helm::{NAMESPACE, notes};
@@ -27,7 +29,34 @@ fn the_notes_say_what_to_do_next_and_warn_of_nothing_by_default() -> Result<()> 
     let (manifest, _) = example
         .split_once("\nEOF\n")
         .context("the example does not end")?;
-    assert_eq!(documents(manifest)?[0]["kind"], "SeccompProfile");
+    let profile = &documents(manifest)?[0];
+    assert_eq!(profile["kind"], "SeccompProfile");
+    // It is the one that the documents begin with, and there is nothing to say against it.
+    let example = include_str!("../../../examples/profiles/no-chmod.yaml");
+    assert_eq!(profile, &documents(example)?[0]);
+    let readme = include_str!("../../../README.md");
+    let (_, first) = readme
+        .split_once("## A first profile")
+        .and_then(|(_, rest)| rest.split_once("```yaml\n"))
+        .context("the README has no first profile")?;
+    let (first, _) = first.split_once("```").context("it does not end")?;
+    assert_eq!(profile, &documents(first)?[0]);
+    let profile: SeccompProfile = serde_json::from_value(profile.clone())?;
+    let mut library = Library::default();
+    library.define(
+        "no-chmod",
+        profile.spec.define().map(Into::into).map_err(Into::into),
+    );
+    assert!(library.check("no-chmod", "spec").is_ok());
+    assert_eq!(library.lint("no-chmod", "spec"), []);
+    Ok(())
+}
+
+#[test]
+fn the_notes_name_the_path_that_the_values_make() -> Result<()> {
+    let notes = notes(NAMESPACE, &json!({"profilesDir": "team/profiles"}))?;
+    let path = "localhostProfile: team/profiles/no-chmod.json}";
+    assert!(notes.contains(path), "{notes}");
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use e2e::cluster::{Cluster, NAMESPACE, RELEASE};
 use e2e::command::{helm, kubectl, until};
+use e2e::node::Viewer;
 use e2e::pods::Pod;
 use seccomp_operator_api::IN_USE_FINALIZER;
 
@@ -162,6 +163,76 @@ async fn an_upgrade_with_other_values_takes_effect() -> Tested {
         },
     )
     .await
+}
+
+#[tokio::test]
+async fn profiles_in_use_are_kept_where_they_were_when_the_folder_changes() -> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let namespace = cluster.namespace("e2e-folder", &[]).await?;
+    let viewer = Viewer::start(&cluster, &namespace).await?;
+    for name in ["e2e-before", "e2e-unused"] {
+        cluster.apply_profile(name, NO_CHMOD).await?;
+        cluster.wait_ready(name).await?;
+    }
+    let patience = Duration::from_mins(1);
+    let used_by = |number: i32, path: &'static str| {
+        let cluster = &cluster;
+        until("the use and the path", patience, move || async move {
+            let status = cluster.status("e2e-before").await?;
+            let says = (status.used_by, status.localhost_profile.as_deref());
+            ensure!(says == (Some(number), Some(path)), "{says:?}");
+            Ok(())
+        })
+    };
+    let user = |name: &str, path: &str| {
+        let script = "echo started; sleep infinity";
+        Pod::script(&cluster, &namespace, name, script).localhost(path)
+    };
+    user("old", "profiles/e2e-before.json")
+        .log_with(&cluster, "started")
+        .await?;
+    used_by(1, "profiles/e2e-before.json").await?;
+
+    cluster
+        .install(NAMESPACE, &["--set", "profilesDir=team/profiles"])
+        .await?;
+    let notes = ["get", "notes", RELEASE, "--namespace", NAMESPACE];
+    let notes = helm(&notes).await?.ok()?;
+    ensure!(
+        notes.contains("profilesDir was profiles and is team/profiles"),
+        "{notes}"
+    );
+    used_by(1, "team/profiles/e2e-before.json").await?;
+    viewer.await_absence("profiles/e2e-unused.json").await?;
+    viewer.read("team/profiles/e2e-unused.json").await?;
+    // Both follow the profile, and it is held for the sake of the pod.
+    cluster
+        .apply_profile("e2e-before", &NO_CHMOD.replace("\"chmod\"", "\"mkdir\""))
+        .await?;
+    for folder in ["profiles", "team/profiles"] {
+        let path = format!("{folder}/e2e-before.json");
+        viewer
+            .await_file(&path, |content| content.contains("\"mkdir\""))
+            .await?;
+    }
+    let profile = cluster.get(&["seccompprofile", "e2e-before"]).await?;
+    ensure!(profile.metadata.finalizers.unwrap_or_default() == [IN_USE_FINALIZER]);
+    user("new", "team/profiles/e2e-before.json")
+        .log_with(&cluster, "started")
+        .await?;
+    used_by(2, "team/profiles/e2e-before.json").await?;
+
+    let delete = ["delete", "pod", "old", "--namespace", &namespace, "--now"];
+    kubectl(&delete, "").await?.ok()?;
+    viewer.await_absence("profiles/e2e-before.json").await?;
+    used_by(1, "team/profiles/e2e-before.json").await?;
+    cluster.delete("namespace", &namespace).await?;
+    cluster.install(NAMESPACE, &[]).await?;
+    for name in ["e2e-before", "e2e-unused"] {
+        cluster.wait_ready(name).await?;
+        cluster.delete("seccompprofile", name).await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

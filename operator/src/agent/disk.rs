@@ -1,16 +1,18 @@
-//! The profiles folder as the agent has it: the store, and the watch that notices changes by others.
+//! The profiles folder as the agent has it: the store, the watch that notices changes by others, and the folders from before.
 //!
-//! Only [`Disk::apply`] asks the disk, and hangs when that hangs; the reconciler calls it on a thread that may.
+//! Only [`Disk::apply`] and [`Disk::find_former`] ask the disk, and hang when that hangs; the reconciler calls them on a thread that may.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing::warn;
 
 use super::folder_watch::{FolderWatch, Touched};
+use super::former::Former;
 use super::mount::{Displaced, Mount};
 use super::store::{Done, Edit, Store, StoreError};
+use super::usage::UsedFile;
 use seccomp_operator_api::ProfileName;
 
 /// Everything is compared with the disk this often, whether or not anything was seen to change.
@@ -18,8 +20,11 @@ pub const RESYNC: Duration = Duration::from_mins(5);
 
 /// See the module's head.
 pub struct Disk {
+    root: PathBuf,
+    subdir: PathBuf,
     mount: Mount,
     store: Store,
+    former: Vec<Former>,
     /// None where the kernel has no inotify instance, or no watch, to spare.
     watch: Option<FolderWatch>,
 }
@@ -29,21 +34,41 @@ impl Disk {
     pub fn new(root: &Path, subdir: &Path) -> Self {
         let watch = FolderWatch::new();
         Self {
+            root: root.to_owned(),
+            subdir: subdir.to_owned(),
             mount: Mount::new(root),
             store: Store::new(root, subdir),
+            former: Vec::new(),
             watch: watch.inspect_err(unwatched).ok(),
         }
     }
 
+    /// Looks for folders that the operator had before, and says which.
+    pub fn find_former(&mut self) -> Vec<String> {
+        self.former = Former::find(&self.root, &self.subdir);
+        let folders = self.former.iter().map(|former| former.folder.clone());
+        folders.collect()
+    }
+
     /// Carries out the edits, and sees to it that the folder is watched. `latest_start`: the latest time that the node's clock
-    /// has been seen to show, in seconds since 1970.
-    pub fn apply(&mut self, edits: &[Edit], latest_start: u64) -> Vec<Result<Done, StoreError>> {
+    /// has been seen to show, in seconds since 1970. `in_former`: the profiles that are used in each of the folders from before,
+    /// once that is known.
+    pub fn apply(
+        &mut self,
+        edits: &[Edit],
+        latest_start: u64,
+        in_former: Option<&[BTreeSet<ProfileName>]>,
+    ) -> Vec<Result<Done, StoreError>> {
         self.store.clock_was(latest_start);
         let outcomes = if edits.is_empty() {
             Vec::new()
         } else {
             self.store.apply(edits)
         };
+        for (which, former) in self.former.iter_mut().enumerate() {
+            let used = in_former.and_then(|used| used.get(which));
+            former.apply(edits, used, latest_start);
+        }
         if let Some(watch) = &mut self.watch
             && !watch.is_watching()
             && let Ok(folder) = self.store.open()
@@ -56,19 +81,26 @@ impl Disk {
     }
 
     /// Whether [`apply`](Self::apply) has something to do even without edits.
-    pub fn is_unwatched(&self) -> bool {
+    pub fn has_work(&self, in_former: Option<&[BTreeSet<ProfileName>]>) -> bool {
         let watch = self.watch.as_ref();
-        watch.is_some_and(|watch| !watch.is_watching())
+        let unwatched = watch.is_some_and(|watch| !watch.is_watching());
+        let mut former = self.former.iter().zip(in_former.into_iter().flatten());
+        unwatched || former.any(|(former, used)| former.has_unused(used))
     }
 
-    /// See [`Store::owned`].
+    /// The profiles that have a file of ours, here or in a folder from before, as far as is known.
     pub fn owned(&self) -> BTreeSet<ProfileName> {
-        self.store.owned()
+        let mut owned = self.store.owned();
+        owned.extend(self.former.iter().flat_map(Former::owned));
+        owned
     }
 
     /// See [`Store::changed`].
-    pub fn changed(&self, name: &ProfileName) -> Option<u64> {
-        self.store.changed(name)
+    pub fn changed(&self, file: &UsedFile) -> Option<u64> {
+        match file.former {
+            None => self.store.changed(&file.profile),
+            Some(which) => self.former.get(which)?.changed(&file.profile),
+        }
     }
 
     /// See [`Mount::displaced`].

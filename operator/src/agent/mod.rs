@@ -9,6 +9,7 @@ mod disk;
 #[cfg(test)]
 mod faults;
 mod folder_watch;
+mod former;
 pub(crate) mod metrics;
 mod mount;
 mod node;

@@ -30,7 +30,7 @@ use super::render::Renderer;
 use super::repair_throttle::{Announce, RepairThrottle};
 use super::state::{NodeReport, State};
 use super::store::{Done, Edit, StoreError};
-use super::usage::{StoredPod, Usage, UsingPod};
+use super::usage::{StoredPod, Usage, UsedFile, UsingPod};
 use crate::health::Readiness;
 use kube_support::error::chain;
 use kube_support::events::{EventRequest, Events, reference};
@@ -160,6 +160,7 @@ impl Reconciler {
 
     /// Runs until something ends that must not.
     pub async fn run(mut self) -> Result<(), ReconcileError> {
+        self.find_former().await?;
         let mut changes = pin!(watch_as(
             Api::all(self.client.clone()),
             watcher::Config::default().page_size(PAGE),
@@ -259,6 +260,16 @@ impl Reconciler {
         }
     }
 
+    /// Finds the folders that the operator had before, so that what pods use there counts.
+    async fn find_former(&mut self) -> Result<(), ReconcileError> {
+        let mut disk = self.disk.take().ok_or(ReconcileError::DiskLost)?;
+        let working = spawn_blocking(move || (disk.find_former(), disk));
+        let (former, disk) = working.await.map_err(ReconcileError::Disk)?;
+        self.usage.had(former);
+        self.disk = Some(disk);
+        Ok(())
+    }
+
     /// The Node that this agent is on: only its metadata, and only once a profile asks for labels.
     fn watch_labels(&self) -> Changes<PartialObjectMeta<Node>> {
         let api: Api<DeserializeGuard<PartialObjectMeta<Node>>> = Api::all(self.client.clone());
@@ -344,9 +355,10 @@ impl Reconciler {
         // What is in use decides what may be removed, and what was written decides who is outdated.
         self.count_uses();
         let edits = self.state.edits(&self.owned());
-        let unwatched = self.disk.as_ref().is_none_or(Disk::is_unwatched);
-        if !edits.is_empty() || unwatched {
-            let (edits, outcomes) = self.apply(edits).await?;
+        let in_former = self.usage.in_former();
+        let disk = self.disk.as_ref();
+        if !edits.is_empty() || disk.is_none_or(|disk| disk.has_work(in_former.as_deref())) {
+            let (edits, outcomes) = self.apply(edits, in_former).await?;
             for (edit, outcome) in edits.iter().zip(&outcomes) {
                 log(edit, outcome);
                 self.metrics.edited(outcome, learnt.elapsed());
@@ -405,11 +417,12 @@ impl Reconciler {
     async fn apply(
         &mut self,
         edits: Vec<Edit>,
+        in_former: Option<Vec<BTreeSet<ProfileName>>>,
     ) -> Result<(Vec<Edit>, Vec<Result<Done, StoreError>>), ReconcileError> {
         let mut disk = self.disk.take().ok_or(ReconcileError::DiskLost)?;
         let latest_start = self.usage.latest_start();
         let working = spawn_blocking(move || {
-            let outcomes = disk.apply(&edits, latest_start);
+            let outcomes = disk.apply(&edits, latest_start, in_former.as_deref());
             (disk, edits, outcomes)
         });
         let (disk, edits, outcomes) = working.await.map_err(ReconcileError::Disk)?;
@@ -420,7 +433,7 @@ impl Reconciler {
     /// Tells the state what pods use, once that is known.
     fn count_uses(&mut self) {
         if self.usage.is_known() {
-            let changed = |name: &ProfileName| self.disk.as_ref()?.changed(name);
+            let changed = |file: &UsedFile| self.disk.as_ref()?.changed(file);
             self.state.used(self.usage.by_profile(changed));
         }
     }

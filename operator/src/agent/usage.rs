@@ -6,7 +6,7 @@
 //! does what a container states that has ended and, by the pod's restart policy, stays so. What the pod states for all of its
 //! containers counts while the pod has not finished: an ephemeral container may ask for it at any time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use k8s_openapi::api::core::v1::Pod as CorePod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -68,8 +68,25 @@ impl StoredPod {
     }
 }
 
-/// What one pod does with one profile: when each running container that is filtered by it started, in seconds since 1970.
+/// A file that a pod uses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UsedFile {
+    /// The profile that it is of.
+    pub profile: ProfileName,
+    /// In which of the folders that the operator had before; none: in its own.
+    pub former: Option<usize>,
+}
+
+/// What one pod does with one file: when each running container that is filtered by it started, in seconds since 1970.
 type Started = Vec<u64>;
+
+/// Folders below kubelet's seccomp folder.
+#[derive(Debug)]
+struct Folders {
+    own: String,
+    /// Those that the operator had before.
+    former: Vec<String>,
+}
 
 /// How a profile is used on this node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,9 +100,9 @@ pub struct Use {
 /// See the module's head.
 #[derive(Debug)]
 pub struct Usage {
-    profiles_dir: String,
+    folders: Folders,
     /// By namespace and name; only pods that use a profile.
-    pods: HashMap<String, BTreeMap<ProfileName, Started>>,
+    pods: HashMap<String, BTreeMap<UsedFile, Started>>,
     listing: Listing,
 }
 
@@ -94,10 +111,33 @@ impl Usage {
     #[must_use]
     pub fn new(profiles_dir: &str) -> Self {
         Self {
-            profiles_dir: profiles_dir.to_owned(),
+            folders: Folders {
+                own: profiles_dir.to_owned(),
+                former: Vec::new(),
+            },
             pods: HashMap::new(),
             listing: Listing::default(),
         }
+    }
+
+    /// The folders that the operator had before: paths there lead to profiles as well. To be said before any pod is known.
+    pub fn had(&mut self, former: Vec<String>) {
+        self.folders.former = former;
+    }
+
+    /// The profiles whose files in each of those folders are used; none as long as not all pods are known.
+    #[must_use]
+    pub fn in_former(&self) -> Option<Vec<BTreeSet<ProfileName>>> {
+        if !self.is_known() {
+            return None;
+        }
+        let mut found = vec![BTreeSet::new(); self.folders.former.len()];
+        for file in self.pods.values().flat_map(BTreeMap::keys) {
+            if let Some(used) = file.former.and_then(|former| found.get_mut(former)) {
+                used.insert(file.profile.clone());
+            }
+        }
+        Some(found)
     }
 
     /// A full list of pods begins.
@@ -122,7 +162,7 @@ impl Usage {
     pub fn pod(&mut self, pod: &UsingPod) {
         let key = key(&pod.metadata);
         self.listing.saw(&key);
-        let uses = uses(pod, &self.profiles_dir);
+        let uses = uses(pod, &self.folders);
         if uses.is_empty() {
             self.pods.remove(&key);
         } else {
@@ -147,21 +187,27 @@ impl Usage {
         started.copied().max().unwrap_or_default()
     }
 
-    /// The profiles in use. `changed` says when a profile's file came to hold what it holds instead of something else, in
-    /// seconds since 1970.
+    /// The profiles in use. `changed` says when a file came to hold what it holds instead of something else, in seconds since
+    /// 1970.
     #[must_use]
     pub fn by_profile(
         &self,
-        changed: impl Fn(&ProfileName) -> Option<u64>,
+        changed: impl Fn(&UsedFile) -> Option<u64>,
     ) -> BTreeMap<ProfileName, Use> {
         let mut found: BTreeMap<ProfileName, Use> = BTreeMap::new();
-        for (profile, started) in self.pods.values().flatten() {
-            let old = |started: &&u64| {
-                changed(profile).is_some_and(|changed| **started <= changed + CREATION)
-            };
-            let found = found.entry(profile.clone()).or_default();
-            found.pods += 1;
-            found.outdated += started.iter().filter(old).count();
+        for files in self.pods.values() {
+            let mut last = None;
+            for (file, started) in files {
+                let old = |started: &&u64| {
+                    changed(file).is_some_and(|changed| **started <= changed + CREATION)
+                };
+                let found = found.entry(file.profile.clone()).or_default();
+                // A pod may use two files of one profile, which come one after the other.
+                if last.replace(&file.profile) != Some(&file.profile) {
+                    found.pods += 1;
+                }
+                found.outdated += started.iter().filter(old).count();
+            }
         }
         found
     }
@@ -172,15 +218,14 @@ fn key(metadata: &ObjectMeta) -> String {
     format!("{}/{}", part(&metadata.namespace), part(&metadata.name))
 }
 
-/// The profiles that a pod uses.
-fn uses(pod: &UsingPod, profiles_dir: &str) -> BTreeMap<ProfileName, Started> {
-    let mut found: BTreeMap<ProfileName, Started> = BTreeMap::new();
+/// The files that a pod uses.
+fn uses(pod: &UsingPod, folders: &Folders) -> BTreeMap<UsedFile, Started> {
+    let mut found: BTreeMap<UsedFile, Started> = BTreeMap::new();
     if matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed")) {
         return found;
     }
-    let stated = |profile: Option<&SeccompProfile<'_>>| {
-        profile.map(|profile| profile_of(profile, profiles_dir))
-    };
+    let stated =
+        |profile: Option<&SeccompProfile<'_>>| profile.map(|profile| file_of(profile, folders));
     let of_pod = stated(pod.spec.profile());
     if let Some(Some(profile)) = &of_pod {
         found.entry(profile.clone()).or_default();
@@ -241,13 +286,19 @@ fn stays_ended(restart_policy: Option<&str>, exit_code: i32) -> bool {
     }
 }
 
-/// The SeccompProfile that a pod's or container's profile means, if any.
-fn profile_of(profile: &SeccompProfile<'_>, profiles_dir: &str) -> Option<ProfileName> {
+/// The file of a SeccompProfile that a pod's or container's profile means, if any.
+fn file_of(profile: &SeccompProfile<'_>, folders: &Folders) -> Option<UsedFile> {
     if profile.type_ != "Localhost" {
         return None;
     }
     let path = profile.path()?;
-    LocalhostProfile::parse(path, profiles_dir).into_name()
+    let inside = |folder: &str, former| {
+        let profile = LocalhostProfile::parse(path, folder).into_name()?;
+        Some(UsedFile { profile, former })
+    };
+    let former = folders.former.iter().enumerate();
+    let mut former = former.filter_map(|(which, folder)| inside(folder, Some(which)));
+    inside(&folders.own, None).or_else(|| former.next())
 }
 
 #[cfg(test)]
@@ -272,9 +323,16 @@ mod tests {
         json!({"name": container, "state": {"running": {"startedAt": at}}})
     }
 
+    fn own(folder: &str) -> Folders {
+        Folders {
+            own: folder.to_owned(),
+            former: Vec::new(),
+        }
+    }
+
     fn used(spec: &Value, status: &Value) -> Vec<String> {
-        let found = uses(&pod("p", spec, status), "profiles");
-        found.keys().map(ToString::to_string).collect()
+        let found = uses(&pod("p", spec, status), &own("profiles"));
+        found.keys().map(|file| file.profile.to_string()).collect()
     }
 
     #[test]
@@ -318,7 +376,7 @@ mod tests {
                 &json!({"securityContext": localhost("x/y/a.json")}),
                 &json!({}),
             ),
-            "x/y",
+            &own("x/y"),
         );
         assert_eq!(found.len(), 1);
         let default = json!({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}});
@@ -415,7 +473,7 @@ mod tests {
         usage.pod(&pod("p", &spec, &status));
         let a = ProfileName::parse("a").unwrap();
         // Midnight of that day and ten seconds.
-        let changed = |name: &ProfileName| (*name == a).then_some(1_767_225_610);
+        let changed = |file: &UsedFile| (file.profile == a).then_some(1_767_225_610);
         assert_eq!(usage.latest_start(), 1_767_225_613);
         let found = usage.by_profile(changed);
         assert_eq!(
@@ -434,6 +492,54 @@ mod tests {
             }
         );
         assert_eq!(usage.by_profile(|_| None)[&a].outdated, 0);
+    }
+
+    #[test]
+    fn a_file_in_a_folder_that_the_operator_had_before_counts_as_a_use_of_its_profile() {
+        let mut usage = Usage::new("new");
+        usage.had(vec!["old".to_owned(), "older".to_owned()]);
+        assert_eq!(usage.in_former(), None);
+        usage.list_begins();
+        let both = json!({
+            "securityContext": localhost("old/a.json"),
+            "containers": [{"name": "c"}, {"name": "d", "securityContext": localhost("new/a.json")}],
+        });
+        let status = json!({"phase": "Running", "containerStatuses": [
+            running("c", "2026-01-01T00:00:00Z"), running("d", "2026-01-01T00:00:00Z"),
+        ]});
+        usage.pod(&pod("both", &both, &status));
+        for (name, path) in [
+            ("older", "older/a.json"),
+            ("new", "new/b.json"),
+            ("elsewhere", "x/a.json"),
+        ] {
+            usage.pod(&pod(
+                name,
+                &json!({"securityContext": localhost(path)}),
+                &json!({}),
+            ));
+        }
+        usage.list_ends();
+        let [a, b] = ["a", "b"].map(|name| ProfileName::parse(name).unwrap());
+        // Only the file in the first of the two has changed since the container was created.
+        let changed = |file: &UsedFile| (file.former == Some(0)).then_some(1_767_225_610);
+        let found = usage.by_profile(changed);
+        assert_eq!(
+            found[&a],
+            Use {
+                pods: 2,
+                outdated: 1
+            }
+        );
+        assert_eq!(
+            found[&b],
+            Use {
+                pods: 1,
+                outdated: 0
+            }
+        );
+        let only_a = BTreeSet::from([a]);
+        assert_eq!(usage.in_former(), Some(vec![only_a.clone(), only_a]));
     }
 
     #[test]

@@ -206,6 +206,19 @@ impl Store {
         outcomes
     }
 
+    /// Removes the ledger, which names nothing any more, and the folder, unless somebody else has something in it.
+    pub fn dissolve(&mut self) -> Result<(), StoreError> {
+        let folder = folder::open(&self.root, &self.subdir)?;
+        match rustix::fs::unlinkat(&folder, ledger::FILE, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return at("remove the list of the operator's own files")(errno),
+        }
+        match rustix::fs::rmdir(self.root.join(&self.subdir)) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            Err(errno) => at("remove the folder")(errno),
+        }
+    }
+
     fn is_ours(&self, name: &ProfileName) -> bool {
         self.ledger
             .as_ref()
