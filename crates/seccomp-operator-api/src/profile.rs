@@ -23,6 +23,8 @@ pub mod condition {
     pub const ACCEPTED: &str = "Accepted";
     /// This generation is on every node that it should be on.
     pub const READY: &str = "Ready";
+    /// Containers start under it, as far as is known of the runtimes of its nodes.
+    pub const STARTABLE: &str = "Startable";
     /// Pods use the profile, or one that has it as its base: it cannot vanish.
     pub const IN_USE: &str = "InUse";
     /// Of the SeccompPolicy that the installation asks for: nobody has made another of it.
@@ -49,6 +51,11 @@ pub const IN_USE_FINALIZER: &str = "seccomp-operator.io/in-use";
     derive = "PartialEq",
     doc = "A seccomp profile that the operator keeps as a file on every node.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.nodes.summary"),
+    printcolumn(
+        name = "Startable",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Startable')].status"
+    ),
     printcolumn(name = "Used-by", type_ = "integer", json_path = ".status.usedBy"),
     printcolumn(
         name = "Default action",
@@ -271,10 +278,22 @@ impl SeccompProfileStatus {
     /// Whether the condition `Ready` holds.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let ready = |condition: &Condition| {
-            condition.type_ == condition::READY && condition.status == "True"
-        };
-        self.conditions.iter().any(ready)
+        let ready = self.condition(condition::READY);
+        ready.is_some_and(|ready| ready.status == "True")
+    }
+
+    /// Why no container starts under the profile, if that is known.
+    #[must_use]
+    pub fn starts_nothing(&self) -> Option<&str> {
+        let startable = self.condition(condition::STARTABLE)?;
+        (startable.status == "False").then_some(startable.message.as_str())
+    }
+
+    /// The condition of this type.
+    #[must_use]
+    pub fn condition(&self, type_: &str) -> Option<&Condition> {
+        let mut conditions = self.conditions.iter();
+        conditions.find(|condition| condition.type_ == type_)
     }
 }
 

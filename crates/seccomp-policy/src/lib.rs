@@ -20,6 +20,7 @@ mod index;
 pub mod localhost;
 pub mod patch;
 pub mod pod;
+pub mod profile_state;
 pub mod selector;
 pub mod validation;
 pub mod view;

@@ -12,6 +12,7 @@ use crate::counters::{Counters, Counts};
 use crate::image::ImagePattern;
 use crate::index::{LabelIndex, PolicyIndex};
 use crate::localhost::LocalhostProfile;
+use crate::profile_state::ProfileState;
 use crate::selector::{self, Labels};
 use crate::validation::problems;
 use kube_support::Listing;
@@ -121,8 +122,8 @@ pub struct View {
     /// What they demand of pods, once somebody has asked.
     labels_index: OnceLock<LabelIndex>,
     namespaces: HashMap<String, Namespace>,
-    /// Whether all nodes have each profile.
-    profiles: BTreeMap<String, bool>,
+    /// How each profile stands.
+    profiles: BTreeMap<String, ProfileState>,
     engine: Engine,
     /// The recordings that are going on, by [`recording_key`].
     recordings: BTreeMap<String, Recording>,
@@ -290,10 +291,15 @@ impl View {
         }
     }
 
-    /// A profile exists; `ready` when all nodes have it. `defined` is what it says, when that is new.
-    pub fn profile(&mut self, name: &str, ready: bool, defined: Option<Defined>) {
+    /// A profile exists, and stands so. `defined` is what it says, when that is new.
+    pub fn profile(
+        &mut self,
+        name: &str,
+        state: impl Into<ProfileState>,
+        defined: Option<Defined>,
+    ) {
         self.listings[Kind::Profile as usize].saw(name);
-        self.profiles.insert(name.to_owned(), ready);
+        self.profiles.insert(name.to_owned(), state.into());
         if let Some(defined) = defined {
             Arc::make_mut(&mut self.library).define(name, defined);
         }
@@ -337,10 +343,10 @@ impl View {
         namespaces.map(|(name, known)| (name.as_str(), &known.labels))
     }
 
-    /// Whether there is a SeccompProfile of this name, ready or not.
+    /// How the SeccompProfile of this name stands, if there is one.
     #[must_use]
-    pub fn has_profile(&self, name: &str) -> bool {
-        self.profiles.contains_key(name)
+    pub fn profile_state(&self, name: &str) -> Option<&ProfileState> {
+        self.profiles.get(name)
     }
 
     /// Whether pods in this namespace are left alone.
@@ -406,10 +412,7 @@ impl View {
     #[must_use]
     pub fn warning_by_name(&self, name: &str) -> Option<String> {
         match self.profiles.get(name) {
-            Some(true) => None,
-            Some(false) => Some(format!(
-                "SeccompProfile {name:?} is not ready on all nodes; a pod that uses it starts once its node has it"
-            )),
+            Some(state) => state.warning(name),
             None => Some(format!(
                 "there is no SeccompProfile {name:?}; a pod that uses it cannot start until there is (CreateContainerError)"
             )),

@@ -113,7 +113,8 @@ pub use errno::Errno;
 pub use groups::{group, groups};
 pub use library::{Defined, Definition, Library, LibraryError, Undefined};
 pub use lint::{
-    Code, Delivery, Finding, MAX_FINDINGS, Severity, lint, lint_document, lint_everywhere,
+    Code, Delivery, Finding, MAX_FINDINGS, Severity, Startup, lint, lint_document, lint_everywhere,
+    startup,
 };
 pub use model::{Miscompilation, Model};
 pub use oci::{ArchSet, Flag, Flags, Listener, Profile, Rule};

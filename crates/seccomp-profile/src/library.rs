@@ -7,9 +7,10 @@ use super::action::Action;
 use super::builtin::{BUILTINS, builtin};
 use super::capability::CapabilitySet;
 use super::compose::{MAX_DEPTH, Spec, check, compose, field};
-use super::lint::{Finding, lint_everywhere};
+use super::lint::{Finding, Startup, lint_everywhere, startup};
 use super::oci::Profile;
 use super::problem::Problems;
+use super::runtime::Runtime;
 use super::target::Target;
 
 /// What a user asks for under a name.
@@ -190,6 +191,19 @@ impl Library {
         };
         let capabilities = self.capabilities(name);
         lint_everywhere(&definition.spec, &|name| self.spec(name), capabilities, at)
+    }
+
+    /// Whether containers start under the profile of this name on nodes of this kind, by their runtime. Nothing of one that cannot
+    /// be composed. The capabilities are the definition's.
+    #[must_use]
+    pub fn startup(&self, name: &str, target: &Target) -> Vec<(Runtime, Startup)> {
+        let Ok(profile) = self.compose(name, target, "spec") else {
+            return Vec::new();
+        };
+        let runtimes = Runtime::ALL.iter();
+        runtimes
+            .map(|runtime| (*runtime, startup(&profile, *runtime, target)))
+            .collect()
     }
 
     /// The capability set that the profile of this name is resolved for.

@@ -14,6 +14,7 @@ mod lifecycle;
 mod recording;
 mod repair;
 mod rights;
+mod startup;
 mod usage;
 mod webhook;
 mod what_if;

@@ -153,6 +153,7 @@ impl<F: Fn() -> (IndexCounts, bool) + Send + Sync + 'static> Collector for Count
                 ("ready", counts.profiles.ready),
                 ("progressing", counts.profiles.progressing),
                 ("failed", counts.profiles.failed),
+                ("unstartable", counts.profiles.unstartable),
                 ("invalid", counts.profiles.invalid),
             ],
         )?;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use seccomp_policy::decide::{self, SeccompProfile};
 use seccomp_policy::localhost::LocalhostProfile;
+use seccomp_policy::profile_state::ProfileState;
 
 /// The Kubernetes version since which the legacy annotations mean nothing. Before, API servers wrote the fields for them.
 const ANNOTATIONS_END: u32 = 25;
@@ -100,8 +101,8 @@ pub struct Files {
 pub struct File {
     /// The SeccompProfile's name.
     pub name: String,
-    /// Whether it is on all nodes that should have it.
-    pub ready: bool,
+    /// How it stands.
+    pub state: ProfileState,
     /// A node whose agent has applied this version of the profile list has the file.
     pub required_version: u64,
 }
@@ -136,6 +137,9 @@ pub struct Row {
     /// A sentence about the profile, if there is something wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// No container starts under the profile.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unstartable: bool,
     /// Why the profile is not what filters the container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -253,7 +257,12 @@ fn row(
         .and_then(|profile| profile.localhost_profile.as_deref());
     let files = surroundings.files.as_ref();
     let node = placed.pod.spec.node_name.as_deref();
+    let unstartable = path.zip(files).is_some_and(|(path, files)| {
+        let file = files.file(path);
+        file.is_some_and(|file| file.state.starts_nothing.is_some())
+    });
     Row {
+        unstartable,
         namespace: placed.namespace.clone(),
         pod: placed.name.clone(),
         container: container.name.to_string(),
@@ -306,15 +315,17 @@ fn sandbox(spec: &Spec<'_>, surroundings: &Surroundings) -> Option<String> {
 }
 
 impl Files {
+    /// The profile that a path names, however it is written.
+    fn file(&self, path: &str) -> Option<&File> {
+        let name = LocalhostProfile::parse(path, &self.dir).into_name()?;
+        self.profiles.get(&name.localhost_profile(&self.dir))
+    }
+
     /// A sentence, if a container cannot use this file, or could not after a restart.
     fn warning(&self, path: &str, node: Option<&str>) -> Option<String> {
         let dir = &self.dir;
-        let path = match LocalhostProfile::parse(path, dir) {
-            LocalhostProfile::Managed(name) => name.localhost_profile(dir),
-            _ => path.to_owned(),
-        };
-        let Some(file) = self.profiles.get(&path) else {
-            return Some(match LocalhostProfile::parse(&path, dir) {
+        let Some(file) = self.file(path) else {
+            return Some(match LocalhostProfile::parse(path, dir) {
                 LocalhostProfile::Managed(name) => {
                     format!("there is no SeccompProfile {:?}", name.as_str())
                 }
@@ -329,6 +340,9 @@ impl Files {
                 }
             });
         };
+        if let Some(why) = &file.state.starts_nothing {
+            return Some(format!("SeccompProfile {:?} {why}", file.name));
+        }
         let report = self.reports.as_ref().zip(node);
         match report.map(|(reports, node)| (node, reports.get(node))) {
             Some((node, None)) => Some(format!("no agent has reported from {node}")),
@@ -342,7 +356,7 @@ impl Files {
                 }
                 None => None,
             },
-            None if file.ready => None,
+            None if file.state.ready => None,
             None => Some(format!(
                 "SeccompProfile {:?} is not ready on all nodes",
                 file.name
@@ -373,6 +387,8 @@ pub struct Summary {
     pub sandboxed: usize,
     /// As in [`State`].
     pub not_linux: usize,
+    /// Containers under whose profile none starts, so that they would not after a restart.
+    pub unstartable: usize,
     /// Containers with something wrong about their profile.
     pub warnings: usize,
 }
@@ -399,6 +415,7 @@ impl Summary {
                 State::Sandboxed => &mut summary.sandboxed,
                 State::NotLinux => &mut summary.not_linux,
             } += 1;
+            summary.unstartable += usize::from(row.unstartable);
             summary.warnings += usize::from(row.warning.is_some());
         }
         summary
@@ -406,279 +423,4 @@ impl Summary {
 }
 
 #[cfg(test)]
-pub mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    /// A pod as an API server has it.
-    #[allow(clippy::needless_pass_by_value)] // reads better where it is called
-    pub fn placed(namespace: &str, name: &str, annotations: &Value, spec: Value) -> Placed {
-        let metadata = json!({"name": name, "namespace": namespace, "annotations": annotations});
-        let pod = json!({"metadata": metadata, "spec": spec, "status": {"phase": "Running"}});
-        serde_json::from_value::<StoredPod>(pod).unwrap().into()
-    }
-
-    fn profile(type_: &str) -> Value {
-        json!({"seccompProfile": {"type": type_}})
-    }
-
-    #[test]
-    fn the_container_level_wins_over_the_pod_level_for_containers_of_every_kind() {
-        let spec = json!({
-            "securityContext": profile("RuntimeDefault"), "nodeName": "n1",
-            "initContainers": [{"name": "i", "image": "x", "securityContext": profile("Unconfined")}],
-            "containers": [{"name": "a", "image": "nginx:1"}, {"name": "b", "securityContext": {"privileged": false, "seccompProfile": {"type": "Localhost", "localhostProfile": "x.json"}}}],
-            "ephemeralContainers": [{"name": "e"}, {"name": "f", "securityContext": profile("Unconfined")}],
-        });
-        let rows = rows(
-            &placed("ns", "p", &json!(null), spec),
-            &Surroundings::default(),
-        );
-        let seen: Vec<_> = rows
-            .iter()
-            .map(|r| {
-                (
-                    r.container.as_str(),
-                    r.kind,
-                    r.state,
-                    r.source,
-                    r.profile.as_ref().unwrap().describe(),
-                )
-            })
-            .collect();
-        let s = |text: &str| text.to_owned();
-        assert_eq!(
-            seen,
-            [
-                (
-                    "i",
-                    Kind::Init,
-                    State::Unconfined,
-                    Source::Container,
-                    s("Unconfined")
-                ),
-                (
-                    "a",
-                    Kind::Container,
-                    State::Confined,
-                    Source::Pod,
-                    s("RuntimeDefault")
-                ),
-                (
-                    "b",
-                    Kind::Container,
-                    State::Confined,
-                    Source::Container,
-                    s("Localhost x.json")
-                ),
-                (
-                    "e",
-                    Kind::Ephemeral,
-                    State::Confined,
-                    Source::Pod,
-                    s("RuntimeDefault")
-                ),
-                (
-                    "f",
-                    Kind::Ephemeral,
-                    State::Unconfined,
-                    Source::Container,
-                    s("Unconfined")
-                ),
-            ]
-        );
-        assert_eq!(
-            (rows[1].image.as_str(), rows[1].node.as_deref()),
-            ("nginx:1", Some("n1"))
-        );
-        let summary = Summary::count(&rows);
-        assert_eq!(
-            (summary.pods, summary.containers, summary.unconfined),
-            (1, 5, 2)
-        );
-        assert_eq!((summary.runtime_default, summary.localhost), (2, 1));
-    }
-
-    #[test]
-    fn what_makes_a_profile_void_is_told_from_having_none() {
-        let with = |container: Value, more: Value| {
-            let mut container = container;
-            container["name"] = "c".into();
-            let mut spec = json!({"containers": [container]});
-            spec.as_object_mut()
-                .unwrap()
-                .extend(more.as_object().unwrap().clone());
-            let surroundings = Surroundings {
-                handlers: BTreeMap::from([
-                    ("fast".into(), "kata-qemu".into()),
-                    ("plain".into(), "runc".into()),
-                ]),
-                ..Surroundings::default()
-            };
-            let row = rows(&placed("ns", "p", &json!({}), spec), &surroundings).remove(0);
-            (row.state, row.reason)
-        };
-        let default = || json!({"securityContext": profile("RuntimeDefault")});
-        let privileged = json!({"securityContext": {"privileged": true, "seccompProfile": {"type": "RuntimeDefault"}}});
-        assert_eq!(with(json!({}), json!({})), (State::Unset, None));
-        assert_eq!(with(privileged, json!({})).0, State::Privileged);
-        assert_eq!(
-            with(default(), json!({"runtimeClassName": "fast"})).0,
-            State::Sandboxed
-        );
-        assert_eq!(
-            with(default(), json!({"runtimeClassName": "gvisor"})).0,
-            State::Sandboxed
-        );
-        assert_eq!(
-            with(default(), json!({"runtimeClassName": "plain"})).0,
-            State::Confined
-        );
-        assert_eq!(
-            with(json!({}), json!({"os": {"name": "windows"}})).0,
-            State::NotLinux
-        );
-        for (state, open) in [
-            (State::Unset, true),
-            (State::Privileged, true),
-            (State::Unconfined, true),
-            (State::Sandboxed, false),
-            (State::Confined, false),
-            (State::NotLinux, false),
-        ] {
-            assert_eq!(state.is_open(), open);
-        }
-    }
-
-    #[test]
-    fn an_annotation_counts_where_kubernetes_reads_it_and_no_field_says_otherwise() {
-        let of = |minor, annotations: Value, context: Value| {
-            let spec = json!({"containers": [{"name": "c"}], "securityContext": context});
-            let surroundings = Surroundings {
-                minor_version: minor,
-                ..Surroundings::default()
-            };
-            let row = rows(&placed("ns", "p", &annotations, spec), &surroundings).remove(0);
-            (row.state, row.source)
-        };
-        let pod = || json!({"seccomp.security.alpha.kubernetes.io/pod": "runtime/default"});
-        let both = json!({
-            "seccomp.security.alpha.kubernetes.io/pod": "runtime/default",
-            "container.seccomp.security.alpha.kubernetes.io/c": "unconfined",
-        });
-        assert_eq!(
-            of(Some(20), pod(), json!({})),
-            (State::Confined, Source::Annotation)
-        );
-        assert_eq!(
-            of(Some(25), pod(), json!({})),
-            (State::Unset, Source::Annotation)
-        );
-        assert_eq!(
-            of(None, pod(), json!({})),
-            (State::Unset, Source::Annotation)
-        );
-        assert_eq!(
-            of(Some(20), both, json!({})),
-            (State::Unconfined, Source::Annotation)
-        );
-        assert_eq!(
-            of(Some(20), pod(), profile("Unconfined")),
-            (State::Unconfined, Source::Pod)
-        );
-    }
-
-    #[test]
-    fn an_annotation_that_only_repeats_a_field_is_nobodys_wish() {
-        let annotations = json!({
-            "seccomp.security.alpha.kubernetes.io/pod": "runtime/default",
-            "container.seccomp.security.alpha.kubernetes.io/a": "localhost/x.json",
-            "container.seccomp.security.alpha.kubernetes.io/b": "unconfined",
-            "container.seccomp.security.alpha.kubernetes.io/c": "unconfined",
-            "other": "kept",
-        });
-        let spec = json!({
-            "securityContext": profile("RuntimeDefault"),
-            "containers": [
-                {"name": "a", "securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "x.json"}}},
-                {"name": "b", "securityContext": profile("RuntimeDefault")},
-                {"name": "c"},
-            ],
-        });
-        let kept: Vec<_> = placed("n", "p", &annotations, spec)
-            .pod
-            .metadata
-            .annotations
-            .keys()
-            .map(str::to_owned)
-            .collect();
-        assert_eq!(
-            kept,
-            [
-                "container.seccomp.security.alpha.kubernetes.io/b",
-                "container.seccomp.security.alpha.kubernetes.io/c",
-                "other"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_file_that_is_not_there_or_not_ours_is_a_concern() {
-        let file = |name: &str, ready| File {
-            name: name.into(),
-            ready,
-            required_version: 5,
-        };
-        let report = |applied_version, failures: &[(&str, &str)]| NodeReport {
-            applied_version,
-            failures: failures
-                .iter()
-                .map(|(p, m)| ((*p).into(), (*m).into()))
-                .collect(),
-        };
-        let mut files = Files {
-            dir: "profiles".into(),
-            profiles: BTreeMap::from([
-                ("profiles/good.json".into(), file("good", true)),
-                ("profiles/slow.json".into(), file("slow", false)),
-            ]),
-            reports: None,
-        };
-        for (path, node, part) in [
-            ("profiles/good.json", None, ""),
-            ("profiles/slow.json", None, "not ready on all nodes"),
-            ("profiles/gone.json", None, "no SeccompProfile \"gone\""),
-            ("./profiles//good.json", None, ""),
-            ("./profiles/slow.json", None, "not ready on all nodes"),
-            ("profiles/sub/good.json", None, "can have this path"),
-            ("localhost/profiles/good.json", None, "legacy annotation"),
-            ("other/x.json", None, "not managed"),
-            ("profilesx/x.json", None, "not managed"),
-        ] {
-            let warning = files.warning(path, node).unwrap_or_default();
-            assert!(
-                warning.contains(part) && part.is_empty() == warning.is_empty(),
-                "{path}: {warning}"
-            );
-        }
-        files.reports = Some(BTreeMap::from([
-            ("in-sync".into(), report(5, &[])),
-            ("behind".into(), report(4, &[])),
-            ("failing".into(), report(5, &[("good", "no space")])),
-        ]));
-        for (path, node, part) in [
-            // What holds on the pod's own node is what counts.
-            ("profiles/slow.json", "in-sync", ""),
-            ("profiles/good.json", "in-sync", ""),
-            ("profiles/good.json", "behind", "newest generation"),
-            ("profiles/good.json", "failing", "no space"),
-            ("profiles/good.json", "unknown", "no agent"),
-        ] {
-            let warning = files.warning(path, Some(node)).unwrap_or_default();
-            assert!(
-                warning.contains(part) && part.is_empty() == warning.is_empty(),
-                "{path} {node}: {warning}"
-            );
-        }
-    }
-}
+pub mod tests;

@@ -24,6 +24,7 @@ use effective::{File, Files, NodeReport, Placed, Row, StoredPod, Summary, Surrou
 use kube_support::resource_version;
 use render::Layout;
 use seccomp_operator_api::{SeccompNode, SeccompPolicy, SeccompProfile, StoredProfile};
+use seccomp_policy::profile_state::ProfileState;
 use what_if::{Known, Outcome};
 
 /// The folder of the operator's files where no profile says another.
@@ -291,12 +292,12 @@ async fn files(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Option<File
     let file = |profile: &SeccompProfile| {
         let name = profile.name_any();
         let required_version = required.get(&name).map_or(0, |wanted| wanted.version);
-        let ready = is_ready(profile);
+        let state = state_of(profile);
         (
             format!("{dir}/{name}.json"),
             File {
                 name,
-                ready,
+                state,
                 required_version,
             },
         )
@@ -330,12 +331,13 @@ fn profiles_dir<'a>(profiles: impl Iterator<Item = &'a SeccompProfile>) -> Strin
     dir.unwrap_or_else(|| DEFAULT_DIR.to_owned())
 }
 
-/// Whether the newest generation is on every node that should have it.
-fn is_ready(profile: &SeccompProfile) -> bool {
+/// How the newest generation stands.
+fn state_of(profile: &SeccompProfile) -> ProfileState {
     let status = profile.status.as_ref();
-    status.is_some_and(|status| {
-        status.is_ready() && status.observed_generation == profile.metadata.generation
-    })
+    status
+        .filter(|status| status.observed_generation == profile.metadata.generation)
+        .map(ProfileState::new)
+        .unwrap_or_default()
 }
 
 async fn known(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Known, Refusal> {
@@ -384,7 +386,7 @@ async fn known(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Known, Refu
             .collect(),
         profiles: profiles
             .iter()
-            .map(|profile| (profile.name_any(), is_ready(profile)))
+            .map(|profile| (profile.name_any(), state_of(profile)))
             .collect(),
         policies: policies
             .into_iter()

@@ -112,10 +112,14 @@ fn summary(summary: &Summary) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
-    let warnings = match summary.warnings {
+    let told = |number: usize, what: &str| match number {
         0 => String::new(),
-        warnings => format!("; profiles with a warning: {warnings}"),
+        number => format!("; {what}: {number}"),
     };
+    let warnings = told(
+        summary.unstartable,
+        "under a profile that starts no container",
+    ) + &told(summary.warnings, "profiles with a warning");
     let colon = if parts.is_empty() { "" } else { ": " };
     let head = format!(
         "{}, {}{colon}",

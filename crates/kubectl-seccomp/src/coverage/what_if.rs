@@ -10,6 +10,7 @@ use seccomp_operator_api::{Mode, SeccompPolicySpec};
 use seccomp_policy::decide::{Effect, Place, Reason, SeccompProfile, decide};
 use seccomp_policy::given::as_written;
 use seccomp_policy::patch::stated;
+use seccomp_policy::profile_state::ProfileState;
 use seccomp_policy::view::View;
 
 /// What admission knows, as far as it can be asked for.
@@ -21,8 +22,8 @@ pub struct Known {
     pub excluded: BTreeSet<String>,
     /// The labels of namespaces.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    /// SeccompProfiles, and whether all nodes have them.
-    pub profiles: BTreeMap<String, bool>,
+    /// SeccompProfiles, and how they stand.
+    pub profiles: BTreeMap<String, ProfileState>,
     /// The policies.
     pub policies: BTreeMap<String, SeccompPolicySpec>,
 }
@@ -70,8 +71,8 @@ pub fn outcomes(pods: &[Placed], known: &Known) -> Vec<Outcome> {
     for (name, labels) in &known.namespaces {
         view.namespace(name, labels.clone());
     }
-    for (name, ready) in &known.profiles {
-        view.profile(name, *ready, None);
+    for (name, state) in &known.profiles {
+        view.profile(name, state.clone(), None);
     }
     for (name, spec) in &known.policies {
         let enforced = SeccompPolicySpec {
@@ -185,7 +186,7 @@ mod tests {
                 "web".to_owned(),
                 BTreeMap::from([("team".to_owned(), "web".to_owned())]),
             )]),
-            profiles: BTreeMap::from([("tight".to_owned(), true)]),
+            profiles: BTreeMap::from([("tight".to_owned(), true.into())]),
             policies: policies
                 .iter()
                 .map(|(name, json)| ((*name).to_owned(), spec(json.clone())))

@@ -60,6 +60,9 @@ pub fn one(survey: &Survey, style: Style) -> String {
         ),
     );
     fact("waiting for", &few(&profile.waiting, MAX_NAMES));
+    if profile.state != State::Unstartable && profile.startable.status != "True" {
+        fact("starts", &profile.startable.message);
+    }
     let users: Vec<_> = profile
         .users
         .iter()
@@ -156,8 +159,8 @@ fn failures(survey: &Survey, style: Style) -> String {
         ..
     } in &survey.profiles
     {
-        if *state == State::Invalid {
-            alike.entry((name, "Invalid", message)).or_default();
+        if matches!(state, State::Invalid | State::Unstartable) {
+            alike.entry((name, state.word(), message)).or_default();
         }
         for failure in failures {
             let key = (
@@ -224,7 +227,7 @@ fn notes(survey: &Survey) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::survey::{Node, Summary};
+    use super::super::survey::{Node, Startable, Summary};
     use super::*;
     use seccomp_operator_api::Failure;
 
@@ -240,6 +243,7 @@ mod tests {
             failed: i32::try_from(failures.len()).unwrap(),
             used_by: 4,
             outdated: 0,
+            startable: Startable::default(),
             warnings: vec![],
             failures,
             waiting: vec![],

@@ -67,6 +67,8 @@ pub enum State {
     Deleting,
     /// A node could not take it.
     Failed,
+    /// No container starts under it.
+    Unstartable,
     /// It means nothing.
     Invalid,
 }
@@ -95,6 +97,7 @@ impl State {
             Self::Unseen => "Unseen",
             Self::Deleting => "Deleting",
             Self::Failed => "Failed",
+            Self::Unstartable => "Unstartable",
             Self::Invalid => "Invalid",
         }
     }
@@ -136,6 +139,8 @@ pub struct Profile {
     pub used_by: i32,
     /// Running containers with an older content of it.
     pub outdated: i32,
+    /// Whether containers start under it, and why not, or why nobody can tell.
+    pub startable: Startable,
     /// What it may do that its author may not expect.
     pub warnings: Vec<String>,
     /// The nodes that could not take it, and why.
@@ -144,6 +149,17 @@ pub struct Profile {
     pub waiting: Vec<String>,
     /// The nodes whose pods use it, and how many do.
     pub users: BTreeMap<String, i32>,
+}
+
+/// The condition `Startable`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Startable {
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// A word for programs.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -169,7 +185,8 @@ pub struct Node {
 impl Survey {
     /// Whether anything has failed: what does not get better by waiting.
     pub fn has_failures(&self) -> bool {
-        let profile = |p: &Profile| matches!(p.state, State::Failed | State::Invalid);
+        let profile =
+            |p: &Profile| matches!(p.state, State::Failed | State::Unstartable | State::Invalid);
         let node = |n: &Node| matches!(n.state, NodeState::Failing | NodeState::Silent);
         self.profiles.iter().any(profile) || self.nodes.iter().any(node)
     }
@@ -196,6 +213,16 @@ impl Survey {
         }
         self.summary = Summary::count(&self.profiles, &self.nodes);
         Some(self)
+    }
+}
+
+impl Startable {
+    /// Of a profile that no controller has looked at.
+    fn unknown() -> Self {
+        Self {
+            status: "Unknown".into(),
+            ..Self::default()
+        }
     }
 }
 
@@ -363,6 +390,12 @@ fn profile_of(
     let name = metadata.name.clone().unwrap_or_default();
     let status = status.unwrap_or_default();
     let counts = status.nodes.clone().unwrap_or_default();
+    let startable = status.condition(condition::STARTABLE);
+    let startable = startable.map_or_else(Startable::unknown, |condition| Startable {
+        status: condition.status.clone(),
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+    });
     let (state, message) = match profile {
         Err(unreadable) => (State::Invalid, unreadable.error.clone()),
         Ok(_) => state(
@@ -408,6 +441,7 @@ fn profile_of(
         failed: counts.failed,
         used_by: status.used_by.unwrap_or(0),
         outdated: status.outdated.unwrap_or(0),
+        startable,
         warnings: status.warnings,
         failures,
         waiting,
@@ -417,7 +451,7 @@ fn profile_of(
 
 /// A profile's state by its conditions, and a sentence.
 fn state(status: &SeccompProfileStatus, generation: Option<i64>, deleted: bool) -> (State, String) {
-    let condition = |type_| status.conditions.iter().find(|c| c.type_ == type_);
+    let condition = |type_| status.condition(type_);
     let message = |type_| {
         condition(type_)
             .map(|c| c.message.clone())
@@ -433,7 +467,13 @@ fn state(status: &SeccompProfileStatus, generation: Option<i64>, deleted: bool) 
     if condition(condition::ACCEPTED).is_some_and(|c| c.status == "False") {
         return (State::Invalid, message(condition::ACCEPTED));
     }
-    let state = match condition(condition::READY) {
+    let ready = condition(condition::READY);
+    if let Some(why) = status.starts_nothing()
+        && ready.is_none_or(|ready| ready.reason != "Failed")
+    {
+        return (State::Unstartable, why.to_owned());
+    }
+    let state = match ready {
         Some(ready) if ready.status == "True" => State::Ready,
         Some(ready) if ready.reason == "Failed" => State::Failed,
         _ => State::Progressing,
@@ -442,203 +482,4 @@ fn state(status: &SeccompProfileStatus, generation: Option<i64>, deleted: bool) 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn profile(name: &str, revision: u64, ready: (&str, &str), more: &Value) -> SeccompProfile {
-        let mut object = json!({
-            "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile",
-            "metadata": {"name": name, "generation": 1},
-            "spec": {},
-            "status": {
-                "observedGeneration": 1, "revision": revision.to_string(), "localhostProfile": format!("profiles/{name}.json"),
-                "nodes": {"desired": 2, "ready": 1, "failed": 0, "summary": "1/2"},
-                "conditions": [{
-                    "type": "Ready", "status": ready.0, "reason": ready.1, "message": "so it is",
-                    "lastTransitionTime": "2026-01-01T00:00:00Z",
-                }],
-            },
-        });
-        for (pointer, value) in more.as_object().into_iter().flatten() {
-            let (parent, key) = pointer.rsplit_once('/').unwrap();
-            object.pointer_mut(parent).unwrap()[key] = value.clone();
-        }
-        serde_json::from_value(object).unwrap()
-    }
-
-    fn report(name: &str, level: &str, failures: &Value, in_use: &Value) -> SeccompNode {
-        serde_json::from_value(json!({
-            "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompNode", "metadata": {"name": name},
-            "appliedResourceVersion": level, "failed": failures.as_array().unwrap().len(), "failures": failures, "inUse": in_use,
-            "node": {"architecture": "amd64", "kernelVersion": "6.1", "agentVersion": "0.1.0"},
-        }))
-        .unwrap()
-    }
-
-    fn agents(nodes: &[&str]) -> Vec<Agent> {
-        let agent = |node: &&str| Agent {
-            node: (*node).into(),
-            trouble: None,
-        };
-        nodes.iter().map(agent).collect()
-    }
-
-    fn labelled(nodes: &[(&str, &str)]) -> BTreeMap<String, BTreeMap<String, String>> {
-        let labels = |pool: &str| BTreeMap::from([("pool".to_owned(), pool.to_owned())]);
-        let nodes = nodes.iter();
-        nodes.map(|(n, pool)| ((*n).into(), labels(pool))).collect()
-    }
-
-    #[test]
-    fn a_profile_is_what_the_controller_says_of_its_newest_generation() {
-        for (ready, more, expected) in [
-            (("True", "OnAllNodes"), json!({}), State::Ready),
-            (("False", "Progressing"), json!({}), State::Progressing),
-            (("False", "Failed"), json!({}), State::Failed),
-            (
-                ("True", "OnAllNodes"),
-                json!({"/metadata/generation": 2}),
-                State::Unseen,
-            ),
-            (
-                ("True", "OnAllNodes"),
-                json!({"/status": null}),
-                State::Unseen,
-            ),
-            (
-                ("True", "OnAllNodes"),
-                json!({"/metadata/deletionTimestamp": "2026-01-01T00:00:00Z"}),
-                State::Deleting,
-            ),
-            (
-                ("False", "NotAccepted"),
-                json!({"/status/conditions": [{"type": "Accepted", "status": "False", "reason": "Invalid", "message": "no",
-                    "lastTransitionTime": "2026-01-01T00:00:00Z"}]}),
-                State::Invalid,
-            ),
-        ] {
-            let observed = Observed {
-                profiles: vec![Ok(profile("a", 5, ready, &more))],
-                ..Observed::default()
-            };
-            let survey = survey(&observed, vec![]);
-            assert_eq!(survey.profiles[0].state, expected, "{ready:?} {more}");
-            let failed = matches!(expected, State::Failed | State::Invalid);
-            assert_eq!(survey.has_failures(), failed, "{expected:?}");
-            assert_eq!(
-                survey.is_ready(),
-                matches!(expected, State::Ready | State::Deleting)
-            );
-        }
-    }
-
-    #[test]
-    fn a_node_is_what_its_agent_and_its_report_say() {
-        let failure = json!([{"profile": "a", "reason": "Conflict", "message": "somebody else's"}]);
-        let none = json!([]);
-        let mut running = agents(&["behind", "failing", "in-sync", "mute", "broken"]);
-        running[4].trouble = Some("CrashLoopBackOff".into());
-        let observed = Observed {
-            profiles: vec![Ok(profile("a", 7, ("True", ""), &json!({})))],
-            reports: vec![
-                report("in-sync", "7", &none, &none),
-                report("behind", "6", &none, &none),
-                report("failing", "7", &failure, &none),
-                report("gone", "7", &none, &none),
-                report("broken", "7", &none, &none),
-                report("removed", "7", &none, &none),
-            ],
-            nodes: Some(labelled(
-                &[
-                    "in-sync", "behind", "failing", "gone", "mute", "broken", "virtual",
-                ]
-                .map(|n| (n, "")),
-            )),
-            agents: Some(running),
-        };
-        let survey = survey(&observed, vec![]);
-        let states: Vec<_> = survey
-            .nodes
-            .iter()
-            .map(|n| (n.name.as_str(), n.state))
-            .collect();
-        assert_eq!(
-            states,
-            [
-                ("behind", NodeState::Behind),
-                ("broken", NodeState::Silent),
-                ("failing", NodeState::Failing),
-                ("gone", NodeState::Silent),
-                ("in-sync", NodeState::InSync),
-                ("mute", NodeState::Silent),
-                ("virtual", NodeState::NoAgent),
-            ]
-        );
-        assert!(survey.nodes[1].message.contains("CrashLoopBackOff"));
-        assert!(survey.has_failures());
-        assert_eq!(survey.summary.nodes[&NodeState::Silent], 3);
-    }
-
-    #[test]
-    fn without_the_right_to_list_nodes_and_pods_the_reports_are_what_counts() {
-        let observed = Observed {
-            profiles: vec![Ok(profile("a", 7, ("True", ""), &json!({})))],
-            reports: vec![report("n1", "7", &json!([]), &json!([]))],
-            nodes: None,
-            agents: None,
-        };
-        let survey = survey(&observed, vec![]);
-        assert_eq!(survey.nodes[0].state, NodeState::InSync);
-        assert!(survey.is_ready());
-    }
-
-    #[test]
-    fn a_profile_waits_for_nodes_that_it_selects_until_they_have_got_to_all_that_it_stands_on() {
-        let ready = ("False", "Progressing");
-        let observed = Observed {
-            profiles: vec![
-                Ok(profile("base", 9, ready, &json!({}))),
-                Ok(profile(
-                    "derived",
-                    5,
-                    ready,
-                    &json!({"/spec/base": "base", "/spec/nodeSelector": {"pool": "web"}}),
-                )),
-            ],
-            reports: vec![
-                report(
-                    "web1",
-                    "9",
-                    &json!([]),
-                    &json!([{"profile": "derived", "pods": 3}]),
-                ),
-                report("web2", "8", &json!([]), &json!([])),
-                report("db1", "8", &json!([]), &json!([])),
-            ],
-            nodes: Some(labelled(&[("web1", "web"), ("web2", "web"), ("db1", "db")])),
-            agents: None,
-        };
-        let all = survey(&observed, vec![]);
-        let waiting = |name: &str| {
-            let profile = all.profiles.iter().find(|p| p.name == name).unwrap();
-            profile.waiting.clone()
-        };
-        assert_eq!(waiting("base"), ["db1", "web2"]);
-        assert_eq!(waiting("derived"), ["web2"]);
-        let derived = all.only("derived").unwrap();
-        assert_eq!(
-            derived.profiles[0].users,
-            BTreeMap::from([("web1".to_owned(), 3)])
-        );
-        let nodes: Vec<_> = derived.nodes.iter().map(|n| n.name.as_str()).collect();
-        assert_eq!(nodes, ["web2"]);
-        assert!(survey(&observed, vec![]).only("nothing").is_none());
-    }
-
-    #[test]
-    fn a_circle_of_bases_ends() {
-        let object = profile("a", 1, ("True", ""), &json!({"/spec/base": "a"}));
-        assert_eq!(required_versions(&[Ok(object)])["a"].version, 1);
-    }
-}
+mod tests;

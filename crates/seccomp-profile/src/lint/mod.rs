@@ -37,6 +37,7 @@ mod open_twin;
 mod or_conditions;
 mod overridden;
 mod runtime_needs_more;
+mod startup;
 mod stops_nothing;
 mod too_many_instructions;
 mod unknown_to_older_runtimes;
@@ -54,6 +55,7 @@ use subject::{Source, Subject};
 
 pub use code::Code;
 pub use finding::{Finding, MAX_FINDINGS, Severity};
+pub use startup::{Startup, startup};
 
 /// How a profile comes to the container runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

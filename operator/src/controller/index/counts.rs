@@ -22,6 +22,8 @@ pub struct ProfileStates {
     pub ready: usize,
     /// Profiles that some node could not take.
     pub failed: usize,
+    /// Profiles under which no container starts.
+    pub unstartable: usize,
     /// Profiles whose newest generation means nothing.
     pub invalid: usize,
     /// The other profiles.
@@ -53,16 +55,13 @@ impl Index {
     fn profile_states(&self) -> ProfileStates {
         let mut counts = ProfileStates::default();
         for profile in self.profiles.values() {
-            let conditions = &profile.seen.status.conditions;
-            let ready = conditions
-                .iter()
-                .find(|condition| condition.type_ == condition::READY)
-                .filter(|_| {
-                    profile.seen.status.observed_generation == Some(profile.seen.generation)
-                });
+            let status = &profile.seen.status;
+            let current = status.observed_generation == Some(profile.seen.generation);
+            let ready = status.condition(condition::READY).filter(|_| current);
             let count = match ready {
-                Some(ready) if ready.status == "True" => &mut counts.ready,
                 Some(ready) if ready.reason == "Failed" => &mut counts.failed,
+                Some(_) if status.starts_nothing().is_some() => &mut counts.unstartable,
+                Some(ready) if ready.status == "True" => &mut counts.ready,
                 Some(ready) if ready.reason == "NotAccepted" => &mut counts.invalid,
                 _ => &mut counts.progressing,
             };

@@ -7,7 +7,7 @@
 //! A profile that derives from others changes with them. A node has its current meaning once it has applied the latest of all their
 //! revisions, the profile's *required version*: an agent that has applied a change has applied everything that follows from it.
 //!
-//! `profiles`, `nodes` and `reports` take what the watches see; `rollout` and `in_use` say what follows from it for one profile,
+//! `profiles`, `nodes` and `reports` take what the watches see; `rollout`, `startup` and `in_use` say what follows from it for one profile,
 //! `status` what is to be written, `counts` what metrics show. Nothing here does I/O or reads a clock.
 
 mod counts;
@@ -16,6 +16,7 @@ mod nodes;
 mod profiles;
 mod reports;
 mod rollout;
+mod startup;
 mod status;
 #[cfg(test)]
 pub(super) mod tests;

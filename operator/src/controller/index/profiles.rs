@@ -1,11 +1,11 @@
 //! The profiles: which generation each is at, and which version a node has to have applied to have it.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 
 use super::{Accepted, Index, Kind};
 use seccomp_operator_api::{ProfileName, SeccompProfileStatus};
-use seccomp_profile::{Defined, Undefined};
+use seccomp_profile::{Arch, Defined, Runtime, Startup, Undefined};
 
 /// A SeccompProfile as the watch saw it.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +37,8 @@ pub(super) struct Profile {
     /// What the spec means, or a sentence that says what is wrong with it: worked out when somebody asks, and forgotten when it or
     /// something that it derives from changes.
     pub(super) verdict: OnceCell<Result<Accepted, String>>,
+    /// Whether containers start under it, by the nodes' architecture: the same.
+    pub(super) startups: RefCell<BTreeMap<Arch, Vec<(Runtime, Startup)>>>,
 }
 
 impl Index {
@@ -71,13 +73,18 @@ impl Index {
         let known = known.filter(|_| !new);
         let before = known.as_ref().map(|known| known.revision);
         let revision = told.or(before).unwrap_or(seen.version);
+        let required_version = known
+            .as_ref()
+            .map_or(revision, |known| known.required_version);
+        let (verdict, startups) = known
+            .map(|known| (known.verdict, known.startups))
+            .unwrap_or_default();
         let profile = Profile {
             seen,
             revision,
-            required_version: known
-                .as_ref()
-                .map_or(revision, |known| known.required_version),
-            verdict: known.map(|known| known.verdict).unwrap_or_default(),
+            required_version,
+            verdict,
+            startups,
         };
         self.by_required_version
             .insert((profile.required_version, name.to_owned()));
@@ -113,6 +120,7 @@ impl Index {
                 .insert((required_version, name.clone()));
             profile.required_version = required_version;
             profile.verdict.take();
+            profile.startups.take();
             self.dirty.insert(name);
         }
     }

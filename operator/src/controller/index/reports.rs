@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::startup::Platform;
 use super::{Index, Kind};
 use kube_support::resource_version;
 use seccomp_operator_api::{NodeFailure, SeccompNode};
@@ -16,6 +17,8 @@ pub(super) struct NodeReport {
     pub(super) in_use: BTreeMap<String, (i32, i32)>,
     /// By which labels of its node the agent decided, once a profile asks for labels.
     pub(super) labels_digest: Option<String>,
+    /// What the node starts containers with.
+    pub(super) platform: Option<Platform>,
 }
 
 impl NodeReport {
@@ -61,6 +64,10 @@ impl Index {
                 .map(|used| (used.profile.clone(), (used.pods, used.outdated)))
                 .collect(),
             labels_digest: report.spec.node.labels_digest.clone(),
+            platform: Platform::new(
+                &report.spec.node.architecture,
+                report.spec.node.container_runtime.as_deref(),
+            ),
         };
         let Some(old) = self.reports.insert(name.to_owned(), new) else {
             self.update_standing(name);
@@ -96,6 +103,7 @@ impl Index {
             .chain(used.map(str::to_owned))
             .collect();
         let relabelled = old.labels_digest != new.labels_digest;
+        let other_platform = old.platform != new.platform;
         self.dirty.extend(
             touched
                 .into_iter()
@@ -103,6 +111,9 @@ impl Index {
         );
         if relabelled {
             self.selecting_dirty();
+        }
+        if other_platform {
+            self.all_dirty();
         }
     }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::Index;
 use super::profiles::{Profile, SeenProfile};
-use crate::controller::conditions::dated;
+use crate::controller::conditions::{ConditionState, Holds, dated};
 use crate::controller::finalizer::{self, Step};
 use crate::controller::usage::Usage;
 use seccomp_operator_api::{
@@ -86,13 +86,19 @@ impl Index {
                 (false, "NotAccepted", message)
             }
         };
+        let startable = match &verdict {
+            Ok(_) => self.startable(name, profile),
+            Err(_) => {
+                let message = format!("generation {generation} is not valid");
+                (Holds::Unknown, "NotAccepted", message)
+            }
+        };
+        let in_use = usage.condition(profile.seen.deleting, &others);
         let conditions = [
-            (condition::ACCEPTED, accepted),
-            (condition::READY, ready),
-            (
-                condition::IN_USE,
-                usage.condition(profile.seen.deleting, &others),
-            ),
+            (condition::ACCEPTED, told(accepted)),
+            (condition::READY, told(ready)),
+            (condition::STARTABLE, startable),
+            (condition::IN_USE, told(in_use)),
         ];
         let old = &profile.seen.status.conditions;
         let verdict = verdict.ok();
@@ -138,4 +144,9 @@ impl Index {
             warnings: warnings.take(MAX_WARNINGS).collect(),
         })
     }
+}
+
+/// The state of a condition that is one or the other.
+fn told((holds, reason, message): ConditionState) -> (Holds, &'static str, String) {
+    (holds.into(), reason, message)
 }

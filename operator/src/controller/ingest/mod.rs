@@ -26,8 +26,9 @@ use kube_support::{WatchEvent, Watched, resource_version, watch, watch_as};
 use objects::{AgentDaemonSet, AgentPod, ClusterNode, ClusterNodeSpec, created};
 use seccomp_operator_api::{
     STARTUP_TAINT, SeccompNode, SeccompPolicy, SeccompPolicyStatus, SeccompProfile,
-    SeccompProfileStatus, SeccompRecording, SeccompRecordingReport, StoredProfile, define,
+    SeccompRecording, SeccompRecordingReport, StoredProfile, define,
 };
+use seccomp_policy::profile_state::ProfileState;
 use seccomp_policy::view::{self, View};
 use seccomp_profile::Defined;
 
@@ -231,7 +232,7 @@ fn take_profile(
     false
 }
 
-/// What admission knows of a profile: that it exists, whether all nodes have it, and what it says if that is new.
+/// What admission knows of a profile: that it exists, how it stands, and what it says if that is new.
 fn view_profile(change: &WatchEvent<SeccompProfile>, defined: Option<Defined>, view: &mut View) {
     match change {
         WatchEvent::ListBegins => view.list_begins(view::Kind::Profile),
@@ -243,7 +244,7 @@ fn view_profile(change: &WatchEvent<SeccompProfile>, defined: Option<Defined>, v
                 .and_then(|profile| profile.status.as_ref());
             view.profile(
                 &name_of(profile),
-                status.is_some_and(SeccompProfileStatus::is_ready),
+                status.map(ProfileState::new).unwrap_or_default(),
                 defined,
             );
         }

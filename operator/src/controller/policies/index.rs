@@ -249,10 +249,10 @@ fn ready(spec: &SeccompPolicySpec, view: &View) -> ConditionState {
     let named = spec.profile_name();
     if let Some((name, concern)) = named.and_then(|name| Some((name, view.warning_by_name(name)?)))
     {
-        let reason = if view.has_profile(name) {
-            "ProfileNotReady"
-        } else {
-            "ProfileMissing"
+        let reason = match view.profile_state(name) {
+            None => "ProfileMissing",
+            Some(state) if state.starts_nothing.is_some() => "ProfileStartsNothing",
+            Some(_) => "ProfileNotReady",
         };
         return (false, reason, concern);
     }
@@ -280,6 +280,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use seccomp_policy::profile_state::ProfileState;
 
     const NOW: i64 = 1_800_000_000;
 
@@ -313,6 +314,11 @@ mod tests {
         let mut view = View::new("profiles", []);
         view.profile("late", false, None);
         view.profile("web", true, None);
+        let stuck = ProfileState {
+            ready: true,
+            starts_nothing: Some("refuses execve".into()),
+        };
+        view.profile("stuck", stuck, None);
         view.policy("p", seen.spec.clone().unwrap());
         let mut policies = Policies::default();
         policies.exists("p", seen.clone());
@@ -352,6 +358,15 @@ mod tests {
                 json!({"type": "Localhost", "name": "late"}),
                 "Enforce",
                 ("False", "ProfileNotReady", "not ready on all nodes"),
+            ),
+            (
+                json!({"type": "Localhost", "name": "stuck"}),
+                "Enforce",
+                (
+                    "False",
+                    "ProfileStartsNothing",
+                    "SeccompProfile \"stuck\" refuses execve",
+                ),
             ),
             (
                 json!({"type": "Localhost", "name": "gone"}),

@@ -6,6 +6,7 @@ mod in_use;
 mod nodes;
 mod profiles;
 mod readiness;
+mod startup;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
