@@ -12,8 +12,8 @@ mod schema;
 
 pub use node::{NodeFailure, NodeInfo, NodeUse, SeccompNode, SeccompNodeReport, labels_digest};
 pub use policy::{
-    Mode, PolicyPods, PolicyProfile, ProfileType, ReplicaPods, SeccompPolicy, SeccompPolicySpec,
-    SeccompPolicyStatus,
+    Mode, OnConflict, PolicyPods, PolicyProfile, ProfileType, ReplicaPods, SeccompPolicy,
+    SeccompPolicySpec, SeccompPolicyStatus,
 };
 pub use profile::{
     ADOPT_ANNOTATION, Failure, IN_USE_FINALIZER, NodeCounts, ProfileName, Record, SeccompProfile,

@@ -85,7 +85,7 @@ pub struct NodeFailure {
     /// The SeccompProfile's name.
     #[schemars(length(max = 253))]
     pub profile: String,
-    /// One word for programs: `Invalid`, `Conflict`, `Tampered`, `FolderReplaced`, `WriteFailed`, `RemoveFailed`.
+    /// One word for programs: `Invalid`, `Conflict`, `Obstacle`, `Tampered`, `FolderReplaced`, `WriteFailed`, `RemoveFailed`.
     #[schemars(length(max = 64))]
     pub reason: String,
     /// A sentence for people, with the error's text.
@@ -94,6 +94,10 @@ pub struct NodeFailure {
 }
 
 impl NodeFailure {
+    /// The reason of a file that is somebody else's: pods start under it.
+    pub const CONFLICT: &'static str = "Conflict";
+    /// The reason of something that is no file, and in the way: pods do not start.
+    pub const OBSTACLE: &'static str = "Obstacle";
     /// The reason of a file that could not be written: the node lacks what it should have.
     pub const WRITE_FAILED: &'static str = "WriteFailed";
     /// The reason of a file that somebody else keeps changing: it is right most of the time.

@@ -71,6 +71,10 @@ pub struct SeccompPolicySpec {
     /// Whether it also replaces an explicit `Unconfined`.
     #[serde(default)]
     pub override_unconfined: bool,
+    /// What becomes of a pod that it selects and that would use a SeccompProfile of whose name a node has somebody else's file: there
+    /// the pod would run under that file.
+    #[serde(default)]
+    pub on_conflict: OnConflict,
 }
 
 /// The profile that a policy gives.
@@ -105,6 +109,16 @@ pub enum Mode {
     Enforce,
     /// Pods are left as they are; an admission warning says what would change.
     Observe,
+}
+
+/// What becomes of pods that would run under somebody else's file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnConflict {
+    /// They are created, with a warning.
+    #[default]
+    Warn,
+    /// They are refused.
+    Deny,
 }
 
 /// What is known of a policy.

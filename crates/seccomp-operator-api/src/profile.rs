@@ -309,6 +309,10 @@ pub struct NodeCounts {
     /// Nodes that could not take it.
     #[schemars(range(min = 0))]
     pub failed: i32,
+    /// Nodes, among those that could not take it, on which a file of its name is somebody else's: pods start there under that file.
+    #[serde(default, skip_serializing_if = "schema::is_zero")]
+    #[schemars(range(min = 0))]
+    pub foreign: i32,
     /// `ready/desired`, for people.
     #[schemars(length(max = 32))]
     pub summary: String,

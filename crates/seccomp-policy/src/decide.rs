@@ -36,6 +36,8 @@ pub enum Reason {
     Injected,
     /// The pod, or a container of it, got the profile of a recording.
     Recorded,
+    /// A policy refuses the pod: it would run under somebody else's file.
+    Conflict,
     /// Only legacy annotations were turned into fields; what they say stands.
     Converted,
     /// All that an enforced policy selects states a profile already.
@@ -54,9 +56,10 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, for metrics that begin at zero.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Injected,
         Self::Recorded,
+        Self::Conflict,
         Self::Converted,
         Self::AlreadySet,
         Self::Observed,
@@ -72,6 +75,7 @@ impl Reason {
         match self {
             Self::Injected => "injected",
             Self::Recorded => "recorded",
+            Self::Conflict => "conflict",
             Self::Converted => "converted",
             Self::AlreadySet => "already_set",
             Self::Observed => "observed",
@@ -101,6 +105,8 @@ pub struct Decision<'a> {
     pub changes: Vec<Change<'a>>,
     /// Sentences that kubectl prints.
     pub warnings: Vec<String>,
+    /// Why the pod is refused, if it is.
+    pub denied: Option<String>,
     /// Why.
     pub reason: Reason,
     /// The policies that select the pod, in the order of their precedence, and what each does.
@@ -125,6 +131,7 @@ impl Decision<'_> {
         Self {
             changes: Vec::new(),
             warnings: Vec::new(),
+            denied: None,
             reason,
             policies: Vec::new(),
         }
@@ -192,12 +199,15 @@ pub fn decide<'a>(pod: &'a Pod<'_>, scope: &Scope<'a>) -> Decision<'a> {
     if changes || recording.is_some() {
         decision.warnings.append(&mut draft.warnings);
     }
-    warn_about_files(
-        pod,
-        changes.then_some(&draft),
-        scope.view(),
-        &mut decision.warnings,
-    );
+    let paths = paths(pod, changes.then_some(&draft));
+    warn_about_files(&paths, scope.view(), &mut decision.warnings);
+    let (denied, observed) = foreign::refusal(&decision.policies, &paths, scope.view());
+    decision.warnings.extend(observed);
+    if denied.is_some() {
+        decision.denied = denied;
+        decision.reason = Reason::Conflict;
+        return decision;
+    }
     if placed {
         warn_about_effect(pod, &mut decision.warnings);
     }
@@ -211,13 +221,8 @@ pub fn decide<'a>(pod: &'a Pod<'_>, scope: &Scope<'a>) -> Decision<'a> {
     decision
 }
 
-/// Warns about files that are not there, or not everywhere.
-fn warn_about_files(
-    pod: &Pod<'_>,
-    draft: Option<&Draft<'_>>,
-    view: &View,
-    warnings: &mut Vec<String>,
-) {
+/// The files that the pod names, or would after the changes.
+fn paths<'p>(pod: &'p Pod<'_>, draft: Option<&'p Draft<'_>>) -> Vec<&'p str> {
     let mut paths: Vec<&str> = match draft {
         Some(draft) => {
             let after = draft.levels.iter().filter_map(|level| level.after.as_ref());
@@ -233,6 +238,11 @@ fn warn_about_files(
     };
     paths.sort_unstable();
     paths.dedup();
+    paths
+}
+
+/// Warns about files that are not there, not everywhere, or not ours.
+fn warn_about_files(paths: &[&str], view: &View, warnings: &mut Vec<String>) {
     for sentence in paths.iter().filter_map(|path| view.warning(path)) {
         // Two paths may lead to one file.
         if !warnings.contains(&sentence) {
@@ -512,6 +522,7 @@ impl<'a> Level<'a> {
     }
 }
 
+mod foreign;
 mod recorded;
 #[cfg(test)]
 mod tests;

@@ -343,6 +343,12 @@ impl View {
         namespaces.map(|(name, known)| (name.as_str(), &known.labels))
     }
 
+    /// The folder of the operator's files below kubelet's seccomp folder.
+    #[must_use]
+    pub fn profiles_dir(&self) -> &str {
+        &self.profiles_dir
+    }
+
     /// How the SeccompProfile of this name stands, if there is one.
     #[must_use]
     pub fn profile_state(&self, name: &str) -> Option<&ProfileState> {

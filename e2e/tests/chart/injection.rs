@@ -219,6 +219,10 @@ fn what_the_policy_cannot_do_is_refused_with_a_sentence() -> Result<()> {
             "overrideUnconfined",
         ),
         (
+            json!({"spec": {"profile": profile, "onConflict": "Deny"}}),
+            "onConflict Deny",
+        ),
+        (
             json!({"spec": {"profile": profile, "images": ["nginx"]}}),
             "images (it gives a profile at pod level)",
         ),

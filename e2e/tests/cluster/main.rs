@@ -8,6 +8,7 @@ mod displaced;
 mod engine;
 mod faults;
 mod files;
+mod foreign;
 mod injection;
 mod install;
 mod lifecycle;

@@ -17,6 +17,7 @@ use crate::metrics::{Label, PREFIX, family};
 const REASONS: [&str; 7] = [
     "Invalid",
     "Conflict",
+    "Obstacle",
     "Tampered",
     "FolderReplaced",
     "WriteFailed",

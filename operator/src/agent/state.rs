@@ -294,7 +294,8 @@ impl State {
             let name = edit.name();
             let failure = |error: &StoreError| {
                 let reason = match (error, edit) {
-                    (StoreError::Conflict | StoreError::Obstacle(_), _) => "Conflict",
+                    (error, _) if error.is_foreign_file() => NodeFailure::CONFLICT,
+                    (StoreError::Obstacle(_), _) => NodeFailure::OBSTACLE,
                     (_, Edit::Write { .. }) => NodeFailure::WRITE_FAILED,
                     (_, Edit::Remove(_)) => "RemoveFailed",
                 };

@@ -61,6 +61,7 @@ impl Verdict {
             Self::Pod(reason @ (Reason::Injected | Reason::Recorded | Reason::Converted)) => {
                 ("patched", reason.word())
             }
+            Self::Pod(reason @ Reason::Conflict) => ("denied", reason.word()),
             Self::Pod(reason) => ("allowed", reason.word()),
             Self::NotANewPod => ("allowed", "not_a_new_pod"),
             Self::Valid => ("allowed", "valid"),

@@ -108,7 +108,9 @@ fn about_pod(
         let answer = Answer {
             patch: decision.patch(),
             warnings: decision.warnings,
-            denied: None,
+            denied: decision
+                .denied
+                .map(|sentence| format!("seccomp-operator: {sentence}")),
         };
         (answer, verdict)
     })

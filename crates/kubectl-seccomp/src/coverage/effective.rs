@@ -10,6 +10,7 @@ use kube::core::ObjectMeta;
 use seccomp_policy::pod::{Container, Metadata, Pod, Spec};
 use serde::{Deserialize, Serialize};
 
+use seccomp_operator_api::NodeFailure;
 use seccomp_policy::decide::{self, SeccompProfile};
 use seccomp_policy::localhost::LocalhostProfile;
 use seccomp_policy::profile_state::ProfileState;
@@ -112,8 +113,8 @@ pub struct File {
 pub struct NodeReport {
     /// The version of the profile list that it has applied.
     pub applied_version: u64,
-    /// The profiles that are not as they should be, and why.
-    pub failures: BTreeMap<String, String>,
+    /// The profiles that are not as they should be: the reason, and a sentence.
+    pub failures: BTreeMap<String, (String, String)>,
 }
 
 /// A container, and what filters it.
@@ -140,6 +141,9 @@ pub struct Row {
     /// No container starts under the profile.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unstartable: bool,
+    /// A container that is created now is filtered by somebody else's file.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub foreign: bool,
     /// Why the profile is not what filters the container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -259,10 +263,17 @@ fn row(
     let node = placed.pod.spec.node_name.as_deref();
     let unstartable = path.zip(files).is_some_and(|(path, files)| {
         let file = files.file(path);
-        file.is_some_and(|file| file.state.starts_nothing.is_some())
+        file.is_some_and(|file| {
+            file.state.starts_nothing.is_some() && !files.is_foreign(file, node)
+        })
+    });
+    let foreign = path.zip(files).is_some_and(|(path, files)| {
+        let file = files.file(path);
+        file.is_some_and(|file| files.is_foreign(file, node))
     });
     Row {
         unstartable,
+        foreign,
         namespace: placed.namespace.clone(),
         pod: placed.name.clone(),
         container: container.name.to_string(),
@@ -321,6 +332,14 @@ impl Files {
         self.profiles.get(&name.localhost_profile(&self.dir))
     }
 
+    /// Whether what has the profile's name on the node is somebody else's file.
+    fn is_foreign(&self, file: &File, node: Option<&str>) -> bool {
+        let report = self.reports.as_ref().zip(node);
+        let report = report.and_then(|(reports, node)| reports.get(node));
+        let failure = report.and_then(|report| report.failures.get(&file.name));
+        failure.is_some_and(|(reason, _)| reason == NodeFailure::CONFLICT)
+    }
+
     /// A sentence, if a container cannot use this file, or could not after a restart.
     fn warning(&self, path: &str, node: Option<&str>) -> Option<String> {
         let dir = &self.dir;
@@ -340,14 +359,21 @@ impl Files {
                 }
             });
         };
-        if let Some(why) = &file.state.starts_nothing {
+        if let Some(why) = &file.state.starts_nothing
+            && !self.is_foreign(file, node)
+        {
             return Some(format!("SeccompProfile {:?} {why}", file.name));
         }
         let report = self.reports.as_ref().zip(node);
         match report.map(|(reports, node)| (node, reports.get(node))) {
             Some((node, None)) => Some(format!("no agent has reported from {node}")),
             Some((node, Some(report))) => match report.failures.get(&file.name) {
-                Some(failure) => Some(format!(
+                Some((reason, _)) if reason == NodeFailure::CONFLICT => Some(format!(
+                    "{node} runs a foreign file: what has the name of SeccompProfile {:?} there is not the operator's, and containers \
+                     start under it",
+                    file.name
+                )),
+                Some((_, failure)) => Some(format!(
                     "SeccompProfile {:?} failed on {node}: {failure}",
                     file.name
                 )),
@@ -356,11 +382,7 @@ impl Files {
                 }
                 None => None,
             },
-            None if file.state.ready => None,
-            None => Some(format!(
-                "SeccompProfile {:?} is not ready on all nodes",
-                file.name
-            )),
+            None => file.state.warning(&file.name),
         }
     }
 }
@@ -389,6 +411,8 @@ pub struct Summary {
     pub not_linux: usize,
     /// Containers under whose profile none starts, so that they would not after a restart.
     pub unstartable: usize,
+    /// Containers on a node where somebody else's file has the name of their profile.
+    pub foreign: usize,
     /// Containers with something wrong about their profile.
     pub warnings: usize,
 }
@@ -416,6 +440,7 @@ impl Summary {
                 State::NotLinux => &mut summary.not_linux,
             } += 1;
             summary.unstartable += usize::from(row.unstartable);
+            summary.foreign += usize::from(row.foreign);
             summary.warnings += usize::from(row.warning.is_some());
         }
         summary

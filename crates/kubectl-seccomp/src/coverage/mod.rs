@@ -308,7 +308,10 @@ async fn files(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Option<File
             .spec
             .failures
             .iter()
-            .map(|failure| (failure.profile.clone(), failure.message.clone()))
+            .map(|failure| {
+                let why = (failure.reason.clone(), failure.message.clone());
+                (failure.profile.clone(), why)
+            })
             .collect(),
     };
     Ok(Some(Files {

@@ -119,7 +119,8 @@ fn summary(summary: &Summary) -> String {
     let warnings = told(
         summary.unstartable,
         "under a profile that starts no container",
-    ) + &told(summary.warnings, "profiles with a warning");
+    ) + &told(summary.foreign, "on nodes with a foreign file")
+        + &told(summary.warnings, "profiles with a warning");
     let colon = if parts.is_empty() { "" } else { ": " };
     let head = format!(
         "{}, {}{colon}",

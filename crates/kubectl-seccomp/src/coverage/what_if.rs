@@ -105,6 +105,8 @@ fn outcome(placed: &Placed, view: &View, known: &Known) -> Outcome {
         changes: before
             .into_iter()
             .zip(after)
+            // What is refused is not changed.
+            .filter(|_| decision.denied.is_none())
             .filter(|(before, after)| before != after)
             .map(|(_, (place, profile))| AssignedProfile {
                 container: container_at(place, &placed.pod),
@@ -120,7 +122,11 @@ fn outcome(placed: &Placed, view: &View, known: &Known) -> Outcome {
                     .map_or(Mode::Enforce, |spec| spec.mode),
             })
             .collect(),
-        warnings: decision.warnings,
+        warnings: decision
+            .denied
+            .into_iter()
+            .chain(decision.warnings)
+            .collect(),
     }
 }
 
@@ -158,6 +164,7 @@ pub fn semantics(reason: &str) -> &str {
     match reason {
         Some(Reason::Injected) => "get a profile from policies",
         Some(Reason::Recorded) => "are recorded",
+        Some(Reason::Conflict) => "are refused",
         Some(Reason::Converted) => "have legacy annotations turned into fields",
         Some(Reason::AlreadySet) => "state what they want",
         Some(Reason::NoPolicy) => "no policy speaks of",

@@ -60,6 +60,13 @@ pub fn one(survey: &Survey, style: Style) -> String {
         ),
     );
     fact("waiting for", &few(&profile.waiting, MAX_NAMES));
+    if !profile.foreign.is_empty() {
+        let nodes = few(&profile.foreign, MAX_NAMES);
+        fact(
+            "foreign file",
+            &format!("pods start under somebody else's file on {nodes}"),
+        );
+    }
     if profile.state != State::Unstartable && profile.startable.status != "True" {
         fact("starts", &profile.startable.message);
     }
@@ -244,6 +251,7 @@ mod tests {
             used_by: 4,
             outdated: 0,
             startable: Startable::default(),
+            foreign: vec![],
             warnings: vec![],
             failures,
             waiting: vec![],

@@ -143,6 +143,8 @@ pub struct Profile {
     pub startable: Startable,
     /// What it may do that its author may not expect.
     pub warnings: Vec<String>,
+    /// The nodes on which somebody else's file has its name, so that pods start under that.
+    pub foreign: Vec<String>,
     /// The nodes that could not take it, and why.
     pub failures: Vec<Failure>,
     /// The nodes that have not applied it yet.
@@ -430,7 +432,11 @@ fn profile_of(
             waiting.push(node.clone());
         }
     }
+    let conflicts = failures
+        .iter()
+        .filter(|failure| failure.reason == NodeFailure::CONFLICT);
     Profile {
+        foreign: conflicts.map(|failure| failure.node.clone()).collect(),
         name,
         state,
         message,

@@ -87,7 +87,7 @@ fn a_directory_where_our_file_was_is_theirs_and_said_to_be_in_the_way() {
     assert_failure(
         &node.settle(),
         "a",
-        "Conflict",
+        "Obstacle",
         "a directory that the operator did not put there",
     );
     assert!(folder.path("a.json").is_dir() && folder.path("b.json").is_dir());

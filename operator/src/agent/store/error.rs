@@ -9,12 +9,13 @@ use seccomp_operator_api::ADOPT_ANNOTATION;
 pub enum StoreError {
     /// A file that is not ours has the name.
     #[error(
-        "a file that the operator did not put there is in the way; remove it, rename the profile, or annotate the profile with {ADOPT_ANNOTATION}=true to have the file overwritten"
+        "a file that the operator did not put there is in the way, and pods that start on this node run under it, not under this profile; remove it, rename the profile, or annotate the profile with {ADOPT_ANNOTATION}=true to have the file overwritten"
     )]
     Conflict,
     /// Something else than a file has the name.
     #[error(
-        "a {0} that the operator did not put there is in the way; remove it or rename the profile"
+        "a {0} that the operator did not put there is in the way, and {effect}; remove it or rename the profile",
+        effect = effect(.0)
     )]
     Obstacle(&'static str),
     /// The file system said no.
@@ -41,6 +42,24 @@ pub enum StoreError {
         "the file that was written reads back different; the disk or the file system is faulty"
     )]
     Unfaithful,
+}
+
+/// What the runtime, which follows links, makes of something that is no file.
+const LINK: &str = "symbolic link";
+
+fn effect(kind: &str) -> &'static str {
+    if kind == LINK {
+        "pods that start on this node run under what it leads to, not under this profile"
+    } else {
+        "pods that use this profile do not start on this node"
+    }
+}
+
+impl StoreError {
+    /// Whether what is in the way is read by the runtime in place of our file.
+    pub fn is_foreign_file(&self) -> bool {
+        matches!(self, Self::Conflict | Self::Obstacle(LINK))
+    }
 }
 
 /// Names the step that a system call belongs to.

@@ -7,7 +7,7 @@ use super::{Index, SeenNode};
 use crate::controller::agents::Standing;
 use crate::controller::conditions::ConditionState;
 use crate::controller::usage::listed;
-use seccomp_operator_api::{Failure, labels_digest, selects};
+use seccomp_operator_api::{Failure, NodeFailure, labels_digest, selects};
 
 /// The nodes that should have a profile, by whether they have it.
 #[derive(Default)]
@@ -21,6 +21,14 @@ pub(super) struct Rollout {
 }
 
 impl Rollout {
+    /// How many nodes have somebody else's file.
+    pub(super) fn foreign(&self) -> usize {
+        let failed = self.failed.iter();
+        failed
+            .filter(|failure| failure.reason == NodeFailure::CONFLICT)
+            .count()
+    }
+
     /// The condition `Ready` of a valid profile.
     pub(super) fn condition(&self, generation: i64) -> ConditionState {
         let Self { desired, ready, .. } = self;

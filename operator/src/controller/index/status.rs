@@ -118,6 +118,7 @@ impl Index {
                 desired: count(rollout.desired),
                 ready: count(rollout.ready),
                 failed: count(rollout.failed.len()),
+                foreign: count(rollout.foreign()),
                 summary: format!("{}/{}", rollout.ready, rollout.desired),
             }),
             conditions: conditions

@@ -252,6 +252,7 @@ fn ready(spec: &SeccompPolicySpec, view: &View) -> ConditionState {
         let reason = match view.profile_state(name) {
             None => "ProfileMissing",
             Some(state) if state.starts_nothing.is_some() => "ProfileStartsNothing",
+            Some(state) if state.foreign.is_some() => "ProfileConflict",
             Some(_) => "ProfileNotReady",
         };
         return (false, reason, concern);
@@ -317,7 +318,13 @@ mod tests {
         let stuck = ProfileState {
             ready: true,
             starts_nothing: Some("refuses execve".into()),
+            ..ProfileState::default()
         };
+        let taken = ProfileState {
+            foreign: Some("n1".into()),
+            ..ProfileState::default()
+        };
+        view.profile("taken", taken, None);
         view.profile("stuck", stuck, None);
         view.policy("p", seen.spec.clone().unwrap());
         let mut policies = Policies::default();
@@ -358,6 +365,11 @@ mod tests {
                 json!({"type": "Localhost", "name": "late"}),
                 "Enforce",
                 ("False", "ProfileNotReady", "not ready on all nodes"),
+            ),
+            (
+                json!({"type": "Localhost", "name": "taken"}),
+                "Enforce",
+                ("False", "ProfileConflict", "starts there under that file"),
             ),
             (
                 json!({"type": "Localhost", "name": "stuck"}),

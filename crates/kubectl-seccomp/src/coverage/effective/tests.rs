@@ -222,6 +222,7 @@ fn a_profile_under_which_no_container_starts_is_told_of_on_every_node() {
         state: ProfileState {
             ready: true,
             starts_nothing: Some("refuses execve: no container starts".into()),
+            ..ProfileState::default()
         },
         required_version: 5,
     };
@@ -249,6 +250,49 @@ fn a_profile_under_which_no_container_starts_is_told_of_on_every_node() {
 }
 
 #[test]
+fn a_container_on_a_node_with_a_foreign_file_is_told_from_others() {
+    let file = File {
+        name: "taken".into(),
+        state: ProfileState {
+            foreign: Some("n1".into()),
+            ..ProfileState::default()
+        },
+        required_version: 5,
+    };
+    let conflict = ("Conflict".to_owned(), "a file is in the way".to_owned());
+    let report = |failures| NodeReport {
+        applied_version: 5,
+        failures,
+    };
+    let surroundings = Surroundings {
+        files: Some(Files {
+            dir: "profiles".into(),
+            profiles: BTreeMap::from([("profiles/taken.json".into(), file)]),
+            reports: Some(BTreeMap::from([
+                (
+                    "n1".into(),
+                    report(BTreeMap::from([("taken".into(), conflict)])),
+                ),
+                ("n2".into(), report(BTreeMap::new())),
+            ])),
+        }),
+        ..Surroundings::default()
+    };
+    let on = |node: Option<&str>| {
+        let profile = json!({"seccompProfile": {"type": "Localhost", "localhostProfile": "profiles/taken.json"}});
+        let spec =
+            json!({"nodeName": node, "securityContext": profile, "containers": [{"name": "c"}]});
+        rows(&placed("ns", "p", &json!({}), spec), &surroundings).remove(0)
+    };
+    let rows = [on(Some("n1")), on(Some("n2")), on(None)];
+    let warnings: Vec<_> = rows.iter().map(|row| row.warning.as_deref()).collect();
+    assert!(warnings[0].is_some_and(|warning| warning.starts_with("n1 runs a foreign file")));
+    assert_eq!(warnings[1], None);
+    assert!(warnings[2].is_some_and(|warning| warning.starts_with("on n1 a file")));
+    assert_eq!(Summary::count(&rows).foreign, 1);
+}
+
+#[test]
 fn a_file_that_is_not_there_or_not_ours_is_a_concern() {
     let file = |name: &str, ready: bool| File {
         name: name.into(),
@@ -259,7 +303,7 @@ fn a_file_that_is_not_there_or_not_ours_is_a_concern() {
         applied_version,
         failures: failures
             .iter()
-            .map(|(p, m)| ((*p).into(), (*m).into()))
+            .map(|(p, m)| ((*p).into(), ("WriteFailed".into(), (*m).into())))
             .collect(),
     };
     let mut files = Files {

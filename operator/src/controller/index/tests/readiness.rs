@@ -37,6 +37,18 @@ fn a_failure_is_counted_and_named_with_its_reason() {
 }
 
 #[test]
+fn nodes_with_somebody_elses_file_are_counted_apart() {
+    let mut index = cluster();
+    let mut foreign = report(10, &[("a", "pods that start on this node run under it")]);
+    foreign.spec.failures[0].reason = "Conflict".into();
+    index.report("n1", &foreign);
+    index.report("n2", &report(10, &[("a", "No space left on device")]));
+    let nodes = status(&index).nodes.unwrap();
+    assert_eq!((nodes.failed, nodes.foreign), (2, 1));
+    assert!(ready(&index).2.contains("run under it"));
+}
+
+#[test]
 fn a_profile_with_a_selector_counts_only_nodes_with_the_labels_that_their_agents_know() {
     let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
