@@ -10,7 +10,9 @@ mod recording;
 mod recording_report;
 mod schema;
 
-pub use node::{NodeFailure, NodeInfo, NodeUse, SeccompNode, SeccompNodeReport, labels_digest};
+pub use node::{
+    NodeFailure, NodeInfo, NodeUse, PodReference, SeccompNode, SeccompNodeReport, labels_digest,
+};
 pub use policy::{
     Mode, OnConflict, PolicyPods, PolicyProfile, ProfileType, ReplicaPods, SeccompPolicy,
     SeccompPolicySpec, SeccompPolicyStatus,

@@ -120,9 +120,26 @@ pub struct NodeUse {
     #[serde(default, skip_serializing_if = "crate::schema::is_zero")]
     #[schemars(range(min = 0))]
     pub outdated: i32,
+    /// The pods that these are in, by namespace and name; in all of a report no more than 250 are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 250))]
+    pub outdated_pods: Vec<PodReference>,
     /// The profile is gone, or does not select this node any more: its file goes when the last of these pods does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pending_removal: bool,
+}
+
+/// Which pod.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub struct PodReference {
+    /// Its namespace.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
 }
 
 /// What matters of a node for the meaning of a profile.

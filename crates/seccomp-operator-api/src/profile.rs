@@ -57,6 +57,7 @@ pub const IN_USE_FINALIZER: &str = "seccomp-operator.io/in-use";
         json_path = ".status.conditions[?(@.type=='Startable')].status"
     ),
     printcolumn(name = "Used-by", type_ = "integer", json_path = ".status.usedBy"),
+    printcolumn(name = "Outdated", type_ = "integer", json_path = ".status.outdated"),
     printcolumn(
         name = "Default action",
         type_ = "string",

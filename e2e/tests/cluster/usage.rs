@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use e2e::cluster::Cluster;
-use e2e::command::{kubectl, until};
+use e2e::command::{kubectl, plugin, until};
 use e2e::node::Viewer;
 use e2e::pods::Pod;
 use seccomp_operator_api::{SeccompProfileStatus, condition};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{CHMOD_REFUSED, CHMOD_SCRIPT, NO_CHMOD, Tested};
 
@@ -61,6 +61,24 @@ async fn a_file_stays_while_a_pod_uses_it_and_the_status_says_how_many_do() -> T
         .await?;
     status_with(&cluster, "e2e-used", "an outdated container", |status| {
         status.outdated == Some(1)
+    })
+    .await?;
+    let data = plugin(&["status", "e2e-used", "-o", "json"]).await?;
+    let data: Value = serde_json::from_str(&data.stdout)?;
+    let pods = &data["profiles"][0]["outdatedPods"];
+    assert_eq!(pods[0]["namespace"], namespace.as_str(), "{data}");
+    assert_eq!((&pods[0]["name"], &pods[1]), (&"user".into(), &Value::Null));
+    let text = plugin(&["status", "e2e-used"]).await?.stdout;
+    assert!(text.contains(&format!("{namespace}/user")), "{text}");
+    let columns = kubectl(&["get", "seccompprofile", "e2e-used"], "")
+        .await?
+        .ok()?;
+    assert!(columns.contains("OUTDATED"), "{columns}");
+
+    // What it was created with is what is there again.
+    cluster.apply_profile("e2e-used", NO_CHMOD).await?;
+    status_with(&cluster, "e2e-used", "no outdated container", |status| {
+        status.outdated == Some(0)
     })
     .await?;
 

@@ -95,11 +95,14 @@ impl Disk {
         owned
     }
 
-    /// See [`Store::changed`].
-    pub fn changed(&self, file: &UsedFile) -> Option<u64> {
+    /// See [`Store::is_outdated`].
+    pub fn is_outdated(&self, file: &UsedFile, created: (u64, u64)) -> bool {
         match file.former {
-            None => self.store.changed(&file.profile),
-            Some(which) => self.former.get(which)?.changed(&file.profile),
+            None => self.store.is_outdated(&file.profile, created),
+            Some(which) => {
+                let former = self.former.get(which);
+                former.is_some_and(|former| former.is_outdated(&file.profile, created))
+            }
         }
     }
 

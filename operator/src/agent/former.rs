@@ -63,9 +63,9 @@ impl Former {
         self.store.owned()
     }
 
-    /// See [`Store::changed`].
-    pub fn changed(&self, name: &ProfileName) -> Option<u64> {
-        self.store.changed(name)
+    /// See [`Store::is_outdated`].
+    pub fn is_outdated(&self, name: &ProfileName, created: (u64, u64)) -> bool {
+        self.store.is_outdated(name, created)
     }
 
     /// Whether a file is there that pods do not use.

@@ -14,7 +14,7 @@ use super::store::{Done, StoreError};
 use crate::metrics::{Label, PREFIX, family};
 
 /// The reasons of failures; one that is not among them counts as the last.
-const REASONS: [&str; 7] = [
+const REASONS: [&str; 8] = [
     "Invalid",
     "Conflict",
     "Obstacle",

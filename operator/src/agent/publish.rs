@@ -21,7 +21,7 @@ use kube_support::error::chain;
 use kube_support::{
     Backoff, Conflicts, WatchEvent, Watched, WriteError, apply, resource_version, watch,
 };
-use seccomp_operator_api::{NodeFailure, SeccompNode, SeccompNodeReport};
+use seccomp_operator_api::{NodeFailure, NodeUse, SeccompNode, SeccompNodeReport};
 
 /// The field manager of all that agents write.
 pub const MANAGER: &str = "seccomp-operator-agent";
@@ -39,6 +39,8 @@ const NUMBERS: Duration = Duration::from_secs(5);
 /// true enough; one with more uses still keeps every file that is in use.
 const MAX_FAILURES: usize = 1000;
 const MAX_USES: usize = 2000;
+/// So many pods with an older content it names, all profiles together: kubelets run no more, as a rule. The numbers count them all.
+const MAX_OUTDATED_PODS: usize = 250;
 
 /// Why no more is published.
 #[derive(Debug, PartialEq, Eq)]
@@ -244,7 +246,7 @@ async fn write(
                 ..failure.clone()
             })
             .collect(),
-        in_use: report.in_use.iter().take(MAX_USES).cloned().collect(),
+        in_use: uses(&report.in_use),
         node: node::info(report.labels_digest.clone()),
     };
     let written = apply(api, MANAGER, Conflicts::Force, &metadata, &fields).await?;
@@ -253,6 +255,18 @@ async fn write(
         version: resource_version(&version),
         report: fields,
     })
+}
+
+/// As much of what pods use as one report has room for.
+fn uses(all: &[NodeUse]) -> Vec<NodeUse> {
+    let mut room = MAX_OUTDATED_PODS;
+    let named = all.iter().take(MAX_USES).map(|found| {
+        let mut found = found.clone();
+        found.outdated_pods.truncate(room);
+        room -= found.outdated_pods.len();
+        found
+    });
+    named.collect()
 }
 
 /// The longest beginning of `text` that has at most `most` characters.
@@ -265,7 +279,7 @@ fn cut(text: &str, most: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seccomp_operator_api::NodeUse;
+    use seccomp_operator_api::PodReference;
     use tokio::sync::watch::{Sender, channel};
 
     fn applied(applied_version: u64) -> NodeReport {
@@ -370,6 +384,26 @@ mod tests {
         ] {
             assert_eq!(is_other(&found, &stored), other, "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_report_names_only_so_many_pods_with_an_older_content() {
+        let pods = |n: usize| {
+            let pod = |n: usize| PodReference {
+                namespace: "shop".into(),
+                name: n.to_string(),
+            };
+            NodeUse {
+                outdated: 999,
+                outdated_pods: (0..n).map(pod).collect(),
+                ..NodeUse::default()
+            }
+        };
+        let named: Vec<_> = uses(&[pods(200), pods(0), pods(200), pods(3)])
+            .iter()
+            .map(|found| (found.outdated_pods.len(), found.outdated))
+            .collect();
+        assert_eq!(named, [(200, 999), (0, 999), (50, 999), (0, 999)]);
     }
 
     #[test]

@@ -433,8 +433,10 @@ impl Reconciler {
     /// Tells the state what pods use, once that is known.
     fn count_uses(&mut self) {
         if self.usage.is_known() {
-            let changed = |file: &UsedFile| self.disk.as_ref()?.changed(file);
-            self.state.used(self.usage.by_profile(changed));
+            let disk = self.disk.as_ref();
+            let outdated =
+                |file: &UsedFile, created| disk.is_some_and(|disk| disk.is_outdated(file, created));
+            self.state.used(self.usage.by_profile(outdated));
         }
     }
 

@@ -9,7 +9,9 @@ use super::observed::Observed;
 use super::store::{Done, Edit, StoreError};
 use super::usage::Use;
 use kube_support::Listing;
-use seccomp_operator_api::{NodeFailure, NodeUse, ProfileName, labels_digest, selects};
+use seccomp_operator_api::{
+    NodeFailure, NodeUse, PodReference, ProfileName, labels_digest, selects,
+};
 
 /// What the SeccompNode should say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -409,6 +411,12 @@ impl State {
             profile: name.as_str().into(),
             pods: count(found.pods),
             outdated: count(found.outdated),
+            outdated_pods: (found.outdated_pods.iter())
+                .map(|(namespace, name)| PodReference {
+                    namespace: namespace.clone(),
+                    name: name.clone(),
+                })
+                .collect(),
             pending_removal: owned.contains(name) && self.is_orphan(name),
         });
         let labels = self.labels.as_ref().filter(|_| self.needs_labels());

@@ -89,12 +89,14 @@ struct Folders {
 }
 
 /// How a profile is used on this node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Use {
     /// By so many pods.
     pub pods: usize,
     /// So many running containers were created with an older content.
     pub outdated: usize,
+    /// The pods that these are in, by namespace and name.
+    pub outdated_pods: BTreeSet<(String, String)>,
 }
 
 /// See the module's head.
@@ -187,26 +189,32 @@ impl Usage {
         started.copied().max().unwrap_or_default()
     }
 
-    /// The profiles in use. `changed` says when a file came to hold what it holds instead of something else, in seconds since
-    /// 1970.
+    /// The profiles in use. `outdated` says whether a container that was created at some moment from the one to the other, in seconds
+    /// since 1970, may have been created with another content of a file than it has now.
     #[must_use]
     pub fn by_profile(
         &self,
-        changed: impl Fn(&UsedFile) -> Option<u64>,
+        outdated: impl Fn(&UsedFile, (u64, u64)) -> bool,
     ) -> BTreeMap<ProfileName, Use> {
         let mut found: BTreeMap<ProfileName, Use> = BTreeMap::new();
-        for files in self.pods.values() {
+        for (pod, files) in &self.pods {
             let mut last = None;
             for (file, started) in files {
-                let old = |started: &&u64| {
-                    changed(file).is_some_and(|changed| **started <= changed + CREATION)
-                };
+                let old =
+                    |started: &&u64| outdated(file, (started.saturating_sub(CREATION), **started));
                 let found = found.entry(file.profile.clone()).or_default();
                 // A pod may use two files of one profile, which come one after the other.
                 if last.replace(&file.profile) != Some(&file.profile) {
                     found.pods += 1;
                 }
-                found.outdated += started.iter().filter(old).count();
+                let old = started.iter().filter(old).count();
+                found.outdated += old;
+                if old > 0
+                    && let Some((namespace, name)) = pod.split_once('/')
+                {
+                    let pod = (namespace.to_owned(), name.to_owned());
+                    found.outdated_pods.insert(pod);
+                }
             }
         }
         found
@@ -473,14 +481,17 @@ mod tests {
         usage.pod(&pod("p", &spec, &status));
         let a = ProfileName::parse("a").unwrap();
         // Midnight of that day and ten seconds.
-        let changed = |file: &UsedFile| (file.profile == a).then_some(1_767_225_610);
+        let outdated = |file: &UsedFile, (earliest, _): (u64, u64)| {
+            file.profile == a && earliest <= 1_767_225_610
+        };
         assert_eq!(usage.latest_start(), 1_767_225_613);
-        let found = usage.by_profile(changed);
+        let found = usage.by_profile(outdated);
         assert_eq!(
             found[&a],
             Use {
                 pods: 1,
-                outdated: 2
+                outdated: 2,
+                outdated_pods: BTreeSet::from([("n".to_owned(), "p".to_owned())]),
             }
         );
         let b = ProfileName::parse("b").unwrap();
@@ -488,10 +499,10 @@ mod tests {
             found[&b],
             Use {
                 pods: 1,
-                outdated: 0
+                ..Use::default()
             }
         );
-        assert_eq!(usage.by_profile(|_| None)[&a].outdated, 0);
+        assert_eq!(usage.by_profile(|_, _| false)[&a].outdated, 0);
     }
 
     #[test]
@@ -522,20 +533,21 @@ mod tests {
         usage.list_ends();
         let [a, b] = ["a", "b"].map(|name| ProfileName::parse(name).unwrap());
         // Only the file in the first of the two has changed since the container was created.
-        let changed = |file: &UsedFile| (file.former == Some(0)).then_some(1_767_225_610);
-        let found = usage.by_profile(changed);
+        let outdated = |file: &UsedFile, _: (u64, u64)| file.former == Some(0);
+        let found = usage.by_profile(outdated);
         assert_eq!(
             found[&a],
             Use {
                 pods: 2,
-                outdated: 1
+                outdated: 1,
+                outdated_pods: BTreeSet::from([("n".to_owned(), "both".to_owned())]),
             }
         );
         assert_eq!(
             found[&b],
             Use {
                 pods: 1,
-                outdated: 0
+                ..Use::default()
             }
         );
         let only_a = BTreeSet::from([a]);
@@ -546,7 +558,7 @@ mod tests {
     fn pods_come_change_finish_and_go() {
         let mut usage = Usage::new("profiles");
         let count = |usage: &Usage| {
-            let found = usage.by_profile(|_| None);
+            let found = usage.by_profile(|_, _| false);
             found.values().map(|found| found.pods).sum::<usize>()
         };
         let spec = json!({"securityContext": localhost("profiles/a.json")});

@@ -10,6 +10,8 @@ use crate::text::{Style, visible, wrap};
 /// How many failures, and how many names beside one, are listed; `-o json` has all.
 const MAX_FAILURES: usize = 20;
 const MAX_NAMES: usize = 5;
+/// As many pods, of those that one has to restart.
+const MAX_PODS: usize = 50;
 
 /// All profiles and nodes.
 pub fn all(survey: &Survey, style: Style) -> String {
@@ -88,6 +90,12 @@ pub fn one(survey: &Survey, style: Style) -> String {
                 profile.outdated
             ),
         );
+        let pods: Vec<_> = profile
+            .outdated_pods
+            .iter()
+            .map(|pod| format!("{}/{}", pod.namespace, pod.name))
+            .collect();
+        fact("in the pods", &few(&pods, MAX_PODS));
     }
     for warning in &profile.warnings {
         fact("warning", warning);
@@ -250,6 +258,7 @@ mod tests {
             failed: i32::try_from(failures.len()).unwrap(),
             used_by: 4,
             outdated: 0,
+            outdated_pods: vec![],
             startable: Startable::default(),
             foreign: vec![],
             warnings: vec![],

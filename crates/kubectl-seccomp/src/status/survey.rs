@@ -139,6 +139,8 @@ pub struct Profile {
     pub used_by: i32,
     /// Running containers with an older content of it.
     pub outdated: i32,
+    /// The pods that these are in, as far as their nodes name them.
+    pub outdated_pods: Vec<OutdatedPod>,
     /// Whether containers start under it, and why not, or why nobody can tell.
     pub startable: Startable,
     /// What it may do that its author may not expect.
@@ -151,6 +153,14 @@ pub struct Profile {
     pub waiting: Vec<String>,
     /// The nodes whose pods use it, and how many do.
     pub users: BTreeMap<String, i32>,
+}
+
+/// A pod with a container that was created with an older content.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct OutdatedPod {
+    pub namespace: String,
+    pub name: String,
+    pub node: String,
 }
 
 /// The condition `Startable`.
@@ -409,6 +419,7 @@ fn profile_of(
     let mut failures = Vec::new();
     let mut waiting = Vec::new();
     let mut users = BTreeMap::new();
+    let mut outdated_pods = Vec::new();
     let Required { version, selector } = required.get(&name).cloned().unwrap_or_default();
     for (node, report) in reports {
         let labels = observed.nodes.as_ref().map(|nodes| nodes.get(node));
@@ -421,6 +432,11 @@ fn profile_of(
         let report = &report.spec;
         if let Some(used) = report.in_use.iter().find(|used| used.profile == name) {
             users.insert(node.clone(), used.pods);
+            outdated_pods.extend(used.outdated_pods.iter().map(|pod| OutdatedPod {
+                namespace: pod.namespace.clone(),
+                name: pod.name.clone(),
+                node: node.clone(),
+            }));
         }
         if let Some(failure) = report.failures.iter().find(|f| f.profile == name) {
             failures.push(Failure {
@@ -435,7 +451,9 @@ fn profile_of(
     let conflicts = failures
         .iter()
         .filter(|failure| failure.reason == NodeFailure::CONFLICT);
+    outdated_pods.sort();
     Profile {
+        outdated_pods,
         foreign: conflicts.map(|failure| failure.node.clone()).collect(),
         name,
         state,

@@ -288,7 +288,10 @@ fn labelled(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn by_pods(uses: &[(&str, usize)]) -> BTreeMap<ProfileName, Use> {
-    let used = |pods| Use { pods, outdated: 0 };
+    let used = |pods| Use {
+        pods,
+        ..Use::default()
+    };
     uses.iter()
         .map(|(name, pods)| (named(name), used(*pods)))
         .collect()

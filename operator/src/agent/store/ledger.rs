@@ -19,14 +19,68 @@ pub const FILE: &str = ".seccomp-operator.ledger.json";
 /// No ledger is larger than this; what is, is not one.
 const MAX_SIZE: u64 = 16 << 20;
 
+/// So many contents that a file held before are kept.
+const MAX_EARLIER: usize = 8;
+
 /// What is known of one of our files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LedgerEntry {
     /// What it was last seen to hold.
     pub digest: Option<Digest>,
     /// When it came to hold that instead of something else, in seconds since 1970. None: it never held anything else, as far as
     /// is known, so that no container can have been created with anything else.
     pub changed: Option<u64>,
+    /// What it held before that, as far as is known; the latest last.
+    pub earlier: Vec<Held>,
+}
+
+/// What a file held for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// What.
+    pub digest: Digest,
+    /// Since when, in seconds since 1970. None: it held nothing before.
+    pub since: Option<u64>,
+}
+
+impl LedgerEntry {
+    /// What is known once the file holds this, which it did not before.
+    pub fn changed_to(&self, digest: Digest, at: u64) -> Self {
+        let held = self.digest.map(|digest| Held {
+            digest,
+            since: self.changed,
+        });
+        // Before a content that nobody knows, nothing is known.
+        let mut earlier = held.map_or_else(Vec::new, |held| {
+            self.earlier.iter().copied().chain([held]).collect()
+        });
+        let surplus = earlier.len().saturating_sub(MAX_EARLIER);
+        earlier.drain(..surplus);
+        Self {
+            digest: Some(digest),
+            changed: Some(at),
+            earlier,
+        }
+    }
+
+    /// Whether a container that was created at some moment from the one to the other may have been created with something else than
+    /// what the file holds now.
+    pub fn is_outdated(&self, (earliest, latest): (u64, u64)) -> bool {
+        let Some(mut end) = self.changed.filter(|changed| earliest <= *changed) else {
+            return false;
+        };
+        for held in self.earlier.iter().rev() {
+            let overlaps = earliest <= end && held.since.is_none_or(|since| latest >= since);
+            if overlaps && Some(held.digest) != self.digest {
+                return true;
+            }
+            match held.since {
+                Some(since) if earliest <= since => end = since,
+                _ => return false,
+            }
+        }
+        true
+    }
 }
 
 /// The profiles whose files the operator wrote or adopted.
@@ -48,6 +102,15 @@ struct Recorded {
     digest: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     changed: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    earlier: Vec<RecordedHeld>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RecordedHeld {
+    digest: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
 }
 
 /// Of any version: only what tells which.
@@ -108,11 +171,19 @@ impl Ledger {
                 let Document { profiles, .. } = serde_json::from_slice(bytes)?;
                 let entries = profiles.into_iter().filter_map(|(name, entry)| {
                     let digest = entry.digest.as_deref().and_then(Digest::parse);
-                    let changed = entry.changed;
-                    Some((
-                        ProfileName::parse(&name).ok()?,
-                        LedgerEntry { digest, changed },
-                    ))
+                    let earlier = entry.earlier.into_iter().map(|held| {
+                        Some(Held {
+                            digest: Digest::parse(&held.digest)?,
+                            since: held.since,
+                        })
+                    });
+                    let entry = LedgerEntry {
+                        digest,
+                        changed: entry.changed,
+                        // A gap would make what is left say more than is known.
+                        earlier: earlier.collect::<Option<_>>().unwrap_or_default(),
+                    };
+                    Some((ProfileName::parse(&name).ok()?, entry))
                 });
                 Ok(Self(entries.collect()))
             }
@@ -146,6 +217,14 @@ impl Ledger {
                     let written = Recorded {
                         digest: entry.digest.map(|digest| digest.to_string()),
                         changed: entry.changed,
+                        earlier: entry
+                            .earlier
+                            .iter()
+                            .map(|held| RecordedHeld {
+                                digest: held.digest.to_string(),
+                                since: held.since,
+                            })
+                            .collect(),
                     };
                     (name.as_str().to_owned(), written)
                 })
@@ -166,13 +245,17 @@ impl Ledger {
     }
 
     /// What is known of the profile's file, if it is ours.
-    pub fn get(&self, name: &ProfileName) -> Option<LedgerEntry> {
-        self.0.get(name).copied()
+    pub fn get(&self, name: &ProfileName) -> Option<&LedgerEntry> {
+        self.0.get(name)
     }
 
     /// Says what is known of the profile's file, which is ours; whether that is news.
     pub fn set(&mut self, name: &ProfileName, entry: LedgerEntry) -> bool {
-        self.0.insert(name.clone(), entry) != Some(entry)
+        if self.0.get(name) == Some(&entry) {
+            return false;
+        }
+        self.0.insert(name.clone(), entry);
+        true
     }
 
     /// Drops a name; whether it was there.
@@ -199,14 +282,66 @@ mod tests {
         let known = LedgerEntry {
             digest: Some(Digest::from_content(b"a")),
             changed: Some(1_800_000_000),
+            earlier: vec![Held {
+                digest: Digest::from_content(b"b"),
+                since: None,
+            }],
         };
         let (a, b) = (
             ProfileName::parse("a").unwrap(),
             ProfileName::parse("b").unwrap(),
         );
-        assert!(ledger.set(&a, known) && ledger.set(&b, LedgerEntry::default()));
+        assert!(ledger.set(&a, known.clone()) && ledger.set(&b, LedgerEntry::default()));
         assert!(!ledger.set(&a, known));
         assert_eq!(Ledger::parse(&ledger.to_bytes()), ledger);
+    }
+
+    #[test]
+    fn a_container_is_outdated_unless_all_that_it_may_have_been_created_with_is_what_is_there_now()
+    {
+        let digest = |content: &str| Digest::from_content(content.as_bytes());
+        let first = LedgerEntry {
+            digest: Some(digest("a")),
+            ..LedgerEntry::default()
+        };
+        assert!(!first.is_outdated((0, 2)));
+        let second = first.changed_to(digest("b"), 100);
+        for (created, outdated) in [
+            ((1, 3), true),
+            ((99, 101), true),
+            ((100, 102), true),
+            ((101, 103), false),
+        ] {
+            assert_eq!(second.is_outdated(created), outdated, "{created:?}");
+        }
+        let back = second.changed_to(digest("a"), 200);
+        for (created, outdated) in [
+            ((1, 3), false),
+            ((97, 99), false),
+            ((98, 100), true),
+            ((150, 152), true),
+            ((200, 202), true),
+            ((201, 203), false),
+        ] {
+            assert_eq!(back.is_outdated(created), outdated, "{created:?}");
+        }
+        // What was there before the first that is known may have been anything.
+        let unknown = LedgerEntry {
+            digest: None,
+            changed: Some(50),
+            ..LedgerEntry::default()
+        };
+        let known = unknown.changed_to(digest("a"), 100);
+        assert_eq!(known.earlier, []);
+        let again = known
+            .changed_to(digest("b"), 200)
+            .changed_to(digest("a"), 300);
+        assert!(again.is_outdated((99, 101)) && !again.is_outdated((101, 103)));
+        let many = (1..100).fold(first, |entry, n| {
+            entry.changed_to(digest(&n.to_string()), n * 10)
+        });
+        assert_eq!(many.earlier.len(), MAX_EARLIER);
+        assert!(many.is_outdated((1, 3)));
     }
 
     #[test]
@@ -219,7 +354,7 @@ mod tests {
             assert_eq!(names(&ledger), ["ok"]);
             assert_eq!(
                 ledger.get(&ProfileName::parse("ok").unwrap()),
-                Some(LedgerEntry::default())
+                Some(&LedgerEntry::default())
             );
         }
     }

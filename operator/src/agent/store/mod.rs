@@ -116,10 +116,18 @@ impl Store {
         names.cloned().collect()
     }
 
+    /// Whether a container that was created at some moment from the one to the other, in seconds since 1970, may have been created
+    /// with something else than what the profile's file holds now.
+    #[must_use]
+    pub fn is_outdated(&self, name: &ProfileName, created: (u64, u64)) -> bool {
+        let entry = self.ledger.as_ref().and_then(|ledger| ledger.get(name));
+        entry.is_some_and(|entry| entry.is_outdated(created))
+    }
+
     /// When the profile's file came to hold what it holds instead of something else, in seconds since 1970; none if it never
     /// held anything else.
-    #[must_use]
-    pub fn changed(&self, name: &ProfileName) -> Option<u64> {
+    #[cfg(test)]
+    fn changed(&self, name: &ProfileName) -> Option<u64> {
         self.ledger.as_ref()?.get(name)?.changed
     }
 
@@ -265,7 +273,12 @@ impl Store {
                 (Edit::Write { .. }, Ok(Claim::TakeOver)) => (None, Some(now(self.clock))),
                 _ => continue,
             };
-            news |= ledger.set(edit.name(), LedgerEntry { digest, changed });
+            let entry = LedgerEntry {
+                digest,
+                changed,
+                earlier: Vec::new(),
+            };
+            news |= ledger.set(edit.name(), entry);
         }
         if news {
             ledger.save(folder)?;
@@ -300,13 +313,15 @@ impl Store {
                     // A ledger of an earlier version does not say what a file held; what was right was so before.
                     let as_before =
                         known.digest.is_none() && matches!(outcome, Ok(Done::Unchanged));
-                    let changed = if as_before {
-                        known.changed
+                    let entry = if as_before {
+                        LedgerEntry {
+                            digest: Some(held),
+                            ..known.clone()
+                        }
                     } else {
-                        Some(now(self.clock))
+                        known.changed_to(held, now(self.clock))
                     };
-                    let digest = Some(held);
-                    ledger.set(name, LedgerEntry { digest, changed })
+                    ledger.set(name, entry)
                 }
                 _ => false,
             };

@@ -157,6 +157,21 @@ fn since_when_a_file_holds_what_it_holds_outlives_restarts_and_repairs() {
 }
 
 #[test]
+fn a_container_that_was_created_with_what_is_there_again_is_not_outdated() {
+    let mut node = Node::new();
+    for content in ["1", "2"] {
+        node.write("a", content).unwrap();
+    }
+    let long_ago = (1000, 1002);
+    assert!(node.store.is_outdated(&named("a"), long_ago));
+    node.reopen();
+    node.write("a", "1").unwrap();
+    assert!(!node.store.is_outdated(&named("a"), long_ago));
+    let now = now(0);
+    assert!(node.store.is_outdated(&named("a"), (now, now)));
+}
+
+#[test]
 fn a_clock_that_is_put_back_makes_no_content_older_than_what_was_created_before() {
     let mut node = Node::new();
     node.write("a", "1").unwrap();

@@ -177,7 +177,9 @@ fn a_profile_waits_for_nodes_that_it_selects_until_they_have_got_to_all_that_it_
                 "web1",
                 "9",
                 &json!([]),
-                &json!([{"profile": "derived", "pods": 3}]),
+                &json!([{"profile": "derived", "pods": 3, "outdated": 2, "outdatedPods": [
+                    {"namespace": "shop", "name": "b"}, {"namespace": "shop", "name": "a"},
+                ]}]),
             ),
             report("web2", "8", &json!([]), &json!([])),
             report("db1", "8", &json!([]), &json!([])),
@@ -197,6 +199,12 @@ fn a_profile_waits_for_nodes_that_it_selects_until_they_have_got_to_all_that_it_
         derived.profiles[0].users,
         BTreeMap::from([("web1".to_owned(), 3)])
     );
+    let outdated = &derived.profiles[0].outdated_pods;
+    let outdated: Vec<_> = outdated
+        .iter()
+        .map(|pod| [&pod.namespace, &pod.name, &pod.node].map(String::as_str))
+        .collect();
+    assert_eq!(outdated, [["shop", "a", "web1"], ["shop", "b", "web1"]]);
     let nodes: Vec<_> = derived.nodes.iter().map(|n| n.name.as_str()).collect();
     assert_eq!(nodes, ["web2"]);
     assert!(survey(&observed, vec![]).only("nothing").is_none());

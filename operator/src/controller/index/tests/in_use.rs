@@ -46,7 +46,7 @@ fn the_pods_that_use_a_profile_are_counted_on_nodes_that_exist() {
             profile: "a".into(),
             pods,
             outdated,
-            pending_removal: false,
+            ..seccomp_operator_api::NodeUse::default()
         }];
         report
     };
