@@ -3,6 +3,7 @@
 //! These are the types of the wire, and the names that objects and files have. A SeccompProfile's spec can turn itself into what the
 //! profile engine reads. Which pod a policy selects, and whether its spec is valid, is not known here, nor are watches, nodes or files.
 
+pub mod label;
 mod node;
 mod policy;
 mod profile;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::schema;
+use super::{label, schema};
 use seccomp_profile::{
     CapabilitySet, Defined, Definition, Fields, MAX_BYTES, Problem, Problems, Spec, Undefined,
 };
@@ -184,6 +184,9 @@ impl SeccompProfileSpec {
             }
             .into());
         }
+        if let Some(problem) = self.selector_problem() {
+            return Err(problem.into());
+        }
         let fields = Fields {
             profile: self.profile.as_ref(),
             base: self.base.as_deref(),
@@ -197,6 +200,29 @@ impl SeccompProfileSpec {
             capabilities: capabilities
                 .map(|names| CapabilitySet::parse(names, "spec.capabilities"))
                 .transpose()?,
+        })
+    }
+}
+
+impl SeccompProfileSpec {
+    /// What is wrong with `nodeSelector`, if no node could have such a label.
+    fn selector_problem(&self) -> Option<Problem> {
+        let mut labels = self.node_selector.iter();
+        labels.find_map(|(key, value)| {
+            let (path, reason, remedy) = if !label::is_key(key) {
+                let path = "spec.nodeSelector".to_owned();
+                (path, label::not_a_key(key), label::KEY_REMEDY)
+            } else if !label::is_value(value) {
+                let path = format!("spec.nodeSelector[{key:?}]");
+                (path, label::not_a_value(value), label::VALUE_REMEDY)
+            } else {
+                return None;
+            };
+            Some(Problem {
+                path,
+                reason,
+                remedy: remedy.into(),
+            })
         })
     }
 }
@@ -466,6 +492,37 @@ mod tests {
         let problem = spec.define().unwrap_err().to_string();
         let expected = format!("spec.profile: has more than {MAX_BYTES} bytes");
         assert!(problem.starts_with(&expected), "{problem}");
+    }
+
+    #[test]
+    fn a_node_selector_that_no_node_can_fit_is_a_problem() {
+        let of = |key: &str, value: &str| {
+            let spec = SeccompProfileSpec {
+                base: Some("audit".into()),
+                node_selector: BTreeMap::from([(key.into(), value.into())]),
+                ..SeccompProfileSpec::default()
+            };
+            spec.define()
+                .map(drop)
+                .map_err(|problem| problem.to_string())
+        };
+        assert_eq!(of("example.com/disk", "ssd"), Ok(()));
+        for (key, value, part) in [
+            (
+                "disk type",
+                "ssd",
+                "spec.nodeSelector: \"disk type\" cannot be the key",
+            ),
+            ("", "ssd", "spec.nodeSelector: \"\" cannot be the key"),
+            (
+                "disk",
+                "s s d",
+                "spec.nodeSelector[\"disk\"]: \"s s d\" cannot be the value",
+            ),
+        ] {
+            let sentence = of(key, value).unwrap_err();
+            assert!(sentence.starts_with(part), "{sentence}");
+        }
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use seccomp_operator_api::label::{
+    KEY_REMEDY, VALUE_REMEDY, is_key, is_value, not_a_key, not_a_value,
+};
 use seccomp_operator_api::{Requirement, RequirementOperator, Selector};
 
 /// What makes a selector unusable. `path` is relative to the selector.
@@ -51,10 +54,10 @@ pub fn problems(selector: &Selector) -> Vec<SelectorError> {
         });
     };
     for (key, value) in &selector.match_labels {
-        if !is_label_key(key) {
+        if !is_key(key) {
             problem("matchLabels".into(), not_a_key(key), KEY_REMEDY);
         }
-        if !is_label_value(value) {
+        if !is_value(value) {
             problem(
                 format!("matchLabels[{key:?}]"),
                 not_a_value(value),
@@ -64,7 +67,7 @@ pub fn problems(selector: &Selector) -> Vec<SelectorError> {
     }
     for (index, requirement) in selector.match_expressions.iter().enumerate() {
         let path = format!("matchExpressions[{index}]");
-        if !is_label_key(&requirement.key) {
+        if !is_key(&requirement.key) {
             problem(
                 format!("{path}.key"),
                 not_a_key(&requirement.key),
@@ -87,7 +90,7 @@ pub fn problems(selector: &Selector) -> Vec<SelectorError> {
             _ => {}
         }
         for (at, value) in requirement.values.iter().enumerate() {
-            if !is_label_value(value) {
+            if !is_value(value) {
                 problem(
                     format!("{path}.values[{at}]"),
                     not_a_value(value),
@@ -97,45 +100,6 @@ pub fn problems(selector: &Selector) -> Vec<SelectorError> {
         }
     }
     problems
-}
-
-const KEY_REMEDY: &str = "write a name of at most 63 letters, digits, '-', '_' and '.', after a DNS subdomain and '/' if it has a prefix";
-const VALUE_REMEDY: &str = "write at most 63 letters, digits, '-', '_' and '.', the first and last a letter or digit, or nothing";
-
-fn not_a_key(key: &str) -> String {
-    format!("{key:?} cannot be the key of a label, so no object has it")
-}
-
-fn not_a_value(value: &str) -> String {
-    format!("{value:?} cannot be the value of a label, so no object has it")
-}
-
-/// A label's name or value, when not empty.
-fn is_label_word(word: &str) -> bool {
-    let inside = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    let end = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = word.as_bytes();
-    bytes.len() <= 63 && end(bytes.first()) && end(bytes.last()) && bytes.iter().all(|&b| inside(b))
-}
-
-fn is_label_value(value: &str) -> bool {
-    value.is_empty() || is_label_word(value)
-}
-
-fn is_label_key(key: &str) -> bool {
-    let Some((prefix, name)) = key.split_once('/') else {
-        return is_label_word(key);
-    };
-    let lower = |label: &str| {
-        let end = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        let bytes = label.as_bytes();
-        end(bytes.first())
-            && end(bytes.last())
-            && bytes
-                .iter()
-                .all(|&b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    prefix.len() <= 253 && prefix.split('.').all(lower) && is_label_word(name)
 }
 
 /// Without copying a thing: every review of a pod comes by here for every policy.

@@ -1,6 +1,7 @@
 //! How much pods use a profile, and what its condition `InUse` says of that.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// How much pods use a profile on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,10 +126,15 @@ impl Usage {
 }
 
 fn pods(count: i32) -> String {
-    match count {
-        1 => "1 pod".to_owned(),
-        _ => format!("{count} pods"),
-    }
+    counted(count, "pod")
+}
+
+/// `1 pod`, `2 pods`
+#[must_use]
+pub fn counted(number: impl fmt::Display, noun: &str) -> String {
+    let number = number.to_string();
+    let end = if number == "1" { "" } else { "s" };
+    format!("{number} {noun}{end}")
 }
 
 /// The first few, and how many more there are.

@@ -6,13 +6,15 @@ use super::reports::NodeReport;
 use super::{Index, SeenNode};
 use crate::controller::agents::Standing;
 use crate::controller::conditions::ConditionState;
-use crate::controller::usage::listed;
+use crate::controller::usage::{counted, listed};
 use seccomp_operator_api::{Failure, NodeFailure, labels_digest, selects};
 
 /// The nodes that should have a profile, by whether they have it.
 #[derive(Default)]
 pub(super) struct Rollout {
     pub(super) desired: usize,
+    /// Nodes with an agent that its `nodeSelector` leaves out.
+    pub(super) unselected: usize,
     pub(super) ready: usize,
     pub(super) failed: Vec<Failure>,
     pub(super) waiting: Vec<String>,
@@ -33,22 +35,35 @@ impl Rollout {
     pub(super) fn condition(&self, generation: i64) -> ConditionState {
         let Self { desired, ready, .. } = self;
         if self.desired == 0 {
-            (false, "NoNodes", "no node runs the agent yet".into())
+            let message = if self.unselected == 0 {
+                "no node runs the agent yet".to_owned()
+            } else {
+                format!(
+                    "spec.nodeSelector selects none of the {} with an agent; label a node, or change it",
+                    counted(self.unselected, "node")
+                )
+            };
+            (false, "NoNodes", message)
         } else if let Some(first) = self.failed.first() {
             let failed = self.failed.len();
             (
                 false,
                 "Failed",
                 format!(
-                    "{failed} of {desired} nodes failed; {}: {}",
-                    first.node, first.message
+                    "{failed} of {} failed; {}: {}",
+                    counted(desired, "node"),
+                    first.node,
+                    first.message
                 ),
             )
         } else if self.waiting.is_empty() && self.gone.is_empty() {
             (
                 true,
                 "OnAllNodes",
-                format!("generation {generation} is on all {desired} nodes"),
+                match desired {
+                    1 => format!("generation {generation} is on the only node"),
+                    _ => format!("generation {generation} is on all {desired} nodes"),
+                },
             )
         } else {
             let reason = if self.waiting.is_empty() {
@@ -59,7 +74,8 @@ impl Rollout {
             // Those that nobody need look after come last.
             let names = listed(self.gone.iter().chain(&self.waiting).cloned().collect());
             let message = format!(
-                "generation {generation} is on {ready} of {desired} nodes; waiting for {names}"
+                "generation {generation} is on {ready} of {}; waiting for {names}",
+                counted(desired, "node")
             );
             (false, reason, message)
         }
@@ -77,7 +93,11 @@ impl Index {
         let mut rollout = Rollout::default();
         for (node, SeenNode { labels, .. }) in &self.nodes {
             let standing = self.standings.get(node);
-            if matches!(standing, None | Some(Standing::Unmanaged)) || !selects(selector, labels) {
+            if matches!(standing, None | Some(Standing::Unmanaged)) {
+                continue;
+            }
+            if !selects(selector, labels) {
+                rollout.unselected += 1;
                 continue;
             }
             rollout.desired += 1;

@@ -118,3 +118,23 @@ fn a_report_without_its_node_as_owner_is_found() {
     index.report("n1", &report(10, &[]));
     assert_eq!(index.unowned(), ["n1"]);
 }
+
+#[test]
+fn a_node_selector_that_selects_no_node_is_named_as_the_reason() {
+    let mut index = cluster();
+    let selecting = SeenProfile {
+        node_selector: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
+        ..seen(2, 11)
+    };
+    index.profile("a", selecting, valid);
+    let (holds, reason, message) = ready(&index);
+    assert_eq!((holds.as_str(), reason.as_str()), ("False", "NoNodes"));
+    assert!(
+        message.starts_with("spec.nodeSelector selects none of the 2 nodes with an agent"),
+        "{message}"
+    );
+    index.gone(Kind::Agent, "agent-n1");
+    index.gone(Kind::Agent, "agent-n2");
+    index.daemon_set("agents", Some(0));
+    assert_eq!(ready(&index).2, "no node runs the agent yet");
+}
