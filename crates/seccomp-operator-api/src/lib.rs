@@ -33,6 +33,11 @@ pub use recording_report::{
 };
 pub use schema::{Requirement, RequirementOperator, Selector};
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube::CustomResourceExt as _;
 
 /// The API group of every kind here.
@@ -43,17 +48,36 @@ pub const STARTUP_TAINT: &str = "seccomp-operator.io/agent-not-ready";
 
 /// All custom resource definitions, each with the file name (without extension) that it is kept under in `crds/`.
 #[must_use]
-pub fn crds() -> [(
-    &'static str,
-    k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-); 5] {
-    [
+pub fn crds() -> [(&'static str, CustomResourceDefinition); 5] {
+    let mut crds = [
         ("seccompnodes", SeccompNode::crd()),
         ("seccomppolicies", SeccompPolicy::crd()),
         ("seccompprofiles", SeccompProfile::crd()),
         ("seccomprecordingreports", SeccompRecordingReport::crd()),
         ("seccomprecordings", SeccompRecording::crd()),
-    ]
+    ];
+    for (_, crd) in &mut crds {
+        let schemas = crd.spec.versions.iter_mut();
+        let schemas =
+            schemas.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+        schemas.for_each(not_nullable);
+    }
+    crds
+}
+
+/// A field that may be absent need not be nullable: the API server takes a null out that a schema does not allow. Of a nullable
+/// field Kubernetes 1.20 publishes no type and nothing below it, and `kubectl explain` would show neither.
+fn not_nullable(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    for property in schema.properties.iter_mut().flat_map(BTreeMap::values_mut) {
+        not_nullable(property);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        not_nullable(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        not_nullable(values);
+    }
 }
 
 #[cfg(test)]
@@ -110,6 +134,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_field_can_be_explained() {
+        for (file, crd) in crds() {
+            walk(file, &schema_of(&crd), &mut |path, schema| {
+                assert!(schema["nullable"].is_null(), "{path} is nullable");
+            });
+        }
+    }
+
     /// Kubernetes 1.20 rejects schemas with keywords that its apiextensions types do not have, when applied server-side.
     #[test]
     fn the_schemas_use_only_what_kubernetes_1_20_knows() {
@@ -123,7 +156,6 @@ mod tests {
             "items",
             "required",
             "enum",
-            "nullable",
             "default",
             "minimum",
             "maximum",

@@ -340,7 +340,7 @@ pub struct NodeCounts {
     #[serde(default, skip_serializing_if = "schema::is_zero")]
     #[schemars(range(min = 0))]
     pub foreign: i32,
-    /// `ready/desired`, for people.
+    /// `ready/desired`, for people; `ready/desired, deleted` where somebody has deleted the profile and it cannot go yet.
     #[schemars(length(max = 32))]
     pub summary: String,
 }

@@ -62,7 +62,7 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
 /// A profile document in whatever form people have it. Its schema is the engine's work: the API server would answer with less.
 pub(super) fn document(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
-        "type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true,
+        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
         "description": "A whole seccomp profile document: an OCI runtime-spec `linux.seccomp` object, or one in Docker's and Podman's \
             format. Numbers of 2^63 and more must be strings (\"18446744073709551615\" or \"0x...\"): the API server rounds them \
             otherwise. At most 1 MiB.",

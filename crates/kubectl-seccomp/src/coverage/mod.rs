@@ -391,6 +391,11 @@ async fn known(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Known, Refu
             .iter()
             .map(|profile| (profile.name_any(), state_of(profile)))
             .collect(),
+        deleted: profiles
+            .iter()
+            .filter(|profile| profile.metadata.deletion_timestamp.is_some())
+            .map(|profile| profile.name_any())
+            .collect(),
         policies: policies
             .into_iter()
             .map(|policy| (policy.name_any(), policy.spec))

@@ -119,7 +119,14 @@ impl Index {
                 ready: count(rollout.ready),
                 failed: count(rollout.failed.len()),
                 foreign: count(rollout.foreign()),
-                summary: format!("{}/{}", rollout.ready, rollout.desired),
+                summary: {
+                    let going = if profile.seen.deleting {
+                        ", deleted"
+                    } else {
+                        ""
+                    };
+                    format!("{}/{}{going}", rollout.ready, rollout.desired)
+                },
             }),
             conditions: conditions
                 .into_iter()

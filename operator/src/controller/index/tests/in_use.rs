@@ -158,3 +158,12 @@ fn a_base_is_held_while_pods_use_what_derives_from_it() {
     assert!(index.take_dirty(9).contains("a"));
     assert_eq!(step(&index, "a"), Some(Step::Release));
 }
+
+#[test]
+fn the_summary_of_a_profile_that_was_deleted_says_so() {
+    let mut index = cluster();
+    index.report("n1", &using("a", 1));
+    assert_eq!(status(&index).nodes.unwrap().summary, "1/2");
+    index.profile("a", held(1, true), valid);
+    assert_eq!(status(&index).nodes.unwrap().summary, "1/2, deleted");
+}
