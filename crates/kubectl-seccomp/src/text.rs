@@ -41,9 +41,15 @@ impl Style {
     }
 }
 
-/// Text that somebody else chose, harmless to a terminal.
+/// Text that somebody else chose, harmless to a terminal, in one line.
 pub fn visible(text: &str) -> String {
-    text.chars()
+    let one_line = if text.contains('\n') {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    } else {
+        text.to_owned()
+    };
+    one_line
+        .chars()
         .flat_map(|c| {
             let escaped = c.is_control().then(|| c.escape_default());
             let plain = escaped.is_none().then_some(c);
@@ -83,6 +89,13 @@ pub fn wrap(head: &str, words: &str) -> String {
     out
 }
 
+/// `1 call`, `2 calls`
+pub fn plural(number: impl std::fmt::Display, noun: &str) -> String {
+    let number = number.to_string();
+    let end = if number == "1" { "" } else { "s" };
+    format!("{number} {noun}{end}")
+}
+
 /// The name of an error, or its number.
 pub fn errno_name(errno: i32) -> String {
     let known = u64::try_from(errno).ok().and_then(Errno::new);
@@ -109,7 +122,15 @@ mod tests {
 
     #[test]
     fn what_would_move_the_cursor_is_written_out() {
-        assert_eq!(visible("a\x1b[2Jb\n\u{e9}"), "a\\u{1b}[2Jb\\n\u{e9}");
+        assert_eq!(visible("a\x1b[2Jb\u{e9}"), "a\\u{1b}[2Jb\u{e9}");
+    }
+
+    #[test]
+    fn a_text_of_several_lines_becomes_one() {
+        assert_eq!(
+            visible("two\r\nlines\n\n  and more\n"),
+            "two lines and more"
+        );
     }
 
     #[test]

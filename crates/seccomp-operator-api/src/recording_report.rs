@@ -201,7 +201,7 @@ impl RecordingReport {
         }
         if left_out > 0 {
             self.degraded = Some(format!(
-                "what {left_out} containers called did not fit into the report"
+                "containers whose calls did not fit into the report: {left_out}"
             ));
         }
     }
@@ -488,7 +488,7 @@ mod tests {
         assert!(serde_json::to_vec(&report).unwrap().len() < 1_100_000);
         let said = report.degraded.unwrap();
         assert!(
-            said.ends_with("containers called did not fit into the report"),
+            said.starts_with("containers whose calls did not fit into the report: "),
             "{said}"
         );
     }

@@ -88,8 +88,8 @@ impl Findings {
         self.images.extend(recorded.image.clone());
         if recorded.unnamed > 0 {
             self.gaps.push(format!(
-                "node {node}: {} calls of container {:?} of pod {} were let through unread when the recorder was replaced",
-                recorded.unnamed, recorded.container, recorded.pod
+                "node {node}: calls of container {:?} of pod {} that were let through unread when the recorder was replaced: {}",
+                recorded.container, recorded.pod, recorded.unnamed
             ));
         }
         absorb_calls(&mut self.calls, &recorded.calls);

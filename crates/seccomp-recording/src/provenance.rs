@@ -38,7 +38,7 @@ pub fn annotations(
     let quiet = progress.last_new.unwrap_or(end);
     let quiet = end.duration_since(quiet).try_into().unwrap_or_default();
     let completeness = format!(
-        "{} calls of {} containers; none was new in the last {}",
+        "calls: {}, of containers: {}; none was new in the last {}",
         progress.known,
         findings.now + findings.were,
         show_length(quiet)

@@ -51,7 +51,7 @@ pub fn reports(
         if recorded.counts.nameless > 0 {
             report.degraded.get_or_insert_with(|| {
                 format!(
-                    "{:?} made {} calls that are no system calls of a known kernel",
+                    "{:?} made calls that are no system calls of a known kernel: {}",
                     subject.container, recorded.counts.nameless
                 )
             });
@@ -362,7 +362,7 @@ mod tests {
         let said = only(&[strange], &BTreeMap::new()).degraded.unwrap();
         assert_eq!(
             said,
-            "\"web\" made 5 calls that are no system calls of a known kernel"
+            "\"web\" made calls that are no system calls of a known kernel: 5"
         );
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::effective::{Kind, Row, Source, State, Summary};
 use super::what_if::{Outcome, counts, semantics};
 use crate::table::Table;
-use crate::text::{Style, wrap};
+use crate::text::{Style, plural, wrap};
 use seccomp_operator_api::Mode;
 
 /// How to show it.
@@ -92,11 +92,6 @@ fn note(row: &Row) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-fn count(number: usize, thing: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{number} {thing}{s}")
-}
-
 fn summary(summary: &Summary) -> String {
     let parts = [
         (summary.runtime_default, "RuntimeDefault"),
@@ -124,8 +119,8 @@ fn summary(summary: &Summary) -> String {
     let colon = if parts.is_empty() { "" } else { ": " };
     let head = format!(
         "{}, {}{colon}",
-        count(summary.pods, "pod"),
-        count(summary.containers, "container")
+        plural(summary.pods, "pod"),
+        plural(summary.containers, "container")
     );
     wrap("", &format!("{head}{}{warnings}", parts.join(", ")))
 }
@@ -174,7 +169,7 @@ pub fn what_if(outcomes: &[Outcome], layout: Layout, notes: &[String], style: St
         .map(|(reason, count)| format!("{count} {}", semantics(reason)))
         .collect();
     let colon = if counts.is_empty() { "" } else { ": " };
-    let mut sentence = count(outcomes.len(), "pod");
+    let mut sentence = plural(outcomes.len(), "pod");
     if !outcomes.is_empty() {
         let _ = write!(sentence, ", {} would change", changed().count());
     }

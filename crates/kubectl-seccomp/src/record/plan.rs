@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::trace::report::plural;
+use crate::text::plural;
 use seccomp_operator_api::{
     RecordingStop, Requirement, RequirementOperator, SeccompRecording, SeccompRecordingSpec,
     Selector, recording_condition,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::survey::{NodeState, Profile, State, Survey};
 use crate::table::{Table, few};
-use crate::text::{Style, visible, wrap};
+use crate::text::{Style, plural, visible, wrap};
 
 /// How many failures, and how many names beside one, are listed; `-o json` has all.
 const MAX_FAILURES: usize = 20;
@@ -81,13 +81,16 @@ pub fn one(survey: &Survey, style: Style) -> String {
         [] => String::new(),
         users => format!(": {}", few(users, MAX_NAMES)),
     };
-    fact("used by", &format!("{} pods{users}", profile.used_by));
+    fact(
+        "used by",
+        &format!("{}{users}", plural(profile.used_by, "pod")),
+    );
     if profile.outdated > 0 {
         fact(
             "outdated",
             &format!(
-                "{} running containers keep an older content until they are created anew",
-                profile.outdated
+                "{} with an older content, until created anew",
+                plural(profile.outdated, "running container")
             ),
         );
         let pods: Vec<_> = profile
@@ -374,7 +377,7 @@ mod tests {
             "localhostProfile: profiles/a.json",
             "300 should have it, 299 do, 1 could not take it",
             "4 pods: 4 on n2",
-            "2 running containers keep",
+            "2 running containers with an older content",
             "a on n1: Conflict\n      the file is somebody else's\n",
         ] {
             assert!(text.contains(part), "no {part:?} in {text}");

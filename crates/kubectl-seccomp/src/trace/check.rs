@@ -8,10 +8,9 @@ use serde::Serialize;
 
 use super::call::{Call, Called, Seen};
 use super::counters::{CallCounters, Filter, total};
-use super::report::plural;
 use super::{Parser, Source, audit, nothing, read, strace, warn};
 use crate::target::TargetArgs;
-use crate::text::{Style, visible};
+use crate::text::{Style, plural, visible};
 use crate::view::{ActionData, CallEffect, Loader, View, words};
 use crate::{Failure, Findings, output};
 use seccomp_profile::{Action, Arch, Syscall};

@@ -14,11 +14,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::lines::{self, Input};
-use super::text::{Style, visible};
+use super::text::{Style, plural, visible};
 use super::{Failure, Findings, machine, output};
 use call::{Call, Seen, Verdict};
 use counters::{CallCounters, Filter, total};
-use report::{Lines, plural};
+use report::Lines;
 use seccomp_profile::Arch;
 
 /// What both commands have.

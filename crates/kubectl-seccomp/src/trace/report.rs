@@ -8,7 +8,7 @@ use serde_json::json;
 use super::call::Verdict;
 use super::counters::{ArchCounts, CallCounters, CountsByArch, total};
 use crate::machine;
-use crate::text::{Style, visible};
+use crate::text::{Style, plural, visible};
 use seccomp_profile::{
     self, Arch, CapabilitySet, KernelVersion, Problems, Runtime, Target, every_program_needs,
 };
@@ -215,13 +215,6 @@ pub fn to_text(counters: &CallCounters, style: Style) -> String {
         }
     }
     out
-}
-
-/// `1 call`, `2 calls`
-pub fn plural(number: impl std::fmt::Display, noun: &str) -> String {
-    let number = number.to_string();
-    let end = if number == "1" { "" } else { "s" };
-    format!("{number} {noun}{end}")
 }
 
 /// Why no profile can be made.

@@ -387,7 +387,7 @@ impl Recordings {
         let mut gaps = findings.gaps.clone();
         if findings.nameless() > 0 {
             gaps.push(format!(
-                "{} calls have names that this version does not know",
+                "calls whose names this version does not know: {}",
                 findings.nameless()
             ));
         }
