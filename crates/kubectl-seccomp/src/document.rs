@@ -428,6 +428,7 @@ mod tests {
         let say = |found: Result<Named, Faulty>| match found {
             Ok(named) => match named.definition.spec.as_ref() {
                 Spec::Document(document) => format!("{} {}", named.name, document.default_action()),
+                Spec::Changed { .. } => format!("{} changed", named.name),
                 Spec::Derived { base, .. } => format!("{} on {base}", named.name),
             },
             Err(faulty @ Faulty { .. }) => faulty.to_string().trim_end().to_owned(),

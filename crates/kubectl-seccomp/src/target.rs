@@ -198,7 +198,7 @@ pub fn rendered(named: &Named, library: &Library, target: &Target) -> Result<Pro
 pub fn note(named: &Named, target: &Target) {
     let depends = match named.definition.spec.as_ref() {
         Spec::Document(document) => !document.docker_only_fields().is_empty(),
-        Spec::Derived { .. } => true,
+        Spec::Changed { .. } | Spec::Derived { .. } => true,
     };
     if depends {
         eprintln!("note: {} is resolved for {}", named.name, describe(target));

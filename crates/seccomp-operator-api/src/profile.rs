@@ -81,12 +81,12 @@ pub struct SeccompProfileSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::document")]
     pub profile: Option<Value>,
-    /// Instead of `profile`: what `allow`, `log` and `deny` change. A built-in (`runtime-default`, `docker-default`, `audit`), or
+    /// Instead of `profile`: what `allow`, `log` and `deny` are to change. A built-in (`runtime-default`, `docker-default`, `audit`), or
     /// the name of another SeccompProfile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub base: Option<String>,
-    /// System calls to allow on top of `base`.
+    /// System calls to allow on top of `base` or `profile`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::allow")]
     pub allow: Vec<Value>,

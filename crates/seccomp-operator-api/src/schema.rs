@@ -70,7 +70,7 @@ pub(super) fn document(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub(super) fn allow(_: &mut SchemaGenerator) -> Schema {
-    changes("System calls to allow on top of `base`.")
+    changes("System calls to allow on top of `base` or `profile`.")
 }
 
 pub(super) fn log(_: &mut SchemaGenerator) -> Schema {

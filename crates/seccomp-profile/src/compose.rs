@@ -24,6 +24,13 @@ pub const MAX_DEPTH: usize = 15;
 pub enum Spec {
     /// A whole document.
     Document(Document),
+    /// Changes to a document that stands beside them.
+    Changed {
+        /// The document.
+        document: Document,
+        /// The changes.
+        changes: Delta,
+    },
     /// Changes to a built-in or to another profile.
     Derived {
         /// Its name.
@@ -40,7 +47,7 @@ pub struct Fields<'a> {
     pub profile: Option<&'a Value>,
     /// The name of a built-in or another profile.
     pub base: Option<&'a str>,
-    /// What to allow on top of `base`: names, groups, or objects with `name` and `args`.
+    /// What to allow on top of `base` or `profile`: names, groups, or objects with `name` and `args`.
     pub allow: &'a [Value],
     /// What to allow and record.
     pub log: &'a [Value],
@@ -61,14 +68,17 @@ impl Spec {
             (None, None) => Err(problem(
                 at.to_owned(),
                 "has neither profile nor base".into(),
-                "put a whole profile into profile, or name in base what allow, log and deny change".into(),
+                "put a whole profile into profile, or name in base what allow, log and deny change"
+                    .into(),
             )),
-            (Some(_), None) if !changes.is_empty() => Err(problem(
-                field(at, "profile"),
-                "stands beside allow, log or deny, which change a base".into(),
-                "put the rules into the profile, or make it a profile of its own and name that in base".into(),
-            )),
-            (Some(document), None) => Ok(Self::Document(parse_in_object(document, &field(at, "profile"))?)),
+            (Some(document), None) => {
+                let document = parse_in_object(document, &field(at, "profile"))?;
+                Ok(if changes.is_empty() {
+                    Self::Document(document)
+                } else {
+                    Self::Changed { document, changes }
+                })
+            }
             (None, Some(base)) => Ok(Self::Derived {
                 base: base.to_owned(),
                 changes,
@@ -80,7 +90,7 @@ impl Spec {
     #[must_use]
     pub fn base(&self) -> Option<&str> {
         match self {
-            Self::Document(_) => None,
+            Self::Document(_) | Self::Changed { .. } => None,
             Self::Derived { base, .. } => Some(base),
         }
     }
@@ -202,7 +212,7 @@ impl<'a> Chain<'a> {
     /// What everything else changes.
     pub(super) fn document(&self) -> Option<&Document> {
         match self.lowest() {
-            Spec::Document(document) => Some(document),
+            Spec::Document(document) | Spec::Changed { document, .. } => Some(document),
             Spec::Derived { .. } => self.builtin,
         }
     }
@@ -212,7 +222,7 @@ impl<'a> Chain<'a> {
         let all = self.found.iter().rev().map(Arc::as_ref).chain([self.own]);
         all.filter_map(|spec| match spec {
             Spec::Document(_) => None,
-            Spec::Derived { changes, .. } => Some(changes),
+            Spec::Changed { changes, .. } | Spec::Derived { changes, .. } => Some(changes),
         })
     }
 }
@@ -480,7 +490,6 @@ mod tests {
     #[test]
     fn a_spec_is_a_document_or_changes() {
         let profile = json!({"defaultAction": "SCMP_ACT_LOG"});
-        let read = [json!("read")];
         let said = |fields: Fields<'_>| Spec::parse(&fields, "spec").unwrap_err().to_string();
         let both = Fields {
             profile: Some(&profile),
@@ -489,17 +498,51 @@ mod tests {
         };
         assert!(said(both).starts_with("spec.base: stands beside profile; "));
         assert!(said(Fields::default()).starts_with("spec: has neither profile nor base; "));
-        let changed = Fields {
+        let wrong = Fields {
             profile: Some(&profile),
-            deny: &read,
+            deny: &[json!("reed")],
             ..Fields::default()
         };
-        assert!(said(changed).starts_with("spec.profile: stands beside allow, log or deny"));
+        assert!(said(wrong).starts_with("spec.deny[0]: "));
         let alone = Fields {
             profile: Some(&profile),
             ..Fields::default()
         };
         assert!(Spec::parse(&alone, "spec").unwrap().base().is_none());
+    }
+
+    #[test]
+    fn a_document_is_changed_by_what_stands_beside_it_and_below_what_derives_from_it() {
+        let document = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "architectures": ["SCMP_ARCH_X86_64"],
+            "syscalls": [{"names": ["read", "write", "chmod"], "action": "SCMP_ACT_ALLOW"}],
+        });
+        let (allow, deny) = (
+            [json!("getpid"), json!("read")],
+            [json!("@chmod"), json!("read")],
+        );
+        let fields = Fields {
+            profile: Some(&document),
+            allow: &allow,
+            deny: &deny,
+            ..Fields::default()
+        };
+        let spec = Arc::new(Spec::parse(&fields, "spec").unwrap());
+        assert!(spec.base().is_none());
+        let decided = |profile: &Profile, calls: &[&str]| -> Vec<Action> {
+            let of = |call: &&str| decide(profile, Arch::X86_64, call, [0; 6]);
+            calls.iter().map(of).collect()
+        };
+        let calls = ["write", "getpid", "read", "chmod", "mount"];
+        let own = compose(&spec, &nothing, &AMD64, "spec").unwrap();
+        let allow = Action::Allow;
+        assert_eq!(decided(&own, &calls), [allow, allow, EPERM, EPERM, EPERM]);
+        let below = |name: &str| (name == "changed").then(|| spec.clone());
+        let above = derived("changed", &json!({"allow": ["chmod"], "deny": ["write"]}));
+        let above = compose(&above, &below, &AMD64, "spec").unwrap();
+        assert_eq!(decided(&above, &calls), [EPERM, allow, EPERM, allow, EPERM]);
+        check(&spec, &nothing, CapabilitySet::RUNTIME_DEFAULT, "spec").unwrap();
     }
 
     #[test]

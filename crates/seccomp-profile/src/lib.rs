@@ -112,6 +112,7 @@ pub use document::Document;
 pub use errno::Errno;
 pub use groups::{group, groups};
 pub use library::{Defined, Definition, Library, LibraryError, Undefined};
+pub use lint::newer_calls;
 pub use lint::{
     Code, Delivery, Finding, MAX_FINDINGS, Severity, Startup, lint, lint_document, lint_everywhere,
     startup,

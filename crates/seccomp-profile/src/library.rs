@@ -251,7 +251,9 @@ impl Library {
         let mut spec = definition.spec.clone();
         loop {
             spec = match spec.as_ref() {
-                Spec::Document(document) => return document.default_action(),
+                Spec::Document(document) | Spec::Changed { document, .. } => {
+                    return document.default_action();
+                }
                 Spec::Derived { base, .. } => match (builtin(base), self.spec(base)) {
                     (Some(document), _) => return document.default_action(),
                     (None, Some(below)) => below,

@@ -1,5 +1,7 @@
 //! `hides-fallback`: a new call is answered so that programs do not fall back to the old one.
 
+use std::collections::BTreeSet;
+
 use super::subject::{Subject, enosys, listed};
 use super::{Code, Finding, Severity};
 use crate::action::Action;
@@ -16,6 +18,17 @@ const FALLBACKS: &[(&str, &str)] = &[
     ("epoll_pwait2", "epoll_pwait"),
     ("close_range", "close"),
 ];
+
+/// New calls that are not among these, though an older one that programs fall back to is: ones to answer with `ENOSYS` in an
+/// allowlist.
+#[must_use]
+pub fn newer_calls(allowed: &BTreeSet<Syscall>) -> Vec<Syscall> {
+    let hidden = |(new, old): &(&str, &str)| {
+        let new = Syscall::named(new)?;
+        (!allowed.contains(&new) && named(old).any(|old| allowed.contains(&old))).then_some(new)
+    };
+    FALLBACKS.iter().filter_map(hidden).collect()
+}
 
 /// New calls that are refused with an error that does not make C libraries try the old one.
 pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {

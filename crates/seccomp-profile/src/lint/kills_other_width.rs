@@ -21,7 +21,7 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let permits = subject.semantics.default.is_permitted();
     let path = match subject.source {
         Source::Document { .. } => subject.path("architectures"),
-        Source::Delta { .. } => subject.path("base"),
+        Source::Delta { below, .. } => subject.path(below),
     };
     findings.push(Finding {
         code: Code::KillsOtherWidth,

@@ -16,6 +16,7 @@ mod docker_format;
 mod faked_success;
 mod half_seen_number;
 mod hides_fallback;
+pub use hides_fallback::newer_calls;
 mod io_uring_bypass;
 mod kills_other_width;
 mod kills_thread;
@@ -129,6 +130,17 @@ pub fn lint(spec: &Spec, lookup: &Lookup<'_>, target: &Target, at: &str) -> Vec<
             let at = field(at, "profile");
             lint_document(document, Delivery::Rendered, target, &at)
         }
+        Spec::Changed { document, changes } => {
+            let own = field(at, "profile");
+            let of_document = |changes: &Delta, checks: &[&[Check]]| {
+                lint_rules(document, Delivery::Rendered, target, &own, changes, checks)
+            };
+            let mut findings = of_document(&Delta::default(), &[OF_DOCUMENT, OF_SOURCE]);
+            // What the document denies may stay open, and its changes may close it.
+            findings.extend(of_document(changes, &[&[open_twin::check]]));
+            findings.extend(lint_derived(spec, changes, lookup, target, at));
+            arranged(findings)
+        }
         Spec::Derived { changes, .. } => lint_derived(spec, changes, lookup, target, at),
     }
 }
@@ -169,11 +181,28 @@ pub fn lint_document(
     target: &Target,
     at: &str,
 ) -> Vec<Finding> {
+    let checks = &[OF_DOCUMENT, OF_SOURCE, OF_SEMANTICS];
+    let none = Delta::default();
+    arranged(lint_rules(document, delivery, target, at, &none, checks))
+}
+
+/// What these checks find of a document, with the changes that stand beside it.
+fn lint_rules(
+    document: &Document,
+    delivery: Delivery,
+    target: &Target,
+    at: &str,
+    changes: &Delta,
+    checks: &[&[Check]],
+) -> Vec<Finding> {
     let profile = document.resolve(target);
     // What is too complex has no semantics, which is an error.
-    let Ok(semantics) = profile.semantics() else {
+    let Ok(mut semantics) = profile.semantics() else {
         return Vec::new();
     };
+    if semantics.change(changes, target.arch).is_err() {
+        return Vec::new();
+    }
     let entries = document.entries.iter().enumerate();
     let subject = Subject {
         target,
@@ -189,10 +218,10 @@ pub fn lint_document(
         at,
     };
     let mut findings = Vec::new();
-    run(OF_DOCUMENT, &subject, &mut findings);
-    run(OF_SOURCE, &subject, &mut findings);
-    run(OF_SEMANTICS, &subject, &mut findings);
-    arranged(findings)
+    for checks in checks {
+        run(checks, &subject, &mut findings);
+    }
+    findings
 }
 
 fn lint_derived(
@@ -224,6 +253,11 @@ fn lint_derived(
     if semantics.change(own, target.arch).is_err() {
         return Vec::new();
     }
+    // What the document beside its changes comes to is its author's too.
+    let (below, inherits) = match spec {
+        Spec::Changed { .. } => ("profile", false),
+        Spec::Document(_) | Spec::Derived { .. } => ("base", true),
+    };
     let none = Delta::default();
     let subject = |semantics, changes| Subject {
         target,
@@ -232,11 +266,14 @@ fn lint_derived(
         source: Source::Delta {
             changes,
             base: &base,
+            below,
         },
         at,
     };
     let mut inherited = Vec::new();
-    run(OF_SEMANTICS, &subject(&base, &none), &mut inherited);
+    if inherits {
+        run(OF_SEMANTICS, &subject(&base, &none), &mut inherited);
+    }
     let subject = subject(&semantics, own);
     // What is at a change of its own is the author's, whatever the base says of it.
     let mut findings = Vec::new();

@@ -55,7 +55,7 @@ fn rule_like_default(
 }
 
 fn changes(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
-    let Source::Delta { base, .. } = subject.source else {
+    let Source::Delta { base, below, .. } = subject.source else {
         return;
     };
     for (list, path, change) in subject.changes() {
@@ -79,10 +79,10 @@ fn changes(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
                 severity: Severity::Note,
                 path,
                 reason: format!(
-                    "does nothing: the base has {} so already",
+                    "does nothing: the {below} has {} so already",
                     listed(&change.calls)
                 ),
-                remedy: "remove it, or leave it against a base that changes".into(),
+                remedy: format!("remove it, or leave it against a {below} that changes"),
             });
         }
     }

@@ -40,6 +40,8 @@ pub(super) enum Source<'a> {
         changes: &'a Delta,
         /// What they change.
         base: &'a Semantics,
+        /// The field that says what that is.
+        below: &'static str,
     },
 }
 
@@ -106,14 +108,14 @@ impl<'a> Subject<'a> {
                     None => self.path("defaultAction"),
                 }
             }
-            Source::Delta { changes, .. } => {
+            Source::Delta { changes, below, .. } => {
                 let of_call = |(_, change): &(usize, &DeltaEntry)| change.calls.contains(&call);
                 let allowed = changes.allow.iter().enumerate().find(of_call);
                 let logged = changes.log.iter().enumerate().find(of_call);
                 match (logged, allowed) {
                     (Some((i, _)), _) => self.path(&format!("log[{i}]")),
                     (None, Some((i, _))) => self.path(&format!("allow[{i}]")),
-                    (None, None) => self.path("base"),
+                    (None, None) => self.path(below),
                 }
             }
         }
@@ -126,7 +128,7 @@ impl<'a> Subject<'a> {
         match (of_call, &self.source) {
             (Some((path, ..)), _) => path.clone(),
             (None, Source::Document { .. }) => self.path("defaultAction"),
-            (None, Source::Delta { .. }) => self.path("base"),
+            (None, Source::Delta { below, .. }) => self.path(below),
         }
     }
 
@@ -224,7 +226,7 @@ impl<'a> Subject<'a> {
     pub(super) fn default_place(&self) -> String {
         match self.source {
             Source::Document { .. } => self.path("defaultAction"),
-            Source::Delta { .. } => self.path("base"),
+            Source::Delta { below, .. } => self.path(below),
         }
     }
 

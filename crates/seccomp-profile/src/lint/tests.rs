@@ -212,3 +212,27 @@ fn to_keep_clone_from_making_namespaces_leaves_fork_alone() {
         ["denies fork, and vfork, clone and clone3, which do the same, stay open"]
     );
 }
+
+#[test]
+fn a_document_with_changes_beside_it_is_linted_by_what_both_come_to() {
+    let document = json!({
+        "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "syscalls": [{"names": ["chmod"], "action": "SCMP_ACT_ERRNO"}],
+    });
+    let found = |deny: &[Value]| -> Vec<String> {
+        let fields = Fields {
+            profile: Some(&document),
+            deny,
+            ..Fields::default()
+        };
+        let spec = Spec::parse(&fields, "spec").unwrap();
+        let findings = lint(&spec, &nothing, &AMD64, "spec");
+        let twins = findings
+            .iter()
+            .filter(|finding| finding.code == Code::OpenTwin);
+        twins.map(|finding| finding.path.clone()).collect()
+    };
+    assert_eq!(found(&[json!("bpf")]), ["spec.profile.syscalls[0]"]);
+    assert_eq!(found(&[json!("@chmod")]), Vec::<String>::new());
+    assert_eq!(found(&[json!("@chmod"), json!("chown")]), ["spec.deny[1]"]);
+}
