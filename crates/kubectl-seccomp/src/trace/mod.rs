@@ -19,6 +19,7 @@ use super::{Failure, Findings, machine, output};
 use call::{Call, Seen, Verdict};
 use counters::{CallCounters, Filter, total};
 use report::Lines;
+use seccomp_operator_api::ProfileName;
 use seccomp_profile::Arch;
 
 /// What both commands have.
@@ -29,10 +30,13 @@ struct Common {
     /// The output format.
     #[arg(short, long, value_enum, default_value_t = TraceFormat::Text)]
     output: TraceFormat,
-    /// With `-o profile`: the container runtime whose own calls the profile must allow as well [default: runc].
+    /// With `-o manifest`: the SeccompProfile's name [default: that of the program with the most calls].
+    #[arg(long, value_name = "NAME", value_parser = profile_name)]
+    name: Option<String>,
+    /// With `-o profile` and `-o manifest`: the container runtime whose own calls the profile must allow as well [default: runc].
     #[arg(long, value_enum)]
     runtime: Option<Runtime>,
-    /// With `-o profile`: write it although more than a tenth of the lines is not understood.
+    /// With `-o profile` and `-o manifest`: write it although more than a tenth of the lines is not understood.
     #[arg(long)]
     allow_unread: bool,
     /// Only calls of programs of that name (`*` for any text; the kernel keeps 15 characters).
@@ -81,6 +85,8 @@ enum TraceFormat {
     Json,
     /// A profile that allows these calls and no others.
     Profile,
+    /// The same as a SeccompProfile, to be applied or changed.
+    Manifest,
 }
 
 /// Whose calls a profile allows besides those of the trace.
@@ -102,6 +108,11 @@ impl Runtime {
             Self::None => None,
         }
     }
+}
+
+fn profile_name(name: &str) -> Result<String, String> {
+    let parsed = ProfileName::parse(name).map_err(|error| error.to_string());
+    parsed.map(|name| name.as_str().to_owned())
 }
 
 /// What one word of `--action` stands for.
@@ -137,6 +148,11 @@ Examples:
   # A profile for it, in one go
   strace -f -o '|kubectl-seccomp from-strace -o profile >server.json' ./server --selftest
 
+  # A SeccompProfile of it, to which a call is added by hand that the trace does not hold, and one taken away
+  kubectl seccomp from-strace -o manifest --name server trace.txt >server.yaml
+  printf '  allow: [getrandom]\n  deny: [ptrace]\n' >>server.yaml
+  kubectl seccomp lint server.yaml && kubectl apply -f server.yaml
+
   # Only what nginx itself calls, not the shell that starts it
   kubectl seccomp from-strace --comm nginx -o names trace.txt
 
@@ -146,8 +162,9 @@ Examples:
   # A trace from an arm64 machine, for a node with crun
   kubectl seccomp from-strace --arch arm64 --runtime crun -o profile trace.txt
 
-A profile (-o profile) denies with EPERM what the trace does not hold: trace all that the program does. It allows besides
+A profile (-o profile, -o manifest) denies with EPERM what the trace does not hold: trace all that the program does. It allows besides
 what the container runtime calls itself (--runtime), and what no program can end without (exit_group, rt_sigreturn, ...).
+New calls whose older ones were made get ENOSYS, so that programs fall back to those.
 Each name is allowed for all architectures of the profile.
 
 Exit status: 0 done; 1 no call found, or no profile because more than a tenth of the lines is not understood; 2 wrong use,
@@ -360,9 +377,19 @@ impl Common {
         }
     }
 
+    fn runtime(&self) -> Option<seccomp_profile::Runtime> {
+        self.runtime.unwrap_or(Runtime::Runc).known()
+    }
+
     fn write(&self, reading: &Reading, source: &Source) -> Result<Findings, Failure> {
-        if self.runtime.is_some() && self.output != TraceFormat::Profile {
-            return Err(Failure::Usage("--runtime goes with -o profile".into()));
+        let is_profile = matches!(self.output, TraceFormat::Profile | TraceFormat::Manifest);
+        if self.runtime.is_some() && !is_profile {
+            return Err(Failure::Usage(
+                "--runtime goes with -o profile and -o manifest".into(),
+            ));
+        }
+        if self.name.is_some() && self.output != TraceFormat::Manifest {
+            return Err(Failure::Usage("--name goes with -o manifest".into()));
         }
         let Reading {
             counters, lines, ..
@@ -371,7 +398,7 @@ impl Common {
         if total(&counters.all) == 0 {
             return Ok(Findings::Some(nothing(reading, source)));
         }
-        if self.output == TraceFormat::Profile && !self.allow_unread && source.is_misread(*lines) {
+        if is_profile && !self.allow_unread && source.is_misread(*lines) {
             return Ok(Findings::Some(format!(
                 "no profile is written: {} of {} not understood, so that it would deny calls that the program makes; \
                  --allow-unread writes it all the same\n",
@@ -384,8 +411,13 @@ impl Common {
             TraceFormat::Names => report::to_names(counters).into_bytes(),
             TraceFormat::Json => report::to_json(counters, *lines)?.into_bytes(),
             TraceFormat::Profile => {
-                let runtime = self.runtime.unwrap_or(Runtime::Runc);
-                report::to_profile(counters, runtime.known())?
+                report::to_profile(counters, self.runtime())?.to_canonical_json()
+            }
+            TraceFormat::Manifest => {
+                let profile = report::to_profile(counters, self.runtime())?;
+                let name = self.name.clone();
+                let name = name.unwrap_or_else(|| report::likely_name(counters));
+                report::to_manifest(&name, &profile)?.into_bytes()
             }
         };
         output::print(text)?;

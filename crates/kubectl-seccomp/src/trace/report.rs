@@ -3,14 +3,16 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::call::Verdict;
 use super::counters::{ArchCounts, CallCounters, CountsByArch, total};
-use crate::machine;
 use crate::text::{Style, plural, visible};
+use crate::{Failure, machine, output};
+use seccomp_operator_api::{GROUP, ProfileName};
 use seccomp_profile::{
-    self, Arch, CapabilitySet, KernelVersion, Problems, Runtime, Target, every_program_needs,
+    self, Arch, CapabilitySet, KernelVersion, Problems, Profile, Runtime, Target,
+    every_program_needs, newer_calls,
 };
 
 /// What was read.
@@ -231,7 +233,7 @@ pub enum NoProfile {
 }
 
 /// An allowlist of the calls that were made, and of what the runtime needs.
-pub fn to_profile(counters: &CallCounters, runtime: Option<Runtime>) -> Result<Vec<u8>, NoProfile> {
+pub fn to_profile(counters: &CallCounters, runtime: Option<Runtime>) -> Result<Profile, NoProfile> {
     let mut natives: Vec<_> = counters
         .all
         .keys()
@@ -255,13 +257,17 @@ pub fn to_profile(counters: &CallCounters, runtime: Option<Runtime>) -> Result<V
             .map(|runtime| runtime.needs(native))
             .unwrap_or_default(),
     );
+    let newer: Vec<_> = newer_calls(&names).iter().map(|call| call.name()).collect();
     let names: Vec<_> = names.iter().map(|call| call.name()).collect();
     let arches: Vec<_> = arches.iter().map(ToString::to_string).collect();
-    let document = json!({
+    let mut document = json!({
         "defaultAction": "SCMP_ACT_ERRNO",
         "architectures": arches,
         "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],
     });
+    if let (false, Some(rules)) = (newer.is_empty(), document["syscalls"].as_array_mut()) {
+        rules.push(json!({"names": newer, "action": "SCMP_ACT_ERRNO", "errno": "ENOSYS"}));
+    }
     let target = Target {
         arch: native,
         // Nothing in the document depends on these.
@@ -269,5 +275,32 @@ pub fn to_profile(counters: &CallCounters, runtime: Option<Runtime>) -> Result<V
         capabilities: CapabilitySet::EMPTY,
     };
     let document = seccomp_profile::parse(&document, "").map_err(NoProfile::Refused)?;
-    Ok(document.resolve(&target).to_canonical_json())
+    Ok(document.resolve(&target))
+}
+
+/// A SeccompProfile with that document, as YAML.
+pub fn to_manifest(name: &str, profile: &Profile) -> Result<String, Failure> {
+    let document: Value = serde_json::from_slice(&profile.to_canonical_json())?;
+    output::yaml(&json!({
+        "apiVersion": format!("{GROUP}/v1alpha1"),
+        "kind": "SeccompProfile",
+        "metadata": {"name": name},
+        "spec": {"profile": document},
+    }))
+}
+
+/// The name of the program with the most calls, as far as an object may have it.
+pub fn likely_name(counters: &CallCounters) -> String {
+    let programs = counters.programs();
+    let most = programs.iter().max_by_key(|program| program.total());
+    let comm = most.map_or("", |program| program.comm);
+    let plain = comm
+        .to_lowercase()
+        .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let name = plain.trim_matches('-');
+    if ProfileName::parse(name).is_ok() {
+        name.to_owned()
+    } else {
+        "traced".to_owned()
+    }
 }
