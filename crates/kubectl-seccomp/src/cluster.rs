@@ -95,6 +95,27 @@ pub fn block_on<T>(asking: impl Future<Output = Result<T, Failure>>) -> Result<T
 }
 
 impl ClusterArgs {
+    /// What these two options would say.
+    pub fn at(kubeconfig: Option<&str>, context: Option<&str>, patience: Duration) -> Self {
+        Self {
+            kubeconfig: kubeconfig.map(PathBuf::from),
+            context: context.map(str::to_owned),
+            as_user: None,
+            as_groups: Vec::new(),
+            request_timeout: Patience(Some(patience)),
+        }
+    }
+
+    /// The contexts of the kubeconfig, if it can be read.
+    pub fn contexts(&self) -> Vec<String> {
+        let read = match &self.kubeconfig {
+            Some(file) => Kubeconfig::read_from(file),
+            None => Kubeconfig::read(),
+        };
+        let contexts = read.map(|read| read.contexts).unwrap_or_default();
+        contexts.into_iter().map(|context| context.name).collect()
+    }
+
     /// Reads the kubeconfig; nothing is sent yet.
     pub async fn connect(&self) -> Result<Cluster, Failure> {
         // One TLS provider for the whole process; a second call loses the race and is harmless.

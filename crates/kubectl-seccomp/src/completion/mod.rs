@@ -1,5 +1,7 @@
 //! `kubectl seccomp completion`: completion in shells, and through kubectl's own.
 
+mod names;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
@@ -7,6 +9,7 @@ use clap::{Arg, Args, Command, ValueEnum};
 use clap_complete::Shell;
 
 use super::{Failure, Findings, output};
+use names::{Names, Where};
 
 /// Arguments of `completion`.
 #[derive(Args, Debug)]
@@ -76,11 +79,16 @@ pub fn asked(args: impl IntoIterator<Item = OsString>) -> Option<Vec<String>> {
 pub fn complete(words: &[String], command: &mut Command) -> Result<Findings, Failure> {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     command.build();
-    print(answer(&words, command).as_bytes())
+    print(answer(&words, command, names::ask).as_bytes())
 }
 
-/// In cobra's words: a candidate a line, a tab, what it is; in the end what else may be there.
-fn answer(words: &[&str], command: &Command) -> String {
+/// In cobra's words: a candidate a line, a tab, what it is; in the end what else may be there. `ask` gives names that the program itself
+/// does not know.
+fn answer(
+    words: &[&str],
+    command: &Command,
+    ask: impl Fn(&Names, &Where) -> Vec<String>,
+) -> String {
     const FILES_TOO: &str = ":0\n";
     const NOTHING_ELSE: &str = ":4\n";
 
@@ -94,13 +102,6 @@ fn answer(words: &[&str], command: &Command) -> String {
             .map(|c| (c.get_name().to_owned(), c.get_about()));
         return lines(names, last) + NOTHING_ELSE;
     };
-    let values = |arg: &Arg| {
-        let values: Vec<_> = arg.get_possible_values();
-        values
-            .iter()
-            .map(|v| (v.get_name().to_owned(), v.get_help().cloned()))
-            .collect::<Vec<_>>()
-    };
     let takes_value = |arg: &&Arg| arg.get_action().takes_values();
     let named = |word: &str| {
         chosen.get_arguments().find(|arg| {
@@ -108,6 +109,28 @@ fn answer(words: &[&str], command: &Command) -> String {
             let long = arg.get_long().map(|l| format!("--{l}"));
             [short, long].iter().flatten().any(|name| name == word)
         })
+    };
+    let at = Where {
+        kubeconfig: stated(before, "--kubeconfig", None),
+        context: stated(before, "--context", None),
+        namespace: stated(before, "--namespace", Some("-n")),
+    };
+    // What is no option and no option's value.
+    let mut plain = before.iter().enumerate().skip(1).filter(|(i, word)| {
+        let is_value = named(before[i - 1]).is_some_and(|arg| takes_value(&arg));
+        !word.starts_with('-') && !is_value
+    });
+    let first = plain.next().map(|(_, word)| *word);
+    let values = |arg: &Arg| {
+        let values: Vec<_> = arg.get_possible_values();
+        let known = values
+            .iter()
+            .map(|v| (v.get_name().to_owned(), v.get_help().cloned()));
+        let asked = Names::of(chosen.get_name(), arg.get_id().as_str(), first);
+        let asked = asked.map(|names| ask(&names, &at)).unwrap_or_default();
+        known
+            .chain(asked.into_iter().map(|name| (name, None)))
+            .collect::<Vec<_>>()
     };
     if let Some(option) = before.last().and_then(|w| named(w)).filter(takes_value) {
         let found = lines(values(option), last);
@@ -133,12 +156,31 @@ fn answer(words: &[&str], command: &Command) -> String {
         return lines(options, last) + NOTHING_ELSE;
     }
     let positional = chosen.get_positionals().next();
+    let takes_more = positional.is_some_and(|arg| {
+        first.is_none()
+            || arg
+                .get_num_args()
+                .is_some_and(|range| range.max_values() > 1)
+    });
+    let positional = positional.filter(|_| takes_more);
     let found = lines(positional.map(values).unwrap_or_default(), last);
     if found.is_empty() {
         FILES_TOO.into()
     } else {
         found + NOTHING_ELSE
     }
+}
+
+/// The value of an option, if it is there.
+fn stated(words: &[&str], long: &str, short: Option<&str>) -> Option<String> {
+    let after = |(i, word): (usize, &&str)| {
+        if *word == long || Some(*word) == short {
+            return words.get(i + 1).map(|value| (*value).to_owned());
+        }
+        let (name, value) = word.split_once('=')?;
+        (name == long).then(|| value.to_owned())
+    };
+    words.iter().enumerate().find_map(after)
 }
 
 fn lines<H: ToString>(
@@ -152,4 +194,52 @@ fn lines<H: ToString>(
         let _ = writeln!(out, "{name}\t{first}");
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// The candidates, where the cluster has what was asked for under the name that Rust gives it.
+    fn candidates(words: &[&str]) -> String {
+        let mut command = crate::Cli::command();
+        command.build();
+        answer(words, &command, |names, at| {
+            let place = at.namespace.as_deref().or(at.context.as_deref());
+            vec![format!("{names:?}@{}", place.unwrap_or("default"))]
+        })
+    }
+
+    #[test]
+    fn names_of_the_cluster_are_offered_where_they_are_meant() {
+        for (words, expected) in [
+            (&["status", ""][..], "Profiles@default"),
+            (&["status", "--context", "c", ""], "Profiles@c"),
+            (&["status", "--context", ""], "Contexts@default"),
+            (&["coverage", "-n", ""], "Namespaces@default"),
+            (
+                &["coverage", "--namespace="],
+                "--namespace=Namespaces@default",
+            ),
+            (
+                &["coverage", "-A", "--exclude-namespace", ""],
+                "Namespaces@default",
+            ),
+            (&["probe", "-n", "shop", ""], "Pods@shop"),
+            (
+                &["probe", "web", "-n", "shop", "-c", ""],
+                "Containers(\"web\")@shop",
+            ),
+            (&["record", "--namespace=shop", ""], "Workloads@shop"),
+            (&["record", "--from", ""], "Recordings@default"),
+        ] {
+            let found = candidates(words);
+            assert_eq!(found, format!("{expected}\t\n:4\n"), "{words:?}");
+        }
+        // One name is enough, and files stay files.
+        assert_eq!(candidates(&["status", "web", ""]), ":0\n");
+        assert_eq!(candidates(&["lint", ""]), ":0\n");
+    }
 }
