@@ -370,3 +370,58 @@ fn a_gate_on_a_namespace_that_is_not_there_is_wrong_use_and_one_on_an_empty_one_
     let ran = run(Some(&config), &["coverage", "-n", "shpo", "--what-if"]);
     assert_eq!(ran.code, 2, "{}", ran.stdout);
 }
+
+#[test]
+fn status_shows_what_one_may_list_and_says_what_is_missing() {
+    let profile = json!({
+        "metadata": {"name": "web", "generation": 1}, "spec": {"base": "audit"},
+        "status": {
+            "observedGeneration": 1, "nodes": {"desired": 2, "ready": 1, "failed": 1, "summary": "1/2"},
+            "failures": [{"node": "n1", "reason": "Conflict", "message": "the file is somebody else's"}],
+            "conditions": [{"type": "Ready", "status": "False", "reason": "Failed", "message": "1 of 2 nodes failed", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        },
+    });
+    let node = json!({"metadata": {"name": "n1"}, "spec": {
+        "appliedResourceVersion": "9", "failed": 0, "node": {"architecture": "amd64", "kernelVersion": "6.1", "agentVersion": "1"},
+    }});
+    let may = move |kind: &'static str| {
+        let (profile, node) = (profile.clone(), node.clone());
+        let server = serve(move |path| {
+            if !path.contains(kind) {
+                status(403, "Forbidden")
+            } else if kind == "seccompprofiles" {
+                (
+                    200,
+                    list("SeccompProfileList", std::slice::from_ref(&profile)),
+                )
+            } else {
+                (200, list("SeccompNodeList", std::slice::from_ref(&node)))
+            }
+        });
+        run(Some(&kubeconfig(server.port)), &["status"])
+    };
+    let ran = may("seccompprofiles");
+    assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+    for part in [
+        "1/2",
+        "web on n1: Conflict",
+        "note: you may not list seccompnodes",
+    ] {
+        assert!(ran.stdout.contains(part), "no {part:?} in {}", ran.stdout);
+    }
+    assert!(
+        !ran.stdout.contains("No node has an agent"),
+        "{}",
+        ran.stdout
+    );
+    // Nodes alone are shown, and no gate takes them for all.
+    let ran = may("seccompnodes");
+    assert_eq!(ran.code, 2, "{}", ran.stdout);
+    assert!(ran.stdout.contains("1 in sync"), "{}", ran.stdout);
+    assert!(
+        ran.stderr.contains("you may not list seccompprofiles"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(may("neither").code, 2);
+}

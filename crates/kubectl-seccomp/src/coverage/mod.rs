@@ -394,7 +394,7 @@ async fn known(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Known, Refu
         deleted: profiles
             .iter()
             .filter(|profile| profile.metadata.deletion_timestamp.is_some())
-            .map(|profile| profile.name_any())
+            .map(kube::ResourceExt::name_any)
             .collect(),
         policies: policies
             .into_iter()

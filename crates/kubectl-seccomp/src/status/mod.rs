@@ -60,8 +60,8 @@ enum FailOn {
 
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
-Needs the right to list SeccompProfiles and SeccompNodes; with the right to list Nodes and Pods, a node whose agent is gone
-shows too.
+Shows what one may list: SeccompProfiles, SeccompNodes, and with the right to list Nodes and Pods also nodes whose agents are gone. A note
+says what is missing; without the right to list SeccompProfiles the exit status is 2.
 
 Examples:
   # All profiles, the nodes in numbers, and every failure with its reason
@@ -80,12 +80,15 @@ Exit status: 0 nothing failed; 1 something did (--fail-on); 2 wrong use, or the 
 
 /// Asks and prints.
 pub fn run(args: &StatusArgs) -> Result<Findings, Failure> {
-    let (observed, notes) = block_on(async {
+    let (observed, notes, unseen) = block_on(async {
         let cluster = args.cluster.connect().await?;
         observe(&cluster).await.map_err(Failure::from)
     })?;
     let mut survey = survey(&observed, notes);
     if let Some(name) = &args.name {
+        if let Some(refusal) = unseen {
+            return Err(refusal.into());
+        }
         survey = survey.only(name).ok_or_else(|| {
             let message = format!("there is no SeccompProfile {name:?}");
             Failure::Usage(message)
@@ -97,6 +100,10 @@ pub fn run(args: &StatusArgs) -> Result<Findings, Failure> {
         StatusFormat::Json => output::json(&survey)?,
         StatusFormat::Yaml => output::yaml(&survey)?,
     })?;
+    // Half of it is no answer to a gate.
+    if let Some(refusal) = unseen {
+        return Err(refusal.into());
+    }
     Ok(if args.fail_on.fails(&survey) {
         Findings::Some(String::new())
     } else {
@@ -114,14 +121,35 @@ impl FailOn {
     }
 }
 
-async fn observe(cluster: &Cluster) -> Result<(Observed, Vec<String>), Refusal> {
+/// What one may see, what is missing, and why profiles do not show, if that is so.
+async fn observe(cluster: &Cluster) -> Result<(Observed, Vec<String>, Option<Refusal>), Refusal> {
     let mut notes = Vec::new();
     let everything = ListParams::default();
-    let profiles = profiles(cluster).await?;
+    let (profiles, mut unseen) = match profiles(cluster).await {
+        Ok(profiles) => (profiles, None),
+        Err(refusal @ Refusal::Forbidden(_)) => (Vec::new(), Some(refusal)),
+        Err(other) => return Err(other),
+    };
     let reports: Api<SeccompNode> = Api::all(cluster.client.clone());
     let kind = "seccompnodes.seccomp-operator.io";
     let reports = cluster.list(&reports, &everything, kind, "the cluster");
-    let reports = reports.await.map_err(not_installed)?;
+    let reports = match (reports.await.map_err(not_installed), unseen.take()) {
+        (Err(Refusal::Forbidden(_)), Some(refusal)) => return Err(refusal),
+        (Err(Refusal::Forbidden(sentence)), None) => {
+            notes.push(format!(
+                "{sentence}; without it, nodes do not show, and failures are the first ten of each profile"
+            ));
+            let observed = Observed {
+                profiles: profiles.into_iter().map(StoredProfile::read).collect(),
+                ..Observed::default()
+            };
+            return Ok((observed, notes, None));
+        }
+        (listed, refusal) => {
+            unseen = refusal;
+            listed?
+        }
+    };
 
     let nodes: Api<Node> = Api::all(cluster.client.clone());
     let nodes = cluster.list(&nodes, &everything, "nodes", "the cluster");
@@ -135,11 +163,11 @@ async fn observe(cluster: &Cluster) -> Result<(Observed, Vec<String>), Refusal> 
     let agents = allowed(agents.await, &mut notes, without_agents)?;
     let observed = Observed {
         profiles: profiles.into_iter().map(StoredProfile::read).collect(),
-        reports,
+        reports: Some(reports),
         nodes: nodes.map(labels_of_linux_nodes),
         agents: agents.map(|pods| pods.iter().filter_map(agent).collect()),
     };
-    Ok((observed, notes))
+    Ok((observed, notes, unseen))
 }
 
 /// All SeccompProfiles.

@@ -132,6 +132,9 @@ fn nodes(survey: &Survey, style: Style) -> String {
         .iter()
         .map(|(state, count)| format!("{count} {}", state.word()))
         .collect();
+    if !survey.sees_nodes {
+        return String::new();
+    }
     if counts.is_empty() {
         return "No node has an agent.\n".to_owned();
     }
@@ -290,6 +293,7 @@ mod tests {
             *summary.nodes.entry(node.state).or_default() += 1;
         }
         Survey {
+            sees_nodes: true,
             summary,
             profiles,
             nodes,

@@ -19,8 +19,8 @@ const MAX_BASES: usize = 15;
 pub struct Observed {
     /// The SeccompProfiles.
     pub profiles: Vec<Result<SeccompProfile, InvalidObject>>,
-    /// The SeccompNodes.
-    pub reports: Vec<SeccompNode>,
+    /// The SeccompNodes; none if one may not list them.
+    pub reports: Option<Vec<SeccompNode>>,
     /// The labels of the Nodes that run Linux; none if one may not list them.
     pub nodes: Option<BTreeMap<String, BTreeMap<String, String>>>,
     /// The agents' pods; none if one may not list them.
@@ -41,6 +41,9 @@ pub struct Survey {
     pub summary: Summary,
     pub profiles: Vec<Profile>,
     pub nodes: Vec<Node>,
+    /// Whether nodes could be found out.
+    #[serde(skip)]
+    pub sees_nodes: bool,
     /// What could not be found out, and why.
     pub notes: Vec<String>,
 }
@@ -257,6 +260,7 @@ pub fn survey(observed: &Observed, notes: Vec<String>) -> Survey {
     let reports: BTreeMap<_, _> = observed
         .reports
         .iter()
+        .flatten()
         .map(|report| (report.name_any(), report))
         .collect();
     let nodes = nodes(observed, &reports, &required);
@@ -271,6 +275,7 @@ pub fn survey(observed: &Observed, notes: Vec<String>) -> Survey {
         summary: Summary::count(&profiles, &nodes),
         profiles,
         nodes,
+        sees_nodes: observed.reports.is_some(),
         notes,
     }
 }
@@ -447,6 +452,9 @@ fn profile_of(
         } else if meant && resource_version(&report.applied_resource_version) < version {
             waiting.push(node.clone());
         }
+    }
+    if observed.reports.is_none() {
+        failures = status.failures;
     }
     let conflicts = failures
         .iter()

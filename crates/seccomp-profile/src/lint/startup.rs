@@ -46,6 +46,7 @@ pub fn startup(profile: &Profile, runtime: Runtime, target: &Target) -> Startup 
         source: Source::Delta {
             changes: &none,
             base: &semantics,
+            below: "base",
         },
         at: "",
     };

@@ -107,14 +107,14 @@ fn a_node_is_what_its_agent_and_its_report_say() {
     running[4].trouble = Some("CrashLoopBackOff".into());
     let observed = Observed {
         profiles: vec![Ok(profile("a", 7, ("True", ""), &json!({})))],
-        reports: vec![
+        reports: Some(vec![
             report("in-sync", "7", &none, &none),
             report("behind", "6", &none, &none),
             report("failing", "7", &failure, &none),
             report("gone", "7", &none, &none),
             report("broken", "7", &none, &none),
             report("removed", "7", &none, &none),
-        ],
+        ]),
         nodes: Some(labelled(
             &[
                 "in-sync", "behind", "failing", "gone", "mute", "broken", "virtual",
@@ -150,7 +150,7 @@ fn a_node_is_what_its_agent_and_its_report_say() {
 fn without_the_right_to_list_nodes_and_pods_the_reports_are_what_counts() {
     let observed = Observed {
         profiles: vec![Ok(profile("a", 7, ("True", ""), &json!({})))],
-        reports: vec![report("n1", "7", &json!([]), &json!([]))],
+        reports: Some(vec![report("n1", "7", &json!([]), &json!([]))]),
         nodes: None,
         agents: None,
     };
@@ -172,7 +172,7 @@ fn a_profile_waits_for_nodes_that_it_selects_until_they_have_got_to_all_that_it_
                 &json!({"/spec/base": "base", "/spec/nodeSelector": {"pool": "web"}}),
             )),
         ],
-        reports: vec![
+        reports: Some(vec![
             report(
                 "web1",
                 "9",
@@ -183,7 +183,7 @@ fn a_profile_waits_for_nodes_that_it_selects_until_they_have_got_to_all_that_it_
             ),
             report("web2", "8", &json!([]), &json!([])),
             report("db1", "8", &json!([]), &json!([])),
-        ],
+        ]),
         nodes: Some(labelled(&[("web1", "web"), ("web2", "web"), ("db1", "db")])),
         agents: None,
     };
