@@ -49,7 +49,7 @@ chart:
 		cargo test $(CARGO_SELECTION) --test chart
 
 # All on the default's Kubernetes; on the oldest what shows that it works there.
-FLOOR := admission:: displaced:: files:: injection:: install:: usage::
+FLOOR := admission:: displaced:: files:: injection:: install:: probe:: usage::
 
 e2e:
 	e2e/test

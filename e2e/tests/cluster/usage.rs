@@ -154,3 +154,107 @@ async fn a_profile_goes_to_the_nodes_that_it_selects_and_to_no_others() -> Teste
     status_with(&cluster, "e2e-selecting", "no node again", desired(0)).await?;
     cluster.delete("seccompprofile", "e2e-selecting").await
 }
+
+#[tokio::test]
+async fn a_deletion_shows_in_kubectl_get_and_at_the_policy_that_names_the_profile() -> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let namespace = cluster
+        .namespace("e2e-deleted", &[("e2e", "deleted")])
+        .await?;
+    cluster.delete("seccompprofile", "e2e-deleted").await?;
+    cluster.apply_profile("e2e-deleted", NO_CHMOD).await?;
+    cluster.wait_ready("e2e-deleted").await?;
+    let policy = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompPolicy", "metadata": {"name": "e2e-deleted"},
+        "spec": {"priority": 50, "namespaceSelector": {"matchLabels": {"e2e": "deleted"}}, "profile": {"type": "Localhost", "name": "e2e-deleted"}},
+    });
+    cluster.apply(&policy.to_string()).await?;
+    // A path is what it means, however it is written.
+    Pod::script(&cluster, &namespace, "user", "sleep infinity")
+        .localhost("./profiles//e2e-deleted.json")
+        .create(&cluster)
+        .await?;
+    status_with(&cluster, "e2e-deleted", "one user", |status| {
+        status.used_by == Some(1) && in_use(status)
+    })
+    .await?;
+    kubectl(
+        &["delete", "seccompprofile", "e2e-deleted", "--wait=false"],
+        "",
+    )
+    .await?
+    .ok()?;
+    until("the deletion to show", PATIENCE, || async {
+        let shown = kubectl(&["get", "seccompprofile", "e2e-deleted"], "")
+            .await?
+            .ok()?;
+        ensure!(shown.contains(", deleted "), "{shown}");
+        let policy = cluster
+            .get(&["seccomppolicy", "e2e-deleted"])
+            .await?
+            .data
+            .to_string();
+        ensure!(policy.contains("ProfileDeleted"), "{policy}");
+        Ok(())
+    })
+    .await?;
+    let warned = Pod::script(&cluster, &namespace, "late", "true")
+        .create(&cluster)
+        .await?;
+    ensure!(warned.contains("was deleted and goes when"), "{warned}");
+    cluster.delete("seccomppolicy", "e2e-deleted").await?;
+    cluster.delete("namespace", &namespace).await
+}
+
+#[tokio::test]
+async fn a_node_selector_that_no_node_fits_is_named_and_one_that_none_can_fit_is_refused() -> Tested
+{
+    let cluster = Cluster::with_operator().await?;
+    let profile = |selector: serde_json::Value| {
+        json!({
+            "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile", "metadata": {"name": "e2e-nowhere"},
+            // What a null stands for is absent.
+            "spec": {"base": "audit", "profile": null, "nodeSelector": selector},
+        })
+        .to_string()
+    };
+    cluster.apply(&profile(json!({"e2e-disk": "none"}))).await?;
+    status_with(&cluster, "e2e-nowhere", "the reason", |status| {
+        status.conditions.iter().any(|c| {
+            c.reason == "NoNodes"
+                && c.message
+                    .starts_with("spec.nodeSelector selects no node, of ")
+        })
+    })
+    .await?;
+    for (selector, part) in [
+        (json!({"disk type": "ssd"}), "cannot be the key of a label"),
+        (json!({"disk": "s s d"}), "cannot be the value of a label"),
+    ] {
+        let refused = cluster.try_apply(&profile(selector)).await?;
+        ensure!(
+            !refused.success && refused.stderr.contains(part),
+            "{refused:?}"
+        );
+    }
+    cluster.delete("seccompprofile", "e2e-nowhere").await
+}
+
+#[tokio::test]
+async fn optional_fields_are_explained_with_their_types_and_with_what_is_below_them() -> Tested {
+    let _installed = Cluster::with_operator().await?;
+    for (field, part) in [
+        ("seccomppolicy.spec.namespaceSelector", "matchLabels"),
+        ("seccompprofile.spec.base", "<string>"),
+        ("seccompprofile.status.nodes", "desired"),
+    ] {
+        // The API server publishes its definitions some seconds after it has them.
+        until("the definitions", PATIENCE, || async {
+            let explained = kubectl(&["explain", field], "").await?.ok()?;
+            ensure!(explained.contains(part), "{field}: {explained}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}

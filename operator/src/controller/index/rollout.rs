@@ -39,7 +39,7 @@ impl Rollout {
                 "no node runs the agent yet".to_owned()
             } else {
                 format!(
-                    "spec.nodeSelector selects none of the {} with an agent; label a node, or change it",
+                    "spec.nodeSelector selects no node, of {} with an agent; label one, or change the selector",
                     counted(self.unselected, "node")
                 )
             };

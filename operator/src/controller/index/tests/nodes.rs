@@ -130,7 +130,7 @@ fn a_node_selector_that_selects_no_node_is_named_as_the_reason() {
     let (holds, reason, message) = ready(&index);
     assert_eq!((holds.as_str(), reason.as_str()), ("False", "NoNodes"));
     assert!(
-        message.starts_with("spec.nodeSelector selects none of the 2 nodes with an agent"),
+        message.starts_with("spec.nodeSelector selects no node, of 2 nodes with an agent; "),
         "{message}"
     );
     index.gone(Kind::Agent, "agent-n1");
