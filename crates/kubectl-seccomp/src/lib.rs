@@ -8,16 +8,16 @@
 //! |---|---|
 //! | `convert`, `merge`, `diff`, `explain`, `lint` | commands on profiles: each asks the engine and prints |
 //! | `trace` | `from-strace`, `from-audit` and `check`: lines become calls, calls are counted |
-//! | `probe` | `probe`: the one module that makes system calls by hand (`probe/kernel`) |
+//! | `probe` | `probe`: the one module that makes system calls by hand (`probe/kernel`), here or in a pod (`probe/pod`) |
 //! | `status`, `coverage` | commands on a cluster: they list, decide in pure functions (`survey`, `effective`, `what_if`), and print |
-//! | `record` | the one command that changes a cluster: it makes a recording, restarts a workload, and takes both back (`plan`) |
+//! | `record` | the one command that restarts pods and changes a cluster: it makes a recording, restarts a workload, and takes both back (`plan`) |
 //! | `completion` | completion in shells and through kubectl |
 //! | `document`, `target` | profiles as users write them, and the kind of node they are resolved for |
 //! | `view` | what a profile does, syscall by syscall, as tables show it |
 //! | `cluster` | kubeconfig, lists, and what to say when there is no answer |
 //! | `lines`, `output`, `table`, `text`, `machine` | reading files, writing to standard output, and words for people |
 //!
-//! Nothing but `record` changes a cluster, and nothing looks for one where none is needed.
+//! Nothing but `record` and `probe POD` changes a cluster, and nothing looks for one where none is needed.
 
 mod cluster;
 mod completion;
@@ -73,7 +73,7 @@ enum Command {
     Record(Box<record::RecordArgs>),
     /// Test which syscalls the filter in force stops, without executing any.
     #[command(after_help = probe::EXAMPLES)]
-    Probe(probe::ProbeArgs),
+    Probe(Box<probe::ProbeArgs>),
     /// Count the syscalls in the output of strace, and make an allowlist of them.
     #[command(after_help = trace::STRACE_EXAMPLES)]
     FromStrace(trace::StraceArgs),
@@ -136,25 +136,40 @@ pub fn main() -> ExitCode {
         Some(words) => completion::complete(&words, &mut Cli::command()),
         None => run(&Cli::parse()),
     };
+    ExitCode::from(end(result))
+}
+
+/// Runs `probe` in this very process, if that is what the arguments ask for, and gives the exit code. The rest, help and wrong use too,
+/// is for [`main`].
+fn early_probe() -> Option<u8> {
+    let cli = Cli::try_parse().ok()?;
+    match &cli.command {
+        Command::Probe(args) if args.is_here() => Some(end(probe::run(args))),
+        _ => None,
+    }
+}
+
+/// Says what has to be said, and gives the exit code.
+fn end(result: Result<Findings, Failure>) -> u8 {
     match result {
-        Ok(Findings::None) => ExitCode::SUCCESS,
+        Ok(Findings::None) => 0,
         Ok(Findings::Some(findings)) => {
             eprint!("{findings}");
-            ExitCode::from(1)
+            1
         }
         Err(Failure::Usage(message)) => {
             eprintln!("error: {message}");
-            ExitCode::from(2)
+            2
         }
         // A reader that has seen enough (`| head`) is no failure.
-        Err(Failure::Stdout(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Stdout(error)) if error.kind() == ErrorKind::BrokenPipe => 0,
         Err(Failure::Stdout(error)) => {
             eprintln!("error: cannot write to standard output: {error}");
-            ExitCode::from(2)
+            2
         }
         Err(Failure::Other(error)) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(2)
+            2
         }
     }
 }

@@ -12,6 +12,7 @@ mod foreign;
 mod injection;
 mod install;
 mod lifecycle;
+mod probe;
 mod recording;
 mod repair;
 mod rights;

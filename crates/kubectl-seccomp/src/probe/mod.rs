@@ -3,6 +3,7 @@
 mod kernel;
 mod names;
 mod plan;
+mod pod;
 mod render;
 mod report;
 mod status;
@@ -39,6 +40,39 @@ pub struct ProbeArgs {
     /// Exit with 1 unless each of these is permitted, whatever its arguments.
     #[arg(long, value_name = "CALL", value_delimiter = ' ', num_args = 1)]
     must_permit: Vec<String>,
+    #[command(flatten)]
+    at: pod::PodArgs,
+}
+
+impl ProbeArgs {
+    /// Whether this very process is what is probed.
+    pub fn is_here(&self) -> bool {
+        self.at.pod.is_none()
+    }
+
+    /// The same for a probe elsewhere.
+    fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if self.output == ProbeFormat::Json {
+            words.push("--output=json".to_owned());
+        }
+        for probe in &self.calls {
+            if let Trial::Named { label, .. } = &probe.trial {
+                words.push(format!("--call={label}"));
+            }
+        }
+        words.extend(
+            self.must_stop
+                .iter()
+                .map(|call| format!("--must-stop={call}")),
+        );
+        words.extend(
+            self.must_permit
+                .iter()
+                .map(|call| format!("--must-permit={call}")),
+        );
+        words
+    }
 }
 
 /// The output formats.
@@ -57,12 +91,23 @@ calls that the latter lets through. So EPERM from the filter is told from EPERM 
 or fork a process can be probed like any other, and nothing in the container changes. It needs no privilege and no file
 of the container but, if it is there, /proc/self/status. Under a filter that logs what it stops, the probed calls are logged.
 
-Examples:
-  # In a running container that has a shell: the filter of that very container
-  kubectl exec -i mypod -- sh -c 'cat >/tmp/ks && chmod +x /tmp/ks && /tmp/ks probe' <kubectl-seccomp
+With POD it runs beside the pod's containers, under the profile, the user and the capabilities of one of them: as an ephemeral
+container, which stays in the pod's list, ended, or in a pod of its own on the same node, which is removed (Kubernetes 1.22 and
+before, and pods that have ended). That takes the rights to get pods and pods/log, and to patch pods/ephemeralcontainers or to
+create and delete pods. The image of the container that is probed does not matter.
 
-  # From an image of the tool: the profile of the pod, which a container's own may differ from
-  kubectl debug -it mypod --image=IMAGE -- kubectl-seccomp probe
+Examples:
+  # The filter of a pod's container
+  kubectl seccomp probe web-0 -n shop --container main
+
+  # Fail unless the pod's profile stops these, with an image of one's own registry
+  kubectl seccomp probe web-0 --image registry.example/seccomp-operator:0.1.0 --must-stop 'chmod bpf'
+
+  # A call with arguments of one's own
+  kubectl seccomp probe web-0 --call socket:38,5
+
+  # In a running container that has a shell: the filter of that very container
+  kubectl exec -i web-0 -- sh -c 'cd /tmp && cat >kubectl-seccomp && chmod +x kubectl-seccomp && ./kubectl-seccomp probe' <kubectl-seccomp
 
   # In CI: fail unless the profile closes these
   kubectl seccomp probe --must-stop 'unshare(CLONE_NEWUSER) bpf socket(AF_ALG)' --must-permit 'openat'
@@ -74,6 +119,9 @@ Exit status: 0 done; 1 --must-stop or --must-permit is not met; 2 wrong use, or 
 
 /// Probes and prints.
 pub fn run(args: &ProbeArgs) -> Result<Findings, Failure> {
+    if let Some(name) = &args.at.pod {
+        return pod::run(name, &args.at, &args.words());
+    }
     let native = Abi::native().map_err(|error| Failure::Usage(error.to_string()))?;
     for wanted in args.must_stop.iter().chain(&args.must_permit) {
         if !is_known(native, wanted, &args.calls) {

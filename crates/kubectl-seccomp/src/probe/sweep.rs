@@ -10,6 +10,7 @@
 #![allow(unsafe_code)] // to fork, for which the process must have one thread
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use super::kernel::{self, Board, Call, Cookie, End, Guard, Listener, Mark, Side};
 
@@ -159,6 +160,8 @@ const TICK_MS: i32 = 50;
 /// After this many looks without a sign of life, a call is given up: two seconds. (The clock is not asked, since a filter
 /// may stop that.)
 const SILENT_TICKS: u32 = 40;
+/// Where there is nothing to wait by, after this many: a second or more.
+const SILENT_LOOKS: u32 = 4_000_000;
 /// After this many of those, all are.
 const SILENT_CALLS: usize = 3;
 
@@ -280,11 +283,16 @@ fn supervise(
     let (mut from, mut stillborn, mut silent) = (0, 0, 0);
     while from < board.len() {
         board.set_current(None);
-        let (ours, theirs) = kernel::pipe().map_err(StepFailure::at(Step::Pipe))?;
+        // The poorer method needs no more than to fork and to wait: it is for filters that stop much.
+        let pipe = match method {
+            Method::Listener => Some(kernel::pipe().map_err(StepFailure::at(Step::Pipe))?),
+            Method::AbsentTracer => None,
+        };
         // SAFETY: the supervisor is the child of a process with one thread, and starts none.
         let caller = match unsafe { kernel::fork() }.map_err(StepFailure::at(Step::Fork))? {
             Side::Child => {
-                drop(ours);
+                // Held until this process ends.
+                let _hangs_up = pipe.map(|(_, theirs)| theirs);
                 drop(listener.take());
                 kernel::die_with_parent();
                 make_calls(board, &guard, from, executed);
@@ -292,8 +300,11 @@ fn supervise(
             }
             Side::Parent(pid) => pid,
         };
-        drop(theirs);
-        let end = watch(board, listener.as_ref(), &ours, caller)?;
+        let hangup = pipe.map(|(ours, _)| ours);
+        let end = match listener.as_ref().zip(hangup.as_ref()) {
+            Some((listener, hangup)) => watch(board, listener, hangup, caller)?,
+            None => watch_alone(board, caller),
+        };
         if let Some(at) = board.current() {
             match (board.outcome(at).0, end) {
                 (Mark::Open, Some(End::Signal(signal))) => {
@@ -335,19 +346,40 @@ fn make_calls(board: &Board, guard: &Guard, from: usize, executed: impl Fn(usize
     }
 }
 
+/// Waits until a caller ends that nobody answers; `None` if it had to be ended. It only asks, again and again: a filter may stop, or kill
+/// for, whatever else one could wait by.
+fn watch_alone(board: &Board, caller: libc::pid_t) -> Option<End> {
+    let (mut looks, mut at) = (0, None);
+    loop {
+        let ended = kernel::wait(caller, false);
+        if let Ok(Some(end)) = ended {
+            return Some(end);
+        }
+        looks += 1;
+        if board.current() != at {
+            at = board.current();
+            looks = 0;
+        }
+        if looks > SILENT_LOOKS {
+            kernel::kill(caller);
+            // Where the filter stops wait4, the board alone tells.
+            return ended.is_err().then_some(End::Exit(0));
+        }
+    }
+}
+
 /// Answers a caller's calls until it ends; `None` if it had to be ended.
 fn watch(
     board: &Board,
-    listener: Option<&Listener>,
-    hangup: &std::os::fd::OwnedFd,
+    listener: &Listener,
+    hangup: &OwnedFd,
     caller: libc::pid_t,
 ) -> Result<Option<End>, StepFailure> {
     let (mut ticks, mut at) = (0, None);
     loop {
-        let seen = kernel::poll(listener, hangup, TICK_MS).map_err(StepFailure::at(Step::Poll))?;
-        if seen.readable
-            && let Some(listener) = listener
-        {
+        let seen =
+            kernel::poll(Some(listener), hangup, TICK_MS).map_err(StepFailure::at(Step::Poll))?;
+        if seen.readable {
             let Some(notice) = listener.receive().map_err(StepFailure::at(Step::Receive))? else {
                 continue;
             };

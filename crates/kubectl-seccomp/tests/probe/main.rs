@@ -24,6 +24,8 @@ use filter::{
 fn tool(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-seccomp"));
     command.arg("probe").args(args);
+    // What a backtrace takes is no part of the probe.
+    command.env_remove("RUST_BACKTRACE");
     command
 }
 
@@ -354,10 +356,78 @@ fn where_no_filter_can_be_stacked_the_tool_says_so_and_exits_with_2() {
         &under(&Filter::new(ALLOW).rules(["clone", "fork"], errno(1)), &[]),
         "the probe needs clone",
     );
-    assert_gives_up(
-        &under(&Filter::new(ALLOW).rule("pipe2", errno(1)), &[]),
-        "the probe needs pipe2",
-    );
+}
+
+/// What the C library's start needs, and the loader of a program that is not static.
+const START: &str = "execve arch_prctl brk access faccessat open openat read pread64 close fstat newfstatat statx mmap munmap mprotect \
+    set_tid_address set_robust_list rseq prlimit64 getrandom readlink readlinkat";
+
+fn known<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let names = names.into_iter();
+    names.filter(|name| number(name).is_some()).collect()
+}
+
+#[test]
+fn what_rust_s_runtime_calls_at_its_start_may_all_be_stopped() {
+    let of_the_runtime = [
+        "poll",
+        "ppoll",
+        "fcntl",
+        "rt_sigaction",
+        "rt_sigprocmask",
+        "sigaltstack",
+        "sched_getaffinity",
+        "gettid",
+        "getpid",
+        "tgkill",
+    ];
+    let each = of_the_runtime.iter().map(|name| vec![*name]);
+    for stopped_ones in each.chain([of_the_runtime.to_vec()]) {
+        let stopped_ones = known(stopped_ones);
+        for action in [errno(libc::EPERM), errno(libc::ENOSYS)] {
+            let report = probe(&Filter::new(ALLOW).rules(stopped_ones.iter().copied(), action));
+            let told = stopped(&report);
+            let untold = words(&report["native"]["untold"]);
+            for name in &stopped_ones {
+                assert!(
+                    told.contains_key(*name) || untold.contains(&(*name).to_owned()),
+                    "{name} of {stopped_ones:?}: {report}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tight_allowlist_is_read_off_or_said_to_be_too_tight() {
+    let start = || known(START.split_whitespace()).into_iter();
+    let enough = [
+        "write",
+        "clone",
+        "wait4",
+        "kill",
+        "seccomp",
+        "prctl",
+        "exit_group",
+    ];
+    let allowing = |default| Filter::new(default).rules(start().chain(enough), ALLOW);
+    let report = probe(&allowing(errno(libc::EPERM)));
+    assert_eq!(report["method"], "absentTracer");
+    assert!(stopped(&report).contains_key("mount"), "{report}");
+    assert!(!stopped(&report).contains_key("write"), "{report}");
+    let too_tight = under(&allowing(KILL_PROCESS), &[]);
+    assert_gives_up(&too_tight, "kills the probe's own processes");
+    // With nothing but a voice.
+    let voice = ["write", "seccomp", "exit_group"];
+    let filter = Filter::new(errno(libc::EPERM)).rules(start().chain(voice), ALLOW);
+    assert_gives_up(&under(&filter, &[]), "the probe needs clone");
+}
+
+#[test]
+fn without_a_pipe_the_poorer_method_does() {
+    let report = probe(&Filter::new(ALLOW).rules(["pipe2", "bpf"], errno(libc::EPERM)));
+    assert_eq!(report["method"], "absentTracer");
+    assert!(stopped(&report).contains_key("bpf"), "{report}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The kernel's seccomp interface, by hand, and so with unsafe code.
 //!
-//! It forks ([`process`]), shares a board of calls between the processes ([`board`]), stacks a filter that catches every
+//! It runs before Rust's runtime does ([`early`]), forks ([`process`]), shares a board of calls between the processes ([`board`]), stacks a filter that catches every
 //! call carrying a secret cookie in its sixth argument, makes such calls and answers them ([`filter`]), and notes the
 //! signal that a filter may raise ([`trap`]). What to call and what an answer means is decided elsewhere: nothing here
 //! knows a syscall's name.
@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 mod board;
+mod early;
 mod filter;
 mod process;
 mod trap;

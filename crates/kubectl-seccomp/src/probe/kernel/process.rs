@@ -157,6 +157,8 @@ pub struct Seen {
 }
 
 /// Waits until the listener (if any) is readable or the pipe hangs up; nothing seen means that the time passed.
+///
+/// By `ppoll` where a filter stops `poll`.
 pub fn poll(listener: Option<&Listener>, pipe: &OwnedFd, milliseconds: i32) -> io::Result<Seen> {
     // A negative descriptor is skipped by poll(2).
     let fd = |fd| libc::pollfd {
@@ -169,17 +171,27 @@ pub fn poll(listener: Option<&Listener>, pipe: &OwnedFd, milliseconds: i32) -> i
         fd(pipe.as_raw_fd()),
     ];
     // SAFETY: `fds` holds two entries and outlives the call.
-    let got = unsafe { libc::poll(fds.as_mut_ptr(), 2, milliseconds) };
-    if got < 0 {
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
+    let mut got = unsafe { libc::poll(fds.as_mut_ptr(), 2, milliseconds) };
+    if got < 0 && !is_interrupted() {
+        // A profile for a program that needs one of the two may well stop the other.
+        let time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: c_long::from(milliseconds) * 1_000_000,
+        };
+        // SAFETY: as above; `time` outlives the call as well, and no signal mask is given.
+        got = unsafe { libc::ppoll(fds.as_mut_ptr(), 2, &raw const time, std::ptr::null()) };
+    }
+    if got < 0 && !is_interrupted() {
+        return Err(io::Error::last_os_error());
     }
     Ok(Seen {
         readable: fds[0].revents & libc::POLLIN != 0,
         hung_up: fds[1].revents & libc::POLLHUP != 0,
     })
+}
+
+fn is_interrupted() -> bool {
+    io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
 }
 
 /// Does nothing for a while.
