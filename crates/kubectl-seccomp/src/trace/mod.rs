@@ -164,7 +164,8 @@ Examples:
 
 A profile (-o profile, -o manifest) denies with EPERM what the trace does not hold: trace all that the program does. It allows besides
 what the container runtime calls itself (--runtime), and what no program can end without (exit_group, rt_sigreturn, ...).
-New calls whose older ones were made get ENOSYS, so that programs fall back to those.
+New calls whose older ones were made get ENOSYS, so that programs fall back to those. Where the trace holds neither unshare nor setns,
+clone is allowed without the flags that make namespaces, and clone3, whose flags no filter sees, gets ENOSYS too.
 Each name is allowed for all architectures of the profile.
 
 Exit status: 0 done; 1 no call found, or no profile because more than a tenth of the lines is not understood; 2 wrong use,

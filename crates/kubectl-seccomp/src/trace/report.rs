@@ -11,7 +11,7 @@ use crate::text::{Style, plural, visible};
 use crate::{Failure, machine, output};
 use seccomp_operator_api::{GROUP, ProfileName};
 use seccomp_profile::{
-    self, Arch, CapabilitySet, KernelVersion, Problems, Profile, Runtime, Target,
+    self, Arch, CapabilitySet, KernelVersion, Problems, Profile, Runtime, Syscall, Target,
     every_program_needs, newer_calls,
 };
 
@@ -232,6 +232,9 @@ pub enum NoProfile {
     Refused(#[source] Problems),
 }
 
+/// The flags of clone that make namespaces, as in the runtimes' own profiles.
+const NAMESPACES: u32 = 0x7e02_0000;
+
 /// An allowlist of the calls that were made, and of what the runtime needs.
 pub fn to_profile(counters: &CallCounters, runtime: Option<Runtime>) -> Result<Profile, NoProfile> {
     let mut natives: Vec<_> = counters
@@ -257,7 +260,20 @@ pub fn to_profile(counters: &CallCounters, runtime: Option<Runtime>) -> Result<P
             .map(|runtime| runtime.needs(native))
             .unwrap_or_default(),
     );
+    // Programs that make namespaces for themselves call these as well. All others need no more than threads and processes.
+    let is_made = |name: &str| Syscall::named(name).is_some_and(|call| names.contains(&call));
+    let plain_clone =
+        (is_made("clone") || is_made("clone3")) && !is_made("unshare") && !is_made("setns");
+    let clones = ["clone", "clone3"].map(Syscall::named);
+    if plain_clone {
+        // The flags of clone3 are in memory, where no filter sees them.
+        names.extend(clones[0]);
+        names.retain(|call| Some(*call) != clones[1]);
+    }
     let newer: Vec<_> = newer_calls(&names).iter().map(|call| call.name()).collect();
+    if plain_clone {
+        names.retain(|call| Some(*call) != clones[0]);
+    }
     let names: Vec<_> = names.iter().map(|call| call.name()).collect();
     let arches: Vec<_> = arches.iter().map(ToString::to_string).collect();
     let mut document = json!({
@@ -267,6 +283,14 @@ pub fn to_profile(counters: &CallCounters, runtime: Option<Runtime>) -> Result<P
     });
     if let (false, Some(rules)) = (newer.is_empty(), document["syscalls"].as_array_mut()) {
         rules.push(json!({"names": newer, "action": "SCMP_ACT_ERRNO", "errno": "ENOSYS"}));
+    }
+    if let (true, Some(rules)) = (plain_clone, document["syscalls"].as_array_mut()) {
+        let flags = u8::from(native == Arch::S390X);
+        rules.push(
+            json!({"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [
+                {"index": flags, "op": "SCMP_CMP_MASKED_EQ", "value": NAMESPACES, "valueTwo": 0},
+            ]}),
+        );
     }
     let target = Target {
         arch: native,
