@@ -381,9 +381,9 @@ fn status_shows_what_one_may_list_and_says_what_is_missing() {
             "conditions": [{"type": "Ready", "status": "False", "reason": "Failed", "message": "1 of 2 nodes failed", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
         },
     });
-    let node = json!({"metadata": {"name": "n1"}, "spec": {
+    let node = json!({"metadata": {"name": "n1"},
         "appliedResourceVersion": "9", "failed": 0, "node": {"architecture": "amd64", "kernelVersion": "6.1", "agentVersion": "1"},
-    }});
+    });
     let may = move |kind: &'static str| {
         let (profile, node) = (profile.clone(), node.clone());
         let server = serve(move |path| {

@@ -85,6 +85,7 @@ pub fn run(args: &StatusArgs) -> Result<Findings, Failure> {
         observe(&cluster).await.map_err(Failure::from)
     })?;
     let mut survey = survey(&observed, notes);
+    survey.sees_profiles = unseen.is_none();
     if let Some(name) = &args.name {
         if let Some(refusal) = unseen {
             return Err(refusal.into());

@@ -16,6 +16,9 @@ const MAX_PODS: usize = 50;
 /// All profiles and nodes.
 pub fn all(survey: &Survey, style: Style) -> String {
     let mut out = String::new();
+    if !survey.sees_profiles {
+        return nodes(survey, style) + &notes(survey);
+    }
     if survey.profiles.is_empty() {
         out += "There are no SeccompProfiles.\n";
     } else {
@@ -293,6 +296,7 @@ mod tests {
             *summary.nodes.entry(node.state).or_default() += 1;
         }
         Survey {
+            sees_profiles: true,
             sees_nodes: true,
             summary,
             profiles,

@@ -41,6 +41,9 @@ pub struct Survey {
     pub summary: Summary,
     pub profiles: Vec<Profile>,
     pub nodes: Vec<Node>,
+    /// Whether profiles could be listed.
+    #[serde(skip)]
+    pub sees_profiles: bool,
     /// Whether nodes could be found out.
     #[serde(skip)]
     pub sees_nodes: bool,
@@ -275,6 +278,7 @@ pub fn survey(observed: &Observed, notes: Vec<String>) -> Survey {
         summary: Summary::count(&profiles, &nodes),
         profiles,
         nodes,
+        sees_profiles: true,
         sees_nodes: observed.reports.is_some(),
         notes,
     }
