@@ -43,7 +43,7 @@ const GROUPS: [(&str, &str); 44] = [
     ("@mkdir", "mkdir mkdirat"),
     ("@mknod", "mknod mknodat"),
     ("@module", "delete_module finit_module init_module"),
-    ("@mount", "chroot fsconfig fsmount fsopen fspick mount mount_setattr move_mount open_tree open_tree_attr pivot_root \
+    ("@mount", "chroot fchroot fsconfig fsmount fsopen fspick mount mount_setattr move_mount open_tree open_tree_attr pivot_root \
       umount umount2"),
     ("@network-io", "accept accept4 bind connect getpeername getsockname getsockopt listen recv recvfrom recvmmsg \
       recvmmsg_time64 recvmsg send sendmmsg sendmsg sendto setsockopt shutdown socket socketcall socketpair"),
@@ -51,7 +51,7 @@ const GROUPS: [(&str, &str); 44] = [
       profil putpmsg query_module security sgetmask ssetmask stime stty sysfs tuxcall ulimit uselib ustat vserver"),
     ("@open", "creat open open_by_handle_at openat openat2"),
     ("@pkey", "pkey_alloc pkey_free pkey_mprotect"),
-    ("@privileged", "@chown @clock @module @raw-io @reboot @swap _sysctl acct bpf capset chroot fanotify_init fanotify_mark \
+    ("@privileged", "@chown @clock @module @raw-io @reboot @swap _sysctl acct bpf capset chroot fanotify_init fanotify_mark fchroot \
       nfsservctl open_by_handle_at pivot_root quotactl quotactl_fd setdomainname setfsuid setfsuid32 setgroups setgroups32 \
       sethostname setresuid setresuid32 setreuid setreuid32 setuid setuid32 vhangup"),
     ("@process", "@fork capget execveat getrusage kill pidfd_open pidfd_send_signal prctl rt_sigqueueinfo rt_tgsigqueueinfo \

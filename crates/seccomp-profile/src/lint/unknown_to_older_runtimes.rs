@@ -7,10 +7,11 @@ use crate::syscall::Syscall;
 
 /// libseccomp's versions, the kernels whose calls they know, and the number of the newest, which is the same on all
 /// architectures since 424 (but for the bases of X32 and MIPS).
-const LIBSECCOMP: [(&str, &str, u32); 3] = [
+const LIBSECCOMP: [(&str, &str, u32); 4] = [
     ("2.5.4", "5.17", 450),
     ("2.5.5", "6.7", 456),
     ("2.6.0", "6.13", 466),
+    ("2.6.1", "7.1", 471),
 ];
 
 /// Denied calls that the libseccomp of older runtimes does not know.

@@ -51,6 +51,8 @@ impl Syscall {
     pub(crate) const PTRACE: Self = Self::known("ptrace");
     pub(crate) const RMDIR: Self = Self::known("rmdir");
     pub(crate) const SOCKET: Self = Self::known("socket");
+    pub(crate) const UNLINK: Self = Self::known("unlink");
+    pub(crate) const UNLINKAT: Self = Self::known("unlinkat");
     pub(crate) const UNSHARE: Self = Self::known("unshare");
     pub(crate) const VFORK: Self = Self::known("vfork");
     pub(crate) const WRITE: Self = Self::known("write");
@@ -174,6 +176,9 @@ mod tests {
             Syscall::numbered(Arch::X86_64, 462).map(Syscall::name),
             Some("mseal")
         );
+        // The newest: Linux 7.3.
+        assert_eq!(number("fchroot", Arch::X86_64), Some(472));
+        assert_eq!(number("fchroot", Arch::Mips64), Some(5472));
         assert_eq!(Syscall::numbered(Arch::Riscv64, 2000), None);
         assert_eq!(Syscall::numbered(Arch::Riscv64, u32::MAX), None);
     }
