@@ -71,7 +71,8 @@ fn findings_are_told_with_their_remedy_and_fail_the_command() {
     assert!(
         words.starts_with(
             "standard input warning syscalls[0]: denies chmod, and fchmod, fchmodat and fchmodat2, which do the same, stay open \
-             [open-twin] -> add fchmod, fchmodat and fchmodat2 to syscalls[0].names note "
+             [open-twin] -> add fchmod and fchmodat to syscalls[0].names, and answer fchmodat2 with ENOSYS (SCMP_ACT_ERRNO with \
+             errnoRet 38) note "
         ),
         "{words}"
     );

@@ -47,6 +47,8 @@ codes! {
     FakedSuccess = "faked-success",
     /// A denied call has an open one that does the same.
     OpenTwin = "open-twin",
+    /// Neither processes nor threads can be made.
+    CannotFork = "cannot-fork",
     /// Calls that are denied can be made through `io_uring`.
     IoUringBypass = "io-uring-bypass",
     /// A call is allowed that opens much of the kernel.

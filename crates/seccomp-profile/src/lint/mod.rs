@@ -5,12 +5,14 @@
 //!
 //! What a profile inherits from its base is said of the base, not of every profile that derives from it.
 
+mod by_flags;
 mod code;
 mod finding;
 mod subject;
 
 mod always_holds;
 mod bits_outside_mask;
+mod cannot_fork;
 mod dangerous_allow;
 mod docker_format;
 mod faked_success;
@@ -103,6 +105,7 @@ const OF_SEMANTICS: &[Check] = &[
     runtime_needs_more::check,
     hides_fallback::check,
     open_twin::check,
+    cannot_fork::check,
     io_uring_bypass::check,
     stops_nothing::check,
     open_by_default::check,

@@ -1,8 +1,8 @@
 //! `new-namespaces`: an allowlist has `clone` with any flags.
 
+use super::by_flags::{ALL_NAMESPACES, flags_of_clone};
 use super::subject::{Subject, listed};
 use super::{Code, Finding, Severity};
-use crate::arch::Arch;
 use crate::capability::Capability;
 use crate::syscall::Syscall;
 
@@ -16,8 +16,7 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let clones = [Syscall::CLONE, Syscall::CLONE3].into_iter();
     let open: Vec<_> = clones.filter(|call| subject.is_open(*call)).collect();
     let Some(first) = open.first() else { return };
-    // On s390 the flags are the second argument.
-    let arg = u8::from(matches!(subject.target.arch, Arch::S390 | Arch::S390X));
+    let arg = flags_of_clone(subject.target.arch).get();
     findings.push(Finding {
         code: Code::NewNamespaces,
         severity: Severity::Warning,
@@ -27,8 +26,8 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             listed(&open)
         ),
         remedy: format!(
-            "allow clone only where SCMP_CMP_MASKED_EQ of argument {arg} with value 0x7e020000 and valueTwo 0 holds, and \
-             answer clone3 with ENOSYS"
+            "allow clone only where SCMP_CMP_MASKED_EQ of argument {arg} with value {ALL_NAMESPACES:#x} and valueTwo 0 \
+             holds, and answer clone3 with ENOSYS (SCMP_ACT_ERRNO with errnoRet 38)"
         ),
     });
 }

@@ -2,18 +2,22 @@
 
 use std::sync::LazyLock;
 
-use super::subject::{Subject, listed};
+use super::by_flags::ByFlags;
+use super::subject::{Source, Subject, listed};
 use super::{Code, Finding, Severity};
+use crate::arch::Arch;
+use crate::runtime::Runtime;
 use crate::syscall::Syscall;
 use crate::syscall::named;
 
 /// Calls that do the same thing, or enough of it: who wants to stop one means all of them.
-const TWINS: [&str; 36] = [
+const TWINS: [&str; 37] = [
     "accept accept4",
     "access faccessat faccessat2",
     "adjtimex clock_adjtime clock_adjtime64",
     "chmod fchmod fchmodat fchmodat2",
     "chown chown32 fchown fchown32 fchownat lchown lchown32",
+    "chroot fchroot",
     "clock_settime clock_settime64 settimeofday stime",
     "creat open openat openat2",
     "dup dup2 dup3",
@@ -54,53 +58,167 @@ const WAYS_AROUND: [(Syscall, &str); 3] = [
     (Syscall::UNSHARE, "clone clone3"),
 ];
 
-/// Calls without arguments. They cannot do what a call is denied for with some arguments only: a `clone` that is denied with
-/// `CLONE_NEWUSER` leaves nothing to `fork`.
-const WITHOUT_ARGUMENTS: [Syscall; 2] = [Syscall::FORK, Syscall::VFORK];
+/// What programs, the runtimes among them, cannot do without: `tgkill` is how a thread signals another, and `faccessat` what runc 1.1
+/// calls if `faccessat2` fails.
+const ESSENTIAL: &str = "faccessat mmap mprotect tgkill";
+
+/// Calls without flags. They cannot do what a call is denied for with some arguments only: a `clone` that is denied with
+/// `CLONE_NEWUSER` leaves nothing to `fork`, nor `unlinkat` with `AT_REMOVEDIR` to `unlink`.
+const WITHOUT_FLAGS: [Syscall; 3] = [Syscall::FORK, Syscall::UNLINK, Syscall::VFORK];
 
 static GROUPS: LazyLock<Vec<Vec<Syscall>>> =
     LazyLock::new(|| TWINS.iter().map(|names| named(names).collect()).collect());
 
+/// The calls of one denial that do not stop what they are denied for, and those by which it is done.
+struct Gap<'a> {
+    /// The place of the denial.
+    path: &'a str,
+    partly: bool,
+    denied: Vec<Syscall>,
+    open: Vec<Syscall>,
+    /// Those denied calls for which nothing can be done, and the calls that nobody can do without.
+    hopeless: Vec<Syscall>,
+    needed: Vec<Syscall>,
+    /// The calls among them that do it with some flags only.
+    flags: Vec<ByFlags>,
+}
+
 pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     for (path, calls, partly) in subject.denials() {
-        let mut open: Vec<Syscall> = Vec::new();
-        let mut denied: Vec<Syscall> = Vec::new();
-        for call in calls.iter().filter(|call| subject.is_refused(**call)) {
-            let groups = GROUPS.iter().filter(|group| group.contains(call));
-            let around = WAYS_AROUND.iter().filter(|(known, _)| known == call);
-            let others = groups.flatten().copied();
-            let others = others
-                .chain(around.flat_map(|(_, others)| named(others)))
-                .filter(|other| !(partly && WITHOUT_ARGUMENTS.contains(other)));
-            let mut is_alone = true;
-            for other in others {
-                if subject.is_open(other) && subject.is_reachable(other) {
-                    is_alone = false;
-                    if !open.contains(&other) {
-                        open.push(other);
-                    }
-                }
-            }
-            if !is_alone {
-                denied.push(*call);
-            }
+        let mut gap = Gap {
+            path: &path,
+            partly,
+            denied: Vec::new(),
+            open: Vec::new(),
+            hopeless: Vec::new(),
+            needed: Vec::new(),
+            flags: Vec::new(),
+        };
+        // A new call that is denied alone is one that programs are meant to do without.
+        let askers = calls.iter().filter(|call| !is_new(**call));
+        // `clone` with any flags has a code of its own.
+        let askers = askers.filter(|call| partly || **call != Syscall::CLONE);
+        for call in askers.filter(|call| subject.is_refused(**call)) {
+            gap.look_around(*call, subject);
         }
-        if open.is_empty() {
+        if gap.open.is_empty() {
             continue;
         }
         let some = if partly { " for some arguments" } else { "" };
-        let does = if open.len() == 1 { "does" } else { "do" };
+        let does = if gap.open.len() == 1 { "does" } else { "do" };
         findings.push(Finding {
             code: Code::OpenTwin,
             severity: Severity::Warning,
             reason: format!(
                 "denies {}{some}, and {}, which {does} the same, stay{} open",
-                listed(&denied),
-                listed(&open),
-                if open.len() == 1 { "s" } else { "" },
+                listed(&gap.denied),
+                listed(&gap.open),
+                if gap.open.len() == 1 { "s" } else { "" },
             ),
-            remedy: subject.deny_too(&open, &path),
-            path,
+            remedy: gap.remedy(subject),
+            path: path.clone(),
         });
+    }
+}
+
+impl Gap<'_> {
+    fn look_around(&mut self, call: Syscall, subject: &Subject<'_>) {
+        let groups = GROUPS.iter().filter(|group| group.contains(&call));
+        let around = WAYS_AROUND.iter().filter(|(known, _)| *known == call);
+        let others = groups.flatten().copied();
+        let others = others
+            .chain(around.flat_map(|(_, others)| named(others)))
+            .filter(|other| !(self.partly && WITHOUT_FLAGS.contains(other)));
+        let mut open = Vec::new();
+        for other in others {
+            let flags = ByFlags::of(call, other);
+            let is_open = match flags {
+                Some(flags) => flags.are_open(subject),
+                None => subject.is_open(other),
+            };
+            if is_open && subject.is_reachable(other) {
+                self.flags
+                    .extend(flags.filter(|flags| !self.flags.contains(flags)));
+                open.push(other);
+            }
+        }
+        if open.is_empty() {
+            return;
+        }
+        self.denied.push(call);
+        let all = open.iter().copied().chain([call]);
+        let needed: Vec<_> = all.filter(|call| is_needed(*call, subject)).collect();
+        if !needed.is_empty() {
+            self.hopeless.push(call);
+        }
+        add(&mut self.needed, needed);
+        add(&mut self.open, open);
+    }
+
+    /// What closes the gap, and leaves programs and runtimes what they need.
+    fn remedy(&self, subject: &Subject<'_>) -> String {
+        let mut steps = Vec::new();
+        if !self.hopeless.is_empty() {
+            let from = match subject.source {
+                Source::Document { .. } => format!("{}.names", self.path),
+                Source::Delta { .. } => subject.path("deny"),
+            };
+            steps.push(format!(
+                "remove {} from {from} ({} cannot be denied, since container runtimes need {})",
+                listed(&self.hopeless),
+                listed(&self.needed),
+                if self.needed.len() == 1 { "it" } else { "them" },
+            ));
+            if self.hopeless.len() == self.denied.len() {
+                return steps.remove(0);
+            }
+        }
+        steps.extend(subject.no_longer_allow(&self.open));
+        let by_flags = |call: &Syscall| self.flags.iter().any(|flags| flags.call() == *call);
+        let others = self.open.iter().copied().filter(|call| !by_flags(call));
+        let others = others.filter(|call| !self.needed.contains(call));
+        let (new, old): (Vec<_>, Vec<_>) = others.partition(|call| is_new(*call));
+        // What is no longer allowed is denied by a default that denies.
+        let is_denied_by_default =
+            !subject.semantics.default.is_permitted() && subject.is_document();
+        if !old.is_empty() && !is_denied_by_default {
+            steps.push(if self.partly {
+                format!(
+                    "deny {} in these cases too, in an entry of its own: the argument may have another place",
+                    listed(&old)
+                )
+            } else {
+                subject.deny_too(&old, self.path)
+            });
+        }
+        if !new.is_empty() {
+            steps.push(subject.answer_enosys(&new));
+        }
+        steps.extend(self.flags.iter().map(|flags| flags.remedy(subject)));
+        steps.join(", and ")
+    }
+}
+
+/// Whether a call is newer than Linux 5.0, and so has an older one beside it that programs use if the kernel says that it does not
+/// know the new one. Such numbers are the same everywhere.
+fn is_new(call: Syscall) -> bool {
+    call.number(Arch::Aarch64)
+        .is_some_and(|number| number >= 424)
+}
+
+/// Whether no container starts without it, or no program runs.
+fn is_needed(call: Syscall, subject: &Subject<'_>) -> bool {
+    let is_essential = || named(ESSENTIAL).any(|essential| essential == call);
+    let runtimes = [Runtime::Runc, Runtime::Crun].into_iter();
+    let mut needing = runtimes.filter(|runtime| runtime.needs(subject.target.arch).contains(&call));
+    !is_new(call) && (is_essential() || needing.any(|runtime| !runtime.needed_by(call).is_empty()))
+}
+
+/// Adds what is not there yet.
+fn add(known: &mut Vec<Syscall>, calls: Vec<Syscall>) {
+    for call in calls {
+        if !known.contains(&call) {
+            known.push(call);
+        }
     }
 }

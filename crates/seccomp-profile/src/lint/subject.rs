@@ -149,6 +149,45 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// Whether the author wrote a document, and no changes to a base.
+    pub(super) fn is_document(&self) -> bool {
+        matches!(self.source, Source::Document { .. })
+    }
+
+    /// How the author takes calls out of the rules that allow them, of which the first would win over a denial.
+    pub(super) fn no_longer_allow(&self, calls: &[Syscall]) -> Vec<String> {
+        let default = self.profile.default_action();
+        let allows = |entry: &Entry| {
+            let action = entry.verdict.on(self.target.arch);
+            action.is_permitted() && action != default
+        };
+        let entries = self.entries().iter().filter(|(_, entry)| allows(entry));
+        entries
+            .filter_map(|(i, entry)| {
+                let is_there = |call: &&Syscall| entry.syscalls.contains(call);
+                let named: Vec<_> = calls.iter().filter(is_there).collect();
+                let place = self.path(&format!("syscalls[{i}].names"));
+                (!named.is_empty()).then(|| format!("remove {} from {place}", listed(&named)))
+            })
+            .collect()
+    }
+
+    /// How the author has calls answered so that programs use older ones.
+    pub(super) fn answer_enosys(&self, calls: &[Syscall]) -> String {
+        match &self.source {
+            Source::Document { .. } => format!(
+                "answer {} with ENOSYS (SCMP_ACT_ERRNO with errnoRet 38)",
+                listed(calls)
+            ),
+            Source::Delta { .. } => {
+                let entries = calls.iter();
+                let entries = entries.map(|call| format!("{{name: {call}, errno: ENOSYS}}"));
+                let entries: Vec<_> = entries.collect();
+                format!("add {} to {}", entries.join(", "), self.path("deny"))
+            }
+        }
+    }
+
     /// The place that has conditions on a call, or else denies it.
     pub(super) fn place_of_conditions(&self, call: Syscall) -> String {
         match &self.source {

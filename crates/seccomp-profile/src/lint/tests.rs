@@ -122,7 +122,7 @@ fn chmod_alone_is_not_enough() {
     assert_eq!(
         findings[0].to_string(),
         "syscalls[0]: denies chmod, and fchmod, fchmodat and fchmodat2, which do the same, stay open; \
-         add fchmod, fchmodat and fchmodat2 to syscalls[0].names [open-twin]"
+         add fchmod and fchmodat to syscalls[0].names, and answer fchmodat2 with ENOSYS (SCMP_ACT_ERRNO with errnoRet 38) [open-twin]"
     );
     let findings = no_chmod(&["chmod", "fchmod", "fchmodat", "fchmodat2"]);
     assert_eq!(
@@ -235,4 +235,98 @@ fn a_document_with_changes_beside_it_is_linted_by_what_both_come_to() {
     assert_eq!(found(&[json!("bpf")]), ["spec.profile.syscalls[0]"]);
     assert_eq!(found(&[json!("@chmod")]), Vec::<String>::new());
     assert_eq!(found(&[json!("@chmod"), json!("chown")]), ["spec.deny[1]"]);
+}
+
+/// What is advised against the open twins of a call that a document denies, with other rules before it.
+fn advice(call: &str, others: &[Value], default: &str) -> Vec<String> {
+    let denial = json!({"names": [call], "action": "SCMP_ACT_ERRNO", "errnoRet": 13});
+    let rules: Vec<_> = others.iter().cloned().chain([denial]).collect();
+    let document = json!({"defaultAction": default, "syscalls": rules});
+    let found = of_document(&document).into_iter();
+    let twins = found.filter(|finding| finding.code == Code::OpenTwin);
+    twins.map(|finding| finding.remedy).collect()
+}
+
+#[test]
+fn clone_is_denied_by_its_flags_and_what_is_new_is_answered_with_enosys() {
+    let denied = |call| advice(call, &[], "SCMP_ACT_ALLOW");
+    assert_eq!(
+        denied("unshare"),
+        [
+            "answer clone3 with ENOSYS (SCMP_ACT_ERRNO with errnoRet 38), and deny clone where SCMP_CMP_MASKED_EQ of argument 0 holds \
+          with value 0x10000000 and valueTwo 0x10000000 (CLONE_NEWUSER)"
+        ]
+    );
+    assert_eq!(
+        denied("fork"),
+        [
+            "add vfork to syscalls[0].names, and answer clone3 with ENOSYS (SCMP_ACT_ERRNO with errnoRet 38), and deny clone where \
+          SCMP_CMP_MASKED_EQ of argument 0 holds with value 0x10000 and valueTwo 0x0 (without CLONE_THREAD)"
+        ]
+    );
+    // What is newer is for programs to do without.
+    for new in ["faccessat2", "openat2", "clone3", "fchmodat2"] {
+        assert_eq!(denied(new), [""; 0], "{new}");
+    }
+    assert_eq!(
+        denied("mount"),
+        ["answer move_mount with ENOSYS (SCMP_ACT_ERRNO with errnoRet 38)"]
+    );
+}
+
+#[test]
+fn what_runtimes_need_is_not_advised_to_be_denied() {
+    assert_eq!(
+        advice("creat", &[], "SCMP_ACT_ALLOW"),
+        [
+            "remove creat from syscalls[0].names (openat cannot be denied, since container runtimes need it)"
+        ]
+    );
+    // runc 1.1 calls it if `faccessat2` fails.
+    assert_eq!(
+        advice("access", &[], "SCMP_ACT_ALLOW"),
+        [
+            "remove access from syscalls[0].names (faccessat cannot be denied, since container runtimes need it)"
+        ]
+    );
+    let spec = derived_from("runtime-default", &json!({"deny": ["execveat"]}));
+    let found = lint(&spec, &nothing, &AMD64, "spec");
+    assert_eq!(
+        found[0].remedy,
+        "remove execveat from spec.deny (execve cannot be denied, since container runtimes need it)"
+    );
+}
+
+#[test]
+fn what_a_rule_allows_is_taken_out_of_it_since_a_later_denial_would_be_void() {
+    let allow = json!({"names": ["chmod", "fchmod", "fchmodat"], "action": "SCMP_ACT_ALLOW"});
+    let others = [json!({"names": ["read"], "action": "SCMP_ACT_LOG"}), allow];
+    assert_eq!(
+        advice(
+            "chown",
+            &[json!({"names": ["fchownat", "read"], "action": "SCMP_ACT_ALLOW"})],
+            "SCMP_ACT_ERRNO"
+        ),
+        ["remove fchownat from syscalls[0].names"]
+    );
+    assert_eq!(advice("link", &others, "SCMP_ACT_ERRNO"), [""; 0]);
+}
+
+#[test]
+fn changes_are_told_as_changes() {
+    let deny = |call: &str| {
+        let spec = derived_from("audit", &json!({"deny": [call]}));
+        let found = lint(&spec, &nothing, &AMD64, "spec").into_iter();
+        let mut twins = found.filter(|finding| finding.code == Code::OpenTwin);
+        twins.next().unwrap().remedy
+    };
+    assert_eq!(
+        deny("unshare"),
+        "add {name: clone3, errno: ENOSYS} to spec.deny, and add {name: clone, args: [{index: 0, op: SCMP_CMP_MASKED_EQ, \
+         value: 0x10000000, valueTwo: 0x10000000}]} to spec.deny"
+    );
+    assert_eq!(
+        deny("chmod"),
+        "add fchmod and fchmodat to spec.deny, and add {name: fchmodat2, errno: ENOSYS} to spec.deny"
+    );
 }
