@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::document::Named;
 use super::target::TargetArgs;
 use super::text::{Style, wrap};
-use super::view::{CallEffect, Loader, View};
+use super::view::{CallEffect, View};
 use super::{Failure, Findings, output};
-use seccomp_profile::{Action, Arch, Profile};
+use seccomp_profile::{Action, Arch, Loader, Profile};
 
 /// Which profiles, and how to tell their difference.
 #[derive(Args, Debug)]
@@ -23,8 +23,8 @@ pub struct DiffArgs {
     /// How to write the difference.
     #[arg(short, long, value_enum, default_value_t = DiffFormat::Text)]
     output: DiffFormat,
-    /// The container runtime that loads the filter.
-    #[arg(long, value_enum, default_value_t = Loader::Runc)]
+    /// The container runtime that loads the filter: runc, crun or youki, and its version if that matters (`runc=1.1.5`).
+    #[arg(long, value_name = "RUNTIME[=VERSION]", default_value = "runc")]
     runtime: Loader,
     #[command(flatten)]
     target: TargetArgs,

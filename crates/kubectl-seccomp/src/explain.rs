@@ -7,12 +7,16 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::document::Origin;
 use super::probe::parse_number;
 use super::target::TargetArgs;
 use super::text::{Style, wrap};
-use super::view::{self, ActionData, CallEffect, Doubt, Loader, View};
+use super::view::{self, ActionData, CallEffect, Doubt, View};
 use super::{Failure, Findings, output};
-use seccomp_profile::{Action, Arch, ArgIndex, Arguments, Profile, Syscall};
+use seccomp_profile::{
+    Action, Arch, ArgIndex, Arguments, Code, Delivery, Finding, Loader, Loaders, Profile, Spec,
+    Syscall, lint_document_under,
+};
 
 /// Arguments of `explain`.
 #[derive(Args, Debug)]
@@ -26,8 +30,8 @@ pub struct ExplainArgs {
     /// (`socket:38,5`); an argument that is not given is 0.
     #[arg(long = "call", value_name = "NAME[:ARG,...]", value_parser = call, conflicts_with = "output")]
     calls: Vec<AskedCall>,
-    /// The container runtime that loads the filter.
-    #[arg(long, value_enum, default_value_t = Loader::Runc)]
+    /// The container runtime that loads the filter: runc, crun or youki, and its version if that matters (`runc=1.1.5`).
+    #[arg(long, value_name = "RUNTIME[=VERSION]", default_value = "runc")]
     runtime: Loader,
     #[command(flatten)]
     target: TargetArgs,
@@ -116,12 +120,32 @@ pub fn run(args: &ExplainArgs) -> Result<Findings, Failure> {
         .arches()
         .map(|arch| Table::from_view(&view, arch))
         .collect();
+    let refusals = match (named.definition.spec.as_ref(), &named.origin) {
+        (Spec::Document(document), Origin::File { at }) => {
+            let loaders = Loaders::only(args.runtime);
+            refusals(&lint_document_under(
+                loaders,
+                document,
+                Delivery::AsIs,
+                &target,
+                at,
+            ))
+        }
+        _ => Vec::new(),
+    };
     let text = match args.output {
         _ if !args.calls.is_empty() => decisions(&view, &args.calls),
-        ExplainFormat::Text => to_text(&profile, &arches, &view.doubts(), Style::for_stdout()),
+        ExplainFormat::Text => to_text(
+            &profile,
+            &arches,
+            &refusals,
+            &view.doubts(),
+            Style::for_stdout(),
+        ),
         ExplainFormat::Json => {
             let data = Data {
                 default: profile.default_action().into(),
+                refusals,
                 doubts: view.doubts(),
                 architectures: arches.iter().map(|t| t.data(&profile)).collect(),
             };
@@ -208,6 +232,8 @@ impl<'v> Table<'v> {
 struct Data {
     default: ActionData,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    refusals: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     doubts: Vec<Doubt>,
     architectures: Vec<TableData>,
 }
@@ -257,7 +283,29 @@ fn groups(stopped: &[(Syscall, Action)]) -> BTreeMap<Action, Vec<&'static str>> 
     groups
 }
 
-fn to_text(profile: &Profile, tables: &[Table<'_>], doubts: &[Doubt], style: Style) -> String {
+/// Why the runtime starts no container under the profile.
+fn refusals(findings: &[Finding]) -> Vec<String> {
+    let is_refusal = |finding: &&Finding| {
+        let codes = [
+            Code::NoContainerStarts,
+            Code::NeedsNewRuntime,
+            Code::TooManyInstructions,
+        ];
+        codes.contains(&finding.code)
+    };
+    let refusals = findings.iter().filter(is_refusal);
+    refusals
+        .map(|finding| format!("{}: {}", finding.path, finding.reason))
+        .collect()
+}
+
+fn to_text(
+    profile: &Profile,
+    tables: &[Table<'_>],
+    refusals: &[String],
+    doubts: &[Doubt],
+    style: Style,
+) -> String {
     let default = profile.default_action();
     let mut out = String::new();
     let names: Vec<_> = tables.iter().map(|t| t.arch.native_name()).collect();
@@ -266,6 +314,12 @@ fn to_text(profile: &Profile, tables: &[Table<'_>], doubts: &[Doubt], style: Sty
         &format!("{}; calls of any other kill the thread", names.join(", ")),
     );
     let _ = writeln!(out, "Default: {}", view::words(default));
+    if !refusals.is_empty() {
+        out += &style.bold("\nNo container starts\n");
+    }
+    for refusal in refusals {
+        out += &wrap("  ", refusal);
+    }
     if !doubts.is_empty() {
         out += &style.bold("\nNot as the rules say\n");
     }

@@ -11,7 +11,8 @@ use super::target::{self, TargetArgs};
 use super::text::{Style, visible, wrap};
 use super::{Failure, Findings, output};
 use seccomp_profile::{
-    Code, Delivery, Finding, Library, Problem, Severity, Spec, Target, lint, lint_document,
+    Code, Delivery, Finding, Library, Loader, Loaders, Problem, Severity, Spec, Target,
+    lint_document_under, lint_under,
 };
 
 /// Arguments of `lint`.
@@ -28,6 +29,10 @@ pub struct LintArgs {
     /// Leave findings of this code out, e.g. `multiplexer-open`.
     #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = code)]
     ignore: Vec<Code>,
+    /// Only what is true of this container runtime: runc, crun or youki, and its version if that matters (`runc=1.1.5`) [default:
+    /// all of them].
+    #[arg(long, value_name = "RUNTIME[=VERSION]")]
+    runtime: Option<Loader>,
     #[command(flatten)]
     target: TargetArgs,
 }
@@ -86,6 +91,9 @@ Examples:
 
   # In CI: fail on errors only, and accept that 32-bit programs get around conditions on sockets
   kubectl seccomp lint --fail-on error --ignore multiplexer-open -o json profiles/*.yaml
+
+  # What is true of the nodes' runtime
+  kubectl seccomp lint --runtime runc=1.1.5 profile.json
 
   # What is in the cluster
   kubectl get seccompprofiles -o json | kubectl seccomp lint
@@ -152,15 +160,16 @@ pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
 
 fn rows(named: &Named, library: &Library, target: &Target, args: &LintArgs) -> Vec<Row> {
     let lookup = |name: &str| Some(library.get(name)?.spec.clone());
+    let loaders = args.runtime.map_or(Loaders::ALL, Loaders::only);
     let spec = named.definition.spec.as_ref();
     let findings = match (spec, &named.origin) {
         (Spec::Document(document), Origin::File { at }) => {
-            lint_document(document, Delivery::AsIs, target, at)
+            lint_document_under(loaders, document, Delivery::AsIs, target, at)
         }
         (Spec::Document(document), Origin::BuiltIn) => {
-            lint_document(document, Delivery::Rendered, target, "")
+            lint_document_under(loaders, document, Delivery::Rendered, target, "")
         }
-        (spec, _) => lint(spec, &lookup, target, "spec"),
+        (spec, _) => lint_under(loaders, spec, &lookup, target, "spec"),
     };
     let mut rows = Vec::new();
     let said = findings

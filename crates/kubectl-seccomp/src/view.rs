@@ -2,23 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use clap::ValueEnum;
 use serde::Serialize;
 
 use super::probe::UNFILTERED;
 use super::text;
 use seccomp_profile::{
-    Action, Arch, Arguments, Condition, Decision, Model, Operator, Profile, Syscall, TooComplex,
+    Action, Arch, Arguments, Condition, Decision, Loader, Model, Operator, Profile, Syscall,
+    TooComplex,
 };
-
-/// Who loads the filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Loader {
-    /// runc: answers ENOSYS to calls newer than any that the profile names, instead of what the default says.
-    Runc,
-    /// crun or youki: the filter as it is.
-    Crun,
-}
 
 /// A profile, understood.
 #[derive(Debug)]
@@ -73,7 +64,7 @@ impl View {
         native: Arch,
         loader: Loader,
     ) -> Result<Self, TooComplex> {
-        let model = profile.model()?;
+        let model = profile.clone().as_read_by(loader).model()?;
         let decisions = model.calls();
         Ok(Self {
             decisions: decisions
@@ -122,10 +113,7 @@ impl View {
 
     /// What happens to a call with these arguments.
     pub fn decide(&self, arch: Arch, number: u32, args: &Arguments) -> Action {
-        match self.loader {
-            Loader::Runc => self.model.decide_under_runc(arch, number, args),
-            Loader::Crun => self.model.decide(arch, number, args),
-        }
+        self.model.decide_under(self.loader, arch, number, args)
     }
 
     /// All syscalls of an architecture that a filter is asked about, by number.

@@ -362,3 +362,81 @@ fn the_shipped_examples_are_without_warnings() {
         assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     }
 }
+
+#[test]
+fn what_is_explained_is_what_that_runtime_makes_of_it() {
+    let action = |runtime: &str, document: &Value, call: &str| {
+        let args = ["--runtime", runtime, "--call", call];
+        let args = [&["explain"], &NODE[..], &args].concat();
+        let said = stdout(&run(&args, &document.to_string()));
+        let line = said.lines().next().unwrap_or_default().to_owned();
+        line.split_once(": ").unwrap().1.to_owned()
+    };
+    // runc answers ENOSYS to what is newer than `openat2` (437): runc 1.1 only where architectures are stated.
+    let list = json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["openat2"], "action": "SCMP_ACT_ALLOW"}]});
+    let mut stated = list.clone();
+    stated["architectures"] = json!(["SCMP_ARCH_X86_64"]);
+    for (runtime, of_list, of_stated) in [
+        ("runc", "ENOSYS", "ENOSYS"),
+        ("runc=1.3.6", "ENOSYS", "ENOSYS"),
+        ("runc=1.1.5", "EPERM", "ENOSYS"),
+        ("crun", "EPERM", "EPERM"),
+        ("youki=0.7.0", "EPERM", "EPERM"),
+    ] {
+        assert_eq!(action(runtime, &list, "statmount"), of_list, "{runtime}");
+        assert_eq!(
+            action(runtime, &stated, "statmount"),
+            of_stated,
+            "{runtime}"
+        );
+    }
+    // Seven conditions: to runc each is a rule, to crun the first six hold together.
+    let args: Vec<_> = (0..7)
+        .map(|i| json!({"index": i % 6, "op": "SCMP_CMP_EQ", "value": 1}))
+        .collect();
+    let seven = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mmap"], "action": "SCMP_ACT_ERRNO", "args": args}]});
+    for (runtime, one, all) in [
+        ("runc", "EPERM", "EPERM"),
+        ("crun=1.28", "allowed", "EPERM"),
+        ("crun=1.30", "EPERM", "EPERM"),
+    ] {
+        assert_eq!(action(runtime, &seven, "mmap:1"), one, "{runtime}");
+        assert_eq!(
+            action(runtime, &seven, "mmap:1,1,1,1,1,1"),
+            all,
+            "{runtime}"
+        );
+    }
+    let wrong = run(&["explain", "--runtime", "docker"], "");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        stderr(&wrong).contains("the runtimes are runc, crun, youki"),
+        "{}",
+        stderr(&wrong)
+    );
+}
+
+#[test]
+fn findings_are_those_of_the_runtime_that_is_asked_for() {
+    let flags = r#"{"defaultAction": "SCMP_ACT_LOG", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+        "flags": ["SECCOMP_FILTER_FLAG_LOG"]}"#;
+    let found = |runtime: &str| {
+        let output = lint(
+            &[
+                "-o",
+                "json",
+                "--ignore",
+                "stops-nothing",
+                "--runtime",
+                runtime,
+            ],
+            flags,
+        );
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        codes(&json["profiles"][0])
+    };
+    assert_eq!(found("runc=1.1.5"), ["needs-new-runtime error"]);
+    assert_eq!(found("runc"), ["needs-new-runtime warning"]);
+    assert_eq!(found("runc=1.3.6"), [""; 0]);
+    assert_eq!(found("crun=1.28"), [""; 0]);
+}

@@ -82,9 +82,11 @@ mod delta;
 mod document;
 mod emit;
 mod errno;
+mod fallback;
 mod groups;
 mod library;
 mod lint;
+mod loader;
 mod merge;
 mod model;
 mod notified;
@@ -110,13 +112,14 @@ pub use decision::{Decision, TooComplex};
 pub use delta::Delta;
 pub use document::Document;
 pub use errno::Errno;
+pub use fallback::to_answer_enosys;
 pub use groups::{group, groups};
 pub use library::{Defined, Definition, Library, LibraryError, Undefined};
-pub use lint::newer_calls;
 pub use lint::{
-    Code, Delivery, Finding, MAX_FINDINGS, Severity, Startup, lint, lint_document, lint_everywhere,
-    startup,
+    Code, Delivery, Finding, MAX_FINDINGS, Severity, Startup, lint, lint_document,
+    lint_document_under, lint_everywhere, lint_under, startup,
 };
+pub use loader::{Loader, Loaders};
 pub use model::{Miscompilation, Model};
 pub use oci::{ArchSet, Flag, Flags, Listener, Profile, Rule};
 pub use problem::{Problem, Problems};

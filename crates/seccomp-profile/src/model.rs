@@ -13,8 +13,10 @@ use super::arguments::Arguments;
 use super::condition::{ArgIndex, Condition, Operator};
 use super::decision::{Decision, TooComplex, WorkBudget};
 use super::errno::Errno;
+use super::loader::Loader;
 use super::merge;
 use super::oci::{ArchSet, Profile, Rule};
+use super::runtime::Runtime;
 use super::syscall::Syscall;
 
 /// The bit in a call's number that tells X32 from `X86_64`.
@@ -27,6 +29,7 @@ pub struct Model {
     /// The default for a call that no rule speaks of.
     otherwise: Decision,
     pub(super) architectures: ArchSet,
+    states_architectures: bool,
     calls: BTreeMap<(Arch, u32), Decision>,
     last: BTreeMap<Arch, u32>,
     flaws: Vec<Miscompilation>,
@@ -98,6 +101,7 @@ impl Profile {
             default: self.default_action,
             otherwise: Decision::always(self.default_action),
             architectures: self.architectures,
+            states_architectures: self.states_architectures,
             calls: BTreeMap::new(),
             last: BTreeMap::new(),
             flaws: Vec::new(),
@@ -393,12 +397,25 @@ impl Model {
             .map_or(self.default, |decision| decision.action_for(&args))
     }
 
-    /// What happens to a call when runc loads the filter. Unless the default lets calls through, it puts a piece before
-    /// it that answers `ENOSYS` to calls newer than any that the profile names, so that programs fall back to older ones
-    /// (runc `libcontainer/seccomp/patchbpf`, from 1.2.0 on; crun and youki have nothing like it).
+    /// What happens to a call when the newest runc loads the filter: [`Self::decide_under`].
     #[must_use]
     pub fn decide_under_runc(&self, arch: Arch, number: u32, args: &Arguments) -> Action {
+        self.decide_under(Loader::any(Runtime::Runc), arch, number, args)
+    }
+
+    /// What happens to a call when that runtime loads the filter. Unless the default lets calls through, runc puts a piece before
+    /// it that answers `ENOSYS` to calls newer than any that the profile names, so that programs fall back to older ones:
+    /// [`Loader::answers_new_calls_with_enosys`].
+    #[must_use]
+    pub fn decide_under(
+        &self,
+        loader: Loader,
+        arch: Arch,
+        number: u32,
+        args: &Arguments,
+    ) -> Action {
         let lenient = matches!(self.default, Action::Allow | Action::Log | Action::Trace(_));
+        let has_stub = !lenient && loader.answers_new_calls_with_enosys(self.states_architectures);
         let arch = match arch {
             Arch::X86_64 if number & X32_BIT != 0 => Arch::X32,
             arch => arch,
@@ -406,7 +423,7 @@ impl Model {
         // Number 0 of s390 stands for calls with large numbers, which its kernel could not pass on.
         let large = matches!(arch, Arch::S390 | Arch::S390X) && number == 0;
         match self.last.get(&arch) {
-            Some(last) if !lenient && (number > *last || large) => Action::Errno(Errno::ENOSYS),
+            Some(last) if has_stub && (number > *last || large) => Action::Errno(Errno::ENOSYS),
             _ => self.decide(arch, number, args),
         }
     }

@@ -10,6 +10,8 @@ use super::syscall::Syscall;
 pub struct Profile {
     pub(super) default_action: Action,
     pub(super) architectures: ArchSet,
+    /// Whether they are written out. The native one is among them anyway.
+    pub(super) states_architectures: bool,
     pub(super) flags: Flags,
     pub(super) listener: Option<Listener>,
     pub(super) rules: Vec<Rule>,
@@ -26,6 +28,13 @@ impl Profile {
     #[must_use]
     pub fn architectures(&self) -> ArchSet {
         self.architectures
+    }
+
+    /// Whether the document names architectures, rather than leave it at the native one: an old runc asks
+    /// (see `Loader::answers_new_calls_with_enosys`).
+    #[must_use]
+    pub fn states_architectures(&self) -> bool {
+        self.states_architectures
     }
 
     /// The flags that its filter is loaded with.

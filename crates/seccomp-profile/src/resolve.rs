@@ -24,6 +24,10 @@ impl Document {
         Profile {
             default_action: self.default.on(target.arch),
             architectures: listed.and(abis).with(target.arch),
+            states_architectures: match &self.architectures {
+                Architectures::Listed(arches) => !arches.is_empty(),
+                Architectures::Mapped(map) => map.iter().any(|(native, _)| *native == target.arch),
+            },
             flags: self.flags,
             listener: self.listener.clone(),
             rules: self

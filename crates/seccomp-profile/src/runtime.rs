@@ -10,59 +10,84 @@ use super::arch::Arch;
 use super::syscall::{Syscall, named};
 
 /// The container runtimes with sets of their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Runtime {
     /// runc 1.1 to 1.4 (containerd's and Docker's).
     Runc,
     /// crun 1.28 (Podman's and CRI-O's).
     Crun,
+    /// youki 0.7. What it calls itself is not measured but for `accept4`: it is taken to need all that the others do.
+    Youki,
 }
 
 /// What one version was seen to need: with one of these refused, no container starts.
-struct Measured {
+pub(super) struct Measured {
     runtime: Runtime,
-    version: &'static str,
+    pub(super) version: (u16, u16, u16),
     no_new_privileges: bool,
     calls: &'static str,
+}
+
+impl Measured {
+    /// The calls that the architecture has.
+    pub(super) fn calls(&self, native: Arch) -> Vec<Syscall> {
+        calls([self.calls].into_iter(), native)
+    }
+
+    /// As words: `runc 1.3.6 without allowPrivilegeEscalation: false`.
+    pub(super) fn words(&self) -> String {
+        let (major, minor, patch) = self.version;
+        let patch = if patch == 0 {
+            String::new()
+        } else {
+            format!(".{patch}")
+        };
+        let version = format!("{} {major}.{minor}{patch}", self.runtime.name());
+        if self.no_new_privileges {
+            version
+        } else {
+            format!("{version} without allowPrivilegeEscalation: false")
+        }
+    }
 }
 
 const MEASURED: &[Measured] = &[
     Measured {
         runtime: Runtime::Runc,
-        version: "1.1.5",
+        version: (1, 1, 5),
         no_new_privileges: false,
         calls: "capget capset chdir close execve faccessat2 fstat fstatfs getcwd getdents64 getppid newfstatat openat \
                 prctl read setgid setgroups setuid write",
     },
     Measured {
         runtime: Runtime::Runc,
-        version: "1.1.5",
+        version: (1, 1, 5),
         no_new_privileges: true,
         calls: "close execve fstatfs getdents64 openat write",
     },
     Measured {
         runtime: Runtime::Runc,
-        version: "1.3.6",
+        version: (1, 3, 6),
         no_new_privileges: false,
         calls: "capget capset chdir close execve fstat fstatfs futex getcwd getdents64 getppid newfstatat openat openat2 \
                 prctl read setgid setgroups setuid statx write",
     },
     Measured {
         runtime: Runtime::Runc,
-        version: "1.3.6",
+        version: (1, 3, 6),
         no_new_privileges: true,
         calls: "close execve fstat fstatfs futex getdents64 openat openat2 statx write",
     },
     Measured {
         runtime: Runtime::Crun,
-        version: "1.28",
+        version: (1, 28, 0),
         no_new_privileges: false,
         calls: "capset execve prctl pselect6 read rt_sigaction rt_sigprocmask setresgid setresuid write",
     },
     Measured {
         runtime: Runtime::Crun,
-        version: "1.28",
+        version: (1, 28, 0),
         no_new_privileges: true,
         calls: "execve",
     },
@@ -76,6 +101,9 @@ const RUNC_BESIDES: &str = "arch_prctl brk close_range epoll_ctl epoll_pwait exi
 
 /// What crun calls besides, and can do without.
 const CRUN_BESIDES: &str = "close close_range";
+
+/// What youki was seen to call that the others do not.
+const YOUKI_BESIDES: &str = "accept4";
 
 /// What no trace need hold and every program needs: to end, to return from a signal, to go on after a stop. The tables of
 /// `strace -c` are without calls that do not return, and the kernel makes `restart_syscall` of an interrupted sleep.
@@ -101,7 +129,7 @@ const WIDE: &[(&str, &str)] = &[
 
 impl Runtime {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Runc, Self::Crun];
+    pub const ALL: &'static [Self] = &[Self::Runc, Self::Crun, Self::Youki];
 
     /// Its program's name.
     #[must_use]
@@ -109,18 +137,22 @@ impl Runtime {
         match self {
             Self::Runc => "runc",
             Self::Crun => "crun",
+            Self::Youki => "youki",
         }
     }
 
     /// What an allowlist should have for it on a machine of that architecture: all that any version is known to call.
     #[must_use]
     pub fn needs(self, native: Arch) -> Vec<Syscall> {
-        let measured = MEASURED.iter().filter(|set| set.runtime == self);
-        let besides = match self {
-            Self::Runc => RUNC_BESIDES,
-            Self::Crun => CRUN_BESIDES,
+        let measured = MEASURED.iter();
+        let measured = measured.filter(|set| set.runtime == self || self == Self::Youki);
+        let besides: &[&str] = match self {
+            Self::Runc => &[RUNC_BESIDES],
+            Self::Crun => &[CRUN_BESIDES],
+            Self::Youki => &[RUNC_BESIDES, CRUN_BESIDES, YOUKI_BESIDES],
         };
-        calls(measured.map(|set| set.calls).chain([besides]), native)
+        let lists = measured.map(|set| set.calls).chain(besides.iter().copied());
+        calls(lists, native)
     }
 
     /// What every known version needs, whatever the container's security context: without one of these nothing starts.
@@ -138,22 +170,15 @@ impl Runtime {
         all.unwrap_or_default()
     }
 
-    /// The versions that need a call, as words: `runc 1.3.6 without noNewPrivileges`.
-    pub(super) fn needed_by(self, call: Syscall) -> Vec<String> {
-        let mut by: Vec<String> = Vec::new();
-        for set in MEASURED.iter().filter(|set| set.runtime == self) {
-            if named(set.calls).any(|known| known == call) {
-                let version = format!("{} {}", self.name(), set.version);
-                // Those with `noNewPrivileges` come after those without, which need all that they need.
-                if set.no_new_privileges {
-                    by.retain(|other| !other.starts_with(&version));
-                    by.push(version);
-                } else {
-                    by.push(format!("{version} without allowPrivilegeEscalation: false"));
-                }
-            }
-        }
-        by
+    /// What its versions were seen to need; of each, first without `noNewPrivileges`, which need all that is needed with it.
+    pub(super) fn measured(self) -> impl Iterator<Item = &'static Measured> {
+        MEASURED.iter().filter(move |set| set.runtime == self)
+    }
+
+    /// Whether some version was seen to need a call.
+    pub(super) fn was_seen_to_need(self, call: Syscall) -> bool {
+        let mut sets = self.measured();
+        sets.any(|set| named(set.calls).any(|known| known == call))
     }
 }
 
@@ -189,7 +214,7 @@ mod tests {
     #[test]
     fn every_name_is_one() {
         let measured = MEASURED.iter().map(|set| set.calls);
-        for list in measured.chain([RUNC_BESIDES, CRUN_BESIDES, ALWAYS]) {
+        for list in measured.chain([RUNC_BESIDES, CRUN_BESIDES, YOUKI_BESIDES, ALWAYS]) {
             for name in list.split_whitespace() {
                 assert!(Syscall::named(name).is_some(), "{name}");
             }
@@ -225,16 +250,18 @@ mod tests {
     }
 
     #[test]
-    fn a_need_is_told_with_the_versions_that_have_it() {
-        let by = |name| Runtime::Runc.needed_by(Syscall::named(name).unwrap());
-        assert_eq!(by("openat2"), ["runc 1.3.6"]);
+    fn a_need_is_told_with_the_version_that_has_it() {
+        let needs = |name| Runtime::Runc.was_seen_to_need(Syscall::named(name).unwrap());
+        assert!(needs("openat2") && needs("capset") && !needs("mkdir"));
+        let words: Vec<_> = Runtime::Runc.measured().map(Measured::words).collect();
         assert_eq!(
-            by("capset"),
-            [
-                "runc 1.1.5 without allowPrivilegeEscalation: false",
-                "runc 1.3.6 without allowPrivilegeEscalation: false"
-            ]
+            words[0],
+            "runc 1.1.5 without allowPrivilegeEscalation: false"
         );
-        assert_eq!(by("mkdir"), [""; 0]);
+        assert_eq!(words[3], "runc 1.3.6");
+        assert_eq!(
+            Runtime::Crun.measured().last().unwrap().words(),
+            "crun 1.28"
+        );
     }
 }

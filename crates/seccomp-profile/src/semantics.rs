@@ -162,6 +162,7 @@ impl Semantics {
         Ok(Profile {
             default_action: self.default,
             architectures: self.architectures,
+            states_architectures: true,
             flags: self.flags,
             listener: self.listener.clone(),
             rules: rules

@@ -11,9 +11,9 @@ use super::counters::{CallCounters, Filter, total};
 use super::{Parser, Source, audit, nothing, read, strace, warn};
 use crate::target::TargetArgs;
 use crate::text::{Style, plural, visible};
-use crate::view::{ActionData, CallEffect, Loader, View, words};
+use crate::view::{ActionData, CallEffect, View, words};
 use crate::{Failure, Findings, output};
-use seccomp_profile::{Action, Arch, Syscall};
+use seccomp_profile::{Action, Arch, Loader, Syscall};
 
 /// Arguments of `check`.
 #[derive(Args, Debug)]
@@ -30,7 +30,7 @@ pub struct CheckArgs {
     #[arg(long)]
     strict: bool,
     /// The container runtime that loads the filter.
-    #[arg(long, value_enum, default_value_t = Loader::Runc)]
+    #[arg(long, value_name = "RUNTIME[=VERSION]", default_value = "runc")]
     runtime: Loader,
     /// Only calls of programs of that name (`*` for any text).
     #[arg(long, value_name = "NAME")]

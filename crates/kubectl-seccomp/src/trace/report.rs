@@ -1,5 +1,6 @@
 //! The counted calls in words, as data, and as a profile.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -12,7 +13,7 @@ use crate::{Failure, machine, output};
 use seccomp_operator_api::{GROUP, ProfileName};
 use seccomp_profile::{
     self, Arch, CapabilitySet, KernelVersion, Problems, Profile, Runtime, Syscall, Target,
-    every_program_needs, newer_calls,
+    every_program_needs,
 };
 
 /// What was read.
@@ -260,38 +261,11 @@ pub fn to_profile(counters: &CallCounters, runtime: Option<Runtime>) -> Result<P
             .map(|runtime| runtime.needs(native))
             .unwrap_or_default(),
     );
-    // Programs that make namespaces for themselves call these as well. All others need no more than threads and processes.
-    let is_made = |name: &str| Syscall::named(name).is_some_and(|call| names.contains(&call));
-    let plain_clone =
-        (is_made("clone") || is_made("clone3")) && !is_made("unshare") && !is_made("setns");
-    let clones = ["clone", "clone3"].map(Syscall::named);
-    if plain_clone {
-        // The flags of clone3 are in memory, where no filter sees them.
-        names.extend(clones[0]);
-        names.retain(|call| Some(*call) != clones[1]);
-    }
-    let newer: Vec<_> = newer_calls(&names).iter().map(|call| call.name()).collect();
-    if plain_clone {
-        names.retain(|call| Some(*call) != clones[0]);
-    }
-    let names: Vec<_> = names.iter().map(|call| call.name()).collect();
-    let arches: Vec<_> = arches.iter().map(ToString::to_string).collect();
-    let mut document = json!({
+    let document = json!({
         "defaultAction": "SCMP_ACT_ERRNO",
-        "architectures": arches,
-        "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],
+        "architectures": arches.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "syscalls": rules(names, native, &arches),
     });
-    if let (false, Some(rules)) = (newer.is_empty(), document["syscalls"].as_array_mut()) {
-        rules.push(json!({"names": newer, "action": "SCMP_ACT_ERRNO", "errno": "ENOSYS"}));
-    }
-    if let (true, Some(rules)) = (plain_clone, document["syscalls"].as_array_mut()) {
-        let flags = u8::from(native == Arch::S390X);
-        rules.push(
-            json!({"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [
-                {"index": flags, "op": "SCMP_CMP_MASKED_EQ", "value": NAMESPACES, "valueTwo": 0},
-            ]}),
-        );
-    }
     let target = Target {
         arch: native,
         // Nothing in the document depends on these.
@@ -327,4 +301,41 @@ pub fn likely_name(counters: &CallCounters) -> String {
     } else {
         "traced".to_owned()
     }
+}
+
+/// The rules of an allowlist of these calls. A trace shows the calls of one C library on one kernel: what is new is answered so that
+/// others use what is allowed. `clone` makes processes and threads, and namespaces only where the trace shows that the program
+/// deals with them; the flags of `clone3` cannot be seen.
+fn rules(mut names: BTreeSet<Syscall>, native: Arch, arches: &[Arch]) -> Vec<Value> {
+    let call = Syscall::named;
+    let has =
+        |names: &BTreeSet<Syscall>, name| call(name).is_some_and(|call| names.contains(&call));
+    let mut rules = Vec::new();
+    let makes_namespaces = ["setns", "unshare"]
+        .into_iter()
+        .any(|name| has(&names, name));
+    let clones = ["clone", "clone3"]
+        .into_iter()
+        .any(|name| has(&names, name));
+    if clones && !makes_namespaces {
+        names.retain(|call| !["clone", "clone3"].contains(&call.name()));
+        // On s390x the flags are the second argument.
+        let index = u8::from(native == Arch::S390X);
+        let flags = json!([{"index": index, "op": "SCMP_CMP_MASKED_EQ", "value": NAMESPACES, "valueTwo": 0}]);
+        rules.push(json!({"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": flags}));
+    }
+    let mut allowed: Vec<_> = names.iter().copied().collect();
+    let words = |calls: &[Syscall]| calls.iter().map(|call| call.name()).collect::<Vec<_>>();
+    rules.push(json!({"names": words(&allowed), "action": "SCMP_ACT_ALLOW"}));
+    if clones {
+        allowed.extend(call("clone"));
+    }
+    let answered = seccomp_profile::to_answer_enosys(&allowed, arches);
+    if !answered.is_empty() {
+        let enosys = 38;
+        rules.push(
+            json!({"names": words(&answered), "action": "SCMP_ACT_ERRNO", "errnoRet": enosys}),
+        );
+    }
+    rules
 }

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 /// thinking.
 pub fn apply(document: &Value, remedy: &str) -> Value {
     let mut document = document.clone();
+    // Of two ways the first.
+    let (remedy, _) = remedy.split_once(", or ").unwrap_or((remedy, ""));
     for step in remedy.split(", and ") {
         one(&mut document, step);
     }

@@ -11,8 +11,8 @@ mod container;
 use apply::apply;
 use container::{runcs, starts};
 use seccomp_profile::{
-    Arch, CapabilitySet, Code, Delivery, Finding, KernelVersion, Severity, Syscall, Target,
-    lint_document, parse,
+    Arch, CapabilitySet, Code, Delivery, Finding, KernelVersion, Runtime, Severity, Syscall,
+    Target, lint_document, parse,
 };
 use serde_json::{Value, json};
 
@@ -119,5 +119,96 @@ fn the_same_in_a_list_of_what_is_allowed() {
         });
         let mended = mended(&document, Code::OpenTwin).unwrap();
         start_mended(denied, &document, &mended);
+    }
+}
+
+/// A list of what is allowed: what runc needs, and these.
+fn allowing(without: &[&str], with: &[&'static str]) -> Value {
+    let needs = Runtime::Runc.needs(Arch::X86_64).into_iter();
+    let needs = needs.map(Syscall::name).chain(with.iter().copied());
+    let names: Vec<_> = needs.filter(|name| !without.contains(name)).collect();
+    json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],
+    })
+}
+
+/// What the shell and `echo` need besides.
+const PROGRAMS: &[&str] = &[
+    "access",
+    "clone",
+    "clone3",
+    "dup2",
+    "exit",
+    "faccessat",
+    "getegid",
+    "geteuid",
+    "getgid",
+    "getrandom",
+    "lseek",
+    "ioctl",
+    "mseal",
+    "pread64",
+    "prlimit64",
+    "rseq",
+    "set_robust_list",
+    "uname",
+    "wait4",
+    "restart_syscall",
+];
+
+#[test]
+fn what_is_advised_for_a_list_of_what_is_allowed_starts_containers() {
+    // With `mseal` named runc itself answers nothing below it.
+    let hides: Vec<_> = PROGRAMS
+        .iter()
+        .copied()
+        .filter(|name| *name != "clone3")
+        .collect();
+    for (code, document) in [
+        (Code::NewNamespaces, allowing(&[], PROGRAMS)),
+        (Code::HidesFallback, allowing(&[], &hides)),
+        (
+            Code::RuntimeNeedsMore,
+            allowing(&["statx", "capset"], PROGRAMS),
+        ),
+        (
+            Code::NoContainerStarts,
+            allowing(&["execve", "write", "openat"], PROGRAMS),
+        ),
+    ] {
+        let mended = mended(&document, code).unwrap();
+        for (version, runc) in runcs() {
+            assert_eq!(
+                starts(runc, &mended, true),
+                Ok(()),
+                "{code}: runc {version}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_list_of_what_is_denied_takes_from_runtimes_is_given_back() {
+    for (code, call) in [
+        (Code::RuntimeNeedsMore, "setgroups"),
+        (Code::RuntimeNeedsMore, "statx"),
+        (Code::NoContainerStarts, "execve"),
+        (Code::NoContainerStarts, "getdents64"),
+    ] {
+        let document = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": ["SCMP_ARCH_X86_64"],
+            "syscalls": [{"names": [call, "reboot", "io_uring_setup"], "action": "SCMP_ACT_ERRNO"}],
+        });
+        let mended = mended(&document, code).unwrap();
+        for (version, runc) in runcs() {
+            assert_eq!(
+                starts(runc, &mended, true),
+                Ok(()),
+                "{call}: runc {version}"
+            );
+        }
     }
 }

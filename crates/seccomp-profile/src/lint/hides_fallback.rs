@@ -1,63 +1,70 @@
 //! `hides-fallback`: a new call is answered so that programs do not fall back to the old one.
 
-use std::collections::BTreeSet;
-
 use super::subject::{Subject, enosys, listed};
 use super::{Code, Finding, Severity};
 use crate::action::Action;
+use crate::fallback::new_calls;
+use crate::loader::Loaders;
+use crate::runtime::Runtime;
 use crate::syscall::Syscall;
-use crate::syscall::named;
 
-/// New calls, and old ones that C libraries fall back to, only if the kernel says that it does not know the new one.
-const FALLBACKS: &[(&str, &str)] = &[
-    ("clone3", "clone"),
-    ("faccessat2", "faccessat"),
-    ("fchmodat2", "fchmodat"),
-    ("openat2", "openat"),
-    ("statx", "newfstatat fstatat64"),
-    ("epoll_pwait2", "epoll_pwait"),
-    ("close_range", "close"),
-];
-
-/// New calls that are not among these, though an older one that programs fall back to is: ones to answer with `ENOSYS` in an
-/// allowlist.
-#[must_use]
-pub fn newer_calls(allowed: &BTreeSet<Syscall>) -> Vec<Syscall> {
-    let hidden = |(new, old): &(&str, &str)| {
-        let new = Syscall::named(new)?;
-        (!allowed.contains(&new) && named(old).any(|old| allowed.contains(&old))).then_some(new)
-    };
-    FALLBACKS.iter().filter_map(hidden).collect()
+/// New calls that are refused with an error that does not make C libraries try the old one, and under which runtimes.
+pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
+    let mut hidden = Vec::<(Loaders, Vec<Syscall>)>::new();
+    for call in hidden_by_rules(subject) {
+        let misleads = |action| action != enosys(subject.target.arch);
+        let loaders = subject.loaders.for_which(|generation| {
+            let refusal = subject.refusal_under(generation, call);
+            refusal.is_some_and(misleads)
+        });
+        match hidden.iter_mut().find(|(known, _)| *known == loaders) {
+            _ if loaders.is_empty() => {}
+            Some((_, calls)) => calls.push(call),
+            None => hidden.push((loaders, vec![call])),
+        }
+    }
+    for (loaders, calls) in hidden {
+        let Some(first) = calls.first() else { continue };
+        let everywhere = loaders == subject.loaders;
+        // Who asks for a runtime has it; runc is what most nodes have.
+        let has_it = subject.loaders.asked().is_some() || loaders.contains(Runtime::Runc);
+        findings.push(Finding {
+            code: Code::HidesFallback,
+            severity: if has_it {
+                Severity::Warning
+            } else {
+                Severity::Note
+            },
+            path: subject.place_that_refuses(*first),
+            reason: format!(
+                "{}answers {} with an error other than ENOSYS, so that programs fail that would use an older call instead, which is \
+                 allowed",
+                if everywhere { String::new() } else { format!("under {loaders}, ") },
+                listed(&calls)
+            ),
+            remedy: format!(
+                "{}, or allow {}",
+                subject.answer_enosys(&calls),
+                if calls.len() == 1 { "it" } else { "them" }
+            ),
+        });
+    }
 }
 
-/// New calls that are refused with an error that does not make C libraries try the old one.
-pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
+/// Those that the rules refuse with another error than `ENOSYS`.
+fn hidden_by_rules(subject: &Subject<'_>) -> Vec<Syscall> {
     let native = subject.target.arch;
     let misleads = |action: Action| matches!(action, Action::Errno(_)) && action != enosys(native);
-    let hidden: Vec<_> = FALLBACKS
-        .iter()
-        .filter_map(|(new, old)| {
-            let new = Syscall::named(new).filter(|call| call.number(native).is_some())?;
-            let misled = subject.always(new).is_some_and(misleads);
-            let is_open = |call: Syscall| {
-                let decision = subject.semantics.decision_for(call);
-                call.number(native).is_some()
-                    && decision.actions().into_iter().any(Action::is_permitted)
-            };
-            (misled && !is_denied_by_name(subject, new) && named(old).any(is_open)).then_some(new)
-        })
-        .collect();
-    let Some(first) = hidden.first() else { return };
-    findings.push(Finding {
-        code: Code::HidesFallback,
-        severity: Severity::Warning,
-        path: subject.place_that_refuses(*first),
-        reason: format!(
-            "answers {} with an error other than ENOSYS, so that programs fail that would use an older call instead, which is allowed",
-            listed(&hidden)
-        ),
-        remedy: format!("allow {}, or answer with ENOSYS (errnoRet 38)", listed(&hidden)),
+    let hidden = new_calls(native).filter_map(|(new, old)| {
+        let misled = subject.always(new).is_some_and(misleads);
+        let is_open = |call: Syscall| {
+            let decision = subject.semantics.decision_for(call);
+            decision.actions().into_iter().any(Action::is_permitted)
+        };
+        let is_hidden = misled && !is_denied_by_name(subject, new);
+        (is_hidden && old.into_iter().any(is_open)).then_some(new)
     });
+    hidden.collect()
 }
 
 /// Who denies a call by name wants it to fail.

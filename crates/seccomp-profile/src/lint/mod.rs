@@ -18,7 +18,6 @@ mod docker_format;
 mod faked_success;
 mod half_seen_number;
 mod hides_fallback;
-pub use hides_fallback::newer_calls;
 mod io_uring_bypass;
 mod kills_other_width;
 mod kills_thread;
@@ -53,6 +52,7 @@ use super::capability::CapabilitySet;
 use super::compose::{Chain, Lookup, Spec, field};
 use super::delta::Delta;
 use super::document::{Architectures, Document};
+use super::loader::Loaders;
 use super::target::{KernelVersion, Target};
 use subject::{Source, Subject};
 
@@ -128,23 +128,43 @@ fn run(checks: &[Check], subject: &Subject<'_>, findings: &mut Vec<Finding>) {
 /// [`compose`](super::compose) says; of that, nothing is said here. `at` is the path of the spec, e.g. `spec`.
 #[must_use]
 pub fn lint(spec: &Spec, lookup: &Lookup<'_>, target: &Target, at: &str) -> Vec<Finding> {
+    lint_under(Loaders::ALL, spec, lookup, target, at)
+}
+
+/// [`lint`], for these runtimes only.
+#[must_use]
+pub fn lint_under(
+    loaders: Loaders,
+    spec: &Spec,
+    lookup: &Lookup<'_>,
+    target: &Target,
+    at: &str,
+) -> Vec<Finding> {
     match spec {
         Spec::Document(document) => {
             let at = field(at, "profile");
-            lint_document(document, Delivery::Rendered, target, &at)
+            lint_document_under(loaders, document, Delivery::Rendered, target, &at)
         }
         Spec::Changed { document, changes } => {
             let own = field(at, "profile");
             let of_document = |changes: &Delta, checks: &[&[Check]]| {
-                lint_rules(document, Delivery::Rendered, target, &own, changes, checks)
+                lint_rules(
+                    loaders,
+                    document,
+                    Delivery::Rendered,
+                    target,
+                    &own,
+                    changes,
+                    checks,
+                )
             };
             let mut findings = of_document(&Delta::default(), &[OF_DOCUMENT, OF_SOURCE]);
             // What the document denies may stay open, and its changes may close it.
             findings.extend(of_document(changes, &[&[open_twin::check]]));
-            findings.extend(lint_derived(spec, changes, lookup, target, at));
+            findings.extend(lint_derived(loaders, spec, changes, lookup, target, at));
             arranged(findings)
         }
-        Spec::Derived { changes, .. } => lint_derived(spec, changes, lookup, target, at),
+        Spec::Derived { changes, .. } => lint_derived(loaders, spec, changes, lookup, target, at),
     }
 }
 
@@ -166,12 +186,10 @@ pub fn lint_everywhere(
             kernel: KernelVersion::CURRENT,
             capabilities,
         };
-        for finding in lint(spec, lookup, &target, at) {
-            let same = |known: &Finding| (known.code, &known.path) == (finding.code, &finding.path);
-            if !findings.iter().any(same) {
-                findings.push(finding);
-            }
-        }
+        let same = |a: &Finding, b: &Finding| (a.code, &a.path) == (b.code, &b.path);
+        let mut new = lint(spec, lookup, &target, at);
+        new.retain(|finding| !findings.iter().any(|known| same(known, finding)));
+        findings.append(&mut new);
     }
     arranged(findings)
 }
@@ -184,13 +202,28 @@ pub fn lint_document(
     target: &Target,
     at: &str,
 ) -> Vec<Finding> {
+    lint_document_under(Loaders::ALL, document, delivery, target, at)
+}
+
+/// [`lint_document`], for these runtimes only.
+#[must_use]
+pub fn lint_document_under(
+    loaders: Loaders,
+    document: &Document,
+    delivery: Delivery,
+    target: &Target,
+    at: &str,
+) -> Vec<Finding> {
     let checks = &[OF_DOCUMENT, OF_SOURCE, OF_SEMANTICS];
     let none = Delta::default();
-    arranged(lint_rules(document, delivery, target, at, &none, checks))
+    arranged(lint_rules(
+        loaders, document, delivery, target, at, &none, checks,
+    ))
 }
 
 /// What these checks find of a document, with the changes that stand beside it.
 fn lint_rules(
+    loaders: Loaders,
     document: &Document,
     delivery: Delivery,
     target: &Target,
@@ -218,6 +251,7 @@ fn lint_rules(
                 .filter(|(_, entry)| entry.applies_to(target))
                 .collect(),
         },
+        loaders,
         at,
     };
     let mut findings = Vec::new();
@@ -228,6 +262,7 @@ fn lint_rules(
 }
 
 fn lint_derived(
+    loaders: Loaders,
     spec: &Spec,
     own: &Delta,
     lookup: &Lookup<'_>,
@@ -271,6 +306,7 @@ fn lint_derived(
             base: &base,
             below,
         },
+        loaders,
         at,
     };
     let mut inherited = Vec::new();

@@ -1,29 +1,79 @@
-//! `needs-new-runtime`: older runtimes do not know flags.
+//! `needs-new-runtime`: older runtimes refuse flags and architectures.
 
 use super::subject::{Subject, listed};
 use super::{Code, Finding, Severity};
-use crate::oci::Flag;
+use crate::arch::Arch;
+use crate::document::Architectures;
+use crate::loader::{Generation, Loaders};
+use crate::oci::{ArchSet, Flag};
 
 pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
-    let flags = subject.profile.flags();
-    if flags.is_empty() {
-        return;
+    let flags = subject.profile.flags().iter().collect::<Vec<_>>();
+    for (loaders, flags) in refused(subject, &flags, Generation::takes_flag) {
+        let names: Vec<_> = flags.into_iter().map(Flag::name).collect();
+        findings.push(finding(
+            subject,
+            "flags",
+            format!("{}: no container starts with {loaders}", listed(&names)),
+            "make sure that all nodes have a newer one, or leave flags out",
+        ));
     }
-    let since = if flags.contains(Flag::WaitKillableRecv) {
-        "1.5"
-    } else {
-        "1.2"
-    };
-    let names: Vec<_> = flags.iter().map(Flag::name).collect();
-    findings.push(Finding {
+    let arches = written(subject).iter().collect::<Vec<_>>();
+    for (loaders, arches) in refused(subject, &arches, Generation::takes_architecture) {
+        let library = if arches.contains(&Arch::Loongarch64) {
+            ", nor with a libseccomp before 2.6"
+        } else {
+            ""
+        };
+        findings.push(finding(
+            subject,
+            "architectures",
+            format!("{}: no container starts with {loaders}{library}", listed(&arches)),
+            "make sure that all nodes have a newer one, or leave it out of the file for nodes of other architectures",
+        ));
+    }
+}
+
+/// The architectures that the author wrote for runtimes to read. Where the operator writes, only nodes of one have it.
+fn written(subject: &Subject<'_>) -> ArchSet {
+    match subject.read_as_is().map(|document| &document.architectures) {
+        Some(Architectures::Listed(arches)) => *arches,
+        _ => ArchSet::EMPTY,
+    }
+}
+
+/// What some runtimes refuse, by those that do.
+fn refused<T: Copy>(
+    subject: &Subject<'_>,
+    all: &[T],
+    takes: fn(Generation, T) -> bool,
+) -> Vec<(Loaders, Vec<T>)> {
+    let mut refused = Vec::<(Loaders, Vec<T>)>::new();
+    for one in all {
+        let loaders = subject
+            .loaders
+            .for_which(|generation| !takes(generation, *one));
+        match refused.iter_mut().find(|(same, _)| *same == loaders) {
+            _ if loaders.is_empty() => {}
+            Some((_, others)) => others.push(*one),
+            None => refused.push((loaders, vec![*one])),
+        }
+    }
+    refused
+}
+
+fn finding(subject: &Subject<'_>, field: &str, reason: String, remedy: &str) -> Finding {
+    let version = subject.loaders.asked().and_then(|asked| asked.version);
+    Finding {
         code: Code::NeedsNewRuntime,
-        severity: Severity::Warning,
-        path: subject.path("flags"),
-        reason: format!(
-            "{}: no container starts with a runc before {since}, which refuses {}",
-            listed(&names),
-            if since == "1.2" { "all flags" } else { "it" }
-        ),
-        remedy: "make sure that all nodes have a newer one, or leave flags out".into(),
-    });
+        // Who names a version has it.
+        severity: if version.is_some() {
+            Severity::Error
+        } else {
+            Severity::Warning
+        },
+        path: subject.path(field),
+        reason,
+        remedy: remedy.into(),
+    }
 }

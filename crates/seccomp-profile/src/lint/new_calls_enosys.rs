@@ -3,6 +3,7 @@
 use super::subject::Subject;
 use super::{Code, Finding, Severity};
 use crate::action::Action;
+use crate::loader::Generation;
 use crate::oci::Rule;
 
 /// A default that kills, of which runc makes `ENOSYS` for new calls.
@@ -12,6 +13,10 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
         default,
         Action::KillProcess | Action::KillThread | Action::Trap
     ) {
+        return;
+    }
+    let has_stub = |generation: Generation| generation.has_stub(true);
+    if subject.loaders.for_which(has_stub).is_empty() {
         return;
     }
     let native = subject.target.arch;

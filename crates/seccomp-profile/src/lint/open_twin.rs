@@ -209,9 +209,13 @@ fn is_new(call: Syscall) -> bool {
 /// Whether no container starts without it, or no program runs.
 fn is_needed(call: Syscall, subject: &Subject<'_>) -> bool {
     let is_essential = || named(ESSENTIAL).any(|essential| essential == call);
-    let runtimes = [Runtime::Runc, Runtime::Crun].into_iter();
-    let mut needing = runtimes.filter(|runtime| runtime.needs(subject.target.arch).contains(&call));
-    !is_new(call) && (is_essential() || needing.any(|runtime| !runtime.needed_by(call).is_empty()))
+    let is_there = call.number(subject.target.arch).is_some();
+    let is_seen = || {
+        Runtime::ALL
+            .iter()
+            .any(|runtime| runtime.was_seen_to_need(call))
+    };
+    is_there && !is_new(call) && (is_essential() || is_seen())
 }
 
 /// Adds what is not there yet.

@@ -2,7 +2,7 @@
 
 use super::subject::{Subject, enosys, listed};
 use super::{Code, Finding, Severity};
-use crate::runtime::Runtime;
+use crate::runtime::{Measured, Runtime};
 use crate::syscall::Syscall;
 use crate::syscall::named;
 
@@ -10,40 +10,59 @@ use crate::syscall::named;
 const RUNC_FALLS_BACK: &str = "close_range faccessat2 openat2";
 
 pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
+    // runc is what most nodes have; of others it is said to who asks.
+    let runtime = match subject.loaders.asked() {
+        None => Runtime::Runc,
+        Some(asked) => asked.runtime,
+    };
     let native = subject.target.arch;
     let is_refused = |call: &Syscall| subject.refusal(*call).is_some();
     // Under which no version starts has a code of its own.
-    if Runtime::Runc.must_have(native).iter().any(is_refused) {
+    if runtime.must_have(native).iter().any(is_refused) {
         return;
     }
-    let falls_back = |call: &Syscall| {
-        subject.refusal(*call) == Some(enosys(native))
-            && named(RUNC_FALLS_BACK).any(|known| known == *call)
-    };
-    let needs = Runtime::Runc.needs(native);
-    let missing: Vec<_> = needs
-        .into_iter()
-        .filter(is_refused)
-        .filter(|call| !falls_back(call))
-        .map(|call| (call, Runtime::Runc.needed_by(call)))
-        .filter(|(_, by)| !by.is_empty())
-        .collect();
-    let Some((first, _)) = missing.first() else {
+    let mut missing: Vec<Syscall> = Vec::new();
+    let mut versions: Vec<String> = Vec::new();
+    for set in runtime.measured() {
+        let lacks = lacking(subject, runtime, set);
+        let words = set.words();
+        // What is needed with `noNewPrivileges` is needed without.
+        if !lacks.is_empty() {
+            versions.retain(|known| !known.starts_with(&format!("{words} ")));
+            versions.push(words);
+        }
+        missing.extend(lacks);
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    let Some(first) = missing.first() else {
         return;
     };
-    let mut versions: Vec<_> = missing.iter().flat_map(|(_, by)| by.clone()).collect();
-    versions.sort_unstable();
-    versions.dedup();
-    let calls: Vec<_> = missing.iter().map(|(call, _)| *call).collect();
     findings.push(Finding {
         code: Code::RuntimeNeedsMore,
         severity: Severity::Warning,
         path: subject.place_that_refuses(*first),
         reason: format!(
             "refuses {}, which {} itself calls: containers do not start with that",
-            listed(&calls),
+            listed(&missing),
             listed(&versions)
         ),
-        remedy: "allow them, or the containers start with one version of the runtime and not with the next".into(),
+        remedy: subject.allow_too(&missing),
     });
+}
+
+/// What that version needs and does not get.
+fn lacking(subject: &Subject<'_>, runtime: Runtime, set: &Measured) -> Vec<Syscall> {
+    let Some(generation) = subject.loaders.generation_of(runtime, set.version) else {
+        return Vec::new();
+    };
+    let native = subject.target.arch;
+    let is_lacking = |call: &Syscall| match subject.refusal_under(generation, *call) {
+        None => false,
+        Some(answer) => {
+            let falls_back = named(RUNC_FALLS_BACK).any(|known| known == *call);
+            answer != enosys(native) || !falls_back
+        }
+    };
+    set.calls(native).into_iter().filter(is_lacking).collect()
 }

@@ -1,11 +1,12 @@
 //! Whether containers start under a profile: what the checks on the runtime's own needs come to.
 
-use super::subject::{Source, Subject, listed};
+use super::subject::{Source, Subject};
 use super::{
     Check, Code, Severity, needs_listener, needs_new_runtime, no_container_starts,
     runtime_needs_more, too_many_instructions,
 };
 use crate::delta::Delta;
+use crate::loader::{Loader, Loaders};
 use crate::oci::Profile;
 use crate::runtime::Runtime;
 use crate::target::Target;
@@ -48,6 +49,7 @@ pub fn startup(profile: &Profile, runtime: Runtime, target: &Target) -> Startup 
             base: &semantics,
             below: "base",
         },
+        loaders: Loaders::only(Loader::any(runtime)),
         at: "",
     };
     let mut findings = Vec::new();
@@ -55,40 +57,17 @@ pub fn startup(profile: &Profile, runtime: Runtime, target: &Target) -> Startup 
     let found = findings.into_iter().map(|finding| {
         let (code, reason) = (finding.code, finding.reason);
         match (code, runtime) {
-            (Code::TooManyInstructions, _) | (Code::NoContainerStarts, Runtime::Runc) => {
+            (Code::TooManyInstructions | Code::NoContainerStarts, _)
+                if finding.severity == Severity::Error =>
+            {
                 Startup::Never(reason)
             }
-            (Code::NoContainerStarts, Runtime::Crun) if finding.severity == Severity::Error => {
-                with_crun(&subject)
-            }
-            // crun takes all flags, and needs less than runc.
-            (_, Runtime::Crun) if code != Code::NeedsListener => Startup::Starts,
+            // crun takes all flags.
+            (Code::NeedsNewRuntime, Runtime::Crun) => Startup::Starts,
             _ => Startup::Depends(reason),
         }
     });
     found.max().unwrap_or(Startup::Starts)
-}
-
-/// Of a profile that refuses something which crun calls.
-fn with_crun(subject: &Subject<'_>) -> Startup {
-    let native = subject.target.arch;
-    let refused = |calls: Vec<_>| -> Vec<_> {
-        let refused = calls.into_iter();
-        refused
-            .filter(|call| subject.refusal(*call).is_some())
-            .collect()
-    };
-    let missing = refused(Runtime::Crun.must_have(native));
-    if missing.is_empty() {
-        return Startup::Depends(format!(
-            "refuses {}, which crun itself calls",
-            listed(&refused(Runtime::Crun.needs(native)))
-        ));
-    }
-    Startup::Never(format!(
-        "refuses {}, which crun itself calls after it has loaded the filter: no container starts",
-        listed(&missing)
-    ))
 }
 
 #[cfg(test)]

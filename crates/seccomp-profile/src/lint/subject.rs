@@ -10,6 +10,7 @@ use crate::decision::Decision;
 use crate::delta::{Delta, DeltaEntry};
 use crate::document::{Document, Entry};
 use crate::errno::{Errno, StatedErrno};
+use crate::loader::{Generation, Loaders};
 use crate::oci::Profile;
 use crate::semantics::Semantics;
 use crate::syscall::Syscall;
@@ -23,6 +24,8 @@ pub(super) struct Subject<'a> {
     /// What it all comes to.
     pub(super) semantics: &'a Semantics,
     pub(super) source: Source<'a>,
+    /// Those that may load it.
+    pub(super) loaders: Loaders,
     /// The path of what the author wrote.
     pub(super) at: &'a str,
 }
@@ -154,6 +157,49 @@ impl<'a> Subject<'a> {
         matches!(self.source, Source::Document { .. })
     }
 
+    /// How the author has calls allowed: without the rules that refuse them, of which one would win.
+    pub(super) fn allow_too(&self, calls: &[Syscall]) -> String {
+        let names = |calls: &[Syscall]| {
+            let names: Vec<_> = calls.iter().map(|call| call.name()).collect();
+            names.join(", ")
+        };
+        let refuses = |action: Action| action.refuses() || matches!(action, Action::Trace(_));
+        let (mut steps, mut freed) = (Vec::new(), Vec::new());
+        let mut free = |known: &[Syscall], place: String| {
+            let is_known = |call: &Syscall| known.contains(call);
+            let mine: Vec<_> = calls.iter().copied().filter(is_known).collect();
+            if !mine.is_empty() {
+                steps.push(format!("remove {} from {place}", names(&mine)));
+                freed.extend(mine);
+            }
+        };
+        for (i, entry) in self.entries() {
+            let action = entry.verdict.on(self.target.arch);
+            if refuses(action) && action != self.profile.default_action() {
+                free(&entry.syscalls, self.path(&format!("syscalls[{i}].names")));
+            }
+        }
+        for (list, _, change) in self.changes() {
+            if list == List::Deny {
+                free(&change.calls, self.path("deny"));
+            }
+        }
+        let is_permitted = |call: &&Syscall| {
+            let by_default = self.semantics.default.is_permitted();
+            by_default || (!self.is_document() && freed.contains(*call))
+        };
+        let rest = calls.iter().filter(|call| !is_permitted(call));
+        let rest: Vec<_> = rest.copied().collect();
+        if !rest.is_empty() {
+            steps.push(if self.is_document() {
+                format!("allow {}", names(&rest))
+            } else {
+                format!("add {} to {}", names(&rest), self.path("allow"))
+            });
+        }
+        steps.join(", and ")
+    }
+
     /// How the author takes calls out of the rules that allow them, of which the first would win over a denial.
     pub(super) fn no_longer_allow(&self, calls: &[Syscall]) -> Vec<String> {
         let default = self.profile.default_action();
@@ -249,9 +295,30 @@ impl<'a> Subject<'a> {
         decision.is_some_and(|decision| decision.actions().into_iter().any(Action::refuses))
     }
 
-    /// How a call is refused, if it is for all arguments.
+    /// How a call is refused, if it is for all arguments. A container has no tracer.
     pub(super) fn refusal(&self, call: Syscall) -> Option<Action> {
-        self.always(call).filter(|action| action.refuses())
+        match self.always(call)? {
+            Action::Trace(_) => Some(enosys(self.target.arch)),
+            action => action.refuses().then_some(action),
+        }
+    }
+
+    /// The same where that runtime loads the filter.
+    pub(super) fn refusal_under(&self, generation: Generation, call: Syscall) -> Option<Action> {
+        let native = self.target.arch;
+        let default = self.semantics.default;
+        let lenient = matches!(default, Action::Allow | Action::Log | Action::Trace(_));
+        let states = match self.read_as_is() {
+            Some(_) => self.profile.states_architectures(),
+            None => true,
+        };
+        let named = self.semantics.calls.keys();
+        let newest = named.filter_map(|call| call.number(native)).max();
+        let is_newer = call.number(native) > newest;
+        if is_newer && newest.is_some() && !lenient && generation.has_stub(states) {
+            return Some(enosys(native));
+        }
+        self.refusal(call)
     }
 
     /// Whether a call is stopped for some arguments at least.

@@ -330,3 +330,128 @@ fn changes_are_told_as_changes() {
         "add fchmod and fchmodat to spec.deny, and add {name: fchmodat2, errno: ENOSYS} to spec.deny"
     );
 }
+
+/// An allowlist that has what runc needs but one call that is newer than what it names.
+fn lacking(call: &str, architectures: &Value) -> Value {
+    let needs = crate::Runtime::Runc.needs(Arch::X86_64);
+    let needs = needs.iter().map(|call| call.name());
+    let names: Vec<_> = needs
+        .filter(|name| *name != call)
+        .chain(["clone"])
+        .collect();
+    let clone =
+        json!([{"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": 0x7e02_0000, "valueTwo": 0}]);
+    json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": architectures,
+        "syscalls": [
+            {"names": names, "action": "SCMP_ACT_ALLOW"},
+            {"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": clone},
+        ],
+    })
+}
+
+fn under(loader: &str, document: &Value) -> Vec<Finding> {
+    let loaders = Loaders::only(loader.parse().unwrap());
+    let document = parse(document, "").unwrap();
+    lint_document_under(loaders, &document, Delivery::AsIs, &AMD64, "")
+}
+
+#[test]
+fn what_the_piece_of_runc_answers_with_enosys_hides_nothing_there() {
+    // `faccessat2` is 439 and the newest; `epoll_pwait2` is 441, and `clone3` 435.
+    let stated = lacking("mseal", &json!(["SCMP_ARCH_X86_64"]));
+    let unstated = lacking("mseal", &json!([]));
+    let hidden = |loader: &str, document: &Value| {
+        let found = under(loader, document).into_iter();
+        let mut found = found.filter(|finding| finding.code == Code::HidesFallback);
+        found.next().map(|finding| finding.reason)
+    };
+    let answers = |calls: &str| {
+        format!(
+            "answers {calls} with an error other than ENOSYS, so that programs fail that would use an older call instead, which is allowed"
+        )
+    };
+    assert_eq!(hidden("runc=1.3.6", &stated), Some(answers("clone3")));
+    assert_eq!(hidden("runc=1.1.5", &stated), Some(answers("clone3")));
+    let all = "clone3 and epoll_pwait2";
+    assert_eq!(hidden("runc=1.1.5", &unstated), Some(answers(all)));
+    assert_eq!(hidden("crun", &stated), Some(answers(all)));
+    assert_eq!(hidden("youki=0.7.0", &stated), Some(answers(all)));
+    // To who asks for none it is said where it is so.
+    let found = lint_document(&parse(&stated, "").unwrap(), Delivery::AsIs, &AMD64, "");
+    let hides = found
+        .iter()
+        .filter(|finding| finding.code == Code::HidesFallback);
+    let hides: Vec<_> = hides
+        .map(|finding| (finding.severity, finding.reason.as_str()))
+        .collect();
+    assert_eq!(
+        hides,
+        [
+            (Severity::Warning, answers("clone3").as_str()),
+            (
+                Severity::Note,
+                format!("under crun and youki, {}", answers("epoll_pwait2")).as_str()
+            ),
+        ]
+    );
+}
+
+#[test]
+fn what_a_runtime_needs_is_asked_of_that_version() {
+    let needs_more = |loader: &str, call: &str, architectures: &Value| {
+        let found = under(loader, &lacking(call, architectures)).into_iter();
+        let mut found = found.filter(|finding| finding.code == Code::RuntimeNeedsMore);
+        found.next().map(|finding| finding.reason)
+    };
+    let stated = json!(["SCMP_ARCH_X86_64"]);
+    let statx = "refuses statx, which runc 1.3.6 itself calls: containers do not start with that";
+    assert_eq!(
+        needs_more("runc=1.3.6", "statx", &stated).as_deref(),
+        Some(statx)
+    );
+    assert_eq!(needs_more("runc=1.1.5", "statx", &stated), None);
+    // With `openat2` (437) named, `faccessat2` (439) is newer than all, and runc falls back where it says ENOSYS itself.
+    assert_eq!(needs_more("runc=1.1.5", "faccessat2", &stated), None);
+    let faccessat2 = needs_more("runc=1.1.5", "faccessat2", &json!([]));
+    assert_eq!(
+        faccessat2.as_deref(),
+        Some(
+            "refuses faccessat2, which runc 1.1.5 without allowPrivilegeEscalation: false itself calls: containers do not start with that"
+        )
+    );
+    assert_eq!(
+        needs_more("crun=1.28", "read", &stated).as_deref(),
+        Some(
+            "refuses pselect6, read, setresgid and setresuid, which crun 1.28 without allowPrivilegeEscalation: false itself calls: \
+             containers do not start with that"
+        )
+    );
+}
+
+#[test]
+fn a_list_of_what_is_allowed_that_hands_the_rest_to_a_tracer_starts_nothing() {
+    let document = json!({
+        "defaultAction": "SCMP_ACT_TRACE",
+        "syscalls": [{"names": ["read", "write", "exit_group"], "action": "SCMP_ACT_ALLOW"}],
+    });
+    let found = of_document(&document);
+    assert_eq!(found[0].code, Code::NoContainerStarts, "{found:#?}");
+}
+
+#[test]
+fn what_refuses_a_call_that_a_runtime_needs_is_to_go() {
+    let spec = derived_from("runtime-default", &json!({"deny": ["statx"]}));
+    let found = lint(&spec, &nothing, &AMD64, "spec");
+    assert_eq!(found[0].code, Code::RuntimeNeedsMore);
+    assert_eq!(found[0].remedy, "remove statx from spec.deny");
+    let document = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["execve"], "action": "SCMP_ACT_KILL"}],
+    });
+    assert_eq!(
+        of_document(&document)[0].remedy,
+        "remove execve from syscalls[0].names"
+    );
+}
