@@ -98,8 +98,8 @@ Examples:
   # What is in the cluster
   kubectl get seccompprofiles -o json | kubectl seccomp lint
 
-  # For arm64 nodes, and containers with one more capability
-  kubectl seccomp lint --arch arm64 --cap default,SYS_ADMIN profile.json
+  # For nodes of two kinds, and containers with one more capability
+  kubectl seccomp lint --arch amd64,arm64 --cap default,SYS_ADMIN profile.json
 
 Exit status: 0 nothing found that counts; 1 something, or a profile is wrong; 2 wrong use, or a file cannot be read.";
 
@@ -119,6 +119,8 @@ struct Row {
     reason: String,
     remedy: String,
     #[serde(skip)]
+    rank: Severity,
+    #[serde(skip)]
     counts: bool,
 }
 
@@ -130,8 +132,17 @@ pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
     for input in inputs {
         reports.push(match input {
             Ok(named) => {
-                let target = args.target.target_for(&named.definition, &library)?;
-                let rows = rows(&named, &library, &target, args);
+                let mut rows: Vec<Row> = Vec::new();
+                for target in args.target.for_each_arch() {
+                    let target = target.target_for(&named.definition, &library)?;
+                    let more = self::rows(&named, &library, &target, args);
+                    // What is so on several architectures is said once.
+                    let is_said = |row: &Row| rows.iter().any(|said| said.is_same(row));
+                    let new = more.into_iter().filter(|row| !is_said(row));
+                    let mut new: Vec<_> = new.collect();
+                    rows.append(&mut new);
+                }
+                rows.sort_by_key(|row| std::cmp::Reverse(row.rank));
                 LintedProfile {
                     profile: named.name,
                     findings: rows,
@@ -205,6 +216,7 @@ impl Row {
     fn from_finding(finding: &Finding, fail_on: Level) -> Self {
         Self {
             severity: finding.severity.name(),
+            rank: finding.severity,
             code: finding.code.name(),
             path: finding.path.clone(),
             reason: finding.reason.clone(),
@@ -216,9 +228,15 @@ impl Row {
         }
     }
 
+    /// Whether it says the same; what to do may depend on the architecture.
+    fn is_same(&self, other: &Self) -> bool {
+        (self.code, &self.path, &self.reason) == (other.code, &other.path, &other.reason)
+    }
+
     fn invalid(problem: &Problem) -> Self {
         Self {
             severity: Severity::Error.name(),
+            rank: Severity::Error,
             code: "invalid",
             path: problem.path.clone(),
             reason: problem.reason.clone(),

@@ -13,11 +13,11 @@ use seccomp_profile::{
 };
 
 /// What Docker-style conditions ask for.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct TargetArgs {
     /// The node's architecture, e.g. amd64 or arm64 [default: this machine's].
-    #[arg(long, value_parser = machine::argument, value_name = "ARCH")]
-    arch: Option<Arch>,
+    #[arg(long, value_parser = machine::argument, value_name = "ARCH", value_delimiter = ',')]
+    arch: Vec<Arch>,
     /// The node's kernel, e.g. 6.1 [default: this machine's].
     #[arg(long, value_parser = kernel, value_name = "VERSION")]
     kernel: Option<KernelVersion>,
@@ -60,8 +60,16 @@ impl TargetArgs {
             let sets = self.capabilities.iter();
             sets.flat_map(|set| set.iter()).collect()
         };
+        let arch = match self.arch[..] {
+            [] => machine::HOST,
+            [arch] => arch,
+            _ => {
+                let reason = "this is said for one architecture; name one with --arch";
+                return Err(Failure::Usage(reason.into()));
+            }
+        };
         Ok(Target {
-            arch: self.arch.unwrap_or(machine::HOST),
+            arch,
             kernel,
             capabilities,
         })
@@ -88,6 +96,19 @@ impl TargetArgs {
             capabilities: capabilities.unwrap_or(target.capabilities),
             ..target
         })
+    }
+
+    /// The same arguments for each architecture.
+    pub fn for_each_arch(&self) -> Vec<Self> {
+        if self.arch.len() < 2 {
+            return vec![self.clone()];
+        }
+        let arches = self.arch.iter();
+        let one = |arch: &Arch| Self {
+            arch: vec![*arch],
+            ..self.clone()
+        };
+        arches.map(one).collect()
     }
 
     /// The SeccompProfiles that others may have as their base.

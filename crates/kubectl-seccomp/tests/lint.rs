@@ -440,3 +440,30 @@ fn findings_are_those_of_the_runtime_that_is_asked_for() {
     assert_eq!(found("runc=1.3.6"), [""; 0]);
     assert_eq!(found("crun=1.28"), [""; 0]);
 }
+
+#[test]
+fn each_architecture_that_is_asked_for_has_its_findings() {
+    let list = r#"{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38, "syscalls": [
+        {"names": ["open", "openat", "poll", "execve", "write", "read"], "action": "SCMP_ACT_ALLOW"}]}"#;
+    let found = |arch: &str| {
+        let output = run(
+            &["lint", "--kernel=6.12", "-o", "json", "--arch", arch],
+            list,
+        );
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        codes(&json["profiles"][0])
+    };
+    let (amd64, arm64, both) = (found("amd64"), found("arm64"), found("amd64,arm64"));
+    let lacks = "lacks-counterparts warning".to_owned();
+    assert!(
+        !amd64.contains(&lacks) && arm64.contains(&lacks) && both.contains(&lacks),
+        "{both:?}"
+    );
+    // What is so on both is said once.
+    let starts = both
+        .iter()
+        .filter(|code| code.starts_with("no-container-starts"));
+    assert_eq!(starts.count(), 1, "{both:?}");
+    let explain = run(&["explain", "--arch=amd64,arm64"], list);
+    assert_eq!(explain.status.code(), Some(2));
+}

@@ -40,10 +40,10 @@ fn sections() -> BTreeMap<String, String> {
 }
 
 /// What is found in an example: a document, or a spec with a base.
-fn found(example: &Value) -> Vec<Finding> {
+fn found(example: &Value, target: &Target) -> Vec<Finding> {
     if example.get("base").is_none() {
         let document = parse(example, "").unwrap();
-        return lint_document(&document, Delivery::AsIs, &AMD64, "");
+        return lint_document(&document, Delivery::AsIs, target, "");
     }
     let list = |key| {
         let list = example.get(key).and_then(Value::as_array);
@@ -59,7 +59,7 @@ fn found(example: &Value) -> Vec<Finding> {
     lint(
         &Spec::parse(&fields, "spec").unwrap(),
         &nothing,
-        &AMD64,
+        target,
         "spec",
     )
 }
@@ -80,8 +80,15 @@ fn each_example_leads_to_the_finding_that_it_is_an_example_of() {
         let example = text.split("```yaml\n").nth(1);
         let example = example.and_then(|example| example.split("```").next());
         let example = example.unwrap_or_else(|| panic!("{code} has no example"));
+        // A comment says for which nodes, if for others.
+        let arch = if example.contains("--arch arm64") {
+            Arch::Aarch64
+        } else {
+            Arch::X86_64
+        };
+        let target = Target { arch, ..AMD64 };
         let example: Value = serde_saphyr::from_str(example).unwrap();
-        let findings = found(&example);
+        let findings = found(&example, &target);
         let finding = findings.iter().find(|finding| finding.code.name() == code);
         let Some(finding) = finding else {
             panic!("{code}: {findings:#?}");

@@ -158,6 +158,18 @@ const PROGRAMS: &[&str] = &[
     "restart_syscall",
 ];
 
+/// The same, and what is not allowed kills.
+fn killing(mut document: Value) -> Value {
+    document["defaultAction"] = json!("SCMP_ACT_KILL_PROCESS");
+    document
+}
+
+/// The same for 32-bit programs too.
+fn with_32_bits(mut document: Value) -> Value {
+    document["architectures"] = json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]);
+    document
+}
+
 #[test]
 fn what_is_advised_for_a_list_of_what_is_allowed_starts_containers() {
     // With `mseal` named runc itself answers nothing below it.
@@ -196,6 +208,8 @@ fn what_a_list_of_what_is_denied_takes_from_runtimes_is_given_back() {
         (Code::RuntimeNeedsMore, "statx"),
         (Code::NoContainerStarts, "execve"),
         (Code::NoContainerStarts, "getdents64"),
+        (Code::ProgramsNeedMore, "exit_group"),
+        (Code::ProgramsNeedMore, "restart_syscall"),
     ] {
         let document = json!({
             "defaultAction": "SCMP_ACT_ALLOW",

@@ -63,6 +63,14 @@ codes! {
     NoContainerStarts = "no-container-starts",
     /// Some versions of the runtime start no container under it.
     RuntimeNeedsMore = "runtime-needs-more",
+    /// What every program needs is refused.
+    ProgramsNeedMore = "programs-need-more",
+    /// A call kills that libraries only try.
+    KillsProbe = "kills-probe",
+    /// 32-bit programs are not let make the calls that they try first.
+    Time64Stopped = "time64-stopped",
+    /// Calls are allowed that the architecture does not have, and not those that it has instead.
+    LacksCounterparts = "lacks-counterparts",
     /// A new call is answered so that programs do not fall back to the old one.
     HidesFallback = "hides-fallback",
     /// Calls newer than the profile are not treated as the default says.

@@ -14,7 +14,7 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     for call in hidden_by_rules(subject) {
         let misleads = |action| action != enosys(subject.target.arch);
         let loaders = subject.loaders.for_which(|generation| {
-            let refusal = subject.refusal_under(generation, call);
+            let refusal = subject.refusal_under(generation, subject.target.arch, call);
             refusal.is_some_and(misleads)
         });
         match hidden.iter_mut().find(|(known, _)| *known == loaders) {
@@ -25,7 +25,6 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     }
     for (loaders, calls) in hidden {
         let Some(first) = calls.first() else { continue };
-        let everywhere = loaders == subject.loaders;
         // Who asks for a runtime has it; runc is what most nodes have.
         let has_it = subject.loaders.asked().is_some() || loaders.contains(Runtime::Runc);
         findings.push(Finding {
@@ -39,7 +38,7 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             reason: format!(
                 "{}answers {} with an error other than ENOSYS, so that programs fail that would use an older call instead, which is \
                  allowed",
-                if everywhere { String::new() } else { format!("under {loaders}, ") },
+                subject.under(loaders),
                 listed(&calls)
             ),
             remedy: format!(

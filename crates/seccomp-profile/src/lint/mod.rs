@@ -20,7 +20,9 @@ mod half_seen_number;
 mod hides_fallback;
 mod io_uring_bypass;
 mod kills_other_width;
+mod kills_probe;
 mod kills_thread;
+mod lacks_counterparts;
 mod lost_deny;
 mod many_rules;
 mod multiplexed;
@@ -38,9 +40,11 @@ mod open_by_default;
 mod open_twin;
 mod or_conditions;
 mod overridden;
+mod programs_need_more;
 mod runtime_needs_more;
 mod startup;
 mod stops_nothing;
+mod time64_stopped;
 mod too_many_instructions;
 mod unknown_to_older_runtimes;
 mod unreliable_rules;
@@ -103,7 +107,11 @@ const OF_SOURCE: &[Check] = &[
 const OF_SEMANTICS: &[Check] = &[
     no_container_starts::check,
     runtime_needs_more::check,
+    programs_need_more::check,
+    kills_probe::check,
     hides_fallback::check,
+    time64_stopped::check,
+    lacks_counterparts::check,
     open_twin::check,
     cannot_fork::check,
     io_uring_bypass::check,

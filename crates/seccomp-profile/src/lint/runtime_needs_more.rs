@@ -57,7 +57,7 @@ fn lacking(subject: &Subject<'_>, runtime: Runtime, set: &Measured) -> Vec<Sysca
         return Vec::new();
     };
     let native = subject.target.arch;
-    let is_lacking = |call: &Syscall| match subject.refusal_under(generation, *call) {
+    let is_lacking = |call: &Syscall| match subject.refusal_under(generation, native, *call) {
         None => false,
         Some(answer) => {
             let falls_back = named(RUNC_FALLS_BACK).any(|known| known == *call);

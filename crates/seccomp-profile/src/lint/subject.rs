@@ -159,17 +159,32 @@ impl<'a> Subject<'a> {
 
     /// How the author has calls allowed: without the rules that refuse them, of which one would win.
     pub(super) fn allow_too(&self, calls: &[Syscall]) -> String {
-        let names = |calls: &[Syscall]| {
-            let names: Vec<_> = calls.iter().map(|call| call.name()).collect();
-            names.join(", ")
+        let (mut steps, freed) = self.no_longer_refuse(calls);
+        let is_permitted = |call: &&Syscall| {
+            let by_default = self.semantics.default.is_permitted();
+            by_default || (!self.is_document() && freed.contains(*call))
         };
+        let rest = calls.iter().filter(|call| !is_permitted(call));
+        let rest: Vec<_> = rest.copied().collect();
+        if !rest.is_empty() {
+            steps.push(if self.is_document() {
+                format!("allow {}", plainly(&rest))
+            } else {
+                format!("add {} to {}", plainly(&rest), self.path("allow"))
+            });
+        }
+        steps.join(", and ")
+    }
+
+    /// How the author takes calls out of the rules that refuse them, and those that are in such.
+    pub(super) fn no_longer_refuse(&self, calls: &[Syscall]) -> (Vec<String>, Vec<Syscall>) {
         let refuses = |action: Action| action.refuses() || matches!(action, Action::Trace(_));
         let (mut steps, mut freed) = (Vec::new(), Vec::new());
         let mut free = |known: &[Syscall], place: String| {
             let is_known = |call: &Syscall| known.contains(call);
             let mine: Vec<_> = calls.iter().copied().filter(is_known).collect();
             if !mine.is_empty() {
-                steps.push(format!("remove {} from {place}", names(&mine)));
+                steps.push(format!("remove {} from {place}", plainly(&mine)));
                 freed.extend(mine);
             }
         };
@@ -184,20 +199,16 @@ impl<'a> Subject<'a> {
                 free(&change.calls, self.path("deny"));
             }
         }
-        let is_permitted = |call: &&Syscall| {
-            let by_default = self.semantics.default.is_permitted();
-            by_default || (!self.is_document() && freed.contains(*call))
-        };
-        let rest = calls.iter().filter(|call| !is_permitted(call));
-        let rest: Vec<_> = rest.copied().collect();
-        if !rest.is_empty() {
-            steps.push(if self.is_document() {
-                format!("allow {}", names(&rest))
-            } else {
-                format!("add {} to {}", names(&rest), self.path("allow"))
-            });
+        (steps, freed)
+    }
+
+    /// `under crun and youki, `, if that are not all that are asked about.
+    pub(super) fn under(&self, loaders: Loaders) -> String {
+        if loaders == self.loaders {
+            String::new()
+        } else {
+            format!("under {loaders}, ")
         }
-        steps.join(", and ")
     }
 
     /// How the author takes calls out of the rules that allow them, of which the first would win over a denial.
@@ -304,8 +315,12 @@ impl<'a> Subject<'a> {
     }
 
     /// The same where that runtime loads the filter.
-    pub(super) fn refusal_under(&self, generation: Generation, call: Syscall) -> Option<Action> {
-        let native = self.target.arch;
+    pub(super) fn refusal_under(
+        &self,
+        generation: Generation,
+        arch: Arch,
+        call: Syscall,
+    ) -> Option<Action> {
         let default = self.semantics.default;
         let lenient = matches!(default, Action::Allow | Action::Log | Action::Trace(_));
         let states = match self.read_as_is() {
@@ -313,10 +328,10 @@ impl<'a> Subject<'a> {
             None => true,
         };
         let named = self.semantics.calls.keys();
-        let newest = named.filter_map(|call| call.number(native)).max();
-        let is_newer = call.number(native) > newest;
+        let newest = named.filter_map(|call| call.number(arch)).max();
+        let is_newer = call.number(arch) > newest;
         if is_newer && newest.is_some() && !lenient && generation.has_stub(states) {
-            return Some(enosys(native));
+            return Some(enosys(arch));
         }
         self.refusal(call)
     }
@@ -393,6 +408,12 @@ impl Entry {
     pub(super) fn is_unconditional(&self) -> bool {
         self.conditions.iter().all(Condition::looks_at_nothing)
     }
+}
+
+/// `a, b, c`, all of them.
+fn plainly(calls: &[Syscall]) -> String {
+    let names: Vec<_> = calls.iter().map(|call| call.name()).collect();
+    names.join(", ")
 }
 
 /// `ENOSYS` as an action.

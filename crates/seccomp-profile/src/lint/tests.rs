@@ -455,3 +455,119 @@ fn what_refuses_a_call_that_a_runtime_needs_is_to_go() {
         "remove execve from syscalls[0].names"
     );
 }
+
+/// What is said of one code, of a document on nodes of an architecture.
+fn said_of(code: Code, document: &Value, arch: Arch) -> Vec<String> {
+    let target = Target { arch, ..AMD64 };
+    let document = parse(document, "").unwrap();
+    let found = lint_document(&document, Delivery::AsIs, &target, "").into_iter();
+    let found = found.filter(|finding| finding.code == code);
+    found
+        .map(|finding| format!("{}; {}", finding.reason, finding.remedy))
+        .collect()
+}
+
+#[test]
+fn what_every_program_needs_is_missed() {
+    let list = json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [{"names": ["exit_group", "rt_sigreturn"], "action": "SCMP_ACT_ALLOW"}],
+    });
+    assert_eq!(
+        said_of(Code::ProgramsNeedMore, &list, Arch::X86_64),
+        [
+            "refuses exit and restart_syscall, which every program needs: threads do not end and a sleep fails when the program is \
+          stopped and goes on; allow exit, restart_syscall"
+        ]
+    );
+    let denied = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["exit"], "action": "SCMP_ACT_ERRNO"}]});
+    let said = said_of(Code::ProgramsNeedMore, &denied, Arch::X86_64);
+    assert!(
+        said[0].ends_with("; remove exit from syscalls[0].names"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn what_libraries_only_try_is_not_to_kill() {
+    let kill = json!({"names": ["rseq", "reboot"], "action": "SCMP_ACT_KILL"});
+    let listed = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [kill]});
+    let said = said_of(Code::KillsProbe, &listed, Arch::X86_64);
+    assert!(
+        said[0].ends_with(
+            "; remove rseq from syscalls[0].names, and answer rseq with ENOSYS (SCMP_ACT_ERRNO with errnoRet 38)"
+        ),
+        "{said:?}"
+    );
+    // runc answers itself what is newer than all that is named.
+    let by_default = json!({"defaultAction": "SCMP_ACT_KILL_PROCESS", "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [{"names": ["clone3"], "action": "SCMP_ACT_ALLOW"}]});
+    let said = said_of(Code::KillsProbe, &by_default, Arch::X86_64);
+    assert!(
+        said[0].starts_with("kills programs for io_uring_setup, pidfd_open, rseq and statx,"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].starts_with("under crun and youki, kills programs for close_range, "),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn programs_of_32_bits_try_times_of_64_first() {
+    let list = |arches: Value| {
+        json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": arches,
+        "syscalls": [{"names": ["clock_gettime", "futex", "openat2"], "action": "SCMP_ACT_ALLOW"}]})
+    };
+    let both = list(json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]));
+    let said = said_of(Code::Time64Stopped, &both, Arch::X86_64);
+    assert!(
+        said[0].starts_with("stops clock_gettime64 and futex_time64 of SCMP_ARCH_X86,"),
+        "{said:?}"
+    );
+    assert!(
+        said[0].ends_with("; allow clock_gettime64, futex_time64"),
+        "{said:?}"
+    );
+    assert_eq!(
+        said_of(Code::Time64Stopped, &list(json!([])), Arch::X86_64),
+        [""; 0]
+    );
+    let arm = said_of(
+        Code::Time64Stopped,
+        &list(json!(["SCMP_ARCH_ARM"])),
+        Arch::Aarch64,
+    );
+    assert!(arm[0].contains("of SCMP_ARCH_ARM"), "{arm:?}");
+}
+
+#[test]
+fn a_list_made_on_amd64_lacks_what_arm64_has_instead() {
+    let list = json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+        {"names": ["open", "poll", "stat", "fork", "openat"], "action": "SCMP_ACT_ALLOW"},
+    ]});
+    assert_eq!(
+        said_of(Code::LacksCounterparts, &list, Arch::Aarch64),
+        [
+            "allows fork, poll and stat, which arm64 nodes do not have, and not clone, ppoll and newfstatat, which programs call there \
+          instead; allow clone, ppoll, newfstatat"
+        ]
+    );
+    assert_eq!(
+        said_of(Code::LacksCounterparts, &list, Arch::X86_64),
+        [""; 0]
+    );
+    // Of an object both are looked at.
+    let document = parse(&list, "").unwrap();
+    let found = lint_everywhere(
+        &Spec::Document(document),
+        &nothing,
+        CapabilitySet::RUNTIME_DEFAULT,
+        "spec",
+    );
+    assert!(
+        found
+            .iter()
+            .any(|finding| finding.code == Code::LacksCounterparts)
+    );
+}
