@@ -56,6 +56,10 @@ Examples:
 
 Exit status: 0 they do the same; 1 they do not, or a document is wrong; 2 wrong use, or a file cannot be read.";
 
+/// Of two profiles that differ in the errors of their rules only.
+pub const KEPT_FILTER: &str = "crun from 1.7 on takes the two for one profile, since it keeps filters and does not look at errnoRet: the first that \
+     it loaded stays in force for new containers until /run/crun/.cache/seccomp is removed, or something else in the profile changes";
+
 /// Where the two differ.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -96,6 +100,9 @@ pub fn run(args: &DiffArgs) -> Result<Findings, Failure> {
     let [old, new] = &views[..] else {
         return Ok(Findings::None);
     };
+    if old.1.shares_kept_filter_with(&new.1) {
+        eprintln!("note: {KEPT_FILTER}");
+    }
     let differences = compare((&old.1, &old.2), (&new.1, &new.2));
     let text = match args.output {
         DiffFormat::Text => to_text(&old.0, &new.0, &differences, Style::for_stdout()),

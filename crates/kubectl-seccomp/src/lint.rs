@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::diff::KEPT_FILTER;
 use super::document::{self, Faulty, Named, Origin};
 use super::target::{self, TargetArgs};
 use super::text::{Style, visible, wrap};
 use super::{Failure, Findings, output};
 use seccomp_profile::{
-    Code, Delivery, Finding, Library, Loader, Loaders, Problem, Severity, Spec, Target,
-    lint_document_under, lint_under,
+    Code, Delivery, Finding, Library, Loader, Loaders, Problem, Profile, Runtime, Severity, Spec,
+    Target, lint_document_under, lint_under,
 };
 
 /// Arguments of `lint`.
@@ -128,6 +129,7 @@ struct Row {
 pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
     let inputs = document::read_all(&args.files)?;
     let library = document::library(&inputs, args.target.with()?.iter());
+    let mut kept = KeptFilters::default();
     let mut reports = Vec::new();
     for input in inputs {
         reports.push(match input {
@@ -141,6 +143,7 @@ pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
                     let new = more.into_iter().filter(|row| !is_said(row));
                     let mut new: Vec<_> = new.collect();
                     rows.append(&mut new);
+                    rows.extend(kept.row(&named, &library, &target, args));
                 }
                 rows.sort_by_key(|row| std::cmp::Reverse(row.rank));
                 LintedProfile {
@@ -196,6 +199,46 @@ fn rows(named: &Named, library: &Library, target: &Target, args: &LintArgs) -> V
         .filter(|finding| !args.ignore.contains(&finding.code));
     rows.extend(wanted.map(|finding| Row::from_finding(finding, args.fail_on)));
     rows
+}
+
+/// The profiles so far, for those that crun takes for one that it has.
+#[derive(Default)]
+struct KeptFilters(Vec<(String, Profile)>);
+
+impl KeptFilters {
+    /// Each is compared with those before it.
+    const MAX: usize = 200;
+
+    fn row(
+        &mut self,
+        named: &Named,
+        library: &Library,
+        target: &Target,
+        args: &LintArgs,
+    ) -> Option<Row> {
+        let is_asked = args
+            .runtime
+            .is_none_or(|loader| loader.runtime == Runtime::Crun);
+        if !is_asked || self.0.len() >= Self::MAX {
+            return None;
+        }
+        let profile = target::resolve_quietly(named, library, target).ok()?;
+        let mut before = self.0.iter();
+        let other = before.find(|(_, other)| profile.shares_kept_filter_with(other));
+        let row = other.map(|(name, _)| Row {
+            severity: Severity::Note.name(),
+            rank: Severity::Note,
+            code: "kept-filter",
+            path: "syscalls".into(),
+            reason: format!("differs from {name} in errnoRet only: {KEPT_FILTER}"),
+            remedy:
+                "remove /run/crun/.cache/seccomp on the nodes, or change something else as well"
+                    .into(),
+            counts: args.fail_on == Level::Note,
+        });
+        self.0.push((named.name.clone(), profile));
+        row
+    }
 }
 
 /// What does as the remedy says.

@@ -189,15 +189,21 @@ fn add<'n>(library: &mut Library, found: impl Iterator<Item = &'n Named>) {
 /// What nodes of that kind get: of a file what it says, of anything else what the operator makes of it. Says for which kind of
 /// node if that matters.
 pub fn resolve(named: &Named, library: &Library, target: &Target) -> Result<Profile, Faulty> {
+    note(named, target);
+    resolve_quietly(named, library, target)
+}
+
+/// [`resolve`] without a word.
+pub fn resolve_quietly(
+    named: &Named,
+    library: &Library,
+    target: &Target,
+) -> Result<Profile, Faulty> {
     match (named.definition.spec.as_ref(), &named.origin) {
         (Spec::Document(document), Origin::File { .. } | Origin::BuiltIn) => {
-            note(named, target);
             Ok(document.resolve(target))
         }
-        _ => {
-            note(named, target);
-            rendered(named, library, target)
-        }
+        _ => rendered(named, library, target),
     }
 }
 

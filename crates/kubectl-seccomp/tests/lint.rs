@@ -467,3 +467,53 @@ fn each_architecture_that_is_asked_for_has_its_findings() {
     let explain = run(&["explain", "--arch=amd64,arm64"], list);
     assert_eq!(explain.status.code(), Some(2));
 }
+
+#[test]
+fn two_versions_that_crun_takes_for_one_are_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, errno: u16| {
+        let document = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+            "syscalls": [{"names": ["reboot", "io_uring_setup"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno}],
+        });
+        let path = folder.path().join(name);
+        std::fs::write(&path, document.to_string()).unwrap();
+        path.display().to_string()
+    };
+    let (old, new, same) = (
+        file("old.json", 1),
+        file("new.json", 13),
+        file("same.json", 1),
+    );
+    let diff = |a: &str, b: &str| stderr(&run(&[&["diff"], &NODE[..], &[a, b]].concat(), ""));
+    assert!(
+        diff(&old, &new).contains("crun from 1.7 on takes the two for one profile"),
+        "{}",
+        diff(&old, &new)
+    );
+    assert_eq!(diff(&old, &same), "");
+    let found = |args: &[&str]| {
+        let output = lint(&[&["-o", "json"], args].concat(), "");
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        codes(&json["profiles"][1])
+    };
+    assert_eq!(
+        found(&[&old, &new]),
+        ["open-by-default note", "kept-filter note"]
+    );
+    assert_eq!(found(&[&old, &same]), ["open-by-default note"]);
+    assert_eq!(
+        found(&["--runtime", "runc", &old, &new]),
+        ["open-by-default note"]
+    );
+}
+
+#[test]
+fn a_file_that_no_runtime_loads_is_explained_as_such() {
+    let both = r#"{"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_S390X"]}"#;
+    let said = stdout(&run(&[&["explain"], &NODE[..]].concat(), both));
+    assert!(
+        said.contains("\nNo container starts\n  architectures: has SCMP_ARCH_S390X"),
+        "{said}"
+    );
+}

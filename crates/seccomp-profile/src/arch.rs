@@ -120,6 +120,21 @@ impl Arch {
         }
     }
 
+    /// Whether the most significant byte of a number comes first. libseccomp makes no filter for architectures of both orders.
+    #[must_use]
+    pub const fn is_big_endian(self) -> bool {
+        matches!(
+            self,
+            Self::Mips
+                | Self::Mips64
+                | Self::Mips64N32
+                | Self::Ppc
+                | Self::Ppc64
+                | Self::S390
+                | Self::S390X
+        )
+    }
+
     fn all() -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied()
     }

@@ -6,7 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::action::Action;
 use super::arch::Arch;
+use super::errno::Errno;
 use super::oci::{Flag, Profile};
 use super::runtime::Runtime;
 
@@ -105,6 +107,25 @@ fn read_version(text: &str) -> Option<(u16, u16, u16)> {
 }
 
 impl Profile {
+    /// Whether it is another profile, and crun takes the two for the same: from 1.7 on it keeps the filters that it has made, and
+    /// looks for one by everything but the errors of rules.
+    #[must_use]
+    pub fn shares_kept_filter_with(&self, other: &Self) -> bool {
+        self != other && self.without_errors() == other.without_errors()
+    }
+
+    fn without_errors(&self) -> Self {
+        let mut plain = self.clone();
+        for rule in &mut plain.rules {
+            rule.action = match rule.action {
+                Action::Errno(_) => Action::Errno(Errno::EPERM),
+                Action::Trace(_) => Action::Trace(Errno::EPERM),
+                action => action,
+            };
+        }
+        plain
+    }
+
     /// The profile that a runtime takes this one for: crun reads six conditions of a rule and drops the others.
     #[must_use]
     pub fn as_read_by(mut self, loader: Loader) -> Self {
@@ -126,7 +147,7 @@ pub(super) struct Generation {
 }
 
 /// All of them, by runtime and version.
-const GENERATIONS: [Generation; 10] = [
+const GENERATIONS: [Generation; 9] = [
     Generation::new(Runtime::Runc, (0, 0, 0)),
     Generation::new(Runtime::Runc, (1, 1, 15)),
     Generation::new(Runtime::Runc, (1, 2, 0)),
@@ -134,7 +155,6 @@ const GENERATIONS: [Generation; 10] = [
     Generation::new(Runtime::Runc, (1, 4, 1)),
     Generation::new(Runtime::Runc, (1, 5, 0)),
     Generation::new(Runtime::Crun, (0, 0, 0)),
-    Generation::new(Runtime::Crun, (1, 7, 0)),
     Generation::new(Runtime::Crun, (1, 30, 0)),
     Generation::new(Runtime::Youki, (0, 0, 0)),
 ];
@@ -178,11 +198,6 @@ impl Generation {
                 Arch::Loongarch64 => self.since >= (1, 4, 1),
                 _ => true,
             }
-    }
-
-    /// Whether it keeps the filters that it has made, and finds them again without a look at `errnoRet`.
-    pub(super) fn keeps_filters(self) -> bool {
-        self.runtime == Runtime::Crun && self.since >= (1, 7, 0)
     }
 }
 
@@ -364,10 +379,6 @@ mod tests {
         );
         let log = all.for_which(|generation| !generation.takes_flag(Flag::Log));
         assert_eq!(log.to_string(), "runc before 1.2");
-        assert_eq!(
-            all.for_which(Generation::keeps_filters).to_string(),
-            "crun from 1.7 on"
-        );
         let asked = |text: &str| Loaders::only(text.parse().unwrap());
         assert_eq!(asked("runc=1.3.6").to_string(), "runc 1.3.6");
         let none = asked("runc=1.3.6").for_which(|generation| !generation.has_stub(false));
@@ -376,6 +387,31 @@ mod tests {
         assert_eq!(old.to_string(), "runc before 1.1.15");
         let measured = |text: &str| asked(text).generation_of(Runtime::Runc, (1, 1, 5));
         assert!(measured("runc=1.1.4").is_some() && measured("runc=1.3.6").is_none());
+    }
+
+    #[test]
+    fn crun_does_not_tell_profiles_by_the_errors_of_their_rules() {
+        let profile = |errno: u16, default: u16, call: &str| {
+            let document = serde_json::json!({
+                "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": default,
+                "syscalls": [
+                    {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+                    {"names": [call], "action": "SCMP_ACT_ERRNO", "errnoRet": errno},
+                ],
+            });
+            crate::parse(&document, "")
+                .unwrap()
+                .resolve(&crate::Target {
+                    arch: Arch::X86_64,
+                    kernel: crate::KernelVersion::CURRENT,
+                    capabilities: crate::CapabilitySet::RUNTIME_DEFAULT,
+                })
+        };
+        let first = profile(77, 1, "getppid");
+        assert!(first.shares_kept_filter_with(&profile(133, 1, "getppid")));
+        assert!(!first.shares_kept_filter_with(&profile(77, 1, "getppid")));
+        assert!(!first.shares_kept_filter_with(&profile(133, 38, "getppid")));
+        assert!(!first.shares_kept_filter_with(&profile(133, 1, "getpid")));
     }
 
     #[test]

@@ -3,9 +3,8 @@
 use super::subject::{Subject, listed};
 use super::{Code, Finding, Severity};
 use crate::arch::Arch;
-use crate::document::Architectures;
 use crate::loader::{Generation, Loaders};
-use crate::oci::{ArchSet, Flag};
+use crate::oci::Flag;
 
 pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let flags = subject.profile.flags().iter().collect::<Vec<_>>();
@@ -18,7 +17,7 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             "make sure that all nodes have a newer one, or leave flags out",
         ));
     }
-    let arches = written(subject).iter().collect::<Vec<_>>();
+    let arches = subject.written_architectures().iter().collect::<Vec<_>>();
     for (loaders, arches) in refused(subject, &arches, Generation::takes_architecture) {
         let library = if arches.contains(&Arch::Loongarch64) {
             ", nor with a libseccomp before 2.6"
@@ -31,14 +30,6 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             format!("{}: no container starts with {loaders}{library}", listed(&arches)),
             "make sure that all nodes have a newer one, or leave it out of the file for nodes of other architectures",
         ));
-    }
-}
-
-/// The architectures that the author wrote for runtimes to read. Where the operator writes, only nodes of one have it.
-fn written(subject: &Subject<'_>) -> ArchSet {
-    match subject.read_as_is().map(|document| &document.architectures) {
-        Some(Architectures::Listed(arches)) => *arches,
-        _ => ArchSet::EMPTY,
     }
 }
 

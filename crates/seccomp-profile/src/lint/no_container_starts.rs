@@ -7,6 +7,38 @@ use crate::runtime::Runtime;
 use crate::syscall::Syscall;
 
 pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
+    byte_orders(subject, findings);
+    needs(subject, findings);
+}
+
+/// Architectures of another byte order than the node's.
+fn byte_orders(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
+    let native = subject.target.arch;
+    let written = subject.written_architectures().iter();
+    let others = written.filter(|arch| arch.is_big_endian() != native.is_big_endian());
+    let others: Vec<_> = others.collect();
+    if others.is_empty() {
+        return;
+    }
+    findings.push(Finding {
+        code: Code::NoContainerStarts,
+        severity: Severity::Error,
+        path: subject.path("architectures"),
+        reason: format!(
+            "has {}, whose byte order is not that of {} nodes: libseccomp makes no filter, and no container starts there with any \
+             runtime",
+            listed(&others),
+            native.native_name()
+        ),
+        remedy: format!(
+            "remove {} from {}, and write a file of its own for such nodes",
+            listed(&others),
+            subject.path("architectures")
+        ),
+    });
+}
+
+fn needs(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let native = subject.target.arch;
     let refused = |calls: Vec<Syscall>| {
         let calls = calls.into_iter();

@@ -8,10 +8,10 @@ use crate::arch::Arch;
 use crate::condition::Condition;
 use crate::decision::Decision;
 use crate::delta::{Delta, DeltaEntry};
-use crate::document::{Document, Entry};
+use crate::document::{Architectures, Document, Entry};
 use crate::errno::{Errno, StatedErrno};
 use crate::loader::{Generation, Loaders};
-use crate::oci::Profile;
+use crate::oci::{ArchSet, Profile};
 use crate::semantics::Semantics;
 use crate::syscall::Syscall;
 use crate::target::Target;
@@ -281,6 +281,14 @@ impl<'a> Subject<'a> {
                 ..
             } => Some(document),
             _ => None,
+        }
+    }
+
+    /// The architectures that the author wrote for runtimes to read. Where the operator writes, a node gets its own only.
+    pub(super) fn written_architectures(&self) -> ArchSet {
+        match self.read_as_is().map(|document| &document.architectures) {
+            Some(Architectures::Listed(arches)) => *arches,
+            _ => ArchSet::EMPTY,
         }
     }
 

@@ -571,3 +571,105 @@ fn a_list_made_on_amd64_lacks_what_arm64_has_instead() {
             .any(|finding| finding.code == Code::LacksCounterparts)
     );
 }
+
+#[test]
+fn no_filter_is_made_for_architectures_of_both_byte_orders() {
+    let both = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_S390X"],
+        "syscalls": [{"names": ["reboot", "io_uring_setup"], "action": "SCMP_ACT_ERRNO"}]});
+    let starts_none =
+        "libseccomp makes no filter, and no container starts there with any runtime; remove ";
+    let said = said_of(Code::NoContainerStarts, &both, Arch::X86_64);
+    assert!(
+        said[0].contains(starts_none)
+            && said[0]
+                .starts_with("has SCMP_ARCH_S390X, whose byte order is not that of amd64 nodes"),
+        "{said:?}"
+    );
+    let said = said_of(Code::NoContainerStarts, &both, Arch::S390X);
+    assert!(
+        said[0].starts_with("has SCMP_ARCH_X86_64, whose"),
+        "{said:?}"
+    );
+    // A node gets its own architectures only where the operator writes.
+    assert!(!codes(&of_document(&both)).contains(&("no-container-starts", "error")));
+}
+
+#[test]
+fn architectures_that_older_runtimes_do_not_know_are_told() {
+    let with = |arch: &str| {
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", arch],
+            "syscalls": [{"names": ["reboot", "io_uring_setup"], "action": "SCMP_ACT_ERRNO"}]})
+    };
+    let said = |arch| said_of(Code::NeedsNewRuntime, &with(arch), Arch::X86_64);
+    let start = "SCMP_ARCH_RISCV64: no container starts with runc before 1.2; ";
+    assert!(said("SCMP_ARCH_RISCV64")[0].starts_with(start));
+    let start = "SCMP_ARCH_LOONGARCH64: no container starts with runc before 1.4.1, nor with a libseccomp before 2.6; ";
+    assert!(said("SCMP_ARCH_LOONGARCH64")[0].starts_with(start));
+    assert_eq!(said("SCMP_ARCH_AARCH64"), [""; 0]);
+}
+
+#[test]
+fn what_containerd_makes_of_dockers_format_is_told_as_it_is() {
+    let list = |rule: Value, more: &Value| {
+        let mut document = json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]});
+        for (key, value) in more.as_object().unwrap() {
+            document[key] = value.clone();
+        }
+        let document = parse(&document, "").unwrap();
+        let found = lint_document(&document, Delivery::AsIs, &AMD64, "").into_iter();
+        let mut found = found.filter(|finding| finding.code == Code::DockerFormat);
+        let found = found.next().unwrap();
+        (found.severity, found.reason)
+    };
+    let allow = |more: Value| {
+        let mut rule = json!({"names": ["read", "mount"], "action": "SCMP_ACT_ALLOW"});
+        rule.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        rule
+    };
+    let map = json!({"archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}]});
+    let none = json!({});
+    for (rule, more, severity, effect) in [
+        (
+            allow(json!({})),
+            &map,
+            Severity::Warning,
+            "what is left allows less: programs of SCMP_ARCH_X86 are killed",
+        ),
+        (
+            allow(json!({"includes": {"caps": ["CAP_SYS_ADMIN"]}})),
+            &none,
+            Severity::Error,
+            "what is left allows more: mount and read",
+        ),
+        (
+            json!({"name": "read", "action": "SCMP_ACT_ALLOW"}),
+            &none,
+            Severity::Error,
+            "what is left is SCMP_ACT_ERRNO(EPERM) for every call",
+        ),
+        (
+            json!({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errno": "ENOSYS"}),
+            &none,
+            Severity::Warning,
+            "what is left answers clone3 with another error",
+        ),
+        (
+            allow(json!({"includes": {"arches": ["amd64"]}})),
+            &none,
+            Severity::Note,
+            "what is left does the same on such nodes and in such containers",
+        ),
+    ] {
+        let (found, reason) = list(rule, more);
+        assert!(reason.contains(effect), "{reason}");
+        assert!(
+            reason.ends_with("; Docker reads all of it, CRI-O too"),
+            "{reason}"
+        );
+        assert_eq!(found, severity, "{reason}");
+    }
+    let (_, reason) = list(allow(json!({"includes": {"minKernel": "4.8"}})), &none);
+    assert!(reason.ends_with("CRI-O all but minKernel"), "{reason}");
+}

@@ -132,7 +132,12 @@ impl Reader {
             self.problems.add(&path.key(key), || match value {
                 Value::Number(number) if number.is_f64() => (
                     format!("{number} is a floating-point number, which has lost the last digits of a 64-bit value"),
-                    "write the value as a string, decimal or hexadecimal, such as \"0xffffffffffffffff\"".into(),
+                    // In a file a string is no remedy: runtimes refuse it, or crun takes it for 0.
+                    if self.in_object {
+                        "write the value as a string, decimal or hexadecimal, such as \"0xffffffffffffffff\"".into()
+                    } else {
+                        "write it as a whole number, with all its digits, of at most 18446744073709551615".into()
+                    },
                 ),
                 Value::Number(number) if number.is_u64() => (
                     format!("{number} is 2^63 or more, and API servers round such numbers to a multiple of 2048 without a word"),
@@ -140,7 +145,11 @@ impl Reader {
                 ),
                 Value::Number(number) => (
                     format!("{number} is negative, and arguments are compared unsigned"),
-                    "write the value as the kernel sees it, such as \"0xffffffff\" for a 32-bit -1".into(),
+                    if self.in_object {
+                        "write the value as the kernel sees it, such as \"0xffffffff\" for a 32-bit -1".into()
+                    } else {
+                        "write the value as the kernel sees it, such as 4294967295 for a 32-bit -1".into()
+                    },
                 ),
                 Value::String(text) => (
                     format!("{} is not a 64-bit number", quoted(text)),

@@ -69,7 +69,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         while let Some(key) = map.next_key::<String>()? {
             if object.contains_key(&key) {
                 return Err(A::Error::custom(format_args!(
-                    "field `{}` is there twice",
+                    "field `{}` is there twice, of which runc and crun 1.28 take the last, crun 1.8.1 the first, and youki none",
                     key.chars().take(40).collect::<String>()
                 )));
             }

@@ -270,7 +270,7 @@ fn what_runs_a_container_unconfined_or_does_nothing_is_refused_with_a_remedy() {
         ),
         (
             arg(json!({"index": 0, "value": 18_446_744_073_709_551_615.0, "op": "SCMP_CMP_EQ"})),
-            "spec.profile.syscalls[0].args[0].value: 1.8446744073709552e+19 is a floating-point number, which has lost the last digits of a 64-bit value; write the value as a string, ",
+            "spec.profile.syscalls[0].args[0].value: 1.8446744073709552e+19 is a floating-point number, which has lost the last digits of a 64-bit value; write it as a whole number, ",
         ),
         (
             arg(json!({"index": 0, "value": 1.0, "op": "SCMP_CMP_EQ"})),
