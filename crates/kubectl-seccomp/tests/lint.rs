@@ -517,3 +517,44 @@ fn a_file_that_no_runtime_loads_is_explained_as_such() {
         "{said}"
     );
 }
+
+#[test]
+fn the_profile_of_a_trace_passes() {
+    let trace = "1 execve(\"/bin/sh\", [\"sh\"], 0x7 /* 9 vars */) = 0\n1 exit_group(0) = ?\n1 faccessat(AT_FDCWD, \"/\", R_OK) = 0\n";
+    let threads = format!("{trace}1 clone3({{flags=CLONE_VM|CLONE_THREAD}}, 88) = 2\n");
+    let profile = |trace: &str, runtime: &str| {
+        let args = [
+            "from-strace",
+            "--arch=amd64",
+            "-o",
+            "profile",
+            "--runtime",
+            runtime,
+        ];
+        stdout(&run(&args, trace))
+    };
+    let passes = |args: &[&str], made: &str| {
+        let said = lint(args, made);
+        assert_eq!(said.status.code(), Some(0), "{made}\n{}", stdout(&said));
+    };
+    for trace in [trace, &threads] {
+        let runc = profile(trace, "runc");
+        passes(&[], &runc);
+        passes(&["--runtime", "runc=1.1.5"], &runc);
+        // What runc needs it lacks.
+        passes(&["--runtime", "crun"], &profile(trace, "crun"));
+    }
+    let clone = |trace: &str| {
+        let made: Value = serde_json::from_str(&profile(trace, "runc")).unwrap();
+        let rules = made["syscalls"].as_array().unwrap().clone();
+        let of_clone = |rule: &&Value| rule["names"].as_array().unwrap().contains(&json!("clone"));
+        rules.iter().find(of_clone).map(|rule| rule["args"].clone())
+    };
+    assert_eq!(clone(trace), None);
+    assert_eq!(clone(&threads).unwrap()[0]["value"], 0x7e02_0000);
+    // A program that deals with namespaces makes them by `clone` too.
+    let namespaces = format!(
+        "{trace}1 unshare(CLONE_NEWUSER) = 0\n1 clone(child_stack=NULL, flags=SIGCHLD) = 2\n"
+    );
+    assert_eq!(clone(&namespaces), Some(Value::Null));
+}
