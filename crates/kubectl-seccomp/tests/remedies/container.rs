@@ -79,9 +79,10 @@ fn start(runc: &Path, seccomp: &Value, forks: bool) -> Output {
         std::fs::create_dir_all(root.join(name)).unwrap();
     }
     // A shell forks for what stands in brackets.
-    let args = match forks {
-        true => json!(["/bin/sh", "-c", "(/bin/echo started); exit 0"]),
-        false => json!(["/bin/echo", "started"]),
+    let args = if forks {
+        json!(["/bin/sh", "-c", "(/bin/echo started); exit 0"])
+    } else {
+        json!(["/bin/echo", "started"])
     };
     let namespaces = ["pid", "ipc", "uts", "mount", "network"].map(|kind| json!({"type": kind}));
     let config = json!({

@@ -181,6 +181,7 @@ fn what_is_advised_for_a_list_of_what_is_allowed_starts_containers() {
     for (code, document) in [
         (Code::NewNamespaces, allowing(&[], PROGRAMS)),
         (Code::HidesFallback, allowing(&[], &hides)),
+        (Code::HidesFallback, allowing(&["statx"], &hides)),
         (
             Code::RuntimeNeedsMore,
             allowing(&["statx", "capset"], PROGRAMS),
@@ -189,6 +190,15 @@ fn what_is_advised_for_a_list_of_what_is_allowed_starts_containers() {
             Code::NoContainerStarts,
             allowing(&["execve", "write", "openat"], PROGRAMS),
         ),
+        (
+            Code::ProgramsNeedMore,
+            allowing(&["exit_group", "rt_sigreturn"], PROGRAMS),
+        ),
+        (
+            Code::KillsProbe,
+            killing(allowing(&["statx", "clone3"], PROGRAMS)),
+        ),
+        (Code::Time64Stopped, with_32_bits(allowing(&[], PROGRAMS))),
     ] {
         let mended = mended(&document, code).unwrap();
         for (version, runc) in runcs() {

@@ -43,7 +43,7 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             ),
             remedy: format!(
                 "{}, or allow {}",
-                subject.answer_enosys(&calls),
+                subject.make_known_or_unknown(&calls).join(", and "),
                 if calls.len() == 1 { "it" } else { "them" }
             ),
         });

@@ -32,8 +32,7 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     for (loaders, calls) in killing {
         let Some(first) = calls.first() else { continue };
         let has_it = subject.loaders.asked().is_some() || loaders.contains(Runtime::Runc);
-        let (mut steps, _) = subject.no_longer_refuse(&calls);
-        steps.push(subject.answer_enosys(&calls));
+        let steps = subject.make_known_or_unknown(&calls);
         findings.push(Finding {
             code: Code::KillsProbe,
             severity: if has_it {

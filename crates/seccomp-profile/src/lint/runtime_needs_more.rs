@@ -1,13 +1,10 @@
 //! `runtime-needs-more`: some versions of the runtime call what the profile refuses.
 
-use super::subject::{Subject, enosys, listed};
+use super::subject::{RUNC_FALLS_BACK, Subject, enosys, listed};
 use super::{Code, Finding, Severity};
 use crate::runtime::{Measured, Runtime};
 use crate::syscall::Syscall;
 use crate::syscall::named;
-
-/// What runc can do without if the kernel says that it does not know it.
-const RUNC_FALLS_BACK: &str = "close_range faccessat2 openat2";
 
 pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     // runc is what most nodes have; of others it is said to who asks.

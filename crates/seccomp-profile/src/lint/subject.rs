@@ -12,9 +12,13 @@ use crate::document::{Architectures, Document, Entry};
 use crate::errno::{Errno, StatedErrno};
 use crate::loader::{Generation, Loaders};
 use crate::oci::{ArchSet, Profile};
+use crate::runtime::Runtime;
 use crate::semantics::Semantics;
-use crate::syscall::Syscall;
+use crate::syscall::{Syscall, named};
 use crate::target::Target;
+
+/// What runc can do without if the kernel says that it does not know it.
+pub(super) const RUNC_FALLS_BACK: &str = "close_range faccessat2 openat2";
 
 /// A profile on one kind of node.
 pub(super) struct Subject<'a> {
@@ -243,6 +247,25 @@ impl<'a> Subject<'a> {
                 format!("add {} to {}", entries.join(", "), self.path("deny"))
             }
         }
+    }
+
+    /// How the author has new calls answered so that programs use older ones, or allowed where a runtime does not.
+    pub(super) fn make_known_or_unknown(&self, calls: &[Syscall]) -> Vec<String> {
+        let falls_back = |call: &Syscall| {
+            let mut runtimes = Runtime::ALL.iter();
+            !runtimes.any(|runtime| runtime.was_seen_to_need(*call))
+                || named(RUNC_FALLS_BACK).any(|known| known == *call)
+        };
+        let (unknown, known): (Vec<_>, Vec<_>) = calls.iter().partition(|call| falls_back(call));
+        let mut steps = Vec::new();
+        if !known.is_empty() {
+            steps.push(self.allow_too(&known));
+        }
+        if !unknown.is_empty() {
+            steps.extend(self.no_longer_refuse(&unknown).0);
+            steps.push(self.answer_enosys(&unknown));
+        }
+        steps
     }
 
     /// The place that has conditions on a call, or else denies it.
