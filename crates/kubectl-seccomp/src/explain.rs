@@ -48,7 +48,12 @@ struct AskedCall {
 fn call(text: &str) -> Result<AskedCall, String> {
     let (name, list) = text.split_once(':').unwrap_or((text, ""));
     let syscall = Syscall::named(name).ok_or_else(|| {
-        let meant = Syscall::suggestion_for(name).map(|call| format!("; did you mean {call}?"));
+        let meant = Syscall::meant_by(name).into_iter();
+        let meant: Vec<_> = meant.map(Syscall::name).collect();
+        let meant = match meant.as_slice() {
+            [] => Syscall::suggestion_for(name).map(|call| format!("; did you mean {call}?")),
+            calls => Some(format!("; the call is {}", calls.join(" or "))),
+        };
         format!("no syscall has that name{}", meant.unwrap_or_default())
     })?;
     let mut args = Arguments::ZEROS;

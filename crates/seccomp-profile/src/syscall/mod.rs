@@ -5,6 +5,7 @@ use std::fmt;
 use super::arch::Arch;
 use super::suggest;
 
+mod alias;
 mod multiplex;
 mod table;
 
@@ -115,6 +116,20 @@ impl Syscall {
         (0..TABLE.len())
             .filter_map(|position| u16::try_from(position).ok())
             .map(Self)
+    }
+
+    /// The calls that a word of C libraries (`pread`), of the kernel's sources (`__x64_sys_openat`) or of audit tools (`newfstat`) means,
+    /// which is no call's name itself or not on every architecture: several where architectures differ. Empty for any other word.
+    #[must_use]
+    pub fn meant_by(word: &str) -> Vec<Self> {
+        alias::meant_by(word)
+    }
+
+    /// The call of that name on `arch`, or else the one that the word means there as in [`Syscall::meant_by`]: `getdents` is
+    /// `getdents64` where there is no other.
+    #[must_use]
+    pub fn named_on(word: &str, arch: Arch) -> Option<Self> {
+        alias::named_on(word, arch)
     }
 
     /// The call that a misspelt name was most likely meant to be.
