@@ -181,7 +181,7 @@ fn parse(name: &str, bytes: &[u8]) -> Vec<Result<Named, Faulty>> {
             return vec![named(
                 name.into(),
                 "",
-                seccomp_profile::parse_slice(bytes, ""),
+                seccomp_profile::parse_slice_as_is(bytes, ""),
             )];
         };
         return Unwrapping::unwrap_all(name, vec![wrapped]);
@@ -286,7 +286,7 @@ impl<'n> Unwrapping<'n> {
                 format!("{} ({})", self.name, self.found.len() + 1)
             };
             self.found.push(if value.is_object() {
-                named(name, "", seccomp_profile::parse(&value, ""))
+                named(name, "", seccomp_profile::parse_as_is(&value, ""))
             } else {
                 // Any text is YAML.
                 faulty(&name, "", "holds no profile".into(), FORMS)
@@ -319,7 +319,7 @@ impl<'n> Unwrapping<'n> {
             match value.pointer("/linux/seccomp") {
                 Some(document) => {
                     const AT: &str = "linux.seccomp";
-                    named(name, AT, seccomp_profile::parse(document, AT))
+                    named(name, AT, seccomp_profile::parse_as_is(document, AT))
                 }
                 None => faulty(
                     &name,
@@ -411,7 +411,7 @@ fn from_spo_manifest(name: &str, value: &Value) -> Result<Named, Faulty> {
     named(
         name.into(),
         "spec",
-        seccomp_profile::parse_in_object(&Value::Object(spec), "spec"),
+        seccomp_profile::parse_in_object_as_is(&Value::Object(spec), "spec"),
     )
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::document::{self, Faulty, Named, Origin};
 use super::lines::Input;
+use super::text::visible;
 use super::{Failure, machine};
 use seccomp_profile::{
     Arch, Capability, CapabilitySet, Definition, KernelVersion, Library, Profile, Spec, Target,
@@ -221,8 +222,21 @@ pub fn rendered(named: &Named, library: &Library, target: &Target) -> Result<Pro
     })
 }
 
-/// Says for which kind of node a profile is resolved, if that matters.
+/// Says for which kind of node a profile is resolved, if that matters, and what of a file runtimes do not read.
 pub fn note(named: &Named, target: &Target) {
+    const SHOWN: usize = 5;
+    if let Spec::Document(document) = named.definition.spec.as_ref() {
+        for oddity in document.oddities().take(SHOWN) {
+            eprintln!("warning: {}: {oddity}", visible(&named.name));
+        }
+        let more = document.oddities().skip(SHOWN).count();
+        if more > 0 {
+            eprintln!(
+                "warning: {}: {more} more of that kind, which `kubectl seccomp lint` lists",
+                visible(&named.name)
+            );
+        }
+    }
     let depends = match named.definition.spec.as_ref() {
         Spec::Document(document) => !document.docker_only_fields().is_empty(),
         Spec::Changed { .. } | Spec::Derived { .. } => true,

@@ -335,7 +335,7 @@ fn profiles_that_do_the_same_are_equal_however_they_are_written() {
         "architectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X86_64"],
         "syscalls": [
             {"names": ["acct", "bpf"], "action": "SCMP_ACT_ERRNO"},
-            {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": "0x26", "op": "SCMP_CMP_EQ"}]},
+            {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 38, "op": "SCMP_CMP_EQ"}]},
             {"names": ["keyctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
             {"names": ["clone"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 8, "op": "SCMP_CMP_EQ"}]},
             {"names": ["clone3", "reboot"], "action": "SCMP_ACT_ERRNO"},
@@ -489,7 +489,8 @@ fn a_profile_made_of_a_trace_stops_nothing_of_it() {
 
 #[test]
 fn exit_codes_and_sentences_tell_what_is_wrong() {
-    let wrong = json!({"defaultAction": "SCMP_ACT_LOG", "syscalls": [{"names": ["chmodd"], "action": "LOG"}]});
+    let wrong =
+        json!({"defaultAction": "SCMP_ACT_LOG", "syscalls": [{"names": [7], "action": "LOG"}]});
     let wrong = wrong.to_string();
     let two = "defaultAction: SCMP_ACT_LOG\n---\ndefaultAction: SCMP_ACT_ALLOW\n";
     for (args, stdin, code, sentence) in [

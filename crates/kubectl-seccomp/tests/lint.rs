@@ -558,3 +558,83 @@ fn the_profile_of_a_trace_passes() {
     );
     assert_eq!(clone(&namespaces), Some(Value::Null));
 }
+
+#[test]
+fn a_file_that_runtimes_take_is_looked_at_as_a_whole() {
+    let file = json!({
+        "$schema": "https://example.com/seccomp.json",
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+        "syscalls": [
+            {"_comment": "no", "names": ["mount", "umount3", "pread"], "action": "SCMP_ACT_ERRNO"},
+            {"_comment": "no", "names": ["chmod"], "action": "SCMP_ACT_ERRNO"},
+            {"names": ["seteuid"], "action": "SCMP_ACT_LOG"},
+            {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": "38"}]},
+        ],
+    });
+    let output = lint(&["-o", "json"], &file.to_string());
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = &json["profiles"][0];
+    let codes = codes(report);
+    for (code, times) in [
+        ("unknown-call error", 2),
+        ("unknown-call warning", 1),
+        ("unknown-field note", 2),
+        ("quoted-number error", 1),
+        ("open-twin warning", 2),
+        ("invalid error", 0),
+    ] {
+        let found = codes.iter().filter(|found| *found == code).count();
+        assert!(found == times, "{code}: {codes:?}");
+    }
+    let findings = report["findings"].as_array().unwrap();
+    let remedy = |path: &str| {
+        let finding = findings.iter().find(|finding| finding["path"] == path);
+        finding.unwrap()["remedy"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(remedy("syscalls[0].names[2]"), "write \"pread64\"");
+    assert_eq!(remedy("syscalls[2].names[0]"), "write \"setresuid\"");
+
+    // What it comes to is written with a number, and what is left out is said.
+    let converted = run(&[&["convert"], &NODE[..]].concat(), &file.to_string());
+    assert_eq!(converted.status.code(), Some(0), "{}", stderr(&converted));
+    let written: Value = serde_json::from_slice(&converted.stdout).unwrap();
+    assert!(written.to_string().contains("\"value\":38"), "{written}");
+    let said = stderr(&converted);
+    assert!(
+        said.contains(
+            "warning: standard input: syscalls[0].names[1]: \"umount3\" is not a system call"
+        ),
+        "{said}"
+    );
+    assert_eq!(said.matches("warning: ").count(), 4, "{said}");
+
+    // A SeccompProfile is refused with the same.
+    let manifest = json!({"apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile",
+        "metadata": {"name": "a"}, "spec": {"profile": file}});
+    let refused = lint(&["-o", "json"], &manifest.to_string());
+    let json: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    let codes = self::codes(&json["profiles"][0]);
+    assert!(
+        codes.iter().all(|code| code == "invalid error"),
+        "{codes:?}"
+    );
+}
+
+#[test]
+fn a_call_by_another_name_is_told_by_its_own() {
+    let ask = |word: &str| {
+        let output = run(&["explain", "--call", word, "audit"], "");
+        assert_eq!(output.status.code(), Some(2), "{word}");
+        stderr(&output)
+    };
+    for (word, said) in [
+        ("pread", "the call is pread64"),
+        ("_exit", "the call is exit_group"),
+        ("fstatat", "the call is newfstatat or fstatat64"),
+        ("opentat", "did you mean openat?"),
+    ] {
+        let output = ask(word);
+        assert!(output.contains(said), "{word}: {output}");
+    }
+}

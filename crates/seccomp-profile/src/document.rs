@@ -6,6 +6,7 @@ use super::capability::CapabilitySet;
 use super::condition::Condition;
 use super::errno::StatedErrno;
 use super::oci::{ArchSet, Flags, Listener};
+use super::problem::Problem;
 use super::syscall::Syscall;
 use super::target::KernelVersion;
 
@@ -18,6 +19,7 @@ pub struct Document {
     pub(super) listener: Option<Listener>,
     pub(super) entries: Vec<Entry>,
     pub(super) docker_only: Vec<String>,
+    pub(super) oddities: Vec<Oddity>,
 }
 
 impl Document {
@@ -28,11 +30,49 @@ impl Document {
         &self.docker_only
     }
 
+    /// What container runtimes take in a file, but not for what its author means: a call that there is not, a number in quotes, a field
+    /// that looks misspelt (others are comments). Empty for what was read strictly. The first 50 of each kind.
+    pub fn oddities(&self) -> impl Iterator<Item = &Problem> {
+        let is_comment = |oddity: &&Oddity| {
+            matches!(
+                oddity.kind,
+                OddityKind::Field {
+                    is_misspelt: false,
+                    ..
+                }
+            )
+        };
+        let meant = self
+            .oddities
+            .iter()
+            .filter(move |oddity| !is_comment(oddity));
+        meant.map(|oddity| &oddity.problem)
+    }
+
     /// What happens to a call that no rule speaks of.
     #[must_use]
     pub fn default_action(&self) -> Action {
         self.default.action
     }
+}
+
+/// One of [`Document::oddities`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Oddity {
+    pub(super) kind: OddityKind,
+    pub(super) problem: Problem,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OddityKind {
+    /// A field that runtimes do not know, by its name; whether it looks like one that they know.
+    Field { name: String, is_misspelt: bool },
+    /// A name that is no system call's, in the entry of that place.
+    Call { entry: usize },
+    /// An entry that names nothing.
+    NoCalls,
+    /// A number in quotes.
+    Quoted,
 }
 
 /// An action whose error may be stated by name, and is a number only once the architecture is known.

@@ -35,7 +35,8 @@
 //! # Terminology
 //!
 //! * A **document** ([`Document`]) is what an author wrote: in either format, with conditions on architecture, kernel and
-//!   capabilities. [`parse`] and [`parse_slice`] read it strictly.
+//!   capabilities. [`parse`] and [`parse_slice`] read it strictly; [`parse_as_is`] reads a file
+//!   of which what runtimes make counts, and keeps what they drop as [oddities](Document::oddities).
 //! * A **target** ([`Target`]) is a kind of node and of container, for which those conditions are decided.
 //! * A **profile** ([`Profile`]) is a document resolved for a target: what a runtime gets. It has **rules** ([`Rule`]): system
 //!   calls, **conditions** ([`Condition`]) on their arguments, and an **action** ([`Action`]).
@@ -123,7 +124,10 @@ pub use loader::{Loader, Loaders};
 pub use model::{Miscompilation, Model};
 pub use oci::{ArchSet, Flag, Flags, Listener, Profile, Rule};
 pub use problem::{Problem, Problems};
-pub use read::{MAX_BYTES, parse, parse_in_object, parse_slice};
+pub use read::{
+    MAX_BYTES, parse, parse_as_is, parse_in_object, parse_in_object_as_is, parse_slice,
+    parse_slice_as_is,
+};
 pub use runtime::{Runtime, every_program_needs};
 pub use semantics::Semantics;
 pub use syscall::{KERNEL as SYSCALLS_OF_KERNEL, Syscall};

@@ -101,6 +101,12 @@ codes! {
     DockerFormat = "docker-format",
     /// Rules that libseccomp does not combine as they say.
     UnreliableRules = "unreliable-rules",
+    /// A field that runtimes drop.
+    UnknownField = "unknown-field",
+    /// A name that is no system call's.
+    UnknownCall = "unknown-call",
+    /// A number in quotes, which runtimes do not read.
+    QuotedNumber = "quoted-number",
 }
 
 impl fmt::Display for Code {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Code;
+use crate::problem::Problem;
 
 /// How many findings one answer lists. Nobody reads past a screen of them.
 pub const MAX_FINDINGS: usize = 50;
@@ -44,6 +45,19 @@ pub struct Finding {
     pub reason: String,
     /// What to do about it, an imperative clause.
     pub remedy: String,
+}
+
+impl Finding {
+    /// What reading a document has said already.
+    pub(super) fn of(problem: &Problem, code: Code, severity: Severity) -> Self {
+        Self {
+            code,
+            severity,
+            path: problem.path.clone(),
+            reason: problem.reason.clone(),
+            remedy: problem.remedy.clone(),
+        }
+    }
 }
 
 /// `path: reason; remedy [code]`

@@ -41,11 +41,14 @@ mod open_twin;
 mod or_conditions;
 mod overridden;
 mod programs_need_more;
+mod quoted_number;
 mod runtime_needs_more;
 mod startup;
 mod stops_nothing;
 mod time64_stopped;
 mod too_many_instructions;
+mod unknown_call;
+mod unknown_field;
 mod unknown_to_older_runtimes;
 mod unreliable_rules;
 mod unused_listener;
@@ -80,6 +83,9 @@ type Check = fn(&Subject<'_>, &mut Vec<Finding>);
 /// Of a document alone: what changes to a base cannot bring about, or make no difference to.
 const OF_DOCUMENT: &[Check] = &[
     docker_format::check,
+    quoted_number::check,
+    unknown_call::check,
+    unknown_field::check,
     unreliable_rules::check,
     needs_new_runtime::check,
     needs_listener::check,

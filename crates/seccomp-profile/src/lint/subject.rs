@@ -8,7 +8,7 @@ use crate::arch::Arch;
 use crate::condition::Condition;
 use crate::decision::Decision;
 use crate::delta::{Delta, DeltaEntry};
-use crate::document::{Architectures, Document, Entry};
+use crate::document::{Architectures, Document, Entry, Oddity};
 use crate::errno::{Errno, StatedErrno};
 use crate::loader::{Generation, Loaders};
 use crate::oci::{ArchSet, Profile};
@@ -313,6 +313,11 @@ impl<'a> Subject<'a> {
             Some(Architectures::Listed(arches)) => *arches,
             _ => ArchSet::EMPTY,
         }
+    }
+
+    /// What runtimes make of the document and its author does not mean, if they read it.
+    pub(super) fn oddities(&self) -> &'a [Oddity] {
+        self.read_as_is().map_or(&[], |document| &document.oddities)
     }
 
     /// Whether a rule asks the listener.

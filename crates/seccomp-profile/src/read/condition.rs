@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::Reader;
 use super::messages::{kind, not_a, one_of, quoted};
 use crate::condition::{ArgIndex, Condition, Operator};
+use crate::document::OddityKind;
 use crate::problem::Path;
 
 const ARG: &[&str] = &["index", "value", "valueTwo", "op"];
@@ -58,12 +59,22 @@ impl Reader {
             }
         };
         if two.is_some_and(|two| two != 0) {
-            self.problems.add(&path.key("valueTwo"), || {
+            let what = || {
                 (
                     format!("is not looked at by {op}"),
                     "remove it, or use SCMP_CMP_MASKED_EQ (value is the mask)".into(),
                 )
-            });
+            };
+            let here = path.key("valueTwo");
+            if self.as_is {
+                let kind = OddityKind::Field {
+                    name: format!("valueTwo of {op}"),
+                    is_misspelt: true,
+                };
+                self.odd(kind, &here, what);
+            } else {
+                self.problems.add(&here, what);
+            }
         }
         Some(Condition {
             arg,
@@ -128,8 +139,22 @@ impl Reader {
             }
             _ => None,
         };
+        if self.as_is && number.is_some() && value.is_string() {
+            self.odd(OddityKind::Quoted, &path.key(key), || {
+                (
+                    "is a string: runc, containerd and youki start no container with it, and crun takes it for 0"
+                        .into(),
+                    "write the number without quotes".into(),
+                )
+            });
+        }
         if number.is_none() {
+            let whole_only = self.as_is && !self.in_object;
             self.problems.add(&path.key(key), || match value {
+                Value::Number(number) if number.is_f64() && whole_only => (
+                    format!("{number} is not a whole number of 64 bits, and runtimes start no container with it"),
+                    format!("write it in digits alone, at most {}", u64::MAX),
+                ),
                 Value::Number(number) if number.is_f64() => (
                     format!("{number} is a floating-point number, which has lost the last digits of a 64-bit value"),
                     // In a file a string is no remedy: runtimes refuse it, or crun takes it for 0.
@@ -153,9 +178,20 @@ impl Reader {
                 ),
                 Value::String(text) => (
                     format!("{} is not a 64-bit number", quoted(text)),
-                    "write it in decimal or, after 0x, in hexadecimal digits".into(),
+                    if whole_only {
+                        "write a whole number in digits, without quotes".into()
+                    } else {
+                        "write it in decimal or, after 0x, in hexadecimal digits".into()
+                    },
                 ),
-                other => (format!("is {}, not a number", kind(other)), "write a whole number, or a string that holds one".into()),
+                other => (
+                    format!("is {}, not a number", kind(other)),
+                    if whole_only {
+                        "write a whole number".into()
+                    } else {
+                        "write a whole number, or a string that holds one".into()
+                    },
+                ),
             });
         }
         number

@@ -7,7 +7,7 @@ use super::action::field_of;
 use super::messages::quoted;
 use crate::action::Action;
 use crate::condition::MAX_CONDITIONAL;
-use crate::document::{Entry, Verdict};
+use crate::document::{Entry, OddityKind, Verdict};
 use crate::problem::Path;
 use crate::syscall::Syscall;
 
@@ -16,13 +16,13 @@ const ENTRY: &[&str] = &[
 ];
 
 impl Reader {
-    pub(super) fn entry(&mut self, value: &Value, path: &Path<'_>) -> Option<Entry> {
+    pub(super) fn entry(&mut self, value: &Value, place: usize, path: &Path<'_>) -> Option<Entry> {
         let map = self.object(value, path, "a rule with names and an action")?;
         self.fields(map, path, ENTRY);
         if let Some(comment) = map.get("comment").filter(|value| !value.is_null()) {
             self.string(comment, &path.key("comment"), "a string");
         }
-        let syscalls = self.names(map, path);
+        let syscalls = self.names(map, place, path);
         let errno = self.errno(map, path, "errnoRet", "errno");
         let verdict = self.action(
             map,
@@ -54,7 +54,8 @@ impl Reader {
             });
         }
         self.count_conditions(syscalls.len() * conditions.len(), path);
-        (!syscalls.is_empty()).then_some(())?;
+        // What runtimes take keeps its place, so that the others keep theirs.
+        (self.as_is || !syscalls.is_empty()).then_some(())?;
         Some(Entry {
             syscalls,
             conditions,
@@ -79,7 +80,7 @@ impl Reader {
     }
 
     /// `names`, or Docker's old `name`: sorted, each once.
-    pub(super) fn names(&mut self, map: &Map<String, Value>, path: &Path<'_>) -> Vec<Syscall> {
+    fn names(&mut self, map: &Map<String, Value>, place: usize, path: &Path<'_>) -> Vec<Syscall> {
         let (list_path, single_path) = (path.key("names"), path.key("name"));
         self.check_list(map, path, "names");
         let list = self.list_ref(map, "names");
@@ -97,62 +98,80 @@ impl Reader {
                 .get("names")
                 .is_none_or(|names| names.is_array() || names.is_null())
         {
-            self.problems.add(&list_path, || {
+            let what = || {
                 (
                     "names no system call, so that the rule does nothing".into(),
                     "name the calls, or remove the rule".into(),
                 )
-            });
+            };
+            // crun starts no container where it is missing or null.
+            if self.as_is && map.get("names").is_some_and(Value::is_array) {
+                self.odd(OddityKind::NoCalls, &list_path, what);
+            } else {
+                self.problems.add(&list_path, what);
+            }
         }
         if single.is_some() {
             self.docker_only(&single_path);
         }
         let mut calls: Vec<_> = single
-            .and_then(|value| self.name(value, &single_path))
+            .and_then(|value| self.name(value, place, &single_path))
             .into_iter()
             .collect();
         for (i, value) in list.iter().enumerate() {
-            calls.extend(self.name(value, &list_path.index(i)));
+            calls.extend(self.name(value, place, &list_path.index(i)));
         }
         calls.sort_unstable();
         calls.dedup();
         calls
     }
 
-    pub(super) fn name(&mut self, value: &Value, path: &Path<'_>) -> Option<Syscall> {
+    fn name(&mut self, value: &Value, place: usize, path: &Path<'_>) -> Option<Syscall> {
         let text = self.string(value, path, "the name of a system call")?;
+        if self.as_is && Syscall::named(text).is_none() {
+            let kind = OddityKind::Call { entry: place };
+            self.odd(kind, path, || no_call(text));
+            return None;
+        }
         self.call(text, path)
     }
 
     pub(super) fn call(&mut self, text: &str, path: &Path<'_>) -> Option<Syscall> {
         let call = Syscall::named(text);
         if call.is_none() {
-            self.problems.add(path, || {
-                if text.starts_with('@') {
-                    let reason = format!(
-                        "{} is a group, and a profile names single calls",
-                        quoted(text)
-                    );
-                    return (
-                        reason,
-                        "name the calls of the group; groups are for changes to a base".into(),
-                    );
-                }
-                let meant = Syscall::named(text.trim_start_matches("sys_"))
-                    .or_else(|| Syscall::suggestion_for(text));
-                let reason = format!(
-                    "{} is not a system call on any architecture, and runtimes ignore it",
-                    quoted(text)
-                );
-                (
-                    reason,
-                    meant.map_or_else(
-                        || "check its spelling, or remove it".into(),
-                        |call| format!("write \"{call}\""),
-                    ),
-                )
-            });
+            self.problems.add(path, || no_call(text));
         }
         call
     }
+}
+
+/// Why a word is no call, and what to write.
+fn no_call(text: &str) -> (String, String) {
+    if text.starts_with('@') {
+        return (
+            format!(
+                "{} is a group, and a profile names single calls",
+                quoted(text)
+            ),
+            "name the calls of the group; groups are for changes to a base".into(),
+        );
+    }
+    let reason = format!(
+        "{} is not a system call on any architecture, and runtimes ignore it",
+        quoted(text)
+    );
+    let mut meant = Syscall::meant_by(text);
+    if meant.is_empty() {
+        meant.extend(Syscall::suggestion_for(text));
+    }
+    let meant: Vec<_> = meant.iter().map(|call| format!("\"{call}\"")).collect();
+    let remedy = match meant.split_last() {
+        None => "check its spelling, or remove it".into(),
+        Some((only, [])) => format!("write {only}"),
+        Some((last, others)) => format!(
+            "write {} and {last}, of which each architecture has its own",
+            others.join(", ")
+        ),
+    };
+    (reason, remedy)
 }

@@ -52,6 +52,6 @@ pub(super) fn quoted_key(key: &str) -> String {
         && !key.is_empty()
         && key
             .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+            .all(|b| b.is_ascii_alphanumeric() || b"_-$".contains(&b));
     if plain { key.to_owned() } else { quoted(key) }
 }

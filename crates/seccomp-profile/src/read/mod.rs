@@ -1,5 +1,6 @@
 //! From JSON to a [`Document`], strictly: whatever a runtime would drop, ignore or take for something else is refused,
-//! with the place, the reason and what to write instead, and all of a document's problems at once.
+//! with the place, the reason and what to write instead, and all of a document's problems at once. As a file is read that runtimes
+//! read as it is, what they drop is no problem but kept as an oddity ([`Document::oddities`]): containers do start with it.
 //!
 //! Strict because every other reader of this format is not. containerd drops fields that it does not know, matches the
 //! others without regard to case, and runs a container unconfined when what is left says nothing.
@@ -11,7 +12,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::action::Action;
-use super::document::Document;
+use super::document::{Document, Oddity, OddityKind};
 use super::problem::{Collector, Path, Problem, Problems};
 use conflicts::{Key, Seen};
 
@@ -32,6 +33,9 @@ pub const MAX_BYTES: usize = 1 << 20;
 
 /// How many Docker-only fields a document remembers.
 const DOCKER_ONLY_LISTED: usize = 50;
+
+/// How many oddities of each kind it remembers.
+const ODDITIES_LISTED: usize = 50;
 
 const ROOT: &[&str] = &[
     "defaultAction",
@@ -59,6 +63,21 @@ pub fn parse_in_object(document: &Value, at: &str) -> Result<Document, Problems>
     Reader::of_object().read(document, at)
 }
 
+/// As [`parse`], for a document that runtimes read as it is: what they drop, or what some of them take for something else, is among its
+/// [`oddities`](Document::oddities).
+pub fn parse_as_is(document: &Value, at: &str) -> Result<Document, Problems> {
+    Reader::of_file().read(document, at)
+}
+
+/// As [`parse_as_is`], for a document in a Kubernetes object of which somebody makes the file word for word: see [`parse_in_object`].
+pub fn parse_in_object_as_is(document: &Value, at: &str) -> Result<Document, Problems> {
+    let reader = Reader {
+        in_object: true,
+        ..Reader::of_file()
+    };
+    reader.read(document, at)
+}
+
 impl Reader {
     fn read(mut self, document: &Value, at: &str) -> Result<Document, Problems> {
         let read = self.document(document, &Path::Root(at));
@@ -78,6 +97,15 @@ impl Reader {
 /// Reads a profile document from its bytes: [`parse`], and JSON itself is read strictly too: at most 1 MiB, nested no
 /// deeper than 128, no field twice.
 pub fn parse_slice(bytes: &[u8], at: &str) -> Result<Document, Problems> {
+    parse(&json_of(bytes, at)?, at)
+}
+
+/// As [`parse_slice`], for a file that runtimes read as it is: see [`parse_as_is`].
+pub fn parse_slice_as_is(bytes: &[u8], at: &str) -> Result<Document, Problems> {
+    parse_as_is(&json_of(bytes, at)?, at)
+}
+
+fn json_of(bytes: &[u8], at: &str) -> Result<Value, Problems> {
     if bytes.len() > MAX_BYTES {
         let reason = format!("is {} bytes long, more than {MAX_BYTES}", bytes.len());
         return Err(problem(
@@ -86,14 +114,13 @@ pub fn parse_slice(bytes: &[u8], at: &str) -> Result<Document, Problems> {
             "name fewer calls; a profile has a few thousand bytes".into(),
         ));
     }
-    match json::from_slice(bytes) {
-        Ok(document) => parse(&document, at),
-        Err(error) => Err(problem(
+    json::from_slice(bytes).map_err(|error| {
+        problem(
             at,
             format!("cannot be read: {error}"),
             "write one JSON object that holds a seccomp profile".into(),
-        )),
-    }
+        )
+    })
 }
 
 fn problem(at: &str, reason: String, remedy: String) -> Problems {
@@ -115,6 +142,9 @@ struct Reader {
     seen: HashMap<Key, Vec<Seen>>,
     /// Whether an API server has handed the numbers on, or will.
     in_object: bool,
+    /// Whether runtimes read it as it is, and what they make of it counts.
+    as_is: bool,
+    oddities: Vec<Oddity>,
 }
 
 impl Reader {
@@ -123,6 +153,30 @@ impl Reader {
         Self {
             in_object: true,
             ..Self::default()
+        }
+    }
+
+    /// For what runtimes read as it is.
+    fn of_file() -> Self {
+        Self {
+            as_is: true,
+            ..Self::default()
+        }
+    }
+
+    /// Remembers what runtimes take and its author does not mean.
+    fn odd(&mut self, kind: OddityKind, path: &Path<'_>, what: impl FnOnce() -> (String, String)) {
+        let same = std::mem::discriminant(&kind);
+        let of_kind = |oddity: &&Oddity| std::mem::discriminant(&oddity.kind) == same;
+        if self.oddities.iter().filter(of_kind).count() < ODDITIES_LISTED {
+            let (reason, remedy) = what();
+            let path = path.to_string();
+            let problem = Problem {
+                path,
+                reason,
+                remedy,
+            };
+            self.oddities.push(Oddity { kind, problem });
         }
     }
 
@@ -152,7 +206,7 @@ impl Reader {
         let mut entries = Vec::new();
         for (i, entry) in self.list(map, path, "syscalls").iter().enumerate() {
             let here = here.index(i);
-            if let Some(entry) = self.entry(entry, &here) {
+            if let Some(entry) = self.entry(entry, i, &here) {
                 if entry.verdict.action == Action::Notify && listener.is_none() {
                     self.problems.add(&here.key("action"), || {
                         (
@@ -173,6 +227,7 @@ impl Reader {
             listener,
             entries,
             docker_only,
+            oddities: std::mem::take(&mut self.oddities),
         })
     }
 

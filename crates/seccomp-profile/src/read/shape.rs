@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::Reader;
 use super::messages::{kind, quoted_key};
+use crate::document::OddityKind;
 use crate::problem::Path;
 use crate::suggest::suggestion;
 
@@ -83,23 +84,40 @@ impl Reader {
         known: &[&'static str],
     ) {
         for key in map.keys().filter(|key| !known.contains(&key.as_str())) {
-            self.problems.add(&path.key(&quoted_key(key)), || {
-                let meant = known.iter().find(|name| name.eq_ignore_ascii_case(key));
-                match meant {
-                    Some(name) => (
+            let here = quoted_key(key);
+            let here = path.key(&here);
+            if let Some(name) = known.iter().find(|name| name.eq_ignore_ascii_case(key)) {
+                self.problems.add(&here, || {
+                    (
                         "is in the wrong case: some runtimes read it all the same, others do not"
                             .into(),
                         format!("write {name:?}"),
-                    ),
-                    None => (
-                        "is not a field here, and runtimes drop it without a word".into(),
-                        match suggestion(key, known.iter().copied()) {
-                            Some(name) => format!("write {name:?}"),
-                            None => format!("remove it; the fields here are {}", known.join(", ")),
-                        },
-                    ),
-                }
-            });
+                    )
+                });
+                continue;
+            }
+            let meant = || suggestion(key, known.iter().copied());
+            let what = |meant: Option<&str>| {
+                (
+                    "is not a field here, and runtimes drop it without a word".into(),
+                    match meant {
+                        Some(name) => format!("write {name:?}"),
+                        None => format!("remove it; the fields here are {}", known.join(", ")),
+                    },
+                )
+            };
+            if self.as_is {
+                // `_comment` and `$schema` are meant to be ignored.
+                let is_word = key.starts_with(|c: char| c.is_ascii_alphabetic());
+                let meant = meant().filter(|_| is_word);
+                let kind = OddityKind::Field {
+                    name: key.clone(),
+                    is_misspelt: meant.is_some(),
+                };
+                self.odd(kind, &here, || what(meant));
+            } else {
+                self.problems.add(&here, || what(meant()));
+            }
         }
     }
 }

@@ -499,3 +499,121 @@ fn the_engines_built_in_limits_leave_room_for_the_largest_real_profiles() {
         assert!(!document.docker_only_fields().is_empty());
     }
 }
+
+/// What is odd of a document as runtimes read it: `path: reason; remedy`.
+fn odd(document: &Value) -> Vec<String> {
+    let document = parse_as_is(document, "").unwrap();
+    let oddities = document.oddities.iter();
+    oddities.map(|oddity| oddity.problem.to_string()).collect()
+}
+
+#[test]
+fn what_runtimes_drop_of_a_file_is_odd_and_the_rest_is_read() {
+    for (document, expected) in [
+        (
+            json!({"$schema": "x", "defaultAction": "SCMP_ACT_ALLOW", "_comment": ["y"]}),
+            &[
+                "$schema: is not a field here, and runtimes drop it without a word; remove it; ",
+                "_comment: is not a field here, ",
+            ][..],
+        ),
+        (
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "syscall": []}),
+            &[
+                "syscall: is not a field here, and runtimes drop it without a word; write \"syscalls\"",
+            ],
+        ),
+        (
+            rule(
+                json!({"names": ["pread", "read", "fstatat", "zzyzzy", "@chmod"], "action": "SCMP_ACT_ERRNO"}),
+            ),
+            &[
+                "syscalls[0].names[0]: \"pread\" is not a system call on any architecture, and runtimes ignore it; write \"pread64\"",
+                "syscalls[0].names[2]: \"fstatat\" is not a system call on any architecture, and runtimes ignore it; write \"newfstatat\" \
+                 and \"fstatat64\", of which each architecture has its own",
+                "syscalls[0].names[3]: \"zzyzzy\" is not a system call on any architecture, and runtimes ignore it; check its spelling",
+                "syscalls[0].names[4]: \"@chmod\" is a group, and a profile names single calls; name the calls of the group",
+            ],
+        ),
+        (
+            rule(json!({"names": [], "action": "SCMP_ACT_ERRNO"})),
+            &["syscalls[0].names: names no system call, "],
+        ),
+        (
+            arg(json!({"index": 0, "op": "SCMP_CMP_EQ", "value": 1, "valueTwo": 2})),
+            &["syscalls[0].args[0].valueTwo: is not looked at by SCMP_CMP_EQ; "],
+        ),
+        (
+            arg(json!({"index": 0, "op": "SCMP_CMP_EQ", "value": "100"})),
+            &[
+                "syscalls[0].args[0].value: is a string: runc, containerd and youki start no container with it, and crun takes it for 0; \
+               write the number without quotes",
+            ],
+        ),
+    ] {
+        let odd = odd(&document);
+        assert_eq!(odd.len(), expected.len(), "{document}: {odd:#?}");
+        for (said, start) in odd.iter().zip(expected) {
+            let start = start.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.starts_with(&start), "{said}\n{start}");
+        }
+        // Elsewhere it is an error, but for a number in quotes.
+        let is_quoted = document.to_string().contains("\"100\"");
+        assert_eq!(parse(&document, "").is_ok(), is_quoted, "{document}");
+    }
+}
+
+#[test]
+fn the_rules_of_a_file_keep_their_places_and_what_starts_no_container_is_refused() {
+    let document = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["nothing_such"], "action": "SCMP_ACT_ERRNO"},
+        {"names": ["read", "pread"], "action": "SCMP_ACT_ERRNO"},
+    ]});
+    let read = parse_as_is(&document, "").unwrap();
+    assert_eq!(read.oddities().count(), 2);
+    let calls: Vec<_> = read
+        .entries
+        .iter()
+        .map(|entry| entry.syscalls.len())
+        .collect();
+    assert_eq!(calls, [0, 1]);
+    for (document, start) in [
+        (
+            json!({"defaultaction": "SCMP_ACT_ALLOW"}),
+            "defaultaction: is in the wrong case: ",
+        ),
+        (
+            rule(json!({"action": "SCMP_ACT_ERRNO"})),
+            "syscalls[0].names: names no system call",
+        ),
+        (
+            rule(json!({"names": null, "action": "SCMP_ACT_ERRNO"})),
+            "syscalls[0].names: names no system call",
+        ),
+        (
+            rule(json!({"names": ["nothing_such"]})),
+            "syscalls[0].action: is missing; ",
+        ),
+        (
+            arg(json!({"index": 0, "op": "SCMP_CMP_EQ", "value": 1e30})),
+            "syscalls[0].args[0].value: 1e+30 is not a whole number of 64 bits, and runtimes start no container with it; write it in digits alone",
+        ),
+        (
+            arg(json!({"index": 0, "op": "SCMP_CMP_EQ", "value": "AF_ALG"})),
+            "syscalls[0].args[0].value: \"AF_ALG\" is not a 64-bit number; write a whole number in digits, without quotes",
+        ),
+    ] {
+        let said = parse_as_is(&document, "").unwrap_err().to_string();
+        assert!(said.starts_with(start), "{said}\n{start}");
+    }
+}
+
+#[test]
+fn a_file_of_oddities_lists_fifty_of_each_kind() {
+    let names: Vec<_> = (0..500).map(|i| format!("no_call_{i}")).collect();
+    let mut document = rule(json!({"names": names, "action": "SCMP_ACT_ERRNO"}));
+    for i in 0..500 {
+        document[format!("_{i}")] = json!(i);
+    }
+    assert_eq!(odd(&document).len(), 2 * ODDITIES_LISTED);
+}
