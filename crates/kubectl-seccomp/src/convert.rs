@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::target::{self, TargetArgs};
-use super::{Failure, Findings, output};
+use super::{Failure, Findings, document, output, take_over};
 
 /// Arguments of `convert`.
 #[derive(Args, Debug)]
@@ -14,10 +14,10 @@ pub struct ConvertArgs {
     /// The profile: a file, the name of a built-in, or `-` for standard input, which is also read if there is none.
     file: Option<PathBuf>,
     /// The output format.
-    #[arg(short, long, value_enum, default_value_t = ProfileFormat::Json)]
+    #[arg(short, long, visible_alias = "to", value_enum, default_value_t = ProfileFormat::Json)]
     output: ProfileFormat,
-    /// With `-o manifest`: the name of the object.
-    #[arg(long, required_if_eq("output", "manifest"))]
+    /// With `--to manifest`: the name of the object [default: that of another operator's SeccompProfile].
+    #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
     target: TargetArgs,
@@ -35,10 +35,14 @@ pub enum ProfileFormat {
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
 Reads Docker's and Podman's format (archMap, includes, excludes, minKernel, errno names) and the OCI runtime-spec's, as
-such, in a SeccompProfile (also the Security Profiles Operator's) or in a container's config.json; JSON or YAML. Writes
-what a container runtime reads, always the same bytes for the same rules: conditions on architecture, kernel and
-capabilities are decided, changes to a base are made, all that a runtime would fill in is written out, in rules that
-libseccomp combines as meant. containerd reads a Docker document as it is without these fields, and then allows far more.
+such, in a SeccompProfile (also of other operators), in a ConfigMap, in a container's config.json or in what `crictl
+inspect` and `docker inspect` print; JSON or YAML. Writes what a container runtime reads, always the same bytes for the
+same rules: conditions on architecture, kernel and capabilities are decided, changes to a base are made, all that a
+runtime would fill in is written out, in rules that libseccomp combines as meant. containerd reads a Docker document as
+it is without these fields, and then allows far more.
+
+With --to manifest the SeccompProfiles of other operators (Security Profiles Operator, kguardian, kubescape) become this
+operator's, all of an input, each with its document as it is and the rules of its base. What is left out is said.
 
 Examples:
   # Docker's default profile, for a file on amd64 nodes with Linux 6.1
@@ -47,6 +51,9 @@ Examples:
   # The same for a container with one more capability, as a SeccompProfile
   kubectl seccomp convert --cap default,SYS_ADMIN -o manifest --name docker-admin default.json | kubectl apply -f -
 
+  # All profiles of the Security Profiles Operator as SeccompProfiles of this one
+  kubectl get seccompprofiles.security-profiles-operator.x-k8s.io -A -o yaml | kubectl seccomp convert --to manifest
+
   # The file that amd64 nodes get of a SeccompProfile
   kubectl get seccompprofile nginx -o yaml | kubectl seccomp convert --arch amd64 --kernel 6.1
 
@@ -54,13 +61,19 @@ Examples:
   kubectl seccomp convert runtime-default
 
   # The profile of a running container, on its node
-  kubectl seccomp convert /run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json
+  crictl inspect ID | kubectl seccomp convert
 
 Exit status: 0 done; 1 the document is wrong, with the reason on standard error; 2 wrong use, or the file cannot be read.";
 
 /// Converts and prints.
 pub fn run(args: &ConvertArgs) -> Result<Findings, Failure> {
-    let (named, library) = args.target.read_with(args.file.as_ref())?;
+    let file = args.file.as_ref();
+    let with = args.target.with()?;
+    let found = document::read_joined(file, &with)?;
+    if args.output == ProfileFormat::Manifest && found.iter().any(take_over::is_foreign) {
+        return take_over::all(found, args.name.as_deref());
+    }
+    let (named, library) = args.target.one_of(found, file, &with)?;
     let named = match named {
         Ok(named) => named,
         Err(faulty) => return Ok(faulty.into()),
@@ -73,16 +86,25 @@ pub fn run(args: &ConvertArgs) -> Result<Findings, Failure> {
     };
     let mut bytes = profile.to_canonical_json();
     if args.output == ProfileFormat::Manifest {
-        let name = args.name.as_deref().unwrap_or_default();
-        bytes = manifest(name, &bytes)?;
+        bytes = manifest(name(args.name.as_deref())?, &bytes)?;
     }
     output::print(bytes)?;
     Ok(Findings::None)
 }
 
+/// The name of an object that is written.
+pub fn name(name: Option<&str>) -> Result<&str, Failure> {
+    name.ok_or_else(|| {
+        Failure::Usage("a manifest needs the name of the object: give --name".into())
+    })
+}
 /// A SeccompProfile with a document.
 pub fn manifest(name: &str, document: &[u8]) -> Result<Vec<u8>, Failure> {
-    let mut document: Value = serde_json::from_slice(document)?;
+    manifest_of(name, serde_json::from_slice(document)?)
+}
+
+/// The same with a document that is no text yet.
+pub fn manifest_of(name: &str, mut document: Value) -> Result<Vec<u8>, Failure> {
     quote_wide_numbers(&mut document);
     let object = json!({
         "apiVersion": "seccomp-operator.io/v1alpha1",

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::document::Origin;
 use super::probe::parse_number;
 use super::target::TargetArgs;
 use super::text::{Style, wrap};
@@ -125,8 +124,8 @@ pub fn run(args: &ExplainArgs) -> Result<Findings, Failure> {
         .arches()
         .map(|arch| Table::from_view(&view, arch))
         .collect();
-    let refusals = match (named.definition.spec.as_ref(), &named.origin) {
-        (Spec::Document(document), Origin::File { at }) => {
+    let refusals = match (named.definition.spec.as_ref(), named.origin.as_is()) {
+        (Spec::Document(document), Some(at)) => {
             let loaders = Loaders::only(args.runtime);
             refusals(&lint_document_under(
                 loaders,

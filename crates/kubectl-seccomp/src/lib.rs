@@ -7,6 +7,7 @@
 //! | module | is for |
 //! |---|---|
 //! | `convert`, `merge`, `diff`, `explain`, `lint` | commands on profiles: each asks the engine and prints |
+//! | `take_over` | other operators' SeccompProfiles as this one's, for `convert` |
 //! | `trace` | `from-strace`, `from-audit` and `check`: lines become calls, calls are counted |
 //! | `probe` | `probe`: the one module that makes system calls by hand (`probe/kernel`), here or in a pod (`probe/pod`) |
 //! | `status`, `coverage` | commands on a cluster: they list, decide in pure functions (`survey`, `effective`, `what_if`), and print |
@@ -35,6 +36,7 @@ mod probe;
 mod record;
 mod status;
 mod table;
+mod take_over;
 mod target;
 mod text;
 mod trace;
@@ -121,6 +123,19 @@ enum Failure {
     Stdout(std::io::Error),
     /// Something else stood in the way.
     Other(anyhow::Error),
+}
+
+impl Failure {
+    /// What went wrong with several things as one failure, if anything did.
+    fn all(failures: Vec<Self>) -> Option<Self> {
+        let sentence = |failure: Self| match failure {
+            Self::Usage(message) => message,
+            Self::Stdout(error) => error.to_string(),
+            Self::Other(error) => format!("{error:#}"),
+        };
+        let sentences: Vec<_> = failures.into_iter().map(sentence).collect();
+        (!sentences.is_empty()).then(|| Self::Usage(sentences.join("\nerror: ")))
+    }
 }
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::diff::KEPT_FILTER;
-use super::document::{self, Faulty, Named, Origin};
+use super::document::{self, Faulty, Inputs, Named, Origin};
 use super::target::{self, TargetArgs};
 use super::text::{Style, visible, wrap};
 use super::{Failure, Findings, output};
@@ -102,7 +102,8 @@ Examples:
   # For nodes of two kinds, and containers with one more capability
   kubectl seccomp lint --arch amd64,arm64 --cap default,SYS_ADMIN profile.json
 
-Exit status: 0 nothing found that counts; 1 something, or a profile is wrong; 2 wrong use, or a file cannot be read.";
+Exit status: 0 nothing found that counts; 1 something, or a profile is wrong; 2 wrong use, or a file cannot be read (the
+others are looked at all the same).";
 
 /// What is found in one profile.
 #[derive(Serialize)]
@@ -127,8 +128,13 @@ struct Row {
 
 /// Finds and prints.
 pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
-    let inputs = document::read_all(&args.files)?;
-    let library = document::library(&inputs, args.target.with()?.iter());
+    let Inputs {
+        found: mut inputs,
+        unread,
+    } = document::read_each(&args.files);
+    let with = args.target.with()?;
+    document::join(&mut inputs, &with);
+    let library = document::library(&inputs, with.iter());
     let mut kept = KeptFilters::default();
     let mut reports = Vec::new();
     for input in inputs {
@@ -163,7 +169,13 @@ pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
         LintFormat::Json => output::json(&data)?,
         LintFormat::Yaml => output::yaml(&data)?,
     };
-    output::print(text)?;
+    // What was found is shown, but the command has not done all its work.
+    if !reports.is_empty() || unread.is_empty() {
+        output::print(text)?;
+    }
+    if let Some(failure) = Failure::all(unread) {
+        return Err(failure);
+    }
     let counts = |report: &LintedProfile| report.findings.iter().any(|row| row.counts);
     Ok(if reports.iter().any(counts) {
         Findings::Some(String::new())
@@ -176,11 +188,11 @@ fn rows(named: &Named, library: &Library, target: &Target, args: &LintArgs) -> V
     let lookup = |name: &str| Some(library.get(name)?.spec.clone());
     let loaders = args.runtime.map_or(Loaders::ALL, Loaders::only);
     let spec = named.definition.spec.as_ref();
-    let findings = match (spec, &named.origin) {
-        (Spec::Document(document), Origin::File { at }) => {
+    let findings = match (spec, named.origin.as_is()) {
+        (Spec::Document(document), Some(at)) => {
             lint_document_under(loaders, document, Delivery::AsIs, target, at)
         }
-        (Spec::Document(document), Origin::BuiltIn) => {
+        (Spec::Document(document), None) if named.origin == Origin::BuiltIn => {
             lint_document_under(loaders, document, Delivery::Rendered, target, "")
         }
         (spec, _) => lint_under(loaders, spec, &lookup, target, "spec"),

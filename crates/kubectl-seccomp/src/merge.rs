@@ -60,21 +60,23 @@ Exit status: 0 done; 1 a profile is wrong, or there is no such profile; 2 wrong 
 
 /// Merges and prints.
 pub fn run(args: &MergeArgs) -> Result<Findings, Failure> {
-    let inputs = document::read_all(&args.files)?;
-    let library = document::library(&inputs, args.target.with()?.iter());
+    let mut inputs = document::read_all(&args.files)?;
+    let with = args.target.with()?;
+    document::join(&mut inputs, &with);
+    let library = document::library(&inputs, with.iter());
     let bases = document::bases(&inputs);
     let many = inputs.len() > args.files.len();
     let mut merged: Option<Semantics> = None;
     let mut native = None;
     for input in inputs {
+        // What is in a file as the base of others is in those already.
+        if many && document::is_base(&input, &bases) {
+            continue;
+        }
         let named = match input {
             Ok(named) => named,
             Err(faulty) => return Ok(faulty.into()),
         };
-        // What is in a file as the base of others is in those already.
-        if many && named.object().is_some_and(|name| bases.contains(name)) {
-            continue;
-        }
         let target = args.target.target_for(&named.definition, &library)?;
         native = Some(target.arch);
         let profile = match target::resolve(&named, &library, &target) {

@@ -32,7 +32,11 @@ pub struct TargetArgs {
 }
 
 fn kernel(text: &str) -> Result<KernelVersion, String> {
-    KernelVersion::from_release(text).ok_or_else(|| "write two numbers, such as 6.1".into())
+    // `v6.1` is the name of a tag, `Linux 6.1` what uname says with it.
+    let lower = text.trim().to_ascii_lowercase();
+    let release = lower.strip_prefix("linux").unwrap_or(&lower);
+    let release = release.trim_start_matches(['-', ' ', 'v']);
+    KernelVersion::from_release(release).ok_or_else(|| "write two numbers, such as 6.1".into())
 }
 
 fn capabilities(word: &str) -> Result<CapabilitySet, String> {
@@ -162,8 +166,21 @@ impl TargetArgs {
         &self,
         file: Option<&PathBuf>,
     ) -> Result<(Result<Named, Faulty>, Library), Failure> {
-        let (named, mut library) = document::read_one(file)?;
-        add(&mut library, self.with()?.iter());
+        let with = self.with()?;
+        let found = document::read_joined(file, &with)?;
+        self.one_of(found, file, &with)
+    }
+
+    /// The one profile among those of an input, and those that may be its base.
+    #[allow(clippy::unused_self)] // reads beside `read_with`
+    pub fn one_of(
+        &self,
+        found: Vec<Result<Named, Faulty>>,
+        file: Option<&PathBuf>,
+        with: &[Named],
+    ) -> Result<(Result<Named, Faulty>, Library), Failure> {
+        let (named, mut library) = document::one_of(found, file)?;
+        add(&mut library, with.iter());
         Ok((named, library))
     }
 }
@@ -201,7 +218,7 @@ pub fn resolve_quietly(
     target: &Target,
 ) -> Result<Profile, Faulty> {
     match (named.definition.spec.as_ref(), &named.origin) {
-        (Spec::Document(document), Origin::File { .. } | Origin::BuiltIn) => {
+        (Spec::Document(document), Origin::File { .. } | Origin::Foreign(_) | Origin::BuiltIn) => {
             Ok(document.resolve(target))
         }
         _ => rendered(named, library, target),
@@ -213,6 +230,7 @@ pub fn rendered(named: &Named, library: &Library, target: &Target) -> Result<Pro
     let lookup = |name: &str| Some(library.get(name)?.spec.clone());
     let at = match &named.origin {
         Origin::File { at } => at,
+        Origin::Foreign(foreign) => &foreign.at,
         Origin::Object(_) => "spec",
         Origin::BuiltIn => "",
     };
@@ -267,6 +285,28 @@ fn describe(target: &Target) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_go_by_what_people_call_them() {
+        for text in [
+            "6.1",
+            "v6.1",
+            "V6.1",
+            "6.1.0-44-amd64",
+            "linux-6.1",
+            "Linux 6.1.170",
+            " v6.1 ",
+        ] {
+            assert_eq!(
+                kernel(text).map(|k| k.to_string()),
+                Ok("6.1".into()),
+                "{text}"
+            );
+        }
+        for text in ["six", "6", "v", ""] {
+            assert!(kernel(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn capabilities_go_by_any_of_their_names() {

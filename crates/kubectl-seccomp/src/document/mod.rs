@@ -1,27 +1,29 @@
 //! The profile documents that a user hands over: as such, or in what they come in.
+//!
+//! `objects` finds the documents in Kubernetes objects and in what tools print of containers; `foreign` reads the SeccompProfiles of
+//! other operators.
+
+mod foreign;
+mod objects;
 
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::lines::Input;
 use super::{Failure, Findings};
-use seccomp_operator_api::SeccompProfileSpec;
+use objects::Unwrapping;
 use seccomp_profile::{
     self, BUILTINS, Definition, Document, Library, Problem, Problems, Spec, builtin,
 };
 
+pub use foreign::{Foreign, join};
+
 /// The most that is read of one input: a list of all profiles of a large cluster.
 const MAX_BYTES: u64 = 64 << 20;
-
-/// The group of this project's API.
-const GROUP: &str = "seccomp-operator.io/";
-
-/// The group of the Security Profiles Operator, whose objects hold the document's fields in their spec itself.
-const SPO_GROUP: &str = "security-profiles-operator.x-k8s.io/";
 
 /// A profile, and where it is from.
 #[derive(Debug)]
@@ -46,14 +48,36 @@ pub enum Origin {
     Object(String),
     /// It comes with this tool.
     BuiltIn,
+    /// Another operator writes the file as it is.
+    Foreign(Foreign),
+}
+
+impl Origin {
+    /// Where the document stands, if the container runtime reads it as it is.
+    pub fn as_is(&self) -> Option<&str> {
+        match self {
+            Self::File { at } => Some(at),
+            Self::Foreign(foreign) => Some(&foreign.at),
+            Self::Object(_) | Self::BuiltIn => None,
+        }
+    }
 }
 
 impl Named {
-    /// The name of the SeccompProfile, if it is one.
+    /// The name of this operator's SeccompProfile, if it is one.
     pub fn object(&self) -> Option<&str> {
         match &self.origin {
             Origin::Object(name) => Some(name),
             _ => None,
+        }
+    }
+
+    /// The name under which others have it as their base.
+    pub fn base_name(&self) -> Option<&str> {
+        match &self.origin {
+            Origin::Object(name) => Some(name),
+            Origin::Foreign(foreign) => Some(&foreign.name),
+            Origin::File { .. } | Origin::BuiltIn => None,
         }
     }
 }
@@ -86,16 +110,44 @@ impl From<Faulty> for Findings {
     }
 }
 
-/// Reads the inputs that arguments stand for; without any, standard input.
-pub fn read_all(files: &[PathBuf]) -> Result<Vec<Result<Named, Faulty>>, Failure> {
-    if files.is_empty() {
-        return read(None);
-    }
-    let mut found = Vec::new();
+/// What a list of arguments stands for.
+pub struct Inputs {
+    /// What was read.
+    pub found: Vec<Result<Named, Faulty>>,
+    /// Why others were not.
+    pub unread: Vec<Failure>,
+}
+
+/// Reads the inputs that arguments stand for; without any, standard input. One that cannot be read does not keep the others from
+/// being read.
+pub fn read_each(files: &[PathBuf]) -> Inputs {
+    let stdin = [None];
+    let files: Vec<_> = files.iter().map(Some).collect();
+    let files = if files.is_empty() {
+        stdin.as_slice()
+    } else {
+        files.as_slice()
+    };
+    let mut inputs = Inputs {
+        found: Vec::new(),
+        unread: Vec::new(),
+    };
     for file in files {
-        found.extend(read(Some(file))?);
+        match read(*file) {
+            Ok(found) => inputs.found.extend(found),
+            Err(failure) => inputs.unread.push(failure),
+        }
     }
-    Ok(found)
+    inputs
+}
+
+/// Reads the inputs that arguments stand for, all of them, or says why not.
+pub fn read_all(files: &[PathBuf]) -> Result<Vec<Result<Named, Faulty>>, Failure> {
+    let Inputs { found, unread } = read_each(files);
+    match Failure::all(unread) {
+        None => Ok(found),
+        Some(failure) => Err(failure),
+    }
 }
 
 /// Reads the input that an argument stands for; without one, standard input. The name of a built-in stands for that, unless
@@ -119,7 +171,8 @@ fn read(file: Option<&PathBuf>) -> Result<Vec<Result<Named, Faulty>>, Failure> {
 
 fn built_in(file: &Path) -> Option<Named> {
     let name = file.to_str().filter(|name| BUILTINS.contains(name))?;
-    let document = builtin(name).filter(|_| !file.exists())?;
+    // A folder of that name holds no profile.
+    let document = builtin(name).filter(|_| !file.exists() || file.is_dir())?;
     Some(Named {
         name: name.to_owned(),
         definition: whole(document.clone()),
@@ -127,16 +180,16 @@ fn built_in(file: &Path) -> Option<Named> {
     })
 }
 
-/// The one profile of an input. Others are in it only as its bases.
-pub fn read_one(file: Option<&PathBuf>) -> Result<(Result<Named, Faulty>, Library), Failure> {
-    let found = read(file)?;
+/// The one profile among those of an input. Others are in it only as its bases.
+pub fn one_of(
+    mut found: Vec<Result<Named, Faulty>>,
+    file: Option<&PathBuf>,
+) -> Result<(Result<Named, Faulty>, Library), Failure> {
     let library = library(&found, std::iter::empty());
-    let bases = bases(&found);
     let number = found.len();
-    let is_base = |named: &Named| named.object().is_some_and(|name| bases.contains(name));
-    let mut tops = found
-        .into_iter()
-        .filter(|found| !found.as_ref().is_ok_and(is_base));
+    let bases = bases(&found);
+    found.retain(|found| !is_base(found, &bases));
+    let mut tops = found.into_iter();
     match (tops.next(), tops.next()) {
         (Some(one), None) => Ok((one, library)),
         _ => {
@@ -150,12 +203,34 @@ pub fn read_one(file: Option<&PathBuf>) -> Result<(Result<Named, Faulty>, Librar
     }
 }
 
+/// All profiles of an input, those of other operators with the rules of their bases.
+pub fn read_joined(
+    file: Option<&PathBuf>,
+    with: &[Named],
+) -> Result<Vec<Result<Named, Faulty>>, Failure> {
+    let mut found = read(file)?;
+    join(&mut found, with);
+    Ok(found)
+}
+
+/// Whether it is in its input for others to derive from.
+pub fn is_base(found: &Result<Named, Faulty>, bases: &BTreeSet<String>) -> bool {
+    let named = found.as_ref().ok();
+    let name = named.and_then(Named::base_name);
+    name.is_some_and(|name| bases.contains(name))
+}
+
 /// The names that profiles give as their bases.
 pub fn bases(found: &[Result<Named, Faulty>]) -> BTreeSet<String> {
     let found = found.iter().flatten();
-    let bases = found.filter_map(|named| named.definition.spec.base());
-    // The name of a built-in means the built-in, also where a profile has it as well.
-    let bases = bases.filter(|base| !BUILTINS.contains(base));
+    let bases = found.filter_map(|named| match &named.origin {
+        Origin::Foreign(foreign) => foreign.base.as_deref(),
+        // The name of a built-in means the built-in, also where a profile has it as well.
+        _ => {
+            let base = named.definition.spec.base();
+            base.filter(|base| !BUILTINS.contains(base))
+        }
+    });
     bases.map(str::to_owned).collect()
 }
 
@@ -176,15 +251,17 @@ pub fn library<'n>(
 fn parse(name: &str, bytes: &[u8]) -> Vec<Result<Named, Faulty>> {
     let is_json = bytes.trim_ascii_start().starts_with(b"{");
     if is_json {
-        let value = serde_json::from_slice::<Value>(bytes).ok();
-        let Some(wrapped) = value.filter(is_wrapped) else {
-            return vec![named(
+        return match serde_json::from_slice::<Value>(bytes) {
+            Ok(value) if objects::is_wrapped(&value) => Unwrapping::unwrap_all(name, vec![value]),
+            Err(error) if error.is_syntax() && bytes.windows(2).any(|pair| pair == b"{{") => {
+                vec![unreadable(name, bytes, format!("is no JSON: {error}"))]
+            }
+            _ => vec![named(
                 name.into(),
                 "",
                 seccomp_profile::parse_slice_as_is(bytes, ""),
-            )];
+            )],
         };
-        return Unwrapping::unwrap_all(name, vec![wrapped]);
     }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -198,9 +275,24 @@ fn parse(name: &str, bytes: &[u8]) -> Vec<Result<Named, Faulty>> {
             let first = first.strip_prefix("error: ").unwrap_or(first);
             // What follows is for programmers.
             let first = first.split(", set ").next().unwrap_or(first);
-            vec![faulty(name, "", format!("is no YAML: {first}"), FORMS)]
+            vec![unreadable(name, bytes, format!("is no YAML: {first}"))]
         }
     }
+}
+
+/// What is wrong with text that is neither JSON nor YAML.
+fn unreadable(name: &str, bytes: &[u8], reason: String) -> Result<Named, Faulty> {
+    let has = |pair: &[u8]| bytes.windows(2).any(|window| window == pair);
+    if has(b"{{") && has(b"}}") {
+        let reason = "is a Helm template, and no profile before its values are filled in";
+        return faulty(
+            name,
+            "",
+            reason.into(),
+            "give what `helm template` makes of it",
+        );
+    }
+    faulty(name, "", reason, FORMS)
 }
 
 const FORMS: &str =
@@ -226,193 +318,23 @@ fn named(name: String, at: &str, parsed: Result<Document, Problems>) -> Result<N
 }
 
 fn faulty(name: &str, path: &str, reason: String, remedy: &str) -> Result<Named, Faulty> {
+    Err(fault(name, path, reason, remedy))
+}
+
+fn fault(name: &str, path: &str, reason: String, remedy: &str) -> Faulty {
     let problem = Problem {
         path: path.into(),
         reason,
         remedy: remedy.into(),
     };
-    Err(Faulty {
+    Faulty {
         name: name.to_owned(),
         problems: problem.into(),
-    })
+    }
 }
 
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// Whether it is an object that holds a document, not a document.
-fn is_wrapped(value: &Value) -> bool {
-    value.get("kind").is_some() || value.get("ociVersion").is_some()
-}
-
-/// The documents in objects.
-struct Unwrapping<'n> {
-    name: &'n str,
-    found: Vec<Result<Named, Faulty>>,
-    /// What else was there.
-    others: Vec<String>,
-}
-
-impl<'n> Unwrapping<'n> {
-    fn unwrap_all(name: &'n str, values: Vec<Value>) -> Vec<Result<Named, Faulty>> {
-        let mut this = Self {
-            name,
-            found: vec![],
-            others: vec![],
-        };
-        let lists = values.iter().any(|v| text(v, "kind").ends_with("List"));
-        let alone = values.len() == 1 && !lists;
-        for value in values {
-            this.add(value, alone);
-        }
-        if this.found.is_empty() {
-            let reason = if this.others.is_empty() {
-                "is empty".to_owned()
-            } else {
-                this.others.dedup();
-                format!("holds no profile, only {}", this.others.join(", "))
-            };
-            this.found.push(faulty(name, "", reason, FORMS));
-        }
-        this.found
-    }
-
-    fn add(&mut self, mut value: Value, alone: bool) {
-        if !is_wrapped(&value) {
-            let name = if alone {
-                self.name.to_owned()
-            } else {
-                format!("{} ({})", self.name, self.found.len() + 1)
-            };
-            self.found.push(if value.is_object() {
-                named(name, "", seccomp_profile::parse_as_is(&value, ""))
-            } else {
-                // Any text is YAML.
-                faulty(&name, "", "holds no profile".into(), FORMS)
-            });
-            return;
-        }
-        let (kind, version) = (text(&value, "kind"), text(&value, "apiVersion"));
-        if kind.ends_with("List") {
-            if let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) {
-                for mut item in items {
-                    // Items of a list that the API server writes have neither.
-                    if item.get("kind").is_none()
-                        && let Some(object) = item.as_object_mut()
-                    {
-                        object.insert("kind".into(), kind_of_item(&value));
-                        object.insert("apiVersion".into(), version_of(&value));
-                    }
-                    self.add(item, false);
-                }
-            }
-            return;
-        }
-        let object = value.get("metadata").map_or("", |m| text(m, "name"));
-        let name = if alone || object.is_empty() {
-            self.name.to_owned()
-        } else {
-            format!("{} ({object})", self.name)
-        };
-        let found = if value.get("ociVersion").is_some() {
-            match value.pointer("/linux/seccomp") {
-                Some(document) => {
-                    const AT: &str = "linux.seccomp";
-                    named(name, AT, seccomp_profile::parse_as_is(document, AT))
-                }
-                None => faulty(
-                    &name,
-                    "linux.seccomp",
-                    "is missing: the container runs unconfined".into(),
-                    "give a container that has a profile",
-                ),
-            }
-        } else if kind == "SeccompProfile" && version.starts_with(GROUP) {
-            from_manifest(&name, &value)
-        } else if kind == "SeccompProfile" && version.starts_with(SPO_GROUP) {
-            from_spo_manifest(&name, &value)
-        } else {
-            self.others.push(format!("{kind} of {version}"));
-            return;
-        };
-        self.found.push(found);
-    }
-}
-
-fn kind_of_item(list: &Value) -> Value {
-    let kind = text(list, "kind");
-    kind.strip_suffix("List").unwrap_or(kind).into()
-}
-
-fn version_of(value: &Value) -> Value {
-    text(value, "apiVersion").into()
-}
-
-/// The fields of a SeccompProfile's spec. Others the API server drops without a word.
-const SPEC: [&str; 7] = [
-    "allow",
-    "base",
-    "capabilities",
-    "deny",
-    "log",
-    "nodeSelector",
-    "profile",
-];
-
-fn from_manifest(name: &str, value: &Value) -> Result<Named, Faulty> {
-    let spec = value.get("spec").cloned().unwrap_or_default();
-    let spec = if spec.is_null() {
-        Value::Object(Map::new())
-    } else {
-        spec
-    };
-    let mut fields = spec.as_object().into_iter().flat_map(Map::keys);
-    if let Some(other) = fields.find(|field| !SPEC.contains(&field.as_str())) {
-        return faulty(
-            name,
-            &format!("spec.{other}"),
-            "is no field of a SeccompProfile".into(),
-            &format!("remove it; the fields are {}", SPEC.join(", ")),
-        );
-    }
-    let spec: SeccompProfileSpec = match serde_json::from_value(spec) {
-        Ok(spec) => spec,
-        Err(error) => {
-            let remedy = "see `kubectl explain seccompprofile.spec`";
-            return faulty(name, "spec", error.to_string(), remedy);
-        }
-    };
-    match spec.define() {
-        Ok(definition) => Ok(Named {
-            name: name.to_owned(),
-            definition,
-            origin: Origin::Object(value.get("metadata").map_or("", |m| text(m, "name")).into()),
-        }),
-        Err(problems) => Err(Faulty {
-            name: name.to_owned(),
-            problems,
-        }),
-    }
-}
-
-fn from_spo_manifest(name: &str, value: &Value) -> Result<Named, Faulty> {
-    let spec = value.get("spec").and_then(Value::as_object);
-    let mut spec: Map<String, Value> = spec.cloned().unwrap_or_default();
-    spec.remove("disabled");
-    if let Some(base) = spec.remove("baseProfileName") {
-        return faulty(
-            name,
-            "spec.baseProfileName",
-            format!("names another profile, {base}, and this command does not know that one"),
-            "put the rules of both into one",
-        );
-    }
-    named(
-        name.into(),
-        "spec",
-        seccomp_profile::parse_in_object_as_is(&Value::Object(spec), "spec"),
-    )
 }
 
 #[cfg(test)]
@@ -527,15 +449,6 @@ mod tests {
             (
                 own(json!({"profile": {"defaultAction": "LOG"}})),
                 "f: spec.profile.defaultAction: ",
-            ),
-            (
-                manifest(
-                    "security-profiles-operator.x-k8s.io/v1beta1",
-                    "a",
-                    &json!({"defaultAction": "SCMP_ACT_LOG", "baseProfileName": "runc-v1.2"}),
-                )
-                .to_string(),
-                "f: spec.baseProfileName: names another profile, \"runc-v1.2\",",
             ),
             (
                 json!({"ociVersion": "1.0.2", "linux": {}}).to_string(),
