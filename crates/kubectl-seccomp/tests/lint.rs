@@ -638,3 +638,54 @@ fn a_call_by_another_name_is_told_by_its_own() {
         assert!(output.contains(said), "{word}: {output}");
     }
 }
+
+#[test]
+fn a_rule_that_excludes_a_value_of_two_arguments_is_as_short_as_it_looks() {
+    let arg = |index: u8, value: u64| json!({"index": index, "op": "SCMP_CMP_NE", "value": value});
+    let file = json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [{"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [arg(0, 38), arg(1, 40)]}],
+    });
+    let file = file.to_string();
+    let found = lint(&["-o", "json"], &file);
+    let json: Value = serde_json::from_slice(&found.stdout).unwrap();
+    let codes = codes(&json["profiles"][0]);
+    assert!(
+        !codes
+            .iter()
+            .any(|code| code.starts_with("too-many") || code.starts_with("invalid")),
+        "{codes:?}"
+    );
+    let converted = run(&[&["convert"], &NODE[..]].concat(), &file);
+    assert_eq!(converted.status.code(), Some(0), "{}", stderr(&converted));
+    let written: Value = serde_json::from_slice(&converted.stdout).unwrap();
+    assert_eq!(
+        written["syscalls"][0]["args"],
+        json!([arg(0, 38), arg(1, 40)]).clone()
+    );
+    let explained = run(&[&["explain"], &NODE[..]].concat(), &file);
+    assert!(
+        explained.stdout.len() < 10_000,
+        "{}",
+        explained.stdout.len()
+    );
+}
+
+#[test]
+fn values_of_one_call_do_not_spoil_those_of_another() {
+    let allow = |name: &str, args: Value| json!({"names": [name], "action": "SCMP_ACT_ALLOW", "args": args});
+    let equals =
+        |index: u8, value: u64| json!({"index": index, "op": "SCMP_CMP_EQ", "value": value});
+    let file = json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+        "syscalls": [
+            allow("personality", json!([equals(0, 8)])),
+            allow("socketcall", json!([equals(0, 1), equals(1, 2)])),
+            allow("socketpair", json!([])),
+        ],
+    });
+    let converted = run(&[&["convert"], &NODE[..]].concat(), &file.to_string());
+    assert_eq!(converted.status.code(), Some(0), "{}", stderr(&converted));
+}

@@ -350,17 +350,16 @@ impl ArgSet {
             None => false,
         });
         let mut lists = Vec::new();
-        let mut rest = regions.as_slice();
-        while let [region, others @ ..] = rest {
-            // What lies on both sides of one value is written as "not that value".
-            let not = others.first().and_then(|next| region.all_but_one(next));
-            let not = not.filter(|_| style != Style::Masks);
-            rest = if not.is_some() { &others[1..] } else { others };
+        for Holed { region, holes } in Holed::all(regions, style) {
             let mut of_region = vec![Vec::new()];
             for (arg, values) in ArgIndex::ALL.iter().copied().zip(region.0) {
-                let choices = match not {
-                    Some(not) if not.arg == arg => vec![not],
-                    _ => values.conditions(arg, style.widest()),
+                let choices = match holes[arg.position()] {
+                    Some(value) => vec![Condition {
+                        arg,
+                        operator: Operator::NotEqual,
+                        value,
+                    }],
+                    None => values.conditions(arg, style.widest()),
                 };
                 if choices.is_empty() {
                     continue;
@@ -399,17 +398,6 @@ impl ArgSet {
         self.and(other) == Some(*self)
     }
 
-    /// The condition that holds in the two of them and between their bounds, if they leave out one value only.
-    fn all_but_one(&self, other: &Self) -> Option<Condition> {
-        let arg = self.differ_in(other)?;
-        let value = self.0[arg].all_but_one(other.0[arg])?;
-        Some(Condition {
-            arg: ArgIndex::ALL[arg],
-            operator: Operator::NotEqual,
-            value,
-        })
-    }
-
     /// Arguments at which its conditions start or stop to hold: for each argument the values at and next to its bounds,
     /// the other arguments being of the region.
     pub(super) fn boundaries(&self) -> impl Iterator<Item = Arguments> {
@@ -433,6 +421,53 @@ impl ArgSet {
                 .into_iter()
                 .map(move |value| inside.with(*arg, value))
         })
+    }
+}
+
+/// A region without one value of some arguments, which is written as "not that value".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Holed {
+    region: ArgSet,
+    holes: [Option<u64>; 6],
+}
+
+impl Holed {
+    /// The regions, those joined that lie on both sides of one value.
+    fn all(regions: Vec<ArgSet>, style: Style) -> Vec<Self> {
+        let whole = |region| Self {
+            region,
+            holes: [None; 6],
+        };
+        let mut all: Vec<_> = regions.into_iter().map(whole).collect();
+        if style == Style::Masks {
+            return all;
+        }
+        // One argument after the other: regions that differ only there stand side by side.
+        for arg in (0..6).rev() {
+            all.sort_unstable_by_key(|holed| (holed.without(arg), holed.region.0[arg]));
+            all.dedup_by(|next, holed| match holed.join(next, arg) {
+                Some(joined) => {
+                    *holed = joined;
+                    true
+                }
+                None => false,
+            });
+        }
+        all
+    }
+
+    fn without(&self, arg: usize) -> Self {
+        let region = self.region.with(arg, ValueSet::ALL);
+        Self { region, ..*self }
+    }
+
+    /// The two in one, if they leave out one value of the argument and differ in nothing else.
+    fn join(&self, next: &Self, arg: usize) -> Option<Self> {
+        let same = self.without(arg) == next.without(arg) && self.holes[arg].is_none();
+        let hole = self.region.0[arg].all_but_one(next.region.0[arg])?;
+        let mut joined = self.without(arg);
+        joined.holes[arg] = Some(hole);
+        same.then_some(joined)
     }
 }
 

@@ -97,6 +97,7 @@ mod read;
 mod resolve;
 mod runtime;
 mod semantics;
+mod size;
 mod suggest;
 mod syscall;
 mod target;
@@ -130,6 +131,7 @@ pub use read::{
 };
 pub use runtime::{Runtime, every_program_needs};
 pub use semantics::Semantics;
+pub use size::MAX_INSTRUCTIONS;
 pub use syscall::{KERNEL as SYSCALLS_OF_KERNEL, Syscall};
 pub use target::{KernelVersion, Target};
 

@@ -39,7 +39,8 @@ pub(super) fn is_reliable(rules: &[(Vec<Condition>, Action)], is_64_bit: bool) -
     if !is_64_bit && many().any(|(_, (conditions, _))| inverts(conditions)) {
         return false;
     }
-    if rules.len() <= 1 {
+    // Of single values and masks it makes what they say, of 64 bits too.
+    if rules.len() <= 1 || all().all(is_value) {
         return true;
     }
     // A rule that can never hold makes libseccomp refuse the call's other rules.

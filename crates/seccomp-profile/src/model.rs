@@ -148,6 +148,14 @@ impl Profile {
         Ok(model)
     }
 
+    /// For each architecture what libseccomp has for each call, those made through another one included.
+    pub(super) fn clauses(&self) -> impl Iterator<Item = (Arch, impl Iterator<Item = Clauses>)> {
+        self.architectures.iter().map(|arch| {
+            let calls = self.filter(arch).calls;
+            (arch, calls.into_values())
+        })
+    }
+
     /// The rules that libseccomp has for an architecture.
     fn filter(&self, arch: Arch) -> Filter {
         let mut filter = Filter::default();
@@ -231,8 +239,10 @@ impl Filter {
         if !conditional().any(|(_, clauses)| has_many(clauses)) {
             return BTreeSet::new();
         }
+        // What is compared first in a call is loaded there, and does not look the same as what is compared without.
         let mut calls_with = BTreeMap::<Condition, BTreeSet<u32>>::new();
-        for (number, clauses) in conditional() {
+        for (number, clauses) in conditional().filter(|(_, clauses)| clauses.conditional.len() > 1)
+        {
             for condition in clauses
                 .conditional
                 .iter()
@@ -311,6 +321,18 @@ pub(super) struct Clauses {
 }
 
 impl Clauses {
+    /// Its rules with conditions, if they count.
+    pub(super) fn conditional_rules(&self) -> impl Iterator<Item = &[Condition]> {
+        let counts = self.unconditional.is_none();
+        let rules = self.conditional.iter().filter(move |_| counts);
+        rules.map(|(conditions, _)| conditions.as_slice())
+    }
+
+    pub(super) fn actions(&self) -> impl Iterator<Item = Action> {
+        let conditional = self.conditional.iter().map(|(_, action)| *action);
+        self.unconditional.into_iter().chain(conditional)
+    }
+
     pub(super) fn add(&mut self, conditions: &[Condition], is_64_bit: bool, action: Action) {
         if self.unconditional.is_some() {
             return;

@@ -33,7 +33,8 @@ impl Document {
             rules: self
                 .entries
                 .iter()
-                .filter(|entry| entry.applies_to(target))
+                // One that names nothing is nothing to a runtime.
+                .filter(|entry| entry.applies_to(target) && !entry.syscalls.is_empty())
                 .map(|entry| entry.rule(target))
                 .collect(),
         }

@@ -241,7 +241,7 @@ fn joined(own: Foreign, name: &str, known: &[Foreign]) -> Result<Foreign, Faulty
     let fault = |reason: String, remedy: &str| fault(name, &path, reason, remedy);
     let mut next = own.base.clone();
     let mut joined = own;
-    while let Some(base) = next {
+    while let Some(base) = next.take() {
         if base.starts_with("oci://") {
             return Err(fault(
                 format!("names {base}, and artifacts in registries are not read"),
@@ -263,7 +263,7 @@ fn joined(own: Foreign, name: &str, known: &[Foreign]) -> Result<Foreign, Faulty
             ));
         };
         joined = joined.with_rules_of(found);
-        next = found.base.clone();
+        next.clone_from(&found.base);
     }
     Ok(joined)
 }

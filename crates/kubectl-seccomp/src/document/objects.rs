@@ -124,7 +124,7 @@ impl<'n> Unwrapping<'n> {
         }
     }
 
-    /// The profiles in a ConfigMap, each by its key; whether there are any.
+    /// The profiles in a `ConfigMap`, each by its key; whether there are any.
     fn add_entries(&mut self, value: &Value) -> bool {
         let data = value.get("data").and_then(Value::as_object);
         let entries = data.into_iter().flatten();

@@ -2,45 +2,53 @@
 
 use super::subject::{Source, Subject};
 use super::{Code, Finding, Severity};
-use crate::syscall::Syscall;
+use crate::size::MAX_INSTRUCTIONS;
 
-/// How many BPF instructions the kernel loads for one filter (`BPF_MAXINSNS`).
-const BPF_MAXINSNS: usize = 4096;
-
-/// More rules than the kernel has instructions for: each takes one at least.
+/// What is sure is an error. What may be, by what libseccomp makes of jumps and of pieces that calls share, is a warning.
 pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
-    let default = subject.semantics.default;
-    let arches = |call: &Syscall| {
-        let arches = subject.profile.architectures().iter();
-        arches.filter(|arch| call.number(*arch).is_some()).count()
-    };
-    let mut instructions = 0;
-    let calls = subject.semantics.calls.iter();
-    for (call, decision) in calls.filter(|(call, _)| subject.is_reachable(**call)) {
-        instructions += arches(call)
-            * match decision.constant() {
-                Some(action) => usize::from(action != default),
-                // What cannot be written takes more conditions than that.
-                None => decision
-                    .rules(default)
-                    .map_or(BPF_MAXINSNS + 1, |rules| rules.len()),
-            };
-        if instructions > BPF_MAXINSNS {
-            break;
+    let instructions = if subject.read_as_is().is_some() {
+        subject.profile.instructions()
+    } else {
+        match subject.semantics.profile("") {
+            Ok(written) => written.instructions(),
+            // What takes more conditions than there are instructions cannot be written; all else is an error of its own.
+            Err(_) if cannot_be_written(subject) => usize::MAX..=usize::MAX,
+            Err(_) => return,
         }
+    };
+    let (least, most) = (*instructions.start(), *instructions.end());
+    if most <= MAX_INSTRUCTIONS {
+        return;
     }
-    if instructions > BPF_MAXINSNS {
-        findings.push(Finding {
-            code: Code::TooManyInstructions,
-            severity: Severity::Error,
-            path: match subject.source {
-                Source::Document { .. } => subject.path("syscalls"),
-                Source::Delta { .. } => subject.path("deny"),
-            },
-            reason: format!(
-                "takes more than {BPF_MAXINSNS} instructions, and the kernel loads no more: no container starts"
-            ),
-            remedy: "use fewer and wider conditions (SCMP_CMP_MASKED_EQ, ranges), or name fewer architectures".into(),
-        });
-    }
+    let is_sure = least > MAX_INSTRUCTIONS;
+    findings.push(Finding {
+        code: Code::TooManyInstructions,
+        severity: if is_sure {
+            Severity::Error
+        } else {
+            Severity::Warning
+        },
+        path: match subject.source {
+            Source::Document { .. } => subject.path("syscalls"),
+            Source::Delta { .. } => subject.path("deny"),
+        },
+        reason: if is_sure {
+            format!(
+                "takes more than {MAX_INSTRUCTIONS} instructions, and the kernel loads no more: no container starts"
+            )
+        } else {
+            format!(
+                "takes {least} to {most} instructions, and the kernel loads at most {MAX_INSTRUCTIONS}: with some versions of libseccomp no container may start"
+            )
+        },
+        remedy: "use fewer and wider conditions (SCMP_CMP_MASKED_EQ, ranges), or name fewer architectures".into(),
+    });
+}
+
+fn cannot_be_written(subject: &Subject<'_>) -> bool {
+    let semantics = subject.semantics;
+    let mut calls = semantics.calls.iter();
+    calls.any(|(call, decision)| {
+        subject.is_reachable(*call) && decision.rules(semantics.default).is_err()
+    })
 }

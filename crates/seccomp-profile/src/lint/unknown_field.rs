@@ -1,6 +1,7 @@
 //! `unknown-field`: a file has fields that runtimes drop.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::subject::Subject;
 use super::{Code, Finding, Severity};
@@ -28,7 +29,7 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     }
     findings.extend(by_name.into_values().map(|(mut finding, places)| {
         if places > 1 {
-            finding.reason += &format!(", here and in {} more places", places - 1);
+            let _ = write!(finding.reason, ", here and in {} more places", places - 1);
         }
         finding
     }));
