@@ -35,7 +35,10 @@ impl Profile {
             for clauses in calls {
                 targets.extend(clauses.actions());
                 let tree = Tree::of(&clauses, arch);
-                most += 1 + tree.instructions();
+                // Behind several conditions others are made again.
+                let several = clauses.conditional_rules().any(|rule| rule.len() > 1)
+                    && clauses.conditional_rules().count() > 1;
+                most += 1 + tree.instructions() * if several { 3 } else { 1 };
                 number += 1;
                 pieces.extend(tree.comparisons());
             }
@@ -46,6 +49,13 @@ impl Profile {
         }
         // A jump of more than 255 needs one on the way, for each place where it can end; the rest is what was seen.
         most += most / 8 + (most / 32 + 3) * targets.len();
+        // Of several hundred masks on a call libseccomp repeats more than is known here: twice as much was the most that was seen.
+        let masks = self.rules().iter().flat_map(super::oci::Rule::conditions);
+        let masks =
+            masks.filter(|condition| matches!(condition.operator, Operator::MaskedEqual { .. }));
+        if masks.count() > 16 {
+            most *= 2;
+        }
         least..=most
     }
 }
@@ -94,7 +104,8 @@ impl Tree {
         }
         let loads = groups.iter().map(|((.., mask), (number, words))| {
             let times = if words.len() > 1 { *number } else { 1 };
-            times * (1 + usize::from(**mask != u32::MAX))
+            // Behind another mask it is loaded again.
+            times * if **mask == u32::MAX { 1 } else { 3 }
         });
         let below = self.0.values().map(|below| 1 + below.instructions());
         loads.sum::<usize>() + below.sum::<usize>()
