@@ -137,7 +137,7 @@ fn strace_line(n: usize, line: &mut String) {
         4 => write!(line, "{pid}  close(3)                          = 0"),
         5 => write!(
             line,
-            r#"{pid}  futex(0x7f2a{n:08x}, FUTEX_WAIT_PRIVATE, 2, NULL <unfinished ...>"#
+            "{pid}  futex(0x7f2a{n:08x}, FUTEX_WAIT_PRIVATE, 2, NULL <unfinished ...>"
         ),
         6 => write!(
             line,
