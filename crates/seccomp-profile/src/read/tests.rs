@@ -493,7 +493,9 @@ fn the_engines_built_in_limits_leave_room_for_the_largest_real_profiles() {
             let profile = document.resolve(&target);
             assert!(profile.rules().len() > 5);
             let again = parse_slice(&profile.to_canonical_json(), "").unwrap();
-            assert_eq!(again.resolve(&target), profile);
+            // The same with the architectures written out.
+            let again_written = again.resolve(&target).to_canonical_json();
+            assert_eq!(again_written, profile.to_canonical_json());
             assert!(again.docker_only_fields().is_empty());
         }
         assert!(!document.docker_only_fields().is_empty());

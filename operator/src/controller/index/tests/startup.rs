@@ -55,7 +55,7 @@ fn a_profile_that_refuses_what_every_runtime_calls_is_not_startable_though_it_is
             with_crun,
             Some("cri-o://1.34.0"),
             ("Unknown", "DependsOnRuntime"),
-            "with crun",
+            "which runc itself calls",
         ),
         (
             "close execve fstatfs getdents64 openat write",
