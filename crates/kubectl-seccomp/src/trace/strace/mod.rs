@@ -15,7 +15,7 @@ mod tests;
 use super::call::{Call, Called, Seen};
 use line::Head;
 use processes::Processes;
-use repeats::{Beginning, Repeats};
+use repeats::{Beginning, Part, Repeats};
 use seccomp_profile::Arch;
 use syscall::{is_spawn, kernel_calls, mode_arch};
 use table::Tables;
@@ -93,18 +93,27 @@ impl Reader {
         if self.cut.is_some() || self.ltrace || self.tables.is_open() {
             return false;
         }
-        let Some(Beginning { pid, name }) = Beginning::read(line) else {
+        let Some(Beginning { pid, name, part }) = Beginning::read(line) else {
             return false;
         };
         let pid = pid.unwrap_or_else(|| self.processes.whose(None, None));
-        let Some((program, arch)) = self.processes.idle(pid) else {
-            return false;
+        let is_read = match (part, self.processes.idle(pid)) {
+            (Part::End, _) => self.processes.resume_plain(pid, name),
+            (_, None) => false,
+            (part, Some((program, arch))) => match repeats.count(program, arch, name) {
+                Some(name) => {
+                    if part == Part::Start {
+                        self.processes.suspend_plain(pid, name);
+                    }
+                    true
+                }
+                None => false,
+            },
         };
-        let counted = repeats.count(program, arch, name);
-        if counted {
+        if is_read {
             self.last = pid;
         }
-        counted
+        is_read
     }
 
     /// Reads a line.
@@ -202,13 +211,11 @@ impl Reader {
             .flatten();
         // The call is the caller's: before it becomes another program.
         self.tell(pid, comm, call, found);
+        if number.is_none() && comm.is_empty() && !line::is_exec(name) && !is_spawn(name) {
+            self.learn(pid, call);
+        }
         match line::outcome(arguments) {
-            Some(result) => {
-                if number.is_none() && comm.is_empty() && !line::is_exec(name) && !is_spawn(name) {
-                    self.learn(pid, call);
-                }
-                self.processes.finish(pid, name, path, result);
-            }
+            Some(result) => self.processes.finish(pid, name, path, result),
             None => self.processes.suspend(pid, name, path),
         }
         Seen::Used

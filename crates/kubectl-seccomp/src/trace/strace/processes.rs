@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::NamedCall;
-use super::line::{comm_of, pid};
+use super::line::{comm_of, is_exec, pid};
 use super::syscall::{called, has_number, is_spawn, multiplexer};
 use crate::trace::call::Called;
 use seccomp_profile::Arch;
@@ -15,6 +15,9 @@ pub const MAX_PROCESSES: usize = 1 << 14;
 
 /// More than this are hardly making another at the same moment.
 pub const MAX_SPAWNING: usize = 64;
+
+/// More programs than this are not remembered at once.
+const MAX_PROGRAMS: usize = 1000;
 
 /// A program, as its process calls itself and as it was executed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,7 +39,7 @@ struct Process {
 /// A call whose end has not been seen.
 #[derive(Clone, Debug)]
 pub struct Pending {
-    pub name: String,
+    pub name: Rc<str>,
     /// What an execve is about to execute.
     pub path: Option<String>,
 }
@@ -46,6 +49,8 @@ pub struct Pending {
 pub struct Processes {
     native: Arch,
     known: HashMap<u32, Process>,
+    /// Programs by their paths, so that one that is executed again is the same.
+    programs: HashMap<String, Rc<Program>>,
     /// Those that are making another.
     spawning: Vec<u32>,
     /// Whose lines have no number: 0, or that in the name of the file.
@@ -62,6 +67,7 @@ impl Processes {
         Self {
             native,
             known: HashMap::new(),
+            programs: HashMap::new(),
             spawning: Vec::new(),
             unnamed: 0,
             first: None,
@@ -108,7 +114,7 @@ impl Processes {
             let resumes = alone
                 .pending
                 .as_ref()
-                .is_some_and(|p| Some(p.name.as_str()) == resumed);
+                .is_some_and(|p| Some(&*p.name) == resumed);
             if resumes || self.announces || !self.spawning.contains(&0) {
                 if let Some(alone) = self.known.remove(&0) {
                     self.known.insert(pid, alone);
@@ -163,6 +169,22 @@ impl Processes {
         let process = self.known.get(&pid)?;
         let idle = process.pending.is_none() && !self.spawning.contains(&pid);
         idle.then_some((&process.program, process.arch))
+    }
+
+    /// A call of a known process that makes neither a process nor a program has begun, and its end is in a later line.
+    pub fn suspend_plain(&mut self, pid: u32, name: Rc<str>) {
+        if let Some(process) = self.known.get_mut(&pid) {
+            process.pending = Some(Pending { name, path: None });
+        }
+    }
+
+    /// Such a call ends; whether the process had begun it.
+    pub fn resume_plain(&mut self, pid: u32, name: &str) -> bool {
+        if is_spawn(name) || is_exec(name) {
+            return false;
+        }
+        let process = self.known.get_mut(&pid);
+        process.is_some_and(|p| p.pending.take_if(|p| *p.name == *name).is_some())
     }
 
     /// The program that a process runs.
@@ -242,7 +264,7 @@ impl Processes {
 
     /// The call of that name, if it is what the process has not finished.
     pub fn resume(&mut self, pid: u32, name: &str) -> Option<Pending> {
-        self.process(pid).pending.take_if(|p| p.name == name)
+        self.process(pid).pending.take_if(|p| *p.name == *name)
     }
 
     /// A call has come back.
@@ -266,17 +288,30 @@ impl Processes {
             && let Some(path) = path
         {
             let native = self.native;
+            let program = self.executed(path);
             let process = self.process(pid);
-            process.program = Rc::new(Program {
-                comm: comm_of(&path),
-                exe: path,
-            });
+            process.program = program;
             // Until a marker or a call says otherwise.
             process.arch = native;
         }
         if let Some(process) = self.known.get_mut(&pid) {
             process.pending = None;
         }
+    }
+
+    fn executed(&mut self, path: String) -> Rc<Program> {
+        if let Some(program) = self.programs.get(&path) {
+            return Rc::clone(program);
+        }
+        if self.programs.len() >= MAX_PROGRAMS {
+            self.programs.clear();
+        }
+        let program = Rc::new(Program {
+            comm: comm_of(&path),
+            exe: path.clone(),
+        });
+        self.programs.insert(path, Rc::clone(&program));
+        program
     }
 
     /// `exited with 0 +++`, `killed by SIGSYS (core dumped) +++`, `superseded by execve in pid 12 +++`

@@ -13,18 +13,31 @@ use seccomp_profile::Arch;
 /// So many are counted at once; then all are told of.
 const MAX_KINDS: usize = 1 << 10;
 
-/// The beginning of a line that holds one call and its outcome.
+/// Which part of a call a line holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// Its end is in a later line.
+    Start,
+    /// Its start was in an earlier line.
+    End,
+}
+
+/// The beginning of a line about one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beginning<'a> {
     pub pid: Option<u32>,
     pub name: &'a str,
+    pub part: Part,
 }
 
 impl<'a> Beginning<'a> {
-    /// `12 read(`, `[pid 12] read(`, `12 10:20:30.123456 read(`, `read(`; none for anything else, and for a line whose end matters.
+    /// `12 read(`, `[pid 12] read(`, `12 10:20:30.123456 read(`, `read(`, `12 <... read resumed>`; none for anything else, and for a
+    /// line that ends otherwise than strace's lines about calls do.
     pub fn read(line: &'a str) -> Option<Self> {
-        // `<unfinished ...>`, `<no return ...>`, `strace: Process 12 attached`.
-        if line.ends_with("...>") || line.ends_with(" attached") {
+        let is_start = line.ends_with(" <unfinished ...>");
+        // `<no return ...>`, `strace: Process 12 attached`.
+        if !is_start && (line.ends_with("...>") || line.ends_with(" attached")) {
             return None;
         }
         let (pid, mut rest) = match line.strip_prefix("[pid ") {
@@ -34,12 +47,19 @@ impl<'a> Beginning<'a> {
             }
             None => (None, line),
         };
-        let mut this = Self { pid, name: "" };
+        let part = if is_start { Part::Start } else { Part::Whole };
+        let name = "";
+        let mut this = Self { pid, name, part };
         loop {
             rest = rest.trim_start_matches(' ');
             let bytes = rest.as_bytes();
             let length = |is: fn(&u8) -> bool| bytes.iter().take_while(|b| is(b)).count();
             let digits = length(u8::is_ascii_digit);
+            if let Some(resumed) = rest.strip_prefix("<... ").filter(|_| !is_start) {
+                this.name = resumed.split_once(" resumed>")?.0;
+                this.part = Part::End;
+                return line::is_name(this.name).then_some(this);
+            }
             if digits == 0 {
                 let name = length(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
                 this.name = &rest[..name];
@@ -65,7 +85,7 @@ impl<'a> Beginning<'a> {
 struct Kind {
     program: Rc<Program>,
     arch: Arch,
-    name: Box<str>,
+    name: Rc<str>,
     /// What the kernel was called for: two where the line leaves open which.
     called: [Option<Called>; 2],
     times: u64,
@@ -83,20 +103,15 @@ impl Repeats {
         self.hasher.hash_one((Rc::as_ptr(program), arch, name))
     }
 
-    /// Counts a line whose kind is known; whether it is.
-    pub fn count(&mut self, program: &Rc<Program>, arch: Arch, name: &str) -> bool {
+    /// Counts a call whose kind is known, and gives its name; none if it is not.
+    pub fn count(&mut self, program: &Rc<Program>, arch: Arch, name: &str) -> Option<Rc<str>> {
         let hash = self.hash(program, arch, name);
-        match self.by_hash.get_mut(&hash) {
-            Some(kind)
-                if *kind.name == *name
-                    && kind.arch == arch
-                    && Rc::ptr_eq(&kind.program, program) =>
-            {
-                kind.times += 1;
-                true
-            }
-            _ => false,
-        }
+        let kind = self.by_hash.get_mut(&hash)?;
+        let same = *kind.name == *name && kind.arch == arch && Rc::ptr_eq(&kind.program, program);
+        same.then(|| {
+            kind.times += 1;
+            Rc::clone(&kind.name)
+        })
     }
 
     /// Remembers what a line said that has been told of.
@@ -162,9 +177,7 @@ mod tests {
             ),
             ("12      0.000123 read(0) = 1", Some((Some(12), "read"))),
             ("1700000000 read(0) = 1", None),
-            ("12 read(0 <unfinished ...>", None),
             ("12 vfork(strace: Process 13 attached", None),
-            ("12 <... read resumed>) = 0", None),
             ("12 +++ exited with 0 +++", None),
             ("12 --- SIGCHLD {si_signo=SIGCHLD} ---", None),
             ("12<sh> read(0) = 1", None),
@@ -177,7 +190,23 @@ mod tests {
             ("", None),
             ("{\"log\":\"read(0) = 1\"}", None),
         ] {
-            let read = Beginning::read(line).map(|b| (b.pid, b.name));
+            let read = Beginning::read(line);
+            assert!(read.is_none_or(|b| b.part == Part::Whole), "{line}");
+            assert_eq!(read.map(|b| (b.pid, b.name)), want, "{line}");
+        }
+        for (line, want) in [
+            ("12 read(0 <unfinished ...>", Some(("read", Part::Start))),
+            ("read(0 <unfinished ...>", Some(("read", Part::Start))),
+            ("12 <... read resumed>) = 0", Some(("read", Part::End))),
+            (
+                "[pid 12] <... read resumed>\"\", 1) = 0",
+                Some(("read", Part::End)),
+            ),
+            ("12 <... read resumed> <unfinished ...>", None),
+            ("12 <... exit resumed>) = ?", Some(("exit", Part::End))),
+            ("12 <... x y resumed>) = 0", None),
+        ] {
+            let read = Beginning::read(line).map(|b| (b.name, b.part));
             assert_eq!(read, want, "{line}");
         }
     }
