@@ -62,7 +62,7 @@ pub fn run(pod: &str, args: &PodArgs, probe: &[String]) -> Result<Findings, Fail
     output::print(report)?;
     match code {
         0 => Ok(Findings::None),
-        1 => Ok(Findings::Some(said.to_owned())),
+        1 => Ok(Findings::Some(said)),
         _ => Err(Failure::Other(anyhow!("no probe can be made there"))),
     }
 }

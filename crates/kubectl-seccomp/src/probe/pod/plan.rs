@@ -182,10 +182,14 @@ fn of_container(status: &ContainerStatus) -> State {
     State::Waits("it runs".into())
 }
 
-/// The report, and what else was said: expectations that are not met stand behind a report in JSON.
-pub fn split(log: &str) -> (&str, &str) {
-    let end = log.find("\n}\n").filter(|_| log.starts_with('{'));
-    end.map_or((log, ""), |at| log.split_at(at + 3))
+/// The report, and what else was said: beside a report in JSON, expectations that are not met stand in the other stream, whose lines
+/// the log may have anywhere between those of the first.
+pub fn split(log: &str) -> (String, String) {
+    let of_json = |line: &&str| line.starts_with(['{', '}', ' ']);
+    if !log.lines().any(|line| line == "{") {
+        return (log.to_owned(), String::new());
+    }
+    log.split_inclusive('\n').partition(of_json)
 }
 
 #[cfg(test)]
@@ -293,10 +297,15 @@ mod tests {
 
     #[test]
     fn a_report_in_json_is_told_from_what_is_said_of_it() {
-        assert_eq!(
-            split("{\n  \"a\": {\n  }\n}\nbpf: not stopped\n"),
-            ("{\n  \"a\": {\n  }\n}\n", "bpf: not stopped\n")
-        );
-        assert_eq!(split("Stopped: 2\n"), ("Stopped: 2\n", ""));
+        let report = "{\n  \"a\": {\n  }\n}\n";
+        for log in [
+            "{\n  \"a\": {\n  }\n}\nbpf: not stopped\n",
+            "{\n  \"a\": {\nbpf: not stopped\n  }\n}\n",
+            "bpf: not stopped\n{\n  \"a\": {\n  }\n}\n",
+        ] {
+            let said = "bpf: not stopped\n".to_owned();
+            assert_eq!(split(log), (report.to_owned(), said), "{log}");
+        }
+        assert_eq!(split("Stopped: 2\n").0, "Stopped: 2\n");
     }
 }
