@@ -74,6 +74,12 @@ async fn a_profile_under_which_nothing_starts_is_not_green() -> Tested {
         let pod = cluster.get(&get).await?;
         let state = &pod.data["status"]["containerStatuses"][0]["state"];
         ensure!(state["terminated"]["reason"] == "StartError", "{state}");
+        // Then it is a pod of the past.
+        ensure!(
+            pod.data["status"]["phase"] == "Failed",
+            "{}",
+            pod.data["status"]["phase"]
+        );
         Ok(())
     })
     .await?;
