@@ -55,6 +55,8 @@ async fn a_file_stays_while_a_pod_uses_it_and_the_status_says_how_many_do() -> T
     })
     .await?;
 
+    // Kubernetes tells the second of a start: a change within it may have come before the start.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     // The container keeps what it was created with.
     cluster
         .apply_profile("e2e-used", &NO_CHMOD.replace("\"chmod\"", "\"mkdir\""))
