@@ -83,8 +83,9 @@ fn first_of(all: &CpuSet) -> CpuSet {
 /// How long it takes, and the most memory that it was seen to hold, in KiB.
 fn run(command: &mut Command) -> anyhow::Result<(Duration, u64)> {
     let started = Instant::now();
+    // Into a pipe, which holds all that they print: grep stops at the first match if nobody can see how many there are.
     let mut child = command
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
     let status = format!("/proc/{}/status", child.id());
