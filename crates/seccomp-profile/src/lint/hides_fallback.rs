@@ -1,39 +1,22 @@
 //! `hides-fallback`: a new call is answered so that programs do not fall back to the old one.
 
 use super::subject::{Subject, enosys, listed};
-use super::{Code, Finding, Severity};
+use super::{Code, Finding};
 use crate::action::Action;
 use crate::fallback::new_calls;
-use crate::loader::Loaders;
-use crate::runtime::Runtime;
 use crate::syscall::Syscall;
 
 /// New calls that are refused with an error that does not make C libraries try the old one, and under which runtimes.
 pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
-    let mut hidden = Vec::<(Loaders, Vec<Syscall>)>::new();
-    for call in hidden_by_rules(subject) {
-        let misleads = |action| action != enosys(subject.target.arch);
-        let loaders = subject.loaders.for_which(|generation| {
-            let refusal = subject.refusal_under(generation, subject.target.arch, call);
-            refusal.is_some_and(misleads)
-        });
-        match hidden.iter_mut().find(|(known, _)| *known == loaders) {
-            _ if loaders.is_empty() => {}
-            Some((_, calls)) => calls.push(call),
-            None => hidden.push((loaders, vec![call])),
-        }
-    }
-    for (loaders, calls) in hidden {
+    let native = subject.target.arch;
+    let calls = hidden_by_rules(subject).into_iter();
+    for (loaders, calls) in
+        subject.refused_by_loaders(native, calls, |action| action != enosys(native))
+    {
         let Some(first) = calls.first() else { continue };
-        // Who asks for a runtime has it; runc is what most nodes have.
-        let has_it = subject.loaders.asked().is_some() || loaders.contains(Runtime::Runc);
         findings.push(Finding {
             code: Code::HidesFallback,
-            severity: if has_it {
-                Severity::Warning
-            } else {
-                Severity::Note
-            },
+            severity: subject.severity_under(loaders),
             path: subject.place_that_refuses(*first),
             reason: format!(
                 "{}answers {} with an error other than ENOSYS, so that programs fail that would use an older call instead, which is \
@@ -56,10 +39,7 @@ fn hidden_by_rules(subject: &Subject<'_>) -> Vec<Syscall> {
     let misleads = |action: Action| matches!(action, Action::Errno(_)) && action != enosys(native);
     let hidden = new_calls(native).filter_map(|(new, old)| {
         let misled = subject.always(new).is_some_and(misleads);
-        let is_open = |call: Syscall| {
-            let decision = subject.semantics.decision_for(call);
-            decision.actions().into_iter().any(Action::is_permitted)
-        };
+        let is_open = |call| subject.is_open_for_some(call);
         let is_hidden = misled && !is_denied_by_name(subject, new);
         (is_hidden && old.into_iter().any(is_open)).then_some(new)
     });

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Delivery;
+use super::{Delivery, Severity};
 use crate::action::Action;
 use crate::arch::Arch;
 use crate::condition::Condition;
@@ -62,6 +62,12 @@ impl<'a> Subject<'a> {
     /// Whether a call is made, whatever its arguments.
     pub(super) fn is_open(&self, call: Syscall) -> bool {
         self.always(call).is_some_and(Action::is_permitted)
+    }
+
+    /// Whether a call is made for some arguments at least.
+    pub(super) fn is_open_for_some(&self, call: Syscall) -> bool {
+        let decision = self.semantics.decision_for(call);
+        decision.actions().into_iter().any(Action::is_permitted)
     }
 
     /// Whether some architecture of the profile has the call.
@@ -136,6 +142,37 @@ impl<'a> Subject<'a> {
             (Some((path, ..)), _) => path.clone(),
             (None, Source::Document { .. }) => self.path("defaultAction"),
             (None, Source::Delta { below, .. }) => self.path(below),
+        }
+    }
+
+    /// Those of some calls that runtimes refuse in a way of which `is_wrong` is true, by the runtimes under which that is so.
+    pub(super) fn refused_by_loaders(
+        &self,
+        arch: Arch,
+        calls: impl Iterator<Item = Syscall>,
+        is_wrong: impl Fn(Action) -> bool,
+    ) -> Vec<(Loaders, Vec<Syscall>)> {
+        let mut refused = Vec::<(Loaders, Vec<Syscall>)>::new();
+        for call in calls {
+            let loaders = self.loaders.for_which(|generation| {
+                let refusal = self.refusal_under(generation, arch, call);
+                refusal.is_some_and(&is_wrong)
+            });
+            match refused.iter_mut().find(|(known, _)| *known == loaders) {
+                _ if loaders.is_empty() => {}
+                Some((_, calls)) => calls.push(call),
+                None => refused.push((loaders, vec![call])),
+            }
+        }
+        refused
+    }
+
+    /// How severe it is what is so under these runtimes: who asks for a runtime has it, and runc is what most nodes have.
+    pub(super) fn severity_under(&self, loaders: Loaders) -> Severity {
+        if self.loaders.asked().is_some() || loaders.contains(Runtime::Runc) {
+            Severity::Warning
+        } else {
+            Severity::Note
         }
     }
 
