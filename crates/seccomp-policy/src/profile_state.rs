@@ -11,6 +11,8 @@ pub struct ProfileState {
     pub starts_nothing: Option<String>,
     /// The nodes on which a file of its name is somebody else's, as words; none if there are none.
     pub foreign: Option<String>,
+    /// Somebody has deleted it, and it is there while pods use it.
+    pub deleted: bool,
 }
 
 /// So many nodes are named.
@@ -24,6 +26,7 @@ impl ProfileState {
             ready: status.is_ready(),
             starts_nothing: status.starts_nothing().map(str::to_owned),
             foreign: foreign(status),
+            deleted: false,
         }
     }
 
@@ -40,6 +43,11 @@ impl ProfileState {
     /// A sentence, if pods that use the SeccompProfile of this name do not start, or not everywhere.
     #[must_use]
     pub fn warning(&self, name: &str) -> Option<String> {
+        if self.deleted {
+            return Some(format!(
+                "SeccompProfile {name:?} was deleted and goes when the last pod that uses it has gone; then no pod with it starts; name another"
+            ));
+        }
         if let Some(why) = &self.starts_nothing {
             return Some(format!("SeccompProfile {name:?} {why}"));
         }

@@ -124,8 +124,6 @@ pub struct View {
     namespaces: HashMap<String, Namespace>,
     /// How each profile stands.
     profiles: BTreeMap<String, ProfileState>,
-    /// Those of them that somebody has deleted, and that are there while pods use them.
-    deleted: BTreeSet<String>,
     engine: Engine,
     /// The recordings that are going on, by [`recording_key`].
     recordings: BTreeMap<String, Recording>,
@@ -197,7 +195,6 @@ impl View {
             }
             Kind::Profile => {
                 self.profiles.remove(name);
-                self.deleted.remove(name);
                 Arc::make_mut(&mut self.library).remove(name);
             }
             Kind::Recording => {
@@ -306,21 +303,6 @@ impl View {
         if let Some(defined) = defined {
             Arc::make_mut(&mut self.library).define(name, defined);
         }
-    }
-
-    /// Whether somebody has deleted a profile that exists.
-    pub fn profile_is_deleted(&mut self, name: &str, deleted: bool) {
-        if deleted {
-            self.deleted.insert(name.to_owned());
-        } else {
-            self.deleted.remove(name);
-        }
-    }
-
-    /// Whether there is a profile of this name, and somebody has deleted it.
-    #[must_use]
-    pub fn has_deleted_profile(&self, name: &str) -> bool {
-        self.deleted.contains(name)
     }
 
     /// What all profiles say, as of now.
@@ -436,9 +418,6 @@ impl View {
     #[must_use]
     pub fn warning_by_name(&self, name: &str) -> Option<String> {
         match self.profiles.get(name) {
-            Some(_) if self.has_deleted_profile(name) => Some(format!(
-                "SeccompProfile {name:?} was deleted and goes when the last pod that uses it has gone; then no pod with it starts; name another"
-            )),
             Some(state) => state.warning(name),
             None => Some(format!(
                 "there is no SeccompProfile {name:?}; a pod that uses it cannot start until there is (CreateContainerError)"
@@ -544,8 +523,12 @@ mod tests {
     fn a_path_is_warned_of_by_what_it_means_and_in_words_of_this_installation() {
         let mut view = View::new("team/profiles", []);
         view.profile("web", true, None);
-        view.profile("old", true, None);
-        view.profile_is_deleted("old", true);
+        let old = ProfileState {
+            ready: true,
+            deleted: true,
+            ..ProfileState::default()
+        };
+        view.profile("old", old, None);
         for (path, part) in [
             ("team/profiles/web.json", None),
             ("./team//profiles/web.json", None),

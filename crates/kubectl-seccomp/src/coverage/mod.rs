@@ -389,12 +389,13 @@ async fn known(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Known, Refu
             .collect(),
         profiles: profiles
             .iter()
-            .map(|profile| (profile.name_any(), state_of(profile)))
-            .collect(),
-        deleted: profiles
-            .iter()
-            .filter(|profile| profile.metadata.deletion_timestamp.is_some())
-            .map(kube::ResourceExt::name_any)
+            .map(|profile| {
+                let state = ProfileState {
+                    deleted: profile.metadata.deletion_timestamp.is_some(),
+                    ..state_of(profile)
+                };
+                (profile.name_any(), state)
+            })
             .collect(),
         policies: policies
             .into_iter()

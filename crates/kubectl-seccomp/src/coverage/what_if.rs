@@ -24,8 +24,6 @@ pub struct Known {
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// SeccompProfiles, and how they stand.
     pub profiles: BTreeMap<String, ProfileState>,
-    /// Those of them that somebody has deleted.
-    pub deleted: BTreeSet<String>,
     /// The policies.
     pub policies: BTreeMap<String, SeccompPolicySpec>,
 }
@@ -75,7 +73,6 @@ pub fn outcomes(pods: &[Placed], known: &Known) -> Vec<Outcome> {
     }
     for (name, state) in &known.profiles {
         view.profile(name, state.clone(), None);
-        view.profile_is_deleted(name, known.deleted.contains(name));
     }
     for (name, spec) in &known.policies {
         let enforced = SeccompPolicySpec {
@@ -197,7 +194,6 @@ mod tests {
                 BTreeMap::from([("team".to_owned(), "web".to_owned())]),
             )]),
             profiles: BTreeMap::from([("tight".to_owned(), true.into())]),
-            deleted: BTreeSet::new(),
             policies: policies
                 .iter()
                 .map(|(name, json)| ((*name).to_owned(), spec(json.clone())))

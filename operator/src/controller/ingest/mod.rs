@@ -242,14 +242,11 @@ fn view_profile(change: &WatchEvent<SeccompProfile>, defined: Option<Defined>, v
                 .as_ref()
                 .ok()
                 .and_then(|profile| profile.status.as_ref());
-            let name = name_of(profile);
-            view.profile(
-                &name,
-                status.map(ProfileState::new).unwrap_or_default(),
-                defined,
-            );
-            let deleted = metadata_of(profile).deletion_timestamp.is_some();
-            view.profile_is_deleted(&name, deleted);
+            let state = ProfileState {
+                deleted: metadata_of(profile).deletion_timestamp.is_some(),
+                ..status.map(ProfileState::new).unwrap_or_default()
+            };
+            view.profile(&name_of(profile), state, defined);
         }
         WatchEvent::Deleted(profile) => view.gone(view::Kind::Profile, &name_of(profile)),
     }

@@ -251,7 +251,7 @@ fn ready(spec: &SeccompPolicySpec, view: &View) -> ConditionState {
     {
         let reason = match view.profile_state(name) {
             None => "ProfileMissing",
-            Some(_) if view.has_deleted_profile(name) => "ProfileDeleted",
+            Some(state) if state.deleted => "ProfileDeleted",
             Some(state) if state.starts_nothing.is_some() => "ProfileStartsNothing",
             Some(state) if state.foreign.is_some() => "ProfileConflict",
             Some(_) => "ProfileNotReady",
@@ -327,8 +327,12 @@ mod tests {
         };
         view.profile("taken", taken, None);
         view.profile("stuck", stuck, None);
-        view.profile("deleted", true, None);
-        view.profile_is_deleted("deleted", true);
+        let deleted = ProfileState {
+            ready: true,
+            deleted: true,
+            ..ProfileState::default()
+        };
+        view.profile("deleted", deleted, None);
         view.policy("p", seen.spec.clone().unwrap());
         let mut policies = Policies::default();
         policies.exists("p", seen.clone());
