@@ -389,7 +389,8 @@ impl Holder {
                 },
             ) => self.end(ledger, descriptor, at),
             (Role::Reader { .. }, Notice::Forget { ledger, tally }) => {
-                self.register.forget(ledger, tally, Some(self.own));
+                self.register.forget(ledger, tally);
+                self.register.drop_empty(Some(self.own));
             }
             (Role::Predecessor | Role::Reader { .. }, notice) => self.learn(&notice, enclosed),
             (Role::Unknown, _) => return self.drop_peer(name),

@@ -247,7 +247,8 @@ impl Recorder {
         self.link = Some((name, link, false));
         // Whatever this recorder has outlived its holder, and the new one is told.
         let (ledgers, everything) = {
-            let register = self.shared.register();
+            let mut register = self.shared.register();
+            register.drop_empty(None);
             (
                 register.ledgers.keys().copied().collect(),
                 register.everything(&[]),
@@ -300,7 +301,7 @@ impl Recorder {
                 .unwrap_or_else(PoisonError::into_inner),
         );
         for (ledger, tally) in forgotten {
-            self.shared.register().forget(ledger, tally, None);
+            self.shared.register().forget(ledger, tally);
             self.indexes.remove(&(ledger, tally));
             self.say(&Notice::Forget { ledger, tally }, None);
         }

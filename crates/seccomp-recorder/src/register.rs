@@ -206,20 +206,21 @@ impl Register {
     }
 
     /// Nobody asks for a tally any more. One that is still in use stays.
-    pub(crate) fn forget(&mut self, ledger: u64, tally: u32, own: Option<u64>) {
-        let Some(of) = self.ledgers.get_mut(&ledger) else {
-            return;
-        };
-        if of
-            .tallies
-            .get(&tally)
-            .is_some_and(|tally| tally.ended.is_some())
+    pub(crate) fn forget(&mut self, ledger: u64, tally: u32) {
+        if let Some(of) = self.ledgers.get_mut(&ledger)
+            && let Some(known) = of.tallies.get(&tally)
+            && known.ended.is_some()
         {
             of.tallies.remove(&tally);
         }
-        if own != Some(ledger) && of.tallies.is_empty() && of.descriptors.is_empty() {
-            self.ledgers.remove(&ledger);
-        }
+    }
+
+    /// Lets go of the ledgers that nobody is counted in, but for that of a holder that goes on counting in it. A ledger is handed over once:
+    /// whoever is told of what is in them may do this only before it says which ones it has.
+    pub(crate) fn drop_empty(&mut self, but: Option<u64>) {
+        self.ledgers.retain(|number, of| {
+            but == Some(*number) || !of.tallies.is_empty() || !of.descriptors.is_empty()
+        });
     }
 
     /// Everything in the ledgers that are not among `known`.
@@ -330,10 +331,10 @@ mod tests {
         assert_eq!(tallies(&register), [1, 2, 2, 3]);
         register.end(own, 1, 50);
         assert_eq!(register.ledgers[&own].tallies[&2].ended, None);
-        register.forget(own, 2, Some(own));
+        register.forget(own, 2);
         register.end(own, 2, 60);
         assert_eq!(register.ledgers[&own].tallies[&2].ended, Some(60));
-        register.forget(own, 2, Some(own));
+        register.forget(own, 2);
         assert_eq!(
             register.ledgers[&own]
                 .tallies
@@ -367,6 +368,36 @@ mod tests {
             register.ledgers[&own].tallies[&REST].subject,
             Subject::default()
         );
+    }
+
+    #[test]
+    fn who_was_told_of_a_ledger_is_told_of_the_next_container_in_it() {
+        let mut register = Register::default();
+        let ledger = 7;
+        let memory = Memory::create(WORDS).unwrap();
+        register
+            .learn(&Notice::Ledger { ledger }, Some(memory))
+            .unwrap();
+        let tally = |id: usize| Notice::Tally {
+            ledger,
+            tally: 1,
+            of: Tally {
+                subject: subject(id, false),
+                started: 1,
+                ended: Some(2),
+            },
+        };
+        register.learn(&tally(1), None).unwrap();
+        register.forget(ledger, 1);
+        assert!(register.ledgers[&ledger].tallies.is_empty());
+        register.learn(&tally(2), None).unwrap();
+        register.drop_empty(None);
+        assert!(register.ledgers.contains_key(&ledger));
+        register.forget(ledger, 1);
+        register.drop_empty(Some(ledger));
+        assert!(register.ledgers.contains_key(&ledger));
+        register.drop_empty(None);
+        assert!(register.ledgers.is_empty());
     }
 
     #[test]

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use seccomp_profile::{Arch, CapabilitySet, KernelVersion, RUNTIME_DEFAULT, Target, builtin};
-use seccomp_recorder::{Control, Folder, Holder, Recorder, recording_profile};
+use seccomp_recorder::{Control, Folder, Holder, Recorder, Snapshot, recording_profile};
 use serde_json::{Value, json};
 
 /// What this program is when it is started by its own tests: its role, and the folder.
 const ROLE: &str = "RECORDER_TEST_ROLE";
 const PLACE: &str = "RECORDER_TEST_PLACE";
+/// The recorder of this name forgets whoever has ended.
+const FORGETFUL: &str = "forgetful";
 /// On a machine that has nothing else to do, all of it takes half a minute.
 const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -23,6 +25,10 @@ const TESTS: &[(&str, fn())] = &[
     (
         "names",
         what_a_container_calls_is_recorded_and_what_is_executed_into_it_is_apart,
+    ),
+    (
+        "forgets",
+        a_container_is_recorded_after_all_before_it_were_forgotten,
     ),
     ("million", a_million_calls_of_four_threads_are_counted),
     (
@@ -89,9 +95,17 @@ fn record(folder: Folder, name: &str) {
     let runs = std::thread::spawn(move || recorder.run());
     let (file, new) = (place.join(name), place.join(format!("{name}.new")));
     while !runs.is_finished() {
+        let before = if name == FORGETFUL {
+            control.snapshot()
+        } else {
+            Snapshot::default()
+        };
         std::fs::write(&new, said(&control).to_string()).unwrap();
         std::fs::rename(&new, &file).unwrap();
         std::thread::sleep(Duration::from_millis(30));
+        // The file has their last counts.
+        let ended = before.recorded.iter().filter(|of| of.ended.is_some());
+        ended.for_each(|of| control.forget(of));
     }
     runs.join().unwrap().unwrap();
     std::fs::write(&file, json!({"stopped": true}).to_string()).unwrap();
@@ -435,6 +449,20 @@ fn a_million_calls_of_four_threads_are_counted() {
     let said = place.wait("the end", "one", has_ended);
     assert_eq!(of(&said, false)["calls"], json!({"getpriority": 1_000_000}));
     assert_eq!(of(&said, false)["unnamed"], 0);
+}
+
+fn a_container_is_recorded_after_all_before_it_were_forgotten() {
+    let Some(place) = Place::new() else { return };
+    let _holder = place.hold();
+    let mut recorder = place.record(FORGETFUL);
+    for (container, times) in [("a", 1000), ("b", 2000), ("c", 3000)] {
+        place.run(container, &format!("many 1 {times}")).succeeds();
+        place.wait("the last call", FORGETFUL, |said| total(said) == times);
+        place.wait("nobody", FORGETFUL, |said| {
+            said["recorded"].as_array().is_some_and(Vec::is_empty)
+        });
+    }
+    assert!(recorder.is_running());
 }
 
 fn a_recorder_that_is_killed_fifty_times_misses_nothing() {
