@@ -18,6 +18,10 @@ const CRATES: &[(&str, &[&str])] = &[
         "seccomp-policy",
         &["kube-support", "seccomp-operator-api", "seccomp-profile"],
     ),
+    (
+        "seccomp-diagnosis",
+        &["seccomp-operator-api", "seccomp-policy", "seccomp-profile"],
+    ),
     ("seccomp-recorder", &["seccomp-profile"]),
     (
         "seccomp-recording",
@@ -29,6 +33,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "kubectl-seccomp",
         &[
             "kube-support",
+            "seccomp-diagnosis",
             "seccomp-operator-api",
             "seccomp-policy",
             "seccomp-profile",
@@ -42,6 +47,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "admission-review",
             "kube-support",
             "kubectl-seccomp",
+            "seccomp-diagnosis",
             "seccomp-operator-api",
             "seccomp-policy",
             "seccomp-profile",

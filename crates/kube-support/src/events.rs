@@ -45,7 +45,10 @@ pub struct EventRequest {
 
 /// Where to post.
 #[derive(Clone, Debug)]
-pub struct Events(Sender<EventRequest>);
+pub struct Events(Sender<(EventRequest, Incident)>);
+
+/// Requests of one incident lead to one Event; none: each is of its own.
+type Incident = Option<u64>;
 
 /// Writes what is posted, as `controller` (a component) on `instance` (a node or pod). The future has to be polled.
 pub fn events(
@@ -63,7 +66,16 @@ pub fn events(
 impl Events {
     /// Posts an Event, or drops it when too many wait.
     pub fn post(&self, request: EventRequest) {
-        if let Err(error) = self.0.try_send(request) {
+        self.send(request, None);
+    }
+
+    /// Posts an Event unless there is one of that incident already, whoever posted it: one that started anew must not say it again.
+    pub fn post_once(&self, request: EventRequest, incident: u64) {
+        self.send(request, Some(incident));
+    }
+
+    fn send(&self, request: EventRequest, incident: Incident) {
+        if let Err(error) = self.0.try_send((request, incident)) {
             debug!(%error, "an Event was dropped");
         }
     }
@@ -88,23 +100,26 @@ async fn write(
     client: Client,
     controller: &'static str,
     instance: String,
-    mut requests: Receiver<EventRequest>,
+    mut requests: Receiver<(EventRequest, Incident)>,
 ) {
-    while let Some(request) = requests.recv().await {
-        let event = event(request, controller, &instance);
+    while let Some((request, incident)) = requests.recv().await {
+        let event = event(request, incident, controller, &instance);
         let namespace = event.metadata.namespace.as_deref();
         let api: Api<Event> =
             Api::namespaced(client.clone(), namespace.unwrap_or(NAMESPACE_OF_CLUSTER));
-        if let Err(error) = bounded(api.create(&PostParams::default(), &event)).await {
-            warn!(error = chain(&error), "an Event could not be written");
+        match bounded(api.create(&PostParams::default(), &event)).await {
+            Ok(_) => {}
+            Err(error) if incident.is_some() && error.is_conflict() => {}
+            Err(error) => warn!(error = chain(&error), "an Event could not be written"),
         }
     }
 }
 
-fn event(request: EventRequest, controller: &str, instance: &str) -> Event {
+fn event(request: EventRequest, incident: Incident, controller: &str, instance: &str) -> Event {
     let now = Timestamp::now();
     let about = request.regarding.name.as_deref().unwrap_or("unknown");
-    let unique = format!(".{:016x}", RandomState::new().hash_one(now.as_nanosecond()));
+    let unique = incident.unwrap_or_else(|| RandomState::new().hash_one(now.as_nanosecond()));
+    let unique = format!(".{unique:016x}");
     let namespace = request.regarding.namespace.as_deref();
     Event {
         metadata: ObjectMeta {
@@ -151,7 +166,7 @@ mod tests {
             action: "Restore",
             note: "ä".repeat(600),
         };
-        let event = event(request, "agent", "node1");
+        let event = event(request, None, "agent", "node1");
         let involved = &event.involved_object;
         assert_eq!(involved.api_version.as_deref(), Some("v1"));
         assert_eq!(involved.kind.as_deref(), Some("Node"));
@@ -173,13 +188,13 @@ mod tests {
             action: "Restore",
             note: String::new(),
         };
-        let of_the_cluster = event(request(None), "agent", "node1");
+        let of_the_cluster = event(request(None), None, "agent", "node1");
         let namespace = of_the_cluster.metadata.namespace.as_deref();
         assert_eq!(namespace, Some("default"));
         // What is asked for is `involvedObject.namespace=`; with `eventTime` 1.20 would demand that it be `default`.
         assert_eq!(of_the_cluster.involved_object.namespace, None);
         assert!(of_the_cluster.event_time.is_none() && of_the_cluster.last_timestamp.is_some());
-        let elsewhere = event(request(Some("web")), "agent", "node1");
+        let elsewhere = event(request(Some("web")), None, "agent", "node1");
         let namespaces = [
             elsewhere.metadata.namespace,
             elsewhere.involved_object.namespace,
@@ -196,7 +211,10 @@ mod tests {
             action: "None",
             note: String::new(),
         };
-        let name = event(request, "agent", "node1").metadata.name.unwrap();
+        let name = event(request, None, "agent", "node1")
+            .metadata
+            .name
+            .unwrap();
         assert_eq!(name.len(), MAX_NAME);
     }
 }

@@ -41,6 +41,7 @@ mod target;
 mod text;
 mod trace;
 mod view;
+mod why;
 
 pub use completion::BINARY;
 
@@ -70,6 +71,9 @@ enum Command {
     /// List the profile of each running container, and what policies would change.
     #[command(after_help = coverage::EXAMPLES)]
     Coverage(Box<coverage::CoverageArgs>),
+    /// Say whether seccomp is why a pod does not start, or was killed, and what to do.
+    #[command(after_help = why::EXAMPLES)]
+    Why(why::WhyArgs),
     /// Record what a workload calls, and make a profile of it.
     #[command(after_help = record::EXAMPLES)]
     Record(Box<record::RecordArgs>),
@@ -193,6 +197,7 @@ fn run(cli: &Cli) -> Result<Findings, Failure> {
     match &cli.command {
         Command::Status(args) => status::run(args),
         Command::Coverage(args) => coverage::run(args),
+        Command::Why(args) => why::run(args),
         Command::Record(args) => record::run(args),
         Command::Probe(args) => probe::run(args),
         Command::FromStrace(args) => trace::from_strace(args),

@@ -36,7 +36,8 @@ pub(crate) fn written(pod: &Pod<'_>, more: Vec<Given<'_>>) -> String {
 }
 
 /// What the annotation says; nothing if it cannot be read.
-fn read<'p>(pod: &'p Pod<'_>) -> Vec<Given<'p>> {
+#[must_use]
+pub fn read<'p>(pod: &'p Pod<'_>) -> Vec<Given<'p>> {
     let value = pod.metadata.annotations.get(ANNOTATION);
     value
         .and_then(|value| serde_json::from_str(value).ok())

@@ -128,21 +128,37 @@ pub struct Status<'a> {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct ContainerStatus<'a> {
     #[serde(borrow, deserialize_with = "text")]
     pub name: Cow<'a, str>,
-    #[serde(deserialize_with = "or_default")]
-    pub state: ContainerState,
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub state: ContainerState<'a>,
+    /// Of the container before the present one, if there was one.
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub last_state: ContainerState<'a>,
+    #[serde(deserialize_with = "number")]
+    pub restart_count: i32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct ContainerState {
+pub struct ContainerState<'a> {
+    #[serde(borrow, deserialize_with = "optional")]
+    pub waiting: Option<Waiting<'a>>,
     #[serde(deserialize_with = "optional")]
     pub running: Option<Running>,
-    #[serde(deserialize_with = "optional")]
-    pub terminated: Option<Terminated>,
+    #[serde(borrow, deserialize_with = "optional")]
+    pub terminated: Option<Terminated<'a>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Waiting<'a> {
+    #[serde(borrow, deserialize_with = "text")]
+    pub reason: Cow<'a, str>,
+    #[serde(borrow, deserialize_with = "text")]
+    pub message: Cow<'a, str>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -153,8 +169,12 @@ pub struct Running {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Terminated {
+pub struct Terminated<'a> {
     pub exit_code: i32,
+    #[serde(borrow, deserialize_with = "text")]
+    pub reason: Cow<'a, str>,
+    #[serde(borrow, deserialize_with = "text")]
+    pub message: Cow<'a, str>,
 }
 
 /// Labels, annotations, or a node selector, in the order of their keys: there may be very many, for admission sees pods before
@@ -384,6 +404,10 @@ fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 ) -> Result<Vec<T>, D::Error> {
     let list: Option<List<T>> = Option::deserialize(deserializer)?;
     Ok(list.map(|List(items)| items).unwrap_or_default())
+}
+
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'a, str>, D::Error> {

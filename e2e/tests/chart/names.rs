@@ -67,17 +67,13 @@ fn names_stay_within_their_limits_whatever_the_release_is_called() -> Result<()>
             let objects = render_as(release, namespace, CURRENT, &json!({}))?;
             for object in &objects {
                 let name = string(object, "/metadata/name")?;
-                // The right to write Events lies in `default`, under a name as objects without a namespace have it: several
-                // releases can meet there. Role and RoleBinding take such names.
-                let shared = object["metadata"]["namespace"] == "default"
-                    && ["Role", "RoleBinding"].contains(&kind(object));
-                let limit = if object["metadata"]["namespace"].is_null() || shared {
+                let limit = if object["metadata"]["namespace"].is_null() {
                     253
                 } else {
                     63
                 };
                 assert!(name.len() <= limit, "{}", identity(object)?);
-                if let Some(stated) = object["metadata"].get("namespace").filter(|_| !shared) {
+                if let Some(stated) = object["metadata"].get("namespace") {
                     assert_eq!(stated, namespace);
                     let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
                     assert!(name.chars().all(label), "{name} is no DNS label");

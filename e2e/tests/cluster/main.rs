@@ -4,6 +4,7 @@
 mod admission;
 mod audit;
 mod cli;
+mod deaths;
 mod displaced;
 mod engine;
 mod faults;

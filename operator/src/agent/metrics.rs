@@ -12,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::state::NodeReport;
 use super::store::{Done, StoreError};
 use crate::metrics::{Label, PREFIX, family};
+use seccomp_diagnosis::Reason;
 
 /// The reasons of failures; one that is not among them counts as the last.
 const REASONS: [&str; 8] = [
@@ -40,6 +41,7 @@ pub struct Metrics {
     repairs: Counter,
     applied: Histogram,
     reports: Family<Label, Counter>,
+    incidents: Family<Label, Counter>,
 }
 
 impl Metrics {
@@ -55,6 +57,7 @@ impl Metrics {
             repairs: Counter::default(),
             applied: Histogram::new(BUCKETS),
             reports: family("result", &RESULTS),
+            incidents: family("reason", &Reason::ALL.map(Reason::word)),
         };
         let registry = registry.sub_registry_with_prefix(PREFIX);
         let registry = registry.sub_registry_with_prefix("agent");
@@ -98,6 +101,11 @@ impl Metrics {
             "report_writes",
             "Writes of this node's SeccompNode",
             metrics.reports.clone(),
+        );
+        registry.register(
+            "pod_incidents",
+            "Containers that a seccomp profile kept from starting, or may have killed, and that were explained in an Event",
+            metrics.incidents.clone(),
         );
         metrics
     }
@@ -143,6 +151,13 @@ impl Metrics {
             let count = failed.get(reason).copied().unwrap_or_default();
             self.failed.get_or_create(&[("reason", reason)]).set(count);
         }
+    }
+
+    /// A container's failure was explained.
+    pub fn explained(&self, reason: Reason) {
+        self.incidents
+            .get_or_create(&[("reason", reason.word())])
+            .inc();
     }
 
     /// The node's report was written, or not.

@@ -1,8 +1,8 @@
 //! The node side: one agent per node keeps the node's profile files as the SeccompProfiles say.
 //!
-//! `state` decides, `store` writes files, `publish` tells the cluster; `usage` knows what pods use, `folder_watch` and
+//! `state` decides, `store` writes files, `publish` tells the cluster; `usage` knows what pods use, `incidents` which of them seccomp stops, `folder_watch` and
 //! `repair_throttle` what others do to the files; `reconcile` ties them together. This file starts them. The agent writes
-//! nothing but its files, its own SeccompNode, and Events on profiles. It knows neither `controller` nor `webhook`.
+//! nothing but its files, its own SeccompNode, and Events on profiles and pods. It knows neither `controller` nor `webhook`.
 
 mod content;
 mod disk;
@@ -10,6 +10,7 @@ mod disk;
 mod faults;
 mod folder_watch;
 mod former;
+mod incidents;
 pub(crate) mod metrics;
 mod mount;
 mod node;
@@ -37,7 +38,6 @@ use metrics::Metrics;
 use publish::Published;
 use reconcile::Reconciler;
 use render::Renderer;
-use usage::Usage;
 
 /// Keeps this node's profile files as the SeccompProfiles say.
 #[derive(Args, Debug)]
@@ -78,7 +78,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
             recorder_socket: args.recorder_socket,
         },
         Disk::new(&args.seccomp_root, args.profiles_dir.as_ref()),
-        Usage::new(&args.profiles_dir),
+        &args.profiles_dir,
         events,
         metrics.clone(),
     );

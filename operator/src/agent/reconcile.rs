@@ -24,6 +24,7 @@ use tracing::{info, warn};
 
 use super::disk::{Disk, RESYNC};
 use super::folder_watch::Touched;
+use super::incidents::Incidents;
 use super::metrics::Metrics;
 use super::observed::Observed;
 use super::render::Renderer;
@@ -35,10 +36,11 @@ use crate::health::Readiness;
 use kube_support::error::chain;
 use kube_support::events::{EventRequest, Events, reference};
 use kube_support::{Backoff, WatchEvent, watch, watch_as};
+use seccomp_diagnosis::{Applied, Explanation, Failure, Known, explain};
 use seccomp_operator_api::{
     NodeFailure, ProfileName, Record, SeccompProfile, StoredProfile, define,
 };
-use seccomp_profile::Library;
+use seccomp_profile::{Library, Target};
 
 /// What failed is tried again after the first of these, then ever more slowly, up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -103,6 +105,7 @@ pub struct Reconciler {
     /// The profiles that record, by name.
     recording: BTreeMap<ProfileName, Record>,
     usage: Usage,
+    incidents: Incidents,
     library: Library,
     throttle: RepairThrottle,
     /// Lent to a blocking thread while that works.
@@ -114,13 +117,13 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// One that has not begun.
+    /// One that has not begun. `profiles_dir` is the operator's folder below kubelet's seccomp folder.
     pub fn new(
         client: Client,
         node: String,
         renderer: Renderer,
         disk: Disk,
-        usage: Usage,
+        profiles_dir: &str,
         events: Events,
         metrics: Metrics,
     ) -> Self {
@@ -130,7 +133,8 @@ impl Reconciler {
             renderer,
             state: State::default(),
             recording: BTreeMap::new(),
-            usage,
+            usage: Usage::new(profiles_dir),
+            incidents: Incidents::new(profiles_dir),
             library: Library::default(),
             throttle: RepairThrottle::default(),
             disk: Some(disk),
@@ -294,12 +298,27 @@ impl Reconciler {
 
     fn observe_pod(&mut self, change: WatchEvent<UsingPod>) {
         match change {
-            WatchEvent::ListBegins => self.usage.list_begins(),
-            WatchEvent::ListEnds => self.usage.list_ends(),
-            WatchEvent::Exists(Ok(pod)) => self.usage.pod(&pod),
+            WatchEvent::ListBegins => {
+                self.usage.list_begins();
+                self.incidents.list_begins();
+            }
+            WatchEvent::ListEnds => {
+                self.usage.list_ends();
+                self.incidents.list_ends();
+            }
+            WatchEvent::Exists(Ok(pod)) => {
+                self.usage.pod(&pod);
+                self.incidents.pod(&pod);
+            }
             WatchEvent::Exists(Err(unreadable)) => self.usage.unreadable(&unreadable.metadata),
-            WatchEvent::Deleted(Ok(pod)) => self.usage.gone(&pod.metadata),
-            WatchEvent::Deleted(Err(unreadable)) => self.usage.gone(&unreadable.metadata),
+            WatchEvent::Deleted(pod) => {
+                let metadata = match pod {
+                    Ok(pod) => pod.metadata,
+                    Err(unreadable) => unreadable.metadata,
+                };
+                self.usage.gone(&metadata);
+                self.incidents.gone(&metadata);
+            }
         }
     }
 
@@ -373,6 +392,7 @@ impl Reconciler {
             self.count_uses();
         }
         self.state.tampered(self.throttle.ongoing(Instant::now()));
+        self.explain_incidents();
         let in_sync = self.state.is_in_sync();
         self.in_sync.store(in_sync, Ordering::Relaxed);
         let report = self.state.report(&self.owned());
@@ -385,6 +405,19 @@ impl Reconciler {
             changed
         });
         Ok(())
+    }
+
+    /// Says of pods that seccomp stops why that is so, once that can be said.
+    fn explain_incidents(&mut self) {
+        if !self.state.is_listed() {
+            return;
+        }
+        let (library, target) = (&self.library, &self.renderer.target);
+        let explain = |failure: &Failure| explained(failure, library, target);
+        for incident in self.incidents.due(Instant::now(), explain) {
+            self.metrics.explained(incident.reason);
+            self.events.post_once(incident.event, incident.id);
+        }
     }
 
     /// The files are not where kubelet looks for them any more: says so before the agent ends.
@@ -476,6 +509,21 @@ impl Reconciler {
                 note,
             });
         }
+    }
+}
+
+/// What a container's failure means, with its profile as it is on this node.
+fn explained(failure: &Failure, library: &Library, target: &Target) -> Explanation {
+    let arch = target.arch;
+    let Applied::Managed(name) = &failure.applied else {
+        return explain(failure, Known::Nothing, arch, None);
+    };
+    if library.get(name.as_str()).is_none() {
+        return explain(failure, Known::Absent, arch, None);
+    }
+    match library.compose(name.as_str(), target, "spec") {
+        Ok(profile) => explain(failure, Known::Profile(&profile), arch, None),
+        Err(error) => explain(failure, Known::Invalid(&error.to_string()), arch, None),
     }
 }
 

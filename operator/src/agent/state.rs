@@ -94,6 +94,12 @@ impl State {
         gone
     }
 
+    /// Whether all profiles are known.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.listing.is_complete()
+    }
+
     /// A profile exists in this form. Says whether its spec is new, and then it is stale.
     pub fn exists(&mut self, name: &ProfileName, seen: Observed) -> bool {
         self.newest = self.newest.max(seen.version);

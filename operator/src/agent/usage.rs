@@ -40,8 +40,10 @@ pub struct StoredPod {
 pub struct UsingPod {
     /// Its metadata.
     pub metadata: ObjectMeta,
-    spec: Spec<'static>,
-    status: Status<'static>,
+    /// What was asked for.
+    pub spec: Spec<'static>,
+    /// What kubelet says.
+    pub status: Status<'static>,
 }
 
 impl StoredPod {

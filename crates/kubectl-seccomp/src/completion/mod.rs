@@ -232,6 +232,7 @@ mod tests {
                 &["probe", "web", "-n", "shop", "-c", ""],
                 "Containers(\"web\")@shop",
             ),
+            (&["why", "-n", "shop", ""], "Pods@shop"),
             (&["record", "--namespace=shop", ""], "Workloads@shop"),
             (&["record", "--from", ""], "Recordings@default"),
         ] {

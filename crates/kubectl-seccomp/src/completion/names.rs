@@ -40,8 +40,8 @@ impl Names {
             ("status", "name") => Self::Profiles,
             ("record", "workload") => Self::Workloads,
             ("record", "from") => Self::Recordings,
-            ("probe", "pod") => Self::Pods,
-            ("probe", "container") => Self::Containers(first?.to_owned()),
+            ("probe" | "why", "pod") => Self::Pods,
+            ("probe" | "why", "container") => Self::Containers(first?.to_owned()),
             _ => return None,
         })
     }

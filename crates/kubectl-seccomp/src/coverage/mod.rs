@@ -327,7 +327,7 @@ async fn files(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Option<File
 }
 
 /// The folder that profiles say they are in.
-fn profiles_dir<'a>(profiles: impl Iterator<Item = &'a SeccompProfile>) -> String {
+pub fn profiles_dir<'a>(profiles: impl Iterator<Item = &'a SeccompProfile>) -> String {
     let mut paths =
         profiles.filter_map(|profile| profile.status.as_ref()?.localhost_profile.as_ref());
     let dir = paths.find_map(|path| path.rsplit_once('/').map(|(dir, _)| dir.to_owned()));

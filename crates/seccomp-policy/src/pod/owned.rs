@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    Container, ContainerStatus, Metadata, Os, Pairs, Pod, SeccompProfile, SecurityContext, Spec,
-    Status,
+    Container, ContainerState, ContainerStatus, Metadata, Os, Pairs, Pod, SeccompProfile,
+    SecurityContext, Spec, Status, Terminated, Waiting,
 };
 
 impl Pod<'_> {
@@ -105,7 +105,26 @@ impl ContainerStatus<'_> {
     fn into_owned(self) -> ContainerStatus<'static> {
         ContainerStatus {
             name: text(self.name),
-            state: self.state,
+            state: self.state.into_owned(),
+            last_state: self.last_state.into_owned(),
+            restart_count: self.restart_count,
+        }
+    }
+}
+
+impl ContainerState<'_> {
+    fn into_owned(self) -> ContainerState<'static> {
+        ContainerState {
+            waiting: self.waiting.map(|waiting| Waiting {
+                reason: text(waiting.reason),
+                message: text(waiting.message),
+            }),
+            running: self.running,
+            terminated: self.terminated.map(|terminated| Terminated {
+                exit_code: terminated.exit_code,
+                reason: text(terminated.reason),
+                message: text(terminated.message),
+            }),
         }
     }
 }

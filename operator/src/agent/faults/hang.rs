@@ -20,7 +20,6 @@ use crate::agent::disk::Disk;
 use crate::agent::metrics::Metrics;
 use crate::agent::reconcile::Reconciler;
 use crate::agent::render::Renderer;
-use crate::agent::usage::Usage;
 use crate::agent::{node, publish};
 use crate::health;
 use kube_support::events::events;
@@ -58,7 +57,7 @@ async fn agent(root: &Path, listener: TcpListener) {
             recorder_socket: None,
         },
         Disk::new(root, PROFILES.as_ref()),
-        Usage::new(PROFILES),
+        PROFILES,
         events,
         metrics,
     );

@@ -1,0 +1,327 @@
+//! What the messages mean that kubelet passes on from container runtimes.
+//!
+//! Seen with containerd 1.6 and 2.4, CRI-O's sources, runc 1.1.5 to 1.5.3 and crun 1.28. A message that means nothing here has nothing to
+//! do with seccomp, as far as it can be told.
+
+/// What happened, in one word for programs: the reason of an Event and a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// There is no such file on the node.
+    ProfileMissing,
+    /// The file holds no profile.
+    ProfileUnreadable,
+    /// The runtime takes the file for no profile that it can load.
+    ProfileRefused,
+    /// The profile refuses what the runtime itself has to call.
+    RuntimeCallRefused,
+    /// A call ended the container.
+    KilledBySeccomp,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::ProfileMissing,
+        Self::ProfileUnreadable,
+        Self::ProfileRefused,
+        Self::RuntimeCallRefused,
+        Self::KilledBySeccomp,
+    ];
+
+    /// The word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ProfileMissing => "SeccompProfileMissing",
+            Self::ProfileUnreadable => "SeccompProfileUnreadable",
+            Self::ProfileRefused => "SeccompProfileRefused",
+            Self::RuntimeCallRefused => "SeccompRefusesRuntime",
+            Self::KilledBySeccomp => "SeccompKilled",
+        }
+    }
+}
+
+/// What a message says, without what differs from try to try.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// No such file.
+    NoFile,
+    /// A folder of that name.
+    Folder,
+    /// An empty path, which the API server takes.
+    NoPath,
+    /// Why it is no JSON, or none of the right form.
+    NotJson(String),
+    /// Why the runtime refuses the profile.
+    Refused(String),
+    /// The runtime's own step that failed before the container's program was executed.
+    Step {
+        /// The runtime's words.
+        said: String,
+        /// The calls that the step makes, as far as they are known.
+        calls: &'static [&'static str],
+    },
+    /// The runtime's process had ended when the program should have been executed.
+    Stopped,
+    /// SIGSYS.
+    Killed,
+}
+
+impl Cause {
+    /// The kind.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::NoFile | Self::Folder | Self::NoPath => Reason::ProfileMissing,
+            Self::NotJson(_) => Reason::ProfileUnreadable,
+            Self::Refused(_) => Reason::ProfileRefused,
+            Self::Step { .. } | Self::Stopped => Reason::RuntimeCallRefused,
+            Self::Killed => Reason::KilledBySeccomp,
+        }
+    }
+
+    /// What a message of kubelet says; none if a seccomp profile is not the reason.
+    #[must_use]
+    pub fn read(message: &str) -> Option<Self> {
+        if let Some(rest) = after(message, "cannot load seccomp profile ")
+            .or_else(|| after(message, "unable to load local profile "))
+        {
+            return Some(if rest.contains("is a directory") {
+                Self::Folder
+            } else if rest.contains("no such file or directory") {
+                Self::NoFile
+            } else {
+                Self::NotJson(after_path(rest))
+            });
+        }
+        if let Some(rest) = after(message, "decoding seccomp profile failed ") {
+            return Some(Self::NotJson(after_path(rest)));
+        }
+        if message.contains("localhostProfile must be set if seccompProfile type is Localhost") {
+            return Some(Self::NoPath);
+        }
+        let said = said_by_runtime(message);
+        if REFUSALS.iter().any(|refusal| said.contains(refusal)) {
+            return Some(Self::Refused(said.to_owned()));
+        }
+        if STOPPED.iter().any(|stopped| said.contains(stopped)) {
+            return Some(Self::Stopped);
+        }
+        let step = STEPS.iter().find(|(words, _)| said.contains(words));
+        let refused = said.to_ascii_lowercase();
+        let refused = ERRNOS.iter().any(|errno| refused.contains(errno));
+        match step {
+            Some((_, calls)) => Some(Self::Step {
+                said: said.to_owned(),
+                calls,
+            }),
+            // After this the runtime is in the container, and the filter may be in force.
+            None if refused && message.contains(IN_CONTAINER) => Some(Self::Step {
+                said: said.to_owned(),
+                calls: &[],
+            }),
+            None => None,
+        }
+    }
+}
+
+/// What runc's process in the container says begins so.
+const IN_CONTAINER: &str = "error during container init: ";
+
+/// The words of an error that profiles answer with.
+const ERRNOS: &[&str] = &[
+    "operation not permitted",
+    "permission denied",
+    "function not implemented",
+    "bad system call",
+];
+
+/// How runtimes begin to say what they refuse in a profile.
+const REFUSALS: &[&str] = &[
+    "is not a valid action for seccomp",
+    "is not a valid arch for seccomp",
+    "is not a valid operator for seccomp",
+    "is not known to runc",
+    "unable to init seccomp",
+    "error loading seccomp filter",
+    "error adding seccomp",
+    "unable to add seccomp",
+    "seccomp_load",
+    "seccomp_rule_add",
+    "seccomp get action",
+    "seccomp unknown",
+    "could not translate syscall",
+    "empty string is not a valid syscall",
+    "requested a listenerPath",
+    "invalid seccomp",
+];
+
+/// What is said when the runtime's process has ended before its time.
+const STOPPED: &[&str] = &[
+    "cannot start a stopped process",
+    "cannot start a container that has stopped",
+    "cannot start an already running container",
+    "container is not running",
+    "read from the init process",
+    "init process is not running",
+];
+
+/// What runtimes say when a step of theirs failed, and the calls that it makes. Other errors may make it fail as well.
+const STEPS: &[(&str, &[&str])] = &[
+    ("unable to get capability version", &["capget"]),
+    ("unable to apply caps", &["capset"]),
+    ("capset:", &["capset"]),
+    ("unable to apply bounding set", &["prctl"]),
+    ("prctl drop bounding", &["prctl"]),
+    ("unable to setup user: setgroups", &["setgroups"]),
+    (
+        "unable to setup user: operation not permitted",
+        &["setgid", "setuid"],
+    ),
+    ("setresuid to", &["setresuid"]),
+    ("setresgid to", &["setresgid"]),
+    (
+        "failed to verify if current working directory is safe",
+        &["getcwd"],
+    ),
+    ("chdir to cwd", &["chdir"]),
+    ("error closing exec fds: readdirent", &["getdents64"]),
+    ("error closing exec fds: get handle", &["openat2", "openat"]),
+    ("could not get mount id", &["statx"]),
+];
+
+/// What follows after `words`.
+fn after<'m>(message: &'m str, words: &str) -> Option<&'m str> {
+    message.split_once(words).map(|(_, rest)| rest)
+}
+
+/// What is said after a quoted path.
+fn after_path(rest: &str) -> String {
+    let rest = rest.strip_prefix('"').unwrap_or(rest);
+    let rest = rest.split_once("\": ").map_or(rest, |(_, rest)| rest);
+    rest.trim_end_matches(": unknown").trim().to_owned()
+}
+
+/// What the OCI runtime said, without the words of those who pass it on.
+fn said_by_runtime(message: &str) -> &str {
+    let mut said = message;
+    for prefix in [
+        "OCI runtime create failed: ",
+        "runc create failed: ",
+        "unable to start container process: ",
+        IN_CONTAINER,
+        "error during container init ",
+    ] {
+        said = after(said, prefix).unwrap_or(said);
+    }
+    said.trim_end_matches(": unknown").trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_runtimes_are_understood() {
+        const SHIM: &str = "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: ";
+        const INIT: &str = "unable to start container process: error during container init: ";
+        let step = |said: &str, calls| Cause::Step {
+            said: said.to_owned(),
+            calls,
+        };
+        let path = "/var/lib/kubelet/seccomp/profiles/x.json";
+        let load = format!(
+            "failed to create containerd container: cannot load seccomp profile \"{path}\": "
+        );
+        for (message, cause) in [
+            (
+                format!("{load}open {path}: no such file or directory"),
+                Cause::NoFile,
+            ),
+            (
+                format!(
+                    "setup seccomp: unable to load local profile \"{path}\": open {path}: no such file or directory"
+                ),
+                Cause::NoFile,
+            ),
+            (format!("{load}read {path}: is a directory"), Cause::Folder),
+            (
+                "localhostProfile must be set if seccompProfile type is Localhost.".to_owned(),
+                Cause::NoPath,
+            ),
+            (
+                format!(
+                    "failed to create containerd container: decoding seccomp profile failed \"{path}\": unexpected end of JSON input"
+                ),
+                Cause::NotJson("unexpected end of JSON input".to_owned()),
+            ),
+            (
+                format!("{SHIM}string SCMP_ACT_DENY is not a valid action for seccomp: unknown"),
+                Cause::Refused("string SCMP_ACT_DENY is not a valid action for seccomp".to_owned()),
+            ),
+            (
+                format!("{SHIM}seccomp flag SECCOMP_FILTER_FLAG_LOG is not known to runc: unknown"),
+                Cause::Refused(
+                    "seccomp flag SECCOMP_FILTER_FLAG_LOG is not known to runc".to_owned(),
+                ),
+            ),
+            (
+                format!(
+                    "{SHIM}{INIT}unable to setup user: setgroups: operation not permitted: unknown"
+                ),
+                step(
+                    "unable to setup user: setgroups: operation not permitted",
+                    &["setgroups"],
+                ),
+            ),
+            (
+                format!(
+                    "{SHIM}{INIT}unable to apply caps: can't apply capabilities: operation not permitted: unknown"
+                ),
+                step(
+                    "unable to apply caps: can't apply capabilities: operation not permitted",
+                    &["capset"],
+                ),
+            ),
+            (
+                format!("{SHIM}{INIT}operation not permitted: unknown"),
+                step("operation not permitted", &[]),
+            ),
+            (
+                "failed to start containerd task \"1f\": cannot start a stopped process: unknown"
+                    .to_owned(),
+                Cause::Stopped,
+            ),
+            // By runc 1.5.
+            (
+                "failed to start containerd task \"1f\": OCI runtime start failed: cannot start a container that has stopped"
+                    .to_owned(),
+                Cause::Stopped,
+            ),
+        ] {
+            assert_eq!(Cause::read(&message), Some(cause), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_has_another_reason_is_left_alone() {
+        for message in [
+            "",
+            "back-off 10s restarting failed container=web pod=web_shop(1)",
+            "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start \
+             container process: error during container init: exec: \"/nothing\": stat /nothing: no such file or directory: unknown",
+            "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start \
+             container process: error during container init: error mounting \"/x\" to rootfs at \"/etc/x\": not a directory: unknown",
+            "configmap \"settings\" not found",
+        ] {
+            assert_eq!(Cause::read(message), None, "{message}");
+        }
+    }
+
+    #[test]
+    fn every_reason_has_a_word_of_its_own() {
+        let words: std::collections::BTreeSet<_> =
+            Reason::ALL.iter().map(|reason| reason.word()).collect();
+        assert_eq!(words.len(), Reason::ALL.len());
+    }
+}
