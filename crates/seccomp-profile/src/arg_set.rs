@@ -116,6 +116,28 @@ impl ValueSet {
         parts
     }
 
+    /// The numbers whose lower `bits` bits, as a number of their own, are in the set. The largest sets come first: what is left without
+    /// them falls into few parts.
+    fn read_by_lower(self, bits: u32) -> Vec<Self> {
+        let most = u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0);
+        let Some(own) = Self::new(0, most, 0, 0).and_then(|most| self.and(most)) else {
+            return Vec::new();
+        };
+        let mut found: Vec<_> = if Self::new(0, most, own.mask, own.bits) == Some(own) {
+            // Its bounds say nothing.
+            vec![(own.mask, own.bits)]
+        } else {
+            blocks(own.low, own.high)
+                .filter(|(mask, start)| (start ^ own.bits) & mask & own.mask == 0)
+                .map(|(mask, start)| (mask & most | own.mask, start & most | own.bits))
+                .collect()
+        };
+        found.sort_by_key(|(mask, _)| mask.count_ones());
+        let sets = found.into_iter();
+        sets.filter_map(|(mask, bits)| Self::new(0, u64::MAX, mask, bits))
+            .collect()
+    }
+
     /// The union, if it is one set of this kind.
     fn join(self, other: Self) -> Option<Self> {
         let (a, b) = (self.min(other), self.max(other));
@@ -263,6 +285,12 @@ impl ArgSet {
             }
         }
         Some(regions)
+    }
+
+    /// The arguments that are in the set if of this one only the lower `bits` bits are read.
+    pub(super) fn read_by_lower(&self, arg: ArgIndex, bits: u32) -> impl Iterator<Item = Self> {
+        let values = self.0[arg.position()].read_by_lower(bits).into_iter();
+        values.map(move |values| self.with(arg.position(), values))
     }
 
     fn with(mut self, arg: usize, values: ValueSet) -> Self {

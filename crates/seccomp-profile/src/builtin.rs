@@ -17,7 +17,7 @@ use super::read::parse;
 /// What containerd applies as `RuntimeDefault`: that of the newest line that is known, [`RUNTIME_DEFAULT_IS`].
 pub const RUNTIME_DEFAULT: &str = "runtime-default";
 /// The built-in that [`RUNTIME_DEFAULT`] is another name for.
-pub const RUNTIME_DEFAULT_IS: &str = "runtime-default/containerd-2.3";
+pub const RUNTIME_DEFAULT_IS: &str = "runtime-default/containerd-2.4";
 /// What Docker applies by default (moby's `default.json`).
 pub const DOCKER_DEFAULT: &str = "docker-default";
 /// Everything is let through and recorded in the audit log.
@@ -26,6 +26,7 @@ pub const AUDIT: &str = "audit";
 /// The names of all of them.
 pub const BUILTINS: &[&str] = &[
     RUNTIME_DEFAULT,
+    "runtime-default/containerd-2.4",
     "runtime-default/containerd-2.3",
     "runtime-default/containerd-2.2",
     "runtime-default/containerd-2.1",
@@ -37,8 +38,8 @@ pub const BUILTINS: &[&str] = &[
 
 /// What one line of containerd applies.
 ///
-/// 2.1 was compared with what 2.1.9 hands to runc on amd64, with and without `CAP_SYS_ADMIN`; for other architectures and
-/// capabilities it follows Docker's, from which containerd's comes. The others are 2.1 with what containerd's history
+/// 2.1 was compared with what 2.1.9 hands to runc on amd64, with and without `CAP_SYS_ADMIN`, and 2.4 with what 2.4.2 does; for other
+/// architectures and capabilities they follow Docker's, from which containerd's comes. The others are 2.1 with what containerd's history
 /// says of them.
 #[derive(Clone, Copy)]
 struct Line {
@@ -47,41 +48,56 @@ struct Line {
     linux_6_13: bool,
     /// Taken away in 2.0 and left in 1.7 (containerd#9320).
     io_uring: bool,
-    /// Whether sockets of `AF_ALG` are let through (containerd#13327 for CVE-2026-31431: not from 1.7.32, 2.0.9, 2.2.4
-    /// and 2.3.1 on).
-    af_alg: bool,
+    sockets: Sockets,
 }
 
-const LINES: [Line; 5] = [
+/// Which sockets are let through.
+#[derive(Clone, Copy)]
+enum Sockets {
+    /// All but those of `AF_VSOCK`.
+    ButVsock,
+    /// All but those of `AF_ALG` and `AF_VSOCK` (containerd#13327 for CVE-2026-31431: from 1.7.32, 2.0.9, 2.2.4 and 2.3.1 on).
+    ButAlgAndVsock,
+    /// Those of the other families that Linux has, and of no number beyond: from 2.4.0 on.
+    Known,
+}
+
+const LINES: [Line; 6] = [
+    Line {
+        name: "runtime-default/containerd-2.4",
+        linux_6_13: true,
+        io_uring: false,
+        sockets: Sockets::Known,
+    },
     Line {
         name: "runtime-default/containerd-2.3",
         linux_6_13: true,
         io_uring: false,
-        af_alg: false,
+        sockets: Sockets::ButAlgAndVsock,
     },
     Line {
         name: "runtime-default/containerd-2.2",
         linux_6_13: true,
         io_uring: false,
-        af_alg: false,
+        sockets: Sockets::ButAlgAndVsock,
     },
     Line {
         name: "runtime-default/containerd-2.1",
         linux_6_13: false,
         io_uring: false,
-        af_alg: true,
+        sockets: Sockets::ButVsock,
     },
     Line {
         name: "runtime-default/containerd-2.0",
         linux_6_13: false,
         io_uring: false,
-        af_alg: false,
+        sockets: Sockets::ButAlgAndVsock,
     },
     Line {
         name: "runtime-default/containerd-1.7",
         linux_6_13: false,
         io_uring: true,
-        af_alg: false,
+        sockets: Sockets::ButAlgAndVsock,
     },
 ];
 
@@ -199,6 +215,8 @@ const BY_ARCHITECTURE: [(&[&str], &str); 6] = [
 const NEW_NAMESPACES: u64 = 0x7e02_0000;
 const AF_ALG: u64 = 38;
 const AF_VSOCK: u64 = 40;
+/// The last family of Linux 6.12.
+const AF_MCTP: u64 = 45;
 /// What `personality` may be set to: Linux, 32-bit addresses, `UNAME26`, both, and the question what it is.
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
@@ -211,10 +229,14 @@ fn runtime_default(line: Line) -> Result<Document, Problems> {
     if line.io_uring {
         rules.push(allow("io_uring_enter io_uring_register io_uring_setup"));
     }
-    if line.af_alg {
-        rules.push(allow_where("socket", 0, "NE", AF_VSOCK));
-    } else {
-        rules.extend(sockets_but_alg_and_vsock());
+    match line.sockets {
+        Sockets::ButVsock => rules.push(allow_where("socket", 0, "NE", AF_VSOCK)),
+        Sockets::ButAlgAndVsock => rules.extend(sockets_but_alg_and_vsock()),
+        Sockets::Known => {
+            rules.push(allow_where("socket", 0, "LT", AF_ALG));
+            let others = [AF_ALG + 1].into_iter().chain(AF_VSOCK + 1..=AF_MCTP);
+            rules.extend(others.map(|family| allow_where("socket", 0, "EQ", family)));
+        }
     }
     document(&rules)
 }

@@ -440,7 +440,7 @@ mod tests {
 
     #[test]
     fn numbers_of_64_bits_are_refused_where_arguments_have_32() {
-        let wide = json!({"deny": [{"name": "ioctl", "args": [{"index": 1, "op": "SCMP_CMP_LT", "value": 1u64 << 32}]}]});
+        let wide = json!({"deny": [{"name": "ioctl", "args": [{"index": 2, "op": "SCMP_CMP_LT", "value": 1u64 << 32}]}]});
         let said = compose(&derived("audit", &wide), &nothing, &AMD64, "spec")
             .unwrap_err()
             .to_string();
@@ -457,7 +457,7 @@ mod tests {
         assert!(compose(&derived("audit", &wide), &nothing, &riscv, "spec").is_ok());
         // The value fits, but not what is left of the call without it.
         let masked = json!({"deny": [{"name": "ioctl", "args": [
-            {"index": 1, "op": "SCMP_CMP_MASKED_EQ", "value": 0x1_0000_0001_u64, "valueTwo": 1},
+            {"index": 2, "op": "SCMP_CMP_MASKED_EQ", "value": 0x1_0000_0001_u64, "valueTwo": 1},
         ]}]});
         let said = compose(
             &derived("docker-default", &masked),

@@ -103,6 +103,23 @@ impl Condition {
         self.operator == Operator::MaskedEqual { mask: 0 }
     }
 
+    /// A comparison with single values, of the lower `bits` bits only.
+    pub(super) fn of_lower(self, bits: u32) -> Self {
+        let most = u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0);
+        match self.operator {
+            Operator::Equal => Self {
+                value: self.value & most,
+                ..self
+            },
+            Operator::MaskedEqual { mask } if mask & most != 0 => Self {
+                operator: Operator::MaskedEqual { mask: mask & most },
+                value: self.value & most,
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     /// Whether it compares with a number that 32 bits cannot hold. Bits that a mask leaves out do not count.
     pub(super) fn is_wide(&self) -> bool {
         let looked_at = match self.operator {

@@ -3,7 +3,7 @@
 use super::action::Action;
 use super::arg_set::{ArgSet, MAX_REGIONS, Style};
 use super::arguments::Arguments;
-use super::condition::{Condition, MAX_CONDITIONAL};
+use super::condition::{ArgIndex, Condition, MAX_CONDITIONAL};
 use super::merge;
 
 /// Of how many parts at most it is found out on which arguments they really depend.
@@ -260,6 +260,44 @@ impl Decision {
         }
         self.put(parts);
         Ok(())
+    }
+
+    /// Makes it no laxer for any number than for what the kernel reads of it, the lower `bits` bits of that argument.
+    pub(super) fn close_above(
+        &mut self,
+        arg: ArgIndex,
+        bits: u32,
+        budget: &mut WorkBudget,
+    ) -> Result<(), TooComplex> {
+        let read = self.read_by_lower(arg, bits)?;
+        let is_laxer = |mine: Action, others: Action| mine.leniency() > others.leniency();
+        if self.find(&read, is_laxer).is_none() {
+            return Ok(());
+        }
+        *self = if read.find(self, is_laxer).is_none() {
+            read
+        } else {
+            let stricter = |mine, others| {
+                if is_laxer(mine, others) { others } else { mine }
+            };
+            self.combine(&read, stricter, budget)?
+        };
+        Ok(())
+    }
+
+    /// What it comes to for a kernel that reads the lower `bits` bits of that argument and gives it what they are alone.
+    fn read_by_lower(&self, arg: ArgIndex, bits: u32) -> Result<Self, TooComplex> {
+        let mut read = self.clone();
+        let parts: Vec<_> = self
+            .parts()
+            .flat_map(|(region, action)| {
+                let regions = region.read_by_lower(arg, bits);
+                regions.map(move |region| (region, action))
+            })
+            .collect();
+        bounded(&parts)?;
+        read.put(parts);
+        Ok(read)
     }
 
     /// The decision that takes `action(mine, others)`.

@@ -2,10 +2,11 @@
 
 use super::action::Action;
 use super::arch::Arch;
-use super::arg_set::ArgSet;
-use super::condition::Condition;
+use super::arg_set::{ArgSet, MAX_REGIONS};
+use super::condition::{ArgIndex, Condition};
 use super::decision::{Decision, TooComplex, WorkBudget};
 use super::errno::{Errno, StatedErrno};
+use super::parameters::read_in_part;
 use super::semantics::Semantics;
 use super::syscall::Syscall;
 
@@ -45,9 +46,29 @@ impl Semantics {
             self.take(change, |_| Action::Log, budget)?;
         }
         for change in &changes.deny {
+            self.close_above(change, budget)?;
             let errno = change.errno.map(|errno| errno.on(arch));
             let default = self.default;
-            self.take(change, |old| denied(old, default, errno), budget)?;
+            for call in &change.calls {
+                let regions = change.denied(*call)?;
+                self.change_call(*call, &regions, |old| denied(old, default, errno), budget)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a denial compares with is what the kernel reads: bits above that do not open what it or the base refuses.
+    fn close_above(
+        &mut self,
+        change: &DeltaEntry,
+        budget: &mut WorkBudget,
+    ) -> Result<(), TooComplex> {
+        for call in &change.calls {
+            let default = || Decision::always(self.default);
+            let decision = self.calls.entry(*call).or_insert_with(default);
+            for (arg, bits) in change.read_in_part(*call) {
+                decision.close_above(arg, bits, budget)?;
+            }
         }
         Ok(())
     }
@@ -58,17 +79,63 @@ impl Semantics {
         action: impl Fn(Action) -> Action,
         budget: &mut WorkBudget,
     ) -> Result<(), TooComplex> {
-        let regions = ArgSet::satisfying(&change.conditions).ok_or(TooComplex)?;
-        for call in &change.calls {
-            let default = || Decision::always(self.default);
-            let decision = self.calls.entry(*call).or_insert_with(default);
-            if call.carries_others() {
-                decision.change(&regions, |old| stated(action(old), self.default), budget)?;
-            } else {
-                decision.change(&regions, &action, budget)?;
-            }
+        let regions = change.regions()?;
+        let mut calls = change.calls.iter();
+        calls.try_for_each(|call| self.change_call(*call, &regions, &action, budget))
+    }
+
+    fn change_call(
+        &mut self,
+        call: Syscall,
+        regions: &[ArgSet],
+        action: impl Fn(Action) -> Action,
+        budget: &mut WorkBudget,
+    ) -> Result<(), TooComplex> {
+        let default = || Decision::always(self.default);
+        let decision = self.calls.entry(call).or_insert_with(default);
+        if call.carries_others() {
+            decision.change(regions, |old| stated(action(old), self.default), budget)
+        } else {
+            decision.change(regions, &action, budget)
         }
-        Ok(())
+    }
+}
+
+impl DeltaEntry {
+    /// The arguments that it is about.
+    fn regions(&self) -> Result<Vec<ArgSet>, TooComplex> {
+        ArgSet::satisfying(&self.conditions).ok_or(TooComplex)
+    }
+
+    /// The arguments that it compares and the kernel reads in part, with how many bits of each.
+    fn read_in_part(&self, call: Syscall) -> impl Iterator<Item = (ArgIndex, u32)> {
+        let is_compared = |arg: ArgIndex| self.conditions.iter().any(|of| of.arg == arg);
+        read_in_part(call).filter(move |(arg, _)| is_compared(*arg))
+    }
+
+    /// The arguments that it is about for the kernel, if it is to be denied: all that the kernel reads as these.
+    fn denied(&self, call: Syscall) -> Result<Vec<ArgSet>, TooComplex> {
+        let in_part: Vec<_> = self.read_in_part(call).collect();
+        let read = |condition: &Condition| {
+            let mut parts = in_part.iter();
+            let part = parts.find(|(arg, _)| *arg == condition.arg);
+            part.map_or(*condition, |(_, bits)| condition.of_lower(*bits))
+        };
+        let conditions: Vec<_> = self.conditions.iter().map(read).collect();
+        let mut regions = ArgSet::satisfying(&conditions).ok_or(TooComplex)?;
+        for (arg, bits) in in_part {
+            let by_lower = regions
+                .iter()
+                .flat_map(|region| region.read_by_lower(arg, bits));
+            regions = by_lower.collect();
+        }
+        if regions.is_empty() {
+            // The kernel reads no such number, and nobody is to wonder where the denial went.
+            return self.regions();
+        }
+        (regions.len() <= MAX_REGIONS)
+            .then_some(regions)
+            .ok_or(TooComplex)
     }
 }
 
@@ -142,6 +209,84 @@ mod tests {
         };
         assert_eq!(deny(1), Ok(())); // 2 to the power of 6
         assert_eq!(deny(20), Err(TooComplex)); // 85 millions
+    }
+
+    #[test]
+    fn a_denial_is_of_what_the_kernel_reads_of_an_argument() {
+        const HIGH: u64 = 1 << 32;
+        let target = Target {
+            arch: Arch::X86_64,
+            kernel: KernelVersion::CURRENT,
+            capabilities: CapabilitySet::RUNTIME_DEFAULT,
+        };
+        let deny = |call: &str, index: u8, op: &str, value: u64| json!({"name": call, "args": [{"index": index, "op": format!("SCMP_CMP_{op}"), "value": value}]});
+        let open = json!({"defaultAction": "SCMP_ACT_ALLOW"});
+        let open = crate::parse(&open, "").unwrap();
+        let bases = [
+            ("allow all", &open),
+            ("2.1", builtin("runtime-default/containerd-2.1").unwrap()),
+            ("2.3", builtin("runtime-default/containerd-2.3").unwrap()),
+            ("2.4", builtin("runtime-default/containerd-2.4").unwrap()),
+        ];
+        for (name, base) in bases {
+            for (entry, call, index, passes, refused) in [
+                (
+                    deny("socket", 0, "EQ", 38),
+                    "socket",
+                    0,
+                    vec![1, 2, 39],
+                    vec![38, HIGH | 38],
+                ),
+                (
+                    deny("socket", 0, "GT", 2),
+                    "socket",
+                    0,
+                    vec![1, 2],
+                    vec![3, 38, HIGH | 38, HIGH | 3, u64::MAX],
+                ),
+                (
+                    deny("ioctl", 1, "EQ", 0x5412),
+                    "ioctl",
+                    1,
+                    vec![0x5411, 0x5413, HIGH],
+                    vec![0x5412, HIGH | 0x5412],
+                ),
+                // Of a mode 16 bits are read.
+                (
+                    deny("fchmodat", 2, "EQ", 0o777),
+                    "fchmodat",
+                    2,
+                    vec![0o776],
+                    vec![0o777, 0x1_0000 | 0o777, HIGH | 0o777],
+                ),
+                // Nobody knows it not to be read whole.
+                (
+                    deny("mmap", 2, "EQ", 7),
+                    "mmap",
+                    2,
+                    vec![5, HIGH | 7],
+                    vec![7],
+                ),
+            ] {
+                let mut semantics = base.resolve(&target).semantics().unwrap();
+                let changes = Delta::parse(&[], &[], &[entry], "").unwrap();
+                let changed = semantics.change(&changes, Arch::X86_64);
+                changed.unwrap_or_else(|error| panic!("{name} {call}: {error}"));
+                let model = semantics.profile("").unwrap().model().unwrap();
+                let number = Syscall::named(call).unwrap().number(Arch::X86_64).unwrap();
+                let refuses = |value: u64| {
+                    let mut args = [0; 6];
+                    args[index] = value;
+                    model.decide(Arch::X86_64, number, &args.into()).refuses()
+                };
+                for value in passes {
+                    assert!(!refuses(value), "{name} {call} {value:#x}");
+                }
+                for value in refused {
+                    assert!(refuses(value), "{name} {call} {value:#x}");
+                }
+            }
+        }
     }
 
     #[test]

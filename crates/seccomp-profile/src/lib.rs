@@ -92,6 +92,7 @@ mod merge;
 mod model;
 mod notified;
 mod oci;
+mod parameters;
 mod problem;
 mod read;
 mod resolve;

@@ -111,6 +111,7 @@ fn the_lines_of_containerd_differ_as_documented() {
             ("runtime-default/containerd-2.1", false, false, true),
             ("runtime-default/containerd-2.2", false, true, false),
             ("runtime-default/containerd-2.3", false, true, false),
+            ("runtime-default/containerd-2.4", false, true, false),
         ] {
             for (call, first, permitted) in [
                 ("io_uring_setup", 0, io_uring),
@@ -125,6 +126,8 @@ fn the_lines_of_containerd_differ_as_documented() {
                 ("socket", 39, true),
                 ("socket", 40, false),
                 ("socket", 41, true),
+                ("socket", 45, true),
+                ("socket", 46, !line.ends_with("2.4")),
                 ("openat", 0, true),
                 ("unshare", 0, false),
                 ("keyctl", 0, false),

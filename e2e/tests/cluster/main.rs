@@ -17,6 +17,7 @@ mod probe;
 mod recording;
 mod repair;
 mod rights;
+mod runtime_default;
 mod startup;
 mod usage;
 mod webhook;

@@ -43,6 +43,8 @@ codes! {
     BitsOutsideMask = "bits-outside-mask",
     /// An architecture of 32 bits compares with another number.
     HalfSeenNumber = "half-seen-number",
+    /// A refused number is let through with other bits above those that the kernel reads.
+    IgnoredBits = "ignored-bits",
     /// An error of 0 looks like success.
     FakedSuccess = "faked-success",
     /// A denied call has an open one that does the same.

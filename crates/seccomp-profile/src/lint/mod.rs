@@ -18,6 +18,7 @@ mod docker_format;
 mod faked_success;
 mod half_seen_number;
 mod hides_fallback;
+mod ignored_bits;
 mod io_uring_bypass;
 mod kills_other_width;
 mod kills_probe;
@@ -126,6 +127,7 @@ const OF_SEMANTICS: &[Check] = &[
     dangerous_allow::check,
     new_namespaces::check,
     kills_other_width::check,
+    ignored_bits::check,
     multiplexer_open::check,
     multiplexer_closed::check,
     unknown_to_older_runtimes::check,

@@ -49,32 +49,99 @@ fn codes(findings: &[Finding]) -> Vec<(&'static str, &'static str)> {
 }
 
 #[test]
-fn the_runtimes_own_profiles_have_one_true_finding() {
-    for (name, families) in [
-        ("runtime-default/containerd-2.1", "AF_VSOCK (40)"),
-        ("runtime-default", "AF_ALG (38) and AF_VSOCK (40)"),
-        ("docker-default", "AF_ALG (38) and AF_VSOCK (40)"),
+fn the_runtimes_own_profiles_have_true_findings_alone() {
+    let ignored = ("ignored-bits", "warning");
+    for (name, families, of_sockets) in [
+        (
+            "runtime-default/containerd-2.1",
+            "AF_VSOCK (40)",
+            vec![ignored],
+        ),
+        ("runtime-default", "AF_ALG (38) and AF_VSOCK (40)", vec![]),
+        (
+            "docker-default",
+            "AF_ALG (38) and AF_VSOCK (40)",
+            vec![ignored],
+        ),
     ] {
         let findings = lint_document(builtin(name).unwrap(), Delivery::Rendered, &AMD64, "");
-        assert_eq!(
-            codes(&findings),
-            [("multiplexer-open", "warning")],
-            "{name}"
-        );
+        let expected = [of_sockets.clone(), vec![("multiplexer-open", "warning")]].concat();
+        assert_eq!(codes(&findings), expected, "{name}");
         let start = format!(
             "denies sockets of {families} to direct calls only: programs of SCMP_ARCH_X86 also make them through socketcall"
         );
-        assert!(findings[0].reason.starts_with(&start), "{}", findings[0]);
+        let multiplexer = findings.last().unwrap();
+        assert!(multiplexer.reason.starts_with(&start), "{multiplexer}");
         // On arm64 sockets have no other way.
         let arm64 = Target {
             arch: Arch::Aarch64,
             ..AMD64
         };
         let findings = lint_document(builtin(name).unwrap(), Delivery::Rendered, &arm64, "");
-        assert_eq!(findings, []);
+        assert_eq!(codes(&findings), of_sockets);
     }
     let audit = lint_document(builtin("audit").unwrap(), Delivery::Rendered, &AMD64, "");
     assert_eq!(codes(&audit), [("stops-nothing", "note")]);
+}
+
+#[test]
+fn what_the_kernel_does_not_read_of_a_number_opens_no_refusal_unsaid() {
+    let socket =
+        |action: &str, args: Value| json!({"names": ["socket"], "action": action, "args": [args]});
+    let document = |default: &str, rule: Value| json!({"defaultAction": default, "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [rule]});
+    let equal = |op: &str| json!({"index": 0, "op": op, "value": 38});
+    let masked = json!({"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": u32::MAX, "valueTwo": 38});
+    let found = |document: &Value| {
+        let document = parse(document, "").unwrap();
+        let findings = lint_document(&document, Delivery::AsIs, &AMD64, "");
+        findings
+            .into_iter()
+            .find(|finding| finding.code == Code::IgnoredBits)
+    };
+    let open = found(&document(
+        "SCMP_ACT_ALLOW",
+        socket("SCMP_ACT_ERRNO", equal("SCMP_CMP_EQ")),
+    ))
+    .unwrap();
+    assert!(
+        open.reason
+            .starts_with("compares all 64 bits of argument 0 of socket"),
+        "{open}"
+    );
+    assert!(open.remedy.contains("4294967295 as value"), "{open}");
+    assert!(
+        found(&document(
+            "SCMP_ACT_ERRNO",
+            socket("SCMP_ACT_ALLOW", equal("SCMP_CMP_NE"))
+        ))
+        .is_some()
+    );
+    // What the remedy says.
+    for closed in [
+        document("SCMP_ACT_ALLOW", socket("SCMP_ACT_ERRNO", masked)),
+        document(
+            "SCMP_ACT_ERRNO",
+            socket("SCMP_ACT_ALLOW", equal("SCMP_CMP_EQ")),
+        ),
+        document(
+            "SCMP_ACT_ERRNO",
+            socket("SCMP_ACT_ALLOW", equal("SCMP_CMP_LT")),
+        ),
+    ] {
+        assert_eq!(found(&closed), None, "{closed}");
+    }
+    // A denial on top is about what the kernel reads.
+    let deny = json!({"deny": [{"name": "socket", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 2}]}]});
+    for base in ["docker-default", "audit"] {
+        let spec = derived_from(base, &deny);
+        let findings = lint_everywhere(&spec, &nothing, CapabilitySet::RUNTIME_DEFAULT, "spec");
+        assert!(
+            findings
+                .iter()
+                .all(|finding| finding.code != Code::IgnoredBits),
+            "{findings:?}"
+        );
+    }
 }
 
 #[test]

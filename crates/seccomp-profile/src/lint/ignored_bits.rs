@@ -1,0 +1,58 @@
+//! `ignored-bits`: a call is refused for a number, and let through for others that the kernel takes for the same.
+
+use super::subject::{Subject, listed};
+use super::{Code, Finding, Severity};
+use crate::action::Action;
+use crate::condition::ArgIndex;
+use crate::decision::{Decision, WorkBudget};
+use crate::parameters::read_in_part;
+use crate::syscall::Syscall;
+
+pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
+    let native = subject.target.arch;
+    let calls = subject.semantics.calls.iter();
+    // Where arguments have 32 bits there is nothing above.
+    let calls = calls.filter(|(call, _)| native.is_64_bit() && call.number(native).is_some());
+    let mut budget = WorkBudget::for_profile();
+    let found: Vec<_> = calls
+        .filter(|(_, decision)| decision.constant().is_none())
+        .flat_map(|(call, decision)| {
+            let args = read_in_part(*call);
+            args.filter(|(arg, bits)| is_open_above(decision, *arg, *bits, &mut budget))
+                .map(|(arg, bits)| (*call, arg, bits))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let Some((first, _, bits)) = found.first() else {
+        return;
+    };
+    let most = u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0);
+    let which: Vec<_> = found.iter().map(words).collect();
+    findings.push(Finding {
+        code: Code::IgnoredBits,
+        severity: Severity::Warning,
+        path: subject.place_of_conditions(*first),
+        reason: format!(
+            "compares all 64 bits of {}, and the kernel reads the lower {bits}: a number that differs above is let through, and does what is \
+             refused",
+            listed(&which)
+        ),
+        remedy: format!(
+            "refuse with SCMP_CMP_MASKED_EQ, {most} as value and the number as valueTwo; or allow with SCMP_CMP_EQ and SCMP_CMP_LT alone"
+        ),
+    });
+}
+
+fn words((call, arg, _): &(Syscall, ArgIndex, u32)) -> String {
+    format!("argument {} of {}", arg.get(), call.name())
+}
+
+/// Whether a number is let through, or answered more mildly, than what the kernel reads of it.
+fn is_open_above(decision: &Decision, arg: ArgIndex, bits: u32, budget: &mut WorkBudget) -> bool {
+    let mut closed = decision.clone();
+    if closed.close_above(arg, bits, budget).is_err() {
+        return false;
+    }
+    let is_open = |mine: Action, closed: Action| !mine.refuses() && closed.refuses();
+    decision.find(&closed, is_open).is_some()
+}
