@@ -1,20 +1,19 @@
 //! `kubectl-seccomp completion`: what shells and kubectl make of it.
 #![allow(clippy::unwrap_used)]
 
+mod tool;
+
 use std::process::Command;
 
-fn run(args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-seccomp"))
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+use tool::{run, stdout};
+
+fn say(args: &[&str]) -> String {
+    stdout(&run(args, ""))
 }
 
 /// The candidates for the last of these words, and the word for what else may be there.
 fn complete(words: &[&str]) -> (Vec<String>, String) {
-    let text = run(&[&["__complete"], words].concat());
+    let text = say(&[&["__complete"], words].concat());
     let mut lines: Vec<_> = text
         .lines()
         .map(|l| l.split('\t').next().unwrap().to_owned())
@@ -48,7 +47,7 @@ fn kubectl_learns_what_a_word_may_become() {
 #[test]
 fn kubectl_runs_the_script_as_it_is() {
     assert!(
-        run(&["completion", "kubectl"]).starts_with("#!/bin/sh\nexec kubectl-seccomp __complete ")
+        say(&["completion", "kubectl"]).starts_with("#!/bin/sh\nexec kubectl-seccomp __complete ")
     );
 }
 
@@ -56,7 +55,7 @@ fn kubectl_runs_the_script_as_it_is() {
 fn shell_accepts(shell: &str, question: &str) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("script");
-    std::fs::write(&path, run(&["completion", shell])).unwrap();
+    std::fs::write(&path, say(&["completion", shell])).unwrap();
     let command = question.replace("SCRIPT", path.to_str().unwrap());
     let output = match Command::new(shell).args(["-c", &command]).output() {
         Ok(output) => output,
@@ -82,7 +81,7 @@ fn shells_take_their_scripts() {
     );
     for shell in ["bash", "zsh", "fish"] {
         assert!(
-            !run(&["completion", shell]).contains("__complete"),
+            !say(&["completion", shell]).contains("__complete"),
             "{shell}"
         );
     }

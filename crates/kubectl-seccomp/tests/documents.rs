@@ -7,24 +7,10 @@
 mod tool;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::{Value, json};
-
-fn run(args: &[&str], stdin: &[u8]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-seccomp"));
-    command.args(args);
-    tool::run(command, stdin)
-}
-
-fn stdout(output: Output) -> Vec<u8> {
-    assert!(output.status.success(), "{output:?}");
-    output.stdout
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
+use tool::{run, stderr, stdout_bytes};
 
 fn shared(name: &str) -> Option<Vec<u8>> {
     let data = std::env::var_os("SECCOMP_SHARED_DATA").map_or_else(
@@ -40,7 +26,7 @@ fn shared(name: &str) -> Option<Vec<u8>> {
 const NODE: [&str; 2] = ["--arch=amd64", "--kernel=6.1"];
 
 fn convert(args: &[&str], document: &[u8]) -> Vec<u8> {
-    stdout(run(&[&["convert"], &NODE[..], args].concat(), document))
+    stdout_bytes(run(&[&["convert"], &NODE[..], args].concat(), document))
 }
 
 /// The entries for a call.
@@ -69,12 +55,12 @@ fn docker() -> Vec<u8> {
 
 #[test]
 fn a_docker_document_is_decided_for_a_node_and_a_container() {
-    let output = run(&[&["convert"], &NODE[..]].concat(), &docker());
+    let output = run(&[&["convert"], &NODE[..]].concat(), docker());
     assert_eq!(
         stderr(&output),
         "note: standard input is resolved for amd64, Linux 6.1, the runtimes' default capabilities\n"
     );
-    let profile: Value = serde_json::from_slice(&stdout(output)).unwrap();
+    let profile: Value = serde_json::from_slice(&stdout_bytes(output)).unwrap();
     assert_eq!(
         profile,
         json!({
@@ -89,14 +75,14 @@ fn a_docker_document_is_decided_for_a_node_and_a_container() {
     );
     let with_bpf = convert(&["--cap", "default,bpf"], &docker());
     assert_eq!(entries(&with_bpf, "bpf").len(), 1);
-    let newer = stdout(run(
+    let newer = stdout_bytes(run(
         &["convert", "--arch=amd64", "--kernel=6.18.0-rc1"],
-        &docker(),
+        docker(),
     ));
     assert_eq!(entries(&newer, "clone3").len(), 0);
-    let arm = stdout(run(
+    let arm = stdout_bytes(run(
         &["convert", "--arch=aarch64", "--kernel=6.1"],
-        &docker(),
+        docker(),
     ));
     let arm: Value = serde_json::from_slice(&arm).unwrap();
     assert_eq!(arm["architectures"], json!(["SCMP_ARCH_AARCH64"]));
@@ -107,7 +93,7 @@ fn what_is_converted_stays_as_it_is() {
     let once = convert(&[], &docker());
     let again = run(&[&["convert"], &NODE[..]].concat(), &once);
     assert_eq!(stderr(&again), "");
-    assert_eq!(stdout(again), once);
+    assert_eq!(stdout_bytes(again), once);
     let manifest = convert(&["-o", "manifest", "--name", "mine"], &docker());
     let text = String::from_utf8(manifest.clone()).unwrap();
     assert!(
@@ -186,7 +172,7 @@ fn mixed() -> Vec<u8> {
 }
 
 fn explain(args: &[&str], document: &[u8]) -> String {
-    let bytes = stdout(run(&[&["explain"], &NODE[..], args].concat(), document));
+    let bytes = stdout_bytes(run(&[&["explain"], &NODE[..], args].concat(), document));
     String::from_utf8(bytes).unwrap()
 }
 
@@ -473,7 +459,7 @@ rt_sigaction(SIGINT, strace: Process 103 attached
 #[test]
 fn a_profile_made_of_a_trace_stops_nothing_of_it() {
     let trace = "read(0, \"\", 1) = 0\nopenat(1) = 3\nsyscall_0x3e7(0) = -1 ENOSYS (Function not implemented)\n";
-    let profile = stdout(run(
+    let profile = stdout_bytes(run(
         &["from-strace", "-o", "profile", "--arch=amd64"],
         trace.as_bytes(),
     ));

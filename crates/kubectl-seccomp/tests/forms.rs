@@ -4,23 +4,8 @@
 
 mod tool;
 
-use std::process::{Command, Output};
-
 use serde_json::{Value, json};
-
-fn run(args: &[&str], stdin: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-seccomp"));
-    command.args(args);
-    tool::run(command, stdin.as_bytes())
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
+use tool::{printed, run, stderr};
 
 /// As `kubectl get -o yaml` prints two profiles of the Security Profiles Operator.
 const THEIRS: &str = r#"
@@ -62,7 +47,7 @@ items:
 fn profiles_of_another_operator_become_this_ones_in_one_command() {
     let output = run(&["convert", "--to", "manifest"], THEIRS);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let manifests: Vec<Value> = serde_saphyr::from_multiple(&stdout(&output)).unwrap();
+    let manifests: Vec<Value> = serde_saphyr::from_multiple(&printed(&output)).unwrap();
     let names: Vec<_> = manifests
         .iter()
         .map(|m| m["metadata"]["name"].as_str().unwrap())
@@ -109,7 +94,7 @@ fn profiles_of_another_operator_become_this_ones_in_one_command() {
     std::fs::write(path("theirs.yaml"), THEIRS).unwrap();
     std::fs::write(
         path("ours.yaml"),
-        &output.stdout[stdout(&output).find("---").unwrap()..],
+        &output.stdout[printed(&output).find("---").unwrap()..],
     )
     .unwrap();
     let same = run(
@@ -125,7 +110,7 @@ fn profiles_of_another_operator_become_this_ones_in_one_command() {
         same.status.code(),
         Some(0),
         "{}{}",
-        stdout(&same),
+        printed(&same),
         stderr(&same)
     );
 
@@ -151,7 +136,7 @@ fn a_base_may_stand_in_another_file() {
     }
     let alone = run(&["lint", &path("web.json")], "");
     assert_eq!(alone.status.code(), Some(1));
-    let words = stdout(&alone)
+    let words = printed(&alone)
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ");
@@ -188,9 +173,9 @@ fn a_base_may_stand_in_another_file() {
             "",
         );
         assert!(
-            !stdout(&output).contains("[invalid]"),
+            !printed(&output).contains("[invalid]"),
             "{args:?} {}",
-            stdout(&output)
+            printed(&output)
         );
         if args[0] != "lint" {
             assert_eq!(
@@ -199,7 +184,7 @@ fn a_base_may_stand_in_another_file() {
                 "{args:?} {}",
                 stderr(&output)
             );
-            assert!(stdout(&output).contains("execve"), "{args:?}");
+            assert!(printed(&output).contains("execve"), "{args:?}");
         }
     }
 }
@@ -207,19 +192,19 @@ fn a_base_may_stand_in_another_file() {
 #[test]
 fn what_crictl_and_docker_print_is_explained() {
     let document = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["chmod"], "action": "SCMP_ACT_ERRNO"}]});
-    let printed = [
+    let forms = [
         json!({"linux": {"seccomp": document}}),
         json!({"status": {"metadata": {"name": "web"}}, "info": {"runtimeSpec": {"ociVersion": "1.2.0", "linux": {"seccomp": document}}}}),
         json!([{"Name": "/web", "HostConfig": {"SecurityOpt": [format!("seccomp={document}")]}}]),
         json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"a.json": document.to_string()}}),
     ];
-    for printed in printed {
+    for form in forms {
         let args = ["explain", "--arch", "x86-64", "--call", "chmod"];
-        let output = run(&args, &printed.to_string());
+        let output = run(&args, form.to_string());
         assert_eq!(
-            stdout(&output),
+            printed(&output),
             "amd64 chmod: EPERM\n",
-            "{printed} {}",
+            "{form} {}",
             stderr(&output)
         );
     }
@@ -233,9 +218,9 @@ fn a_file_that_is_missing_does_not_hide_what_others_have() {
     let output = run(&["lint", "/no/such/a.json", &there, "/no/such/b.json"], "");
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        stdout(&output).contains("[stops-nothing]"),
+        printed(&output).contains("[stops-nothing]"),
         "{}",
-        stdout(&output)
+        printed(&output)
     );
     let said = stderr(&output);
     assert!(
@@ -249,11 +234,9 @@ fn a_file_that_is_missing_does_not_hide_what_others_have() {
 fn a_folder_does_not_hide_a_built_in() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("audit")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-seccomp"));
-    command
-        .current_dir(folder.path())
-        .args(["convert", "audit"]);
-    let output = tool::run(command, b"");
+    let mut command = tool::tool(&["convert", "audit"]);
+    command.current_dir(folder.path());
+    let output = tool::fed(command, "");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stdout(&output).contains("SCMP_ACT_LOG"));
+    assert!(printed(&output).contains("SCMP_ACT_LOG"));
 }

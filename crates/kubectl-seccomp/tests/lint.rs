@@ -5,23 +5,10 @@
 mod tool;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::{Value, json};
-
-fn run(args: &[&str], stdin: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-seccomp"));
-    command.args(args);
-    tool::run(command, stdin.as_bytes())
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
+use tool::{printed, run, stderr};
 
 const NODE: [&str; 2] = ["--arch=amd64", "--kernel=6.12"];
 
@@ -64,7 +51,7 @@ fn findings_are_told_with_their_remedy_and_fail_the_command() {
     let output = lint(&[], NO_CHMOD);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stderr(&output), "");
-    let words = stdout(&output)
+    let words = printed(&output)
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ");
@@ -83,7 +70,7 @@ fn findings_are_told_with_their_remedy_and_fail_the_command() {
     assert_eq!(report["profile"], "standard input");
     assert_eq!(codes(report), ["open-twin warning", "open-by-default note"]);
     assert_eq!(report["findings"][0]["path"], "syscalls[0]");
-    let yaml: Value = serde_saphyr::from_str(&stdout(&lint(&["-o", "yaml"], NO_CHMOD))).unwrap();
+    let yaml: Value = serde_saphyr::from_str(&printed(&lint(&["-o", "yaml"], NO_CHMOD))).unwrap();
     assert_eq!(yaml, json);
 }
 
@@ -112,7 +99,7 @@ fn what_fails_the_command_is_the_users_choice() {
     );
     let invalid = lint(&["--fail-on", "error"], r#"{"defaultAction": "DENY"}"#);
     assert_eq!(invalid.status.code(), Some(1));
-    assert!(stdout(&invalid).contains("[invalid]") && stdout(&invalid).contains("-> write"));
+    assert!(printed(&invalid).contains("[invalid]") && printed(&invalid).contains("-> write"));
 }
 
 #[test]
@@ -139,9 +126,9 @@ fn the_profiles_of_a_folder_find_each_other() {
     let with = lint(&["--with", &path("company.yaml"), &path("web.yaml")], "");
     assert_eq!(with.status.code(), Some(0));
     assert!(
-        stdout(&with).ends_with("web.yaml: nothing found\n"),
+        printed(&with).ends_with("web.yaml: nothing found\n"),
         "{}",
-        stdout(&with)
+        printed(&with)
     );
 }
 
@@ -158,7 +145,7 @@ fn every_command_understands_a_base() {
     let calls: Vec<_> = calls.iter().flat_map(|call| ["--call", call]).collect();
     let said = |text: &str| {
         let output = run(&arguments("explain", &calls), text);
-        let of_native = stdout(&output);
+        let of_native = printed(&output);
         let lines = of_native.lines().filter(|line| line.starts_with("amd64 "));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
@@ -170,7 +157,7 @@ fn every_command_understands_a_base() {
         "amd64 read: allowed",
     ];
     assert_eq!(said(STANDING), expected);
-    assert_eq!(said(&stdout(&profile)), expected);
+    assert_eq!(said(&printed(&profile)), expected);
     let diff = run(
         &arguments("diff", &["-o", "json", "runtime-default", "-"]),
         STANDING,
@@ -203,7 +190,7 @@ fn every_command_understands_a_base() {
         "read\nfchmodat2\n",
     );
     assert_eq!(check.status.code(), Some(1));
-    assert!(stdout(&check).contains("fchmodat2") && !stdout(&check).contains(" read"));
+    assert!(printed(&check).contains("fchmodat2") && !printed(&check).contains(" read"));
 }
 
 #[test]
@@ -215,7 +202,7 @@ fn a_profiles_own_capabilities_count_unless_others_are_asked_for() {
     .to_string();
     let mount = |args: &[&str]| {
         let args = [&["explain"], &NODE[..], &["--call", "mount"], args].concat();
-        stdout(&run(&args, &manifest))
+        printed(&run(&args, &manifest))
             .lines()
             .next()
             .unwrap()
@@ -231,7 +218,7 @@ fn built_ins_go_by_their_names() {
         &[&["explain"], &NODE[..], &["-o", "flat", "docker-default"]].concat(),
         "",
     );
-    let text = stdout(&flat);
+    let text = printed(&flat);
     assert!(
         text.starts_with("Blocked Syscalls (")
             && text.contains(" MOUNT ")
@@ -296,9 +283,9 @@ fn profiles_merge_to_what_any_or_all_of_them_allow() {
         .concat(),
         "",
     );
-    assert!(!stdout(&diff).contains("\"opened\""), "{}", stdout(&diff));
+    assert!(!printed(&diff).contains("\"opened\""), "{}", printed(&diff));
     // What starts no container starts one with what runc needs.
-    let started = |file: &str| !stdout(&lint(&[file], "")).contains("no-container-starts");
+    let started = |file: &str| !printed(&lint(&[file], "")).contains("no-container-starts");
     assert!(!started(&a));
     let mended = merged(&["--runtime", "runc", &a]);
     let mended = write("mended.json", std::str::from_utf8(&mended).unwrap());
@@ -334,9 +321,9 @@ fn a_merge_keeps_conditions_by_what_they_mean() {
         let calls = ["--call=socket:5", "--call=socket:15", "--call=socket:25"];
         let said = run(
             &[&["explain"], &NODE[..], &calls].concat(),
-            &stdout(&merged),
+            printed(&merged),
         );
-        stdout(&said)
+        printed(&said)
             .lines()
             .map(|line| line.ends_with("allowed"))
             .collect::<Vec<_>>()
@@ -359,7 +346,7 @@ fn the_shipped_examples_are_without_warnings() {
         let ignored = ["--ignore=multiplexer-open", "--ignore=stops-nothing"];
         let args = [&["lint", arch, "--kernel=6.12"], &ignored[..], &files[..]].concat();
         let output = run(&args, "");
-        assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     }
 }
 
@@ -368,7 +355,7 @@ fn what_is_explained_is_what_that_runtime_makes_of_it() {
     let action = |runtime: &str, document: &Value, call: &str| {
         let args = ["--runtime", runtime, "--call", call];
         let args = [&["explain"], &NODE[..], &args].concat();
-        let said = stdout(&run(&args, &document.to_string()));
+        let said = printed(&run(&args, document.to_string()));
         let line = said.lines().next().unwrap_or_default().to_owned();
         line.split_once(": ").unwrap().1.to_owned()
     };
@@ -511,7 +498,7 @@ fn two_versions_that_crun_takes_for_one_are_told_of() {
 #[test]
 fn a_file_that_no_runtime_loads_is_explained_as_such() {
     let both = r#"{"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_S390X"]}"#;
-    let said = stdout(&run(&[&["explain"], &NODE[..]].concat(), both));
+    let said = printed(&run(&[&["explain"], &NODE[..]].concat(), both));
     assert!(
         said.contains("\nNo container starts\n  architectures: has SCMP_ARCH_S390X"),
         "{said}"
@@ -531,11 +518,11 @@ fn the_profile_of_a_trace_passes() {
             "--runtime",
             runtime,
         ];
-        stdout(&run(&args, trace))
+        printed(&run(&args, trace))
     };
     let passes = |args: &[&str], made: &str| {
         let said = lint(args, made);
-        assert_eq!(said.status.code(), Some(0), "{made}\n{}", stdout(&said));
+        assert_eq!(said.status.code(), Some(0), "{made}\n{}", printed(&said));
     };
     for trace in [trace, &threads] {
         let runc = profile(trace, "runc");
@@ -596,7 +583,7 @@ fn a_file_that_runtimes_take_is_looked_at_as_a_whole() {
     assert_eq!(remedy("syscalls[2].names[0]"), "write \"setresuid\"");
 
     // What it comes to is written with a number, and what is left out is said.
-    let converted = run(&[&["convert"], &NODE[..]].concat(), &file.to_string());
+    let converted = run(&[&["convert"], &NODE[..]].concat(), file.to_string());
     assert_eq!(converted.status.code(), Some(0), "{}", stderr(&converted));
     let written: Value = serde_json::from_slice(&converted.stdout).unwrap();
     assert!(written.to_string().contains("\"value\":38"), "{written}");
@@ -686,6 +673,6 @@ fn values_of_one_call_do_not_spoil_those_of_another() {
             allow("socketpair", json!([])),
         ],
     });
-    let converted = run(&[&["convert"], &NODE[..]].concat(), &file.to_string());
+    let converted = run(&[&["convert"], &NODE[..]].concat(), file.to_string());
     assert_eq!(converted.status.code(), Some(0), "{}", stderr(&converted));
 }

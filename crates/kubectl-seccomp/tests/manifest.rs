@@ -3,7 +3,7 @@
 
 mod tool;
 
-use std::process::{Command, Output};
+use tool::{run, stdout};
 
 const STRACE: &str = r#"100 execve("/bin/server", ["server"], 0x7ffc /* 20 vars */) = 0
 100 openat(AT_FDCWD, "/etc/passwd", O_RDONLY|O_CLOEXEC) = 3
@@ -12,17 +12,6 @@ const STRACE: &str = r#"100 execve("/bin/server", ["server"], 0x7ffc /* 20 vars 
 100 close(3) = 0
 100 +++ exited with 0 +++
 "#;
-
-fn run(args: &[&str], stdin: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-seccomp"));
-    command.args(args);
-    tool::run(command, stdin.as_bytes())
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
 
 #[test]
 fn a_manifest_lints_clean_and_takes_changes_beside_its_profile() {

@@ -6,13 +6,15 @@
 #![cfg(target_arch = "x86_64")] // as the profile is
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod tool;
+
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use seccomp_profile::{Arch, Syscall};
 use serde_json::{Value, json};
+use tool::{run, stdout};
 
 /// The newest syscall that every libseccomp in use knows (2.5.4, Linux 5.17).
 const SET_MEMPOLICY_HOME_NODE: u32 = 450;
@@ -179,20 +181,8 @@ fn find<'a>(list: &'a Value, key: &str, value: &str) -> &'a Value {
 }
 
 /// What `kubectl-seccomp` prints for these arguments.
-fn tool(args: &[&str], stdin: &str) -> Value {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kubectl-seccomp"))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut pipe = child.stdin.take().unwrap();
-    pipe.write_all(stdin.as_bytes()).unwrap();
-    drop(pipe);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    serde_json::from_slice(&output.stdout).unwrap()
+fn said(args: &[&str], stdin: &str) -> Value {
+    serde_json::from_str(&stdout(&run(args, stdin))).unwrap()
 }
 
 /// Compares what was probed of an ABI with what was explained. Says for how many syscalls.
@@ -260,7 +250,7 @@ fn what_is_probed_is_what_is_explained() {
             caps,
             path.to_str().unwrap(),
         ];
-        profiles.push(tool(&args, ""));
+        profiles.push(said(&args, ""));
     }
     // An open one with a few holes.
     profiles.push(json!({
@@ -274,7 +264,7 @@ fn what_is_probed_is_what_is_explained() {
         ],
     }));
     for profile in profiles {
-        let explained = tool(
+        let explained = said(
             &["explain", "-o", "json", "--arch=amd64"],
             &profile.to_string(),
         );
