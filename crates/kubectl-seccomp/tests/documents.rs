@@ -376,7 +376,7 @@ fn a_trace_is_held_against_a_profile() {
 100 execve(\"/bin/a\", [\"a\"], 0x7ffe /* 9 vars */) = 0
 100 bpf(BPF_MAP_CREATE, {}, 72) = -1 EPERM (Operation not permitted)
 100 bpf(BPF_MAP_CREATE, {}, 72) = -1 EPERM (Operation not permitted)
-100 clone(child_stack=NULL, flags=SIGCHLD) = 101
+100 clone(child_stack=NULL, flags=SIGCHLD|CLONE_TOMORROW) = 101
 100 mkdir(\"/x\", 0777) = 0
 audit: type=1326 audit(1.2:3): pid=7 comm=\"b\" exe=\"/bin/b\" sig=31 arch=40000003 syscall=51 compat=1 ip=0x1 code=0x0
 audit: type=1326 audit(1.2:3): pid=7 comm=\"b\" exe=\"/bin/b\" sig=31 arch=c00000b7 syscall=34 compat=1 ip=0x1 code=0x0

@@ -231,7 +231,7 @@ fn exit_codes_and_sentences_tell_what_is_wrong() {
             &["from-strace"][..],
             "",
             1,
-            "no system call in 0 lines: is it what strace writes?\n",
+            "no system call in 0 lines: is it what strace, perf or bpftrace writes?\n",
         ),
         (
             &["from-strace"],

@@ -305,6 +305,12 @@ impl ArgSet {
             .all(|(values, arg)| values.contains(arg))
     }
 
+    /// Whether it has a member in which these arguments are what is known of them.
+    pub(super) fn may_contain(&self, known: &[Option<u64>; 6]) -> bool {
+        let mut all = self.0.iter().zip(known);
+        all.all(|(values, known)| known.is_none_or(|value| values.contains(value)))
+    }
+
     /// One of its members.
     pub(super) fn first(&self) -> Arguments {
         self.0.map(|values| values.low).into()

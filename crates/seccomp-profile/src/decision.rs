@@ -116,6 +116,17 @@ impl Decision {
         actions
     }
 
+    /// The actions that it takes for arguments of which some are known, each once, the strictest first.
+    #[must_use]
+    pub fn actions_given(&self, known: &[Option<u64>; 6]) -> Vec<Action> {
+        let parts = self.parts();
+        let meeting = parts.filter(|(region, _)| region.may_contain(known));
+        let mut actions: Vec<_> = meeting.map(|(_, action)| action).collect();
+        actions.sort_unstable();
+        actions.dedup();
+        actions
+    }
+
     /// Its rules: when it takes which action, but for `default`. At most one condition for each argument; all conditions of
     /// a rule hold. In an order and a form that libseccomp combines as meant, if there is one.
     pub fn rules(&self, default: Action) -> Result<Vec<(Vec<Condition>, Action)>, TooComplex> {

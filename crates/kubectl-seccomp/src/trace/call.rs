@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::arguments::Given;
 use seccomp_profile::{Arch, Syscall};
 
 /// A call, or several alike.
@@ -19,6 +20,8 @@ pub struct Call<'a> {
     pub comm: &'a str,
     /// The path of the program; empty if it is not known.
     pub exe: &'a str,
+    /// Its arguments, as far as the line has them.
+    pub arguments: Given<'a>,
     /// What a filter did with it, if one was asked.
     pub verdict: Option<Verdict>,
 }

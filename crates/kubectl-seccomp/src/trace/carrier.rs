@@ -67,14 +67,15 @@ fn member(line: &str) -> Option<String> {
 }
 
 /// The line without what a runtime, `kubectl logs`, compose or syslog put before it: times in RFC 3339, `stdout F`,
-/// `[pod/web-0/app]`, `web-1  |`, `Nov 28 22:58:11 node1 strace[123]:`.
+/// `[pod/web-0/app]`, `web-0 app`, `web-1  |`, `Nov 28 22:58:11 node1 strace[123]:`.
 pub fn without_prefix(line: &str) -> &str {
     let mut line = line;
     loop {
         let next = pod(line)
             .or_else(|| time(line))
             .or_else(|| compose(line))
-            .or_else(|| syslog(line));
+            .or_else(|| syslog(line))
+            .or_else(|| stern(line));
         match next {
             Some(rest) => line = rest,
             None => return line,
@@ -126,6 +127,32 @@ fn syslog(line: &str) -> Option<&str> {
     let (before, pid) = tag.rsplit_once('[')?;
     let is_tag = pid.bytes().all(|b| b.is_ascii_digit()) && !pid.is_empty();
     (is_tag && (dated || before.split(' ').count() == 2)).then_some(rest)
+}
+
+/// A pod and a container, or a namespace and these, as stern writes them: nothing but what tracers begin lines with may follow.
+fn stern(line: &str) -> Option<&str> {
+    let is_trace = |rest: &str| {
+        let starts = ["[pid ", "<... ", "+++ ", "--- ", "strace: "];
+        let is_word = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_';
+        let word = rest.as_bytes().iter().take_while(|b| is_word(b)).count();
+        starts.iter().any(|start| rest.starts_with(start))
+            || rest.starts_with(|c: char| c.is_ascii_digit())
+            || word > 0 && rest.as_bytes().get(word) == Some(&b'(')
+    };
+    let mut rest = line;
+    for words in 1..=3 {
+        let (name, after) = rest.split_once(' ')?;
+        let is_of_name =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+        if !name.bytes().all(is_of_name) || !name.bytes().any(|b| b.is_ascii_lowercase()) {
+            return None;
+        }
+        rest = after;
+        if words > 1 && is_trace(rest) {
+            return Some(rest);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -184,6 +211,17 @@ mod tests {
                 "Nov 28 22:58:11 node1 strace[123]: getpid() = 1",
                 "getpid() = 1",
             ),
+            ("web-0 app 12 getpid() = 12", "12 getpid() = 12"),
+            (
+                "shop web-0.x app 2026-11-28T22:58:11.1Z getpid() = 12",
+                "getpid() = 12",
+            ),
+            (
+                "web-0 app <... read resumed>) = 0",
+                "<... read resumed>) = 0",
+            ),
+            ("hello from the program", "hello from the program"),
+            ("read 12 3 write(", "read 12 3 write("),
             ("[pid 12] getpid() = 1", "[pid 12] getpid() = 1"),
             (
                 "open(\"a\", O_RDONLY| O_CLOEXEC) = 3",

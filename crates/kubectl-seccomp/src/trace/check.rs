@@ -1,14 +1,16 @@
 //! `kubectl seccomp check`: which calls of a trace a profile would stop.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::arguments::Given;
 use super::call::{Call, Called, Seen};
 use super::counters::{CallCounters, Filter, total};
-use super::{Parser, Source, audit, nothing, read, strace, warn};
+use super::{Parser, Source, Tracers, audit, nothing, read, warn};
 use crate::target::TargetArgs;
 use crate::text::{Style, plural, visible};
 use crate::view::{ActionData, CallEffect, View, words};
@@ -64,8 +66,9 @@ Examples:
   # May these be called?
   echo bpf unshare | tr ' ' '\\n' | kubectl seccomp check profile.json
 
-A trace has no arguments that a filter could be asked about. Calls that the profile allows for some arguments only are
-listed, and count as findings with --strict.
+Where the profile decides by arguments, what strace shows of them is compared: numbers and their names, such as AF_INET,
+SOCK_STREAM|SOCK_CLOEXEC or CLONE_NEWUSER, and the registers in records of audit rules. Calls whose arguments are not shown, or not in words that
+are known here, are listed apart, and count as findings with --strict.
 
 Exit status: 0 nothing is stopped; 1 something is, or there are no calls, or the profile is wrong; 2 wrong use, or a file
 cannot be read.";
@@ -73,14 +76,14 @@ cannot be read.";
 /// Lines of any of the forms. No line can be taken for one of another.
 struct AnyLines {
     audit: audit::Reader,
-    strace: strace::Reader,
+    tracers: Tracers,
     native: Arch,
 }
 
 impl Parser for AnyLines {
     fn begin(&mut self, name: &str) {
         self.audit.begin();
-        self.strace.begin(name);
+        self.tracers.begin(name);
     }
 
     fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
@@ -96,20 +99,86 @@ impl Parser for AnyLines {
                 pid: None,
                 comm: "",
                 exe: "",
+                arguments: Given::Nothing,
                 verdict: None,
             });
             return Seen::Used;
         }
-        Parser::read(&mut self.strace, line, found)
+        self.tracers.read(line, found)
     }
 
     fn end(&mut self, found: &mut dyn FnMut(&Call<'_>)) {
-        self.strace.end(found);
+        self.tracers.end(found);
+    }
+
+    fn caveat(&self) -> Option<&'static str> {
+        self.tracers.caveat()
     }
 
     fn missing(&self) -> Option<u64> {
         self.audit.missing()
     }
+}
+
+/// What the profile does with calls that it decides by arguments, where the trace shows those that matter.
+#[derive(Debug, Default)]
+struct Decided {
+    by_call: HashMap<(Arch, Called), DecidedCalls>,
+    none: DecidedCalls,
+}
+
+#[derive(Debug, Default)]
+struct DecidedCalls {
+    permitted: u64,
+    stopped: u64,
+    /// What happens to those that are stopped.
+    actions: BTreeSet<Action>,
+    /// The first of them.
+    example: Option<String>,
+}
+
+impl Decided {
+    fn add(&mut self, call: &Call<'_>, view: &View) {
+        // Conditions are on calls that have names.
+        let Called::Known(syscall) = call.called else {
+            return;
+        };
+        let Some(number) = syscall.number(call.arch) else {
+            return;
+        };
+        let CallEffect::ByArguments(decision) = view.effect(call.arch, number) else {
+            return;
+        };
+        let known = call.arguments.known(syscall, call.arch);
+        let actions = decision.actions_given(&known);
+        let is_permitted = actions.iter().all(|action| action.is_permitted());
+        if !is_permitted && actions.iter().any(|action| action.is_permitted()) {
+            return;
+        }
+        let calls = self.by_call.entry((call.arch, call.called)).or_default();
+        if is_permitted {
+            calls.permitted = calls.permitted.saturating_add(call.times);
+        } else {
+            calls.stopped = calls.stopped.saturating_add(call.times);
+            calls.actions.extend(actions);
+            if calls.example.is_none() {
+                calls.example = call.arguments.shown().map(short);
+            }
+        }
+    }
+
+    fn of(&self, arch: Arch, called: Called) -> &DecidedCalls {
+        self.by_call.get(&(arch, called)).unwrap_or(&self.none)
+    }
+}
+
+/// As much as a line has room for.
+fn short(text: String) -> String {
+    const SHOWN: usize = 100;
+    if text.chars().count() <= SHOWN {
+        return text;
+    }
+    text.chars().take(SHOWN).chain("...".chars()).collect()
 }
 
 /// A call that the profile does not simply permit.
@@ -124,6 +193,9 @@ struct Finding {
     calls: u64,
     /// What may happen, the strictest first: several if it depends on the arguments.
     actions: Vec<ActionData>,
+    /// The first of the calls that are stopped for their arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    example: Option<String>,
     #[serde(skip)]
     arch: Arch,
     #[serde(skip)]
@@ -150,14 +222,16 @@ pub fn run(args: &CheckArgs) -> Result<Findings, Failure> {
     };
     let mut lines = AnyLines {
         audit: audit::Reader::default(),
-        strace: strace::Reader::new(target.arch),
+        tracers: Tracers::new(target.arch),
         native: target.arch,
     };
     let filter = Filter {
         comms: args.comm.clone(),
         ..Filter::default()
     };
-    let reading = read(&args.traces, &mut lines, &filter, |_| true)?;
+    let mut decided = Decided::default();
+    let mut decide = |call: &Call<'_>| decided.add(call, &view);
+    let reading = read(&args.traces, &mut lines, &filter, |_| true, &mut decide)?;
     warn(&reading);
     let calls = total(&reading.counters.all);
     if calls == 0 {
@@ -168,7 +242,8 @@ pub fn run(args: &CheckArgs) -> Result<Findings, Failure> {
         };
         return Ok(Findings::Some(nothing(&reading, &source)));
     }
-    let (stopped, conditional) = findings(&reading.counters, &view, profile.default_action());
+    let (stopped, conditional) =
+        findings(&reading.counters, &decided, &view, profile.default_action());
     let data = Data {
         calls,
         stopped,
@@ -188,7 +263,12 @@ pub fn run(args: &CheckArgs) -> Result<Findings, Failure> {
 }
 
 /// What is stopped whatever the arguments, and what is so for some.
-fn findings(counters: &CallCounters, view: &View, default: Action) -> (Vec<Finding>, Vec<Finding>) {
+fn findings(
+    counters: &CallCounters,
+    decided: &Decided,
+    view: &View,
+    default: Action,
+) -> (Vec<Finding>, Vec<Finding>) {
     let (mut stopped, mut conditional) = (vec![], vec![]);
     for (arch, counts) in &counters.all {
         let known = counts.by_calls().into_iter();
@@ -209,23 +289,38 @@ fn findings(counters: &CallCounters, view: &View, default: Action) -> (Vec<Findi
             if actions.iter().all(|a| a.is_permitted()) {
                 continue;
             }
-            let finding = Finding {
+            let finding = |calls, actions: &[Action], words, example| Finding {
                 architecture: arch.to_string(),
                 name,
                 number: name.is_none().then_some(number),
                 calls,
                 actions: actions.iter().map(|a| (*a).into()).collect(),
+                example,
                 arch: *arch,
-                words: match &what {
-                    CallEffect::Always(action) => words(*action),
-                    CallEffect::ByArguments(_) => what.words(*arch, default),
-                },
+                words,
                 programs: programs(counters, *arch, called),
             };
-            if actions.iter().any(|a| a.is_permitted()) {
-                conditional.push(finding);
-            } else {
-                stopped.push(finding);
+            let CallEffect::ByArguments(_) = &what else {
+                let all: Vec<_> = actions.iter().map(|action| words(*action)).collect();
+                stopped.push(finding(calls, &actions, all.join(" or "), None));
+                continue;
+            };
+            let by_arguments = decided.of(*arch, called);
+            if by_arguments.stopped > 0 {
+                let actions: Vec<_> = by_arguments.actions.iter().copied().collect();
+                let all: Vec<_> = actions.iter().map(|action| words(*action)).collect();
+                let example = by_arguments.example.clone();
+                stopped.push(finding(
+                    by_arguments.stopped,
+                    &actions,
+                    all.join(" or "),
+                    example,
+                ));
+            }
+            let open = calls.saturating_sub(by_arguments.stopped + by_arguments.permitted);
+            if open > 0 {
+                let words = what.words(*arch, default);
+                conditional.push(finding(open, &actions, words, None));
             }
         }
     }
@@ -268,6 +363,9 @@ fn to_text(data: &Data, profile: &str, style: Style) -> String {
                 "{:>10}  {arch} {name}: {}",
                 finding.calls, finding.words
             );
+            if let Some(example) = &finding.example {
+                let _ = write!(out, " for {}", visible(example));
+            }
             if finding.programs.is_empty() {
                 out.push('\n');
             } else {

@@ -161,21 +161,23 @@ pub fn total(calls: &CountsByArch) -> u64 {
 }
 
 impl CallCounters {
-    /// Counts a call if it is of a machine that is asked for, and passes.
-    pub fn add_of(&mut self, call: &Call<'_>, is_asked: impl Fn(Arch) -> bool, filter: &Filter) {
-        if is_asked(call.arch) {
-            self.add(call, filter);
+    /// Counts a call if it is of a machine that is asked for, and passes; whether it does.
+    pub fn add_of(
+        &mut self,
+        call: &Call<'_>,
+        is_asked: impl Fn(Arch) -> bool,
+        filter: &Filter,
+    ) -> bool {
+        let counts = is_asked(call.arch) && filter.passes(call);
+        if counts {
+            self.add(call);
         } else {
             self.left_out = self.left_out.saturating_add(call.times);
         }
+        counts
     }
 
-    /// Counts a call if it passes.
-    pub fn add(&mut self, call: &Call<'_>, filter: &Filter) {
-        if !filter.passes(call) {
-            self.left_out = self.left_out.saturating_add(call.times);
-            return;
-        }
+    fn add(&mut self, call: &Call<'_>) {
         let add = |to: &mut CountsByArch| {
             to.entry(call.arch)
                 .or_default()
@@ -233,6 +235,7 @@ impl CallCounters {
 
 #[cfg(test)]
 mod tests {
+    use super::super::arguments::Given;
     use super::*;
 
     fn call<'a>(name: &str, comm: &'a str, exe: &'a str) -> Call<'a> {
@@ -243,6 +246,7 @@ mod tests {
             pid: Some(7),
             comm,
             exe,
+            arguments: Given::Nothing,
             verdict: Some(Verdict::Log),
         }
     }
@@ -251,21 +255,23 @@ mod tests {
     fn calls_are_counted_by_syscall_program_and_verdict() {
         let mut counters = CallCounters::default();
         let all = Filter::default();
-        counters.add(
+        counters.add_of(
             &Call {
                 times: 3,
                 ..call("read", "sh", "/bin/sh")
             },
+            |_| true,
             &all,
         );
-        counters.add(&call("write", "sh", "/bin/sh"), &all);
-        counters.add(&call("read", "ls", "/bin/ls"), &all);
-        counters.add(
+        counters.add_of(&call("write", "sh", "/bin/sh"), |_| true, &all);
+        counters.add_of(&call("read", "ls", "/bin/ls"), |_| true, &all);
+        counters.add_of(
             &Call {
                 arch: Arch::X86,
                 called: Called::Number(999),
                 ..call("read", "ls", "/bin/ls")
             },
+            |_| true,
             &all,
         );
         let amd64: Vec<_> = counters.all[&Arch::X86_64]
@@ -338,7 +344,7 @@ mod tests {
             ),
         ] {
             let mut counters = CallCounters::default();
-            counters.add(&this, &filter);
+            counters.add_of(&this, |_| true, &filter);
             assert_eq!(
                 (total(&counters.all), counters.left_out),
                 if passes { (1, 0) } else { (0, 1) },
@@ -356,7 +362,7 @@ mod tests {
                 called: Called::Number(10_000 + n),
                 ..call("read", &name, "")
             };
-            counters.add(&call, &Filter::default());
+            counters.add_of(&call, |_| true, &Filter::default());
         }
         assert_eq!(counters.programs().len(), PROGRAMS);
         assert_eq!(total(&counters.other_programs), 2000);

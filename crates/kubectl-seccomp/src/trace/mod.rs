@@ -1,11 +1,14 @@
 //! `kubectl seccomp from-strace` and `from-audit`: what programs called, counted, and allowlists made of it.
 
+mod arguments;
 mod audit;
 mod call;
 mod carrier;
 pub mod check;
+mod constants;
 mod copies;
 mod counters;
+mod perf;
 pub mod report;
 mod strace;
 
@@ -133,7 +136,8 @@ fn verdicts(word: &str) -> Result<Verdicts, String> {
 /// Shown below the options of `from-strace`.
 pub const STRACE_EXAMPLES: &str = "\
 Reads what strace prints or writes: with -f or without, with times (-t, -r, -T), numbers (-n), names of threads (-Y), one
-file for each process (-ff -o), and the tables of -c. Programs are told apart by their execve calls.
+file for each process (-ff -o), and the tables of -c. Programs are told apart by their execve calls. Also what perf trace prints (-s too),
+perf script of raw_syscalls and syscalls events, and maps of bpftrace with numbers (@[comm, args.id] = count()).
 
 32-bit programs are kept apart by the numbers of their calls (strace -n), by strace's message `[ Process PID=... runs in
 32 bit mode. ]`, which it does not write to the file of -o, or else by the first name that only one architecture has.
@@ -201,13 +205,13 @@ use, or a file cannot be read.";
 
 /// Counts the calls in strace's output.
 pub fn from_strace(args: &StraceArgs) -> Result<Findings, Failure> {
-    let mut reader = strace::Reader::new(args.arch.unwrap_or(machine::HOST));
+    let mut reader = Tracers::new(args.arch.unwrap_or(machine::HOST));
     if args.common.pid.is_empty() {
-        reader = reader.without_pids();
+        reader.strace = reader.strace.without_pids();
     }
     let source = Source {
         what: "system call",
-        hint: "is it what strace writes?",
+        hint: "is it what strace, perf or bpftrace writes?",
         is_shared: false,
     };
     let reading = read(
@@ -215,6 +219,7 @@ pub fn from_strace(args: &StraceArgs) -> Result<Findings, Failure> {
         &mut reader,
         &args.common.filter(),
         |_| true,
+        &mut |_| {},
     )?;
     args.common.write(&reading, &source)
 }
@@ -240,6 +245,7 @@ pub fn from_audit(args: &AuditArgs) -> Result<Findings, Failure> {
         &mut audit::Reader::default(),
         &filter,
         of_machine,
+        &mut |_| {},
     )?;
     args.common.write(&reading, &source)
 }
@@ -252,29 +258,57 @@ trait Parser {
     fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen;
     /// To be called after the last line of each input.
     fn end(&mut self, found: &mut dyn FnMut(&Call<'_>));
+    /// What is wrong with all that was read.
+    fn caveat(&self) -> Option<&'static str> {
+        None
+    }
     /// How many records an input lacks by their numbers; none if nothing is lost, whatever its lines say.
     fn missing(&self) -> Option<u64> {
         Some(0)
     }
 }
 
-impl Parser for strace::Reader {
+/// What tracers print.
+struct Tracers {
+    strace: strace::Reader,
+    perf: perf::Reader,
+}
+
+impl Tracers {
+    fn new(native: Arch) -> Self {
+        Self {
+            strace: strace::Reader::new(native),
+            perf: perf::Reader::new(native),
+        }
+    }
+}
+
+impl Parser for Tracers {
     fn begin(&mut self, name: &str) {
-        self.begin(name);
+        self.strace.begin(name);
+        self.perf.begin();
     }
 
     fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
-        if self.read_repeat(line) {
+        if self.strace.read_repeat(line) {
             return Seen::Used;
         }
-        match carrier::unwrapped(line) {
-            Some(line) => self.read(carrier::without_prefix(&line), found),
-            None => Seen::Unreadable,
+        let Some(line) = carrier::unwrapped(line) else {
+            return Seen::Unreadable;
+        };
+        let line = carrier::without_prefix(&line);
+        match self.perf.read(line, found) {
+            Some(seen) => seen,
+            None => self.strace.read(line, found),
         }
     }
 
     fn end(&mut self, found: &mut dyn FnMut(&Call<'_>)) {
-        self.end(found);
+        self.strace.end(found);
+    }
+
+    fn caveat(&self) -> Option<&'static str> {
+        self.perf.caveat()
     }
 }
 
@@ -324,6 +358,8 @@ struct Reading {
     lines: Lines,
     /// The first line that was not understood, and where it is.
     puzzle: Option<String>,
+    /// What is wrong with what was.
+    caveat: Option<&'static str>,
 }
 
 fn read(
@@ -331,11 +367,13 @@ fn read(
     parser: &mut dyn Parser,
     filter: &Filter,
     of_machine: impl Fn(Arch) -> bool,
+    counted: &mut dyn FnMut(&Call<'_>),
 ) -> Result<Reading, Failure> {
     let mut reading = Reading {
         counters: CallCounters::default(),
         lines: Lines::default(),
         puzzle: None,
+        caveat: None,
     };
     for input in Input::all(files) {
         parser.begin(&input.name());
@@ -344,7 +382,12 @@ fn read(
         lines::for_each(from, |line| {
             number += 1;
             let counters = &mut reading.counters;
-            match parser.read(line, &mut |call| counters.add_of(call, &of_machine, filter)) {
+            let mut count = |call: &Call<'_>| {
+                if counters.add_of(call, &of_machine, filter) {
+                    counted(call);
+                }
+            };
+            match parser.read(line, &mut count) {
                 Seen::Used => reading.lines.used += 1,
                 Seen::Silent => {}
                 Seen::Lost(records) => lost = lost.saturating_add(records),
@@ -359,12 +402,17 @@ fn read(
         })
         .map_err(|error| input.unreadable(error))?;
         let counters = &mut reading.counters;
-        parser.end(&mut |call| counters.add_of(call, &of_machine, filter));
+        parser.end(&mut |call| {
+            if counters.add_of(call, &of_machine, filter) {
+                counted(call);
+            }
+        });
         reading.lines.read += number;
         // Both tell of the same.
         let lost = parser.missing().map_or(0, |missing| lost.max(missing));
         reading.lines.lost = reading.lines.lost.saturating_add(lost);
     }
+    reading.caveat = parser.caveat();
     Ok(reading)
 }
 
@@ -432,7 +480,11 @@ fn warn(reading: &Reading) {
         counters,
         lines,
         puzzle,
+        caveat,
     } = reading;
+    if let Some(caveat) = caveat {
+        eprintln!("warning: {caveat}");
+    }
     if let Some(puzzle) = puzzle {
         eprintln!(
             "warning: {} of {} not understood; the first is {puzzle}",

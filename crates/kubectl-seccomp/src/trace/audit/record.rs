@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::Kind;
 use super::needles::{Needle, Needles};
 use crate::machine;
+use crate::trace::arguments::{Given, Known};
 use crate::trace::call::{Call, Called, Verdict};
 use seccomp_profile::{Arch, Syscall};
 
@@ -18,6 +19,7 @@ pub struct Record<'a> {
     pid: Option<u32>,
     comm: Cow<'a, str>,
     exe: Cow<'a, str>,
+    arguments: Given<'a>,
     /// A rule has none.
     verdict: Option<Verdict>,
 }
@@ -40,6 +42,12 @@ impl<'a> Record<'a> {
             Kind::Rule => first(key).map(word),
         };
         let (arch, called) = call(sure(&needles.arch)?, sure(&needles.syscall)?)?;
+        // `ausearch -i` puts numbers into words of its own.
+        let is_raw = sure(&needles.syscall).is_some_and(|number| number.parse::<i64>().is_ok());
+        let arguments = match kind {
+            Kind::Rule if is_raw => Given::Registers(registers(fields)),
+            _ => Given::Nothing,
+        };
         let (behind_exe, verdict) = match kind {
             Kind::Seccomp => (&needles.sig, Some(verdict(last(&needles.code)?)?)),
             Kind::Rule => (&needles.subj, None),
@@ -52,6 +60,7 @@ impl<'a> Record<'a> {
             exe: name(&needles.exe, behind_exe)
                 .map(|exe| exe.split_once(" key=").map_or(exe, |(exe, _)| exe))
                 .map_or(Cow::Borrowed(""), text),
+            arguments,
             verdict,
         })
     }
@@ -64,9 +73,20 @@ impl<'a> Record<'a> {
             pid: self.pid,
             comm: &self.comm,
             exe: &self.exe,
+            arguments: self.arguments,
             verdict: self.verdict,
         }
     }
+}
+
+/// `a0=2 a1=80001 a2=0 a3=7ffe12345678`: the first four of six.
+fn registers(fields: &str) -> Known {
+    let mut known = [None; 6];
+    for (value, key) in known.iter_mut().zip([" a0=", " a1=", " a2=", " a3="]) {
+        let digits = fields.split_once(key).map(|(_, rest)| word(rest));
+        *value = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    }
+    known
 }
 
 /// Up to the next space, or to where auditd's own fields begin.

@@ -12,6 +12,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use super::arguments::Given;
 use super::call::{Call, Called, Seen};
 use line::Head;
 use processes::Processes;
@@ -210,7 +211,11 @@ impl Reader {
             .then(|| line::first_string(arguments))
             .flatten();
         // The call is the caller's: before it becomes another program.
-        self.tell(pid, comm, call, found);
+        let given = Given::Printed {
+            name,
+            text: arguments,
+        };
+        self.tell(pid, comm, call, given, found);
         if number.is_none() && comm.is_empty() && !line::is_exec(name) && !is_spawn(name) {
             self.learn(pid, call);
         }
@@ -236,6 +241,7 @@ impl Reader {
         pid: u32,
         comm: &str,
         named: NamedCall<'_>,
+        arguments: Given<'_>,
         found: &mut dyn FnMut(&Call<'_>),
     ) {
         let program = self.processes.program(pid);
@@ -247,6 +253,7 @@ impl Reader {
             pid: Some(pid).filter(|pid| *pid != 0),
             comm: if comm.is_empty() { &program.comm } else { &own },
             exe: &program.exe,
+            arguments,
             verdict: None,
         };
         for called in kernel_calls(named) {
@@ -269,7 +276,7 @@ impl Reader {
             let Some(call) = self.processes.resolve(pid, name, None) else {
                 return Seen::Unreadable;
             };
-            self.tell(pid, comm, call, found);
+            self.tell(pid, comm, call, Given::Nothing, found);
         }
         if let Some(result) = outcome {
             let path = pending.and_then(|p| p.path);

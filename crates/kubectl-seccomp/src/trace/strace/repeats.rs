@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::line;
 use super::processes::Program;
+use crate::trace::arguments::Given;
 use crate::trace::call::{Call, Called};
 use seccomp_profile::Arch;
 
@@ -148,6 +149,7 @@ impl Repeats {
                         pid: None,
                         comm: &kind.program.comm,
                         exe: &kind.program.exe,
+                        arguments: Given::Nothing,
                         verdict: None,
                     });
                 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::NamedCall;
 use super::syscall::{called, kernel_calls, mode_arch};
+use crate::trace::arguments::Given;
 use crate::trace::call::{Call, Called, Seen};
 use seccomp_profile::Arch;
 
@@ -123,6 +124,7 @@ impl Tables {
                 pid: None,
                 comm: "",
                 exe: "",
+                arguments: Given::Nothing,
                 verdict: None,
             });
         }
