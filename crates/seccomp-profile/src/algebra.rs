@@ -344,10 +344,10 @@ mod tests {
             }))
         };
         let two = list(json!([
-            allow("SCMP_CMP_EQ", 0, 3),
-            allow("SCMP_CMP_EQ", 0, 0)
+            allow("SCMP_CMP_EQ", 1, 3),
+            allow("SCMP_CMP_EQ", 1, 0)
         ]));
-        let not = list(json!([allow("SCMP_CMP_NE", 1, 0)]));
+        let not = list(json!([allow("SCMP_CMP_NE", 0, 0)]));
         let said = two.intersection(&not).unwrap().profile("").unwrap_err();
         assert!(said.to_string().contains("lower halves only"), "{said}");
         // Numbers that are misread already would be gone from what is written, and with them what they refuse.
@@ -362,7 +362,7 @@ mod tests {
         let said = wide.exact_semantics("").unwrap_err();
         assert!(said.to_string().contains("lower halves only"), "{said}");
         assert!(wide.canonical("").is_ok(), "it is what was written");
-        let one = list(json!([allow("SCMP_CMP_EQ", 0, 3)]));
+        let one = list(json!([allow("SCMP_CMP_EQ", 1, 3)]));
         assert!(one.intersection(&not).unwrap().profile("").is_ok());
     }
 

@@ -13,12 +13,6 @@ use super::condition::{ArgIndex, Condition, Operator};
 /// (`_db_tree_prune`); from the lower half of one comparison it comes to the upper half of the next without loading it
 /// (`_gen_bpf_chain`). What is certain was found by trying: `tests/libseccomp`.
 pub(super) fn is_reliable(rules: &[(Vec<Condition>, Action)], is_64_bit: bool) -> bool {
-    let is_value = |condition: &Condition| {
-        matches!(
-            condition.operator,
-            Operator::Equal | Operator::MaskedEqual { .. }
-        )
-    };
     let all = || rules.iter().flat_map(|(conditions, _)| conditions);
     let many = || {
         rules
@@ -39,8 +33,16 @@ pub(super) fn is_reliable(rules: &[(Vec<Condition>, Action)], is_64_bit: bool) -
     if !is_64_bit && many().any(|(_, (conditions, _))| inverts(conditions)) {
         return false;
     }
+    // Values with different upper halves, compared in three rules of which one goes on to another argument: what is compared then may not
+    // be loaded.
+    let one_upper = ArgIndex::ALL.iter().all(|arg| {
+        let mut uppers = all().filter(|condition| condition.arg == *arg);
+        let first = uppers.next().map(|condition| condition.value >> 32);
+        uppers.all(|condition| Some(condition.value >> 32) == first)
+    });
+    let loads = rules.len() < 3 || one_upper || many().next().is_none();
     // Of single values and masks it makes what they say, of 64 bits too.
-    if rules.len() <= 1 || all().all(is_value) {
+    if rules.len() <= 1 || loads && all().all(is_value) {
         return true;
     }
     // A rule that can never hold makes libseccomp refuse the call's other rules.
@@ -93,5 +95,37 @@ pub(super) fn is_reliable(rules: &[(Vec<Condition>, Action)], is_64_bit: bool) -
                     && (before || actions.contains(&(arg, *action))))
         })
     });
-    same_upper && plain
+    loads && same_upper && (plain || is_led_by_values(rules))
+}
+
+fn is_value(condition: &Condition) -> bool {
+    matches!(
+        condition.operator,
+        Operator::Equal | Operator::MaskedEqual { .. }
+    )
+}
+
+/// Whether rules with one condition ask for single values and masks, and each rule with several asks for them first, and for a range of
+/// its last argument only; all of the latter begin with the same argument. One rule may have ranges first.
+fn is_led_by_values(rules: &[(Vec<Condition>, Action)]) -> bool {
+    let is_led = |conditions: &[Condition]| {
+        let last = conditions.iter().map(|condition| condition.arg).max();
+        let mut earlier = conditions.iter().filter(|c| Some(c.arg) != last);
+        earlier.all(is_value)
+    };
+    let (many, single): (Vec<_>, Vec<_>) = rules
+        .iter()
+        .map(|(conditions, _)| conditions.as_slice())
+        .partition(|conditions| conditions.len() > 1);
+    let others = many.iter().filter(|conditions| !is_led(conditions)).count();
+    let excludes = |condition: &Condition| condition.operator == Operator::NotEqual;
+    let firsts = many.iter().map(|conditions| {
+        let args = conditions.iter().map(|condition| condition.arg);
+        args.min()
+    });
+    let firsts: BTreeSet<_> = firsts.collect();
+    firsts.len() == 1
+        && others <= 1
+        && !many.iter().copied().flatten().any(excludes)
+        && single.iter().copied().flatten().all(is_value)
 }

@@ -1,12 +1,14 @@
 //! A profile as runc has it compiled by libseccomp (`libcontainer/seccomp/seccomp_linux.go`).
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::ptr;
 
 use libseccomp::error::SeccompError;
 use libseccomp::{
     ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
 };
+use rustix::process::{Pid, WaitOptions, waitpid};
 use seccomp_profile::{Action, Arch, Condition, Errno, Operator, Profile, Rule, Syscall};
 
 fn scmp_arch(arch: Arch) -> ScmpArch {
@@ -101,6 +103,59 @@ pub fn compile(profile: &Profile, native: Arch, tree: bool) -> Result<Vec<u8>, S
     file.rewind().unwrap();
     file.read_to_end(&mut bytes).unwrap();
     Ok(bytes)
+}
+
+/// What became of a profile that was compiled in a process of its own.
+pub enum Compiled {
+    /// These instructions.
+    Made(Vec<u8>),
+    /// An error.
+    Refused,
+    /// Nothing: the library was still at it when its time was up.
+    Endless,
+}
+
+/// Does what [`compile`] does in a process of its own, and gives that a quarter of a second of a CPU, which is a thousand times what it
+/// needs: libseccomp never comes back from some rules.
+#[allow(unsafe_code)]
+pub fn compile_apart(profile: &Profile, native: Arch) -> Compiled {
+    let mut file: File = tempfile::tempfile().unwrap();
+    // SAFETY: the child uses nothing but the allocator, which is whole in it, and libseccomp, which keeps nothing between calls.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let zero = libc::timeval {
+            tv_sec: 0,
+            tv_usec: 0,
+        };
+        let time = libc::itimerval {
+            it_interval: zero,
+            it_value: libc::timeval {
+                tv_usec: 250_000,
+                ..zero
+            },
+        };
+        // SAFETY: `time` lives, and nobody asks what it was before. What ends the process is the signal's default.
+        unsafe { libc::setitimer(libc::ITIMER_VIRTUAL, &raw const time, ptr::null_mut()) };
+        let made = compile(profile, native, false);
+        let is_made = made.is_ok_and(|bytes| file.write_all(&bytes).is_ok());
+        // SAFETY: always. What the parent has to clean up stays the parent's.
+        unsafe { libc::_exit(i32::from(!is_made)) };
+    }
+    let child = Pid::from_raw(child).unwrap();
+    let (_, status) = waitpid(Some(child), WaitOptions::empty()).unwrap().unwrap();
+    match status.exit_status() {
+        Some(0) => {
+            file.rewind().unwrap();
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).unwrap();
+            Compiled::Made(bytes)
+        }
+        Some(_) => Compiled::Refused,
+        None => {
+            assert_eq!(status.terminating_signal(), Some(libc::SIGVTALRM));
+            Compiled::Endless
+        }
+    }
 }
 
 fn add(filter: &mut ScmpFilterContext, rule: &Rule, call: Syscall) -> Result<(), SeccompError> {
