@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
 /// What is kept of a line; whatever it says after that is read and forgotten.
 const KEPT: usize = 64 << 10;
@@ -64,14 +65,25 @@ impl Input {
             Self::Stdin => Box::new(io::stdin().lock()),
             Self::File(path) => {
                 let file = File::open(path).map_err(|error| self.unreadable(error))?;
-                Box::new(BufReader::with_capacity(1 << 18, file))
+                Box::new(BufReader::new(file))
+            }
+        })
+    }
+
+    /// Opens it to be read in large pieces.
+    pub fn open_unbuffered(&self) -> Result<Box<dyn Read + Send>, Unreadable> {
+        Ok(match self {
+            Self::Stdin => Box::new(io::stdin()),
+            Self::File(path) => {
+                let file = File::open(path).map_err(|error| self.unreadable(error))?;
+                Box::new(file)
             }
         })
     }
 }
 
 /// Calls `each` with every line, without its end and its colours. What is neither UTF-8 nor UTF-16 is replaced.
-pub fn for_each(mut from: impl BufRead, each: impl FnMut(&str)) -> io::Result<()> {
+pub fn for_each(mut from: impl Read + Send, each: impl FnMut(&str)) -> io::Result<()> {
     let mut start = Vec::with_capacity(3);
     (&mut from).take(3).read_to_end(&mut start)?;
     match start.as_slice() {
@@ -81,42 +93,149 @@ pub fn for_each(mut from: impl BufRead, each: impl FnMut(&str)) -> io::Result<()
         [0xfe, 0xff, rest @ ..] => {
             for_each_utf16(Cursor::new(rest).chain(from), u16::from_be_bytes, each)
         }
-        [0xef, 0xbb, 0xbf] => for_each_utf8(from, each),
-        start => for_each_utf8(Cursor::new(start).chain(from), each),
+        [0xef, 0xbb, 0xbf] => for_each_utf8(from, vec![], each),
+        _ => for_each_utf8(from, start, each),
     }
 }
 
 /// As `PowerShell` writes what a command prints.
 fn for_each_utf16(
-    from: impl BufRead,
+    from: impl Read + Send,
     unit: fn([u8; 2]) -> u16,
     each: impl FnMut(&str),
 ) -> io::Result<()> {
     let decoded = Utf16 {
-        from,
+        from: BufReader::with_capacity(KEPT, from),
         unit,
         high: None,
     };
-    for_each_utf8(BufReader::with_capacity(KEPT, decoded), each)
+    for_each_utf8(decoded, vec![], each)
 }
 
-fn for_each_utf8(mut from: impl BufRead, mut each: impl FnMut(&str)) -> io::Result<()> {
-    let mut line = Vec::new();
+/// What is read at once.
+const BLOCK: usize = 1 << 18;
+
+/// Whole lines, each with its end, but for the last of an input.
+enum Block {
+    /// In UTF-8, and without colours.
+    Plain(String),
+    Other(Vec<u8>),
+}
+
+impl From<Vec<u8>> for Block {
+    fn from(bytes: Vec<u8>) -> Self {
+        if memchr::memchr(b'\x1b', &bytes).is_some() {
+            return Self::Other(bytes);
+        }
+        String::from_utf8(bytes).map_or_else(|e| Self::Other(e.into_bytes()), Self::Plain)
+    }
+}
+
+/// A second thread reads, so that waiting for the kernel's copies and looking at lines happen at once.
+fn for_each_utf8(
+    from: impl Read + Send,
+    start: Vec<u8>,
+    mut each: impl FnMut(&str),
+) -> io::Result<()> {
+    let (send, blocks) = mpsc::sync_channel(2);
+    let (give_back, used) = mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if let Err(error) = read_blocks(from, start, &send, &used) {
+                // Whoever does not listen any more does not ask what was wrong.
+                let _ = send.send(Err(error));
+            }
+        });
+        for block in blocks {
+            let bytes = match block? {
+                Block::Plain(text) => {
+                    let mut start = 0;
+                    for end in memchr::memchr_iter(b'\n', text.as_bytes()) {
+                        plain_line(&text[start..end], &mut each);
+                        start = end + 1;
+                    }
+                    if start < text.len() {
+                        plain_line(&text[start..], &mut each);
+                    }
+                    text.into_bytes()
+                }
+                Block::Other(bytes) => {
+                    let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+                    text.split(|b| *b == b'\n')
+                        .for_each(|line| any_line(line, &mut each));
+                    bytes
+                }
+            };
+            // Nobody reads any more at the end.
+            let _ = give_back.send(bytes);
+        }
+        Ok(())
+    })
+}
+
+fn plain_line(line: &str, each: &mut impl FnMut(&str)) {
+    if line.len() > KEPT {
+        any_line(line.as_bytes(), each);
+    } else {
+        each(line.trim_end_matches('\r'));
+    }
+}
+
+fn any_line(line: &[u8], each: &mut impl FnMut(&str)) {
+    let kept = line.get(..KEPT).unwrap_or(line);
+    let text = String::from_utf8_lossy(kept);
+    each(&plain(text.trim_end_matches('\r')));
+}
+
+/// Sends what is read in blocks, as soon as lines are whole: a pipe may go on for days.
+fn read_blocks(
+    mut from: impl Read,
+    start: Vec<u8>,
+    send: &mpsc::SyncSender<io::Result<Block>>,
+    used: &mpsc::Receiver<Vec<u8>>,
+) -> io::Result<()> {
+    let mut block = start;
+    // Whether the line is so long that the rest of it is forgotten.
+    let mut skips = false;
     loop {
-        line.clear();
-        let limit = u64::try_from(KEPT).unwrap_or(u64::MAX);
-        if (&mut from).take(limit).read_until(b'\n', &mut line)? == 0 {
+        let old = block.len();
+        block.resize(BLOCK, 0);
+        let read = loop {
+            match from.read(&mut block[old..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        block.truncate(old + read);
+        if read == 0 {
+            if !block.is_empty() {
+                let _ = send.send(Ok(block.into()));
+            }
             return Ok(());
         }
-        if line.last() == Some(&b'\n') {
-            line.pop();
+        if skips {
+            match memchr::memchr(b'\n', &block) {
+                Some(end) => {
+                    block.drain(..=end);
+                    skips = false;
+                }
+                None => block.clear(),
+            }
+        }
+        let mut next = used.try_recv().unwrap_or_default();
+        next.clear();
+        if let Some(end) = memchr::memrchr(b'\n', &block) {
+            next.extend_from_slice(&block[end + 1..]);
+            block.truncate(end + 1);
+        } else if block.len() < BLOCK {
+            continue;
         } else {
-            from.skip_until(b'\n')?;
+            skips = true;
         }
-        while line.last() == Some(&b'\r') {
-            line.pop();
+        if send.send(Ok(block.into())).is_err() {
+            return Ok(());
         }
-        each(&plain(&String::from_utf8_lossy(&line)));
+        block = next;
     }
 }
 
@@ -210,6 +329,8 @@ fn plain(line: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     fn lines(bytes: &[u8]) -> Vec<String> {
@@ -223,6 +344,43 @@ mod tests {
         assert_eq!(lines(b"a\n\nb\r\nc"), ["a", "", "b", "c"]);
         assert_eq!(lines(b""), [""; 0]);
         assert_eq!(lines(b"a\xffb\n"), ["a\u{fffd}b"]);
+    }
+
+    #[test]
+    fn a_line_may_be_longer_than_what_is_read_at_once() {
+        for length in [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 7] {
+            let long = [vec![b'x'; length], b"\nnext\nlast".to_vec()].concat();
+            let lines = lines(&long);
+            let lengths: Vec<_> = lines.iter().map(String::len).collect();
+            assert_eq!(lengths, [KEPT, 4, 4], "{length}");
+        }
+        // Lines that begin in one piece and end in the next.
+        let many: Vec<_> = (0..50_000).map(|n| format!("line {n}\r\n")).collect();
+        let lines = lines(many.concat().as_bytes());
+        assert_eq!(lines.len(), 50_000);
+        let right = lines
+            .iter()
+            .enumerate()
+            .all(|(n, line)| *line == format!("line {n}"));
+        assert!(right);
+    }
+
+    #[test]
+    fn a_line_is_told_of_before_the_next_is_written() {
+        let (mut write, read) = (None::<std::io::PipeWriter>, std::io::pipe().unwrap());
+        let (reader, writer) = read;
+        write.replace(writer);
+        write.as_mut().unwrap().write_all(b"one\ntw").unwrap();
+        let mut told = vec![];
+        for_each(reader, |line| {
+            told.push(line.to_owned());
+            match told.len() {
+                1 => write.as_mut().unwrap().write_all(b"o\n").unwrap(),
+                _ => drop(write.take()),
+            }
+        })
+        .unwrap();
+        assert_eq!(told, ["one", "two"]);
     }
 
     #[test]

@@ -108,6 +108,7 @@ impl Parser for AnyLines {
     }
 
     fn end(&mut self, found: &mut dyn FnMut(&Call<'_>)) {
+        self.audit.end(found);
         self.tracers.end(found);
     }
 

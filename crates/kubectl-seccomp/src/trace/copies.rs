@@ -2,10 +2,12 @@
 //! a record of a call that a filter has logged already. Bounded, whatever the log holds.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::{BuildHasher as _, Hash};
+
+use super::quick_hash::QuickHash;
 
 /// More than these are not remembered at once. Copies stand close to each other.
-const REMEMBERED: usize = 1 << 15;
+const REMEMBERED: usize = 1 << 13;
 
 /// How many sources are told apart.
 const SOURCES: usize = 3;
@@ -13,8 +15,8 @@ const SOURCES: usize = 3;
 /// Counts what each source has of everything. What several have happened as often as the one says that has the most.
 #[derive(Debug, Default)]
 pub struct Copies {
-    state: RandomState,
-    seen: HashMap<u64, [u32; SOURCES]>,
+    state: QuickHash,
+    seen: HashMap<u64, [u32; SOURCES], QuickHash>,
 }
 
 impl Copies {

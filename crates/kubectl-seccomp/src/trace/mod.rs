@@ -9,10 +9,13 @@ mod constants;
 mod copies;
 mod counters;
 mod perf;
+mod quick_hash;
 pub mod report;
 mod strace;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
@@ -240,9 +243,13 @@ pub fn from_audit(args: &AuditArgs) -> Result<Findings, Failure> {
         Some(wanted) => machine::native_of(wanted).abis().contains(&arch),
         None => true,
     };
+    let mut reader = audit::Reader::default();
+    if args.common.pid.is_empty() {
+        reader = reader.without_pids();
+    }
     let reading = read(
         &args.common.files,
-        &mut audit::Reader::default(),
+        &mut reader,
         &filter,
         of_machine,
         &mut |_| {},
@@ -321,7 +328,9 @@ impl Parser for audit::Reader {
         self.read(line, found)
     }
 
-    fn end(&mut self, _: &mut dyn FnMut(&Call<'_>)) {}
+    fn end(&mut self, found: &mut dyn FnMut(&Call<'_>)) {
+        self.end(found);
+    }
 
     fn missing(&self) -> Option<u64> {
         self.missing()
@@ -362,6 +371,40 @@ struct Reading {
     caveat: Option<&'static str>,
 }
 
+/// A count that runs while a pipe goes on, on a terminal.
+struct Progress {
+    shown: Option<Instant>,
+}
+
+impl Progress {
+    /// None where nobody waits: for files, and where there is no terminal.
+    fn of(input: &Input) -> Option<Self> {
+        let may_go_on = *input == Input::Stdin && !std::io::stdin().is_terminal();
+        let is_seen = may_go_on && std::io::stderr().is_terminal();
+        is_seen.then_some(Self { shown: None })
+    }
+
+    fn show(&mut self, lines: u64, used: u64) {
+        let pause = Duration::from_millis(500);
+        if self.shown.is_some_and(|shown| shown.elapsed() < pause) {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        eprint!(
+            "\r{}, {used} of them about calls\x1b[K",
+            plural(lines, "line")
+        );
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown.is_some() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
 fn read(
     files: &[PathBuf],
     parser: &mut dyn Parser,
@@ -378,9 +421,13 @@ fn read(
     for input in Input::all(files) {
         parser.begin(&input.name());
         let (mut number, mut lost) = (0_u64, 0_u64);
-        let from = input.open()?;
+        let mut progress = Progress::of(&input);
+        let from = input.open_unbuffered()?;
         lines::for_each(from, |line| {
             number += 1;
+            if let Some(progress) = &mut progress {
+                progress.show(number, reading.lines.used);
+            }
             let counters = &mut reading.counters;
             let mut count = |call: &Call<'_>| {
                 if counters.add_of(call, &of_machine, filter) {
@@ -401,6 +448,7 @@ fn read(
             }
         })
         .map_err(|error| input.unreadable(error))?;
+        drop(progress);
         let counters = &mut reading.counters;
         parser.end(&mut |call| {
             if counters.add_of(call, &of_machine, filter) {

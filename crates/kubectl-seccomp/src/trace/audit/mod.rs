@@ -5,14 +5,19 @@
 
 mod needles;
 mod record;
+mod repeats;
 #[cfg(test)]
 mod tests;
 
 use super::call::{Call, Seen};
 use super::carrier;
 use super::copies::Copies;
+use super::quick_hash::QuickHash;
+use std::hash::BuildHasher as _;
+
 use needles::Needles;
 use record::Record;
+use repeats::{Repeats, Written};
 
 /// How a record begins, what of, and by which way it came.
 const MARKS: [(&str, Kind, Way); 6] = [
@@ -47,10 +52,13 @@ enum Way {
 pub struct Reader {
     needles: Needles,
     copies: Copies,
+    hasher: QuickHash,
     /// The last serial number that the kernel has printed in this input.
     serial: Option<u64>,
     missing: u64,
     whole: bool,
+    /// Calls that are counted and not told of yet; none where each record is.
+    repeats: Option<Repeats>,
 }
 
 impl Default for Reader {
@@ -58,14 +66,22 @@ impl Default for Reader {
         Self {
             needles: Needles::new(MARKS.map(|(mark, ..)| mark)),
             copies: Copies::default(),
+            hasher: QuickHash::default(),
             serial: None,
             missing: 0,
             whole: false,
+            repeats: None,
         }
     }
 }
 
 impl Reader {
+    /// Tells of calls together, and not whose each was.
+    pub fn without_pids(self) -> Self {
+        let repeats = Some(Repeats::default());
+        Self { repeats, ..self }
+    }
+
     /// To be called before the first line of each input.
     pub fn begin(&mut self) {
         self.serial = None;
@@ -75,6 +91,13 @@ impl Reader {
 
     /// Reads a line. A call that another record has told of is not told of again.
     pub fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
+        // What auditd writes, in nothing else: neither a loss nor a number of the kernel's log is in it.
+        if let Some(record) = line.strip_prefix("type=SECCOMP msg=audit(")
+            && let Some(end) = memchr::memchr(b')', record.as_bytes())
+            && let Some(fields) = record[end..].strip_prefix("):")
+        {
+            return self.read_record(fields, Kind::Seccomp, Way::Auditd, found);
+        }
         let Some(line) = carrier::unwrapped(line) else {
             return Seen::Unreadable;
         };
@@ -88,30 +111,82 @@ impl Reader {
             let gap = serial.saturating_sub(before).saturating_sub(1);
             self.missing = self.missing.saturating_add(gap);
         }
-        let Some((fields, kind, way)) = record(needles, &line) else {
-            return Seen::Silent;
+        match record(needles, &line) {
+            Some((fields, kind, way)) => self.read_record(fields, kind, way, found),
+            None => Seen::Silent,
+        }
+    }
+
+    fn read_record(
+        &mut self,
+        fields: &str,
+        kind: Kind,
+        way: Way,
+        found: &mut dyn FnMut(&Call<'_>),
+    ) -> Seen {
+        let needles = &self.needles;
+        let auid = needles.auid.find(fields);
+        let same_record = auid.map_or(fields, |at| &fields[at..]);
+        let end = memchr::memchr(0x1d, same_record.as_bytes()).unwrap_or(same_record.len());
+        let (same_record, added) = same_record.split_at(end);
+        let same_record = same_record.trim_end();
+        let copies = &mut self.copies;
+        let mut is_new = |record: u64, pid: Option<u32>, arch, called| {
+            copies.is_new(record, way as usize)
+                && pid.is_none_or(|pid| copies.is_new((pid, arch, called), kind as usize))
         };
+        // Whoever looks for each field has to find those of the kernel.
+        let is_sure = auid.is_some_and(|at| at <= 1)
+            && (added.is_empty()
+                || [&needles.arch, &needles.syscall, &needles.code]
+                    .iter()
+                    .all(|key| key.find(added).is_none()));
+        let mut written = None;
+        if let Some(repeats) = &mut self.repeats
+            && kind == Kind::Seccomp
+            && let Some(parts) = Written::read(needles, same_record)
+        {
+            let (of_kind, own) = repeats.hashes(&parts);
+            if is_sure && let Some(known) = repeats.find(of_kind, &parts) {
+                self.whole |= way == Way::Journal;
+                if is_new(own, Some(parts.pid), known.arch, known.called) {
+                    known.times += 1;
+                    return Seen::Used;
+                }
+                return Seen::Silent;
+            }
+            written = Some((parts, of_kind, own));
+        }
         let Some(record) = Record::read(needles, fields, kind) else {
             return Seen::Unreadable;
         };
         self.whole |= way == Way::Journal;
         let call = record.call();
-        let same_record = needles.auid.find(fields).map_or(fields, |at| &fields[at..]);
-        let same_record = same_record
-            .split('\x1d')
-            .next()
-            .unwrap_or(same_record)
-            .trim_end();
-        let is_new = self.copies.is_new((same_record, kind as u8), way as usize)
-            && call.pid.is_none_or(|pid| {
-                self.copies
-                    .is_new((pid, call.arch, call.called), kind as usize)
-            });
+        let own = match written {
+            Some((.., own)) => own,
+            None => self.hasher.hash_one((same_record, kind as u8)),
+        };
+        let is_new = is_new(own, call.pid, call.arch, call.called);
+        if let (Some(repeats), Some((parts, of_kind, _)), true) =
+            (&mut self.repeats, &written, is_sure)
+        {
+            if repeats.is_full() {
+                repeats.take(&mut *found);
+            }
+            repeats.learn(*of_kind, parts, &record);
+        }
         if is_new {
             found(&call);
             Seen::Used
         } else {
             Seen::Silent
+        }
+    }
+
+    /// To be called after the last line of each input.
+    pub fn end(&mut self, found: &mut dyn FnMut(&Call<'_>)) {
+        if let Some(repeats) = &mut self.repeats {
+            repeats.take(found);
         }
     }
 

@@ -8,6 +8,7 @@ use super::NamedCall;
 use super::line::{comm_of, is_exec, pid};
 use super::syscall::{called, has_number, is_spawn, multiplexer};
 use crate::trace::call::Called;
+use crate::trace::quick_hash::QuickHash;
 use seccomp_profile::Arch;
 
 /// More processes than this at once are not remembered: a trace of more has ends that it does not show.
@@ -48,7 +49,7 @@ pub struct Pending {
 #[derive(Debug)]
 pub struct Processes {
     native: Arch,
-    known: HashMap<u32, Process>,
+    known: HashMap<u32, Process, QuickHash>,
     /// Programs by their paths, so that one that is executed again is the same.
     programs: HashMap<String, Rc<Program>>,
     /// Those that are making another.
@@ -66,7 +67,7 @@ impl Processes {
     pub fn new(native: Arch) -> Self {
         Self {
             native,
-            known: HashMap::new(),
+            known: HashMap::default(),
             programs: HashMap::new(),
             spawning: Vec::new(),
             unnamed: 0,

@@ -2,13 +2,14 @@
 //! and told of together.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 use std::rc::Rc;
 
 use super::line;
 use super::processes::Program;
 use crate::trace::arguments::Given;
 use crate::trace::call::{Call, Called};
+use crate::trace::quick_hash::QuickHash;
 use seccomp_profile::Arch;
 
 /// So many are counted at once; then all are told of.
@@ -37,8 +38,9 @@ impl<'a> Beginning<'a> {
     /// line that ends otherwise than strace's lines about calls do.
     pub fn read(line: &'a str) -> Option<Self> {
         let is_start = line.ends_with(" <unfinished ...>");
-        // `<no return ...>`, `strace: Process 12 attached`.
-        if !is_start && (line.ends_with("...>") || line.ends_with(" attached")) {
+        // `<no return ...>`, `strace: Process 12 attached`; what nearly every line ends with is looked at once.
+        let is_odd = matches!(line.as_bytes().last(), Some(b'>' | b'd'));
+        if is_odd && !is_start && (line.ends_with("...>") || line.ends_with(" attached")) {
             return None;
         }
         let (pid, mut rest) = match line.strip_prefix("[pid ") {
@@ -52,17 +54,18 @@ impl<'a> Beginning<'a> {
         let name = "";
         let mut this = Self { pid, name, part };
         loop {
-            rest = rest.trim_start_matches(' ');
+            rest = &rest[length(rest, |b| b == b' ')..];
             let bytes = rest.as_bytes();
-            let length = |is: fn(&u8) -> bool| bytes.iter().take_while(|b| is(b)).count();
-            let digits = length(u8::is_ascii_digit);
-            if let Some(resumed) = rest.strip_prefix("<... ").filter(|_| !is_start) {
+            let digits = length(rest, |b| b.is_ascii_digit());
+            if bytes.first() == Some(&b'<')
+                && let Some(resumed) = rest.strip_prefix("<... ").filter(|_| !is_start)
+            {
                 this.name = resumed.split_once(" resumed>")?.0;
                 this.part = Part::End;
                 return line::is_name(this.name).then_some(this);
             }
             if digits == 0 {
-                let name = length(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+                let name = length(rest, |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
                 this.name = &rest[..name];
                 return (name > 0 && bytes.get(name) == Some(&b'(')).then_some(this);
             }
@@ -73,12 +76,18 @@ impl<'a> Beginning<'a> {
                     }
                     digits
                 }
-                b':' | b'.' => length(|b| matches!(b, b'0'..=b'9' | b':' | b'.')),
+                b':' | b'.' => length(rest, |b| matches!(b, b'0'..=b'9' | b':' | b'.')),
                 _ => return None,
             };
             rest = rest[end..].strip_prefix(' ')?;
         }
     }
+}
+
+/// How many of the first bytes are such, all of them ASCII.
+fn length(text: &str, is: impl Fn(u8) -> bool) -> usize {
+    let bytes = text.as_bytes();
+    bytes.iter().position(|b| !is(*b)).unwrap_or(bytes.len())
 }
 
 /// What lines of one kind say.
@@ -95,8 +104,8 @@ struct Kind {
 /// How often lines of each kind have come since they were told of.
 #[derive(Debug, Default)]
 pub struct Repeats {
-    by_hash: HashMap<u64, Kind>,
-    hasher: RandomState,
+    by_hash: HashMap<u64, Kind, QuickHash>,
+    hasher: QuickHash,
 }
 
 impl Repeats {
