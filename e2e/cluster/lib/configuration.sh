@@ -5,9 +5,8 @@
 
 readonly RUNTIME_ENDPOINT=unix:///run/containerd/containerd.sock
 
-# kubeconfig CERTIFICATE: an identity's kubeconfig, whole in one file.
+# kubeconfig FOLDER IDENTITY: whole in one file, with the certificate of that name in the folder.
 kubeconfig() {
-	local pki=$NODE_FS/var/lib/kubernetes/pki
 	cat <<-YAML
 		apiVersion: v1
 		kind: Config
@@ -15,48 +14,67 @@ kubeconfig() {
 		clusters:
 		- name: $CLUSTER_NAME
 		  cluster:
-		    server: https://$(node_ip):$API_PORT
-		    certificate-authority-data: $(base64 -w0 "$pki/ca.crt")
+		    server: https://$(server_ip):$API_PORT
+		    certificate-authority-data: $(base64 -w0 "$PKI/ca.crt")
 		contexts:
 		- name: $CLUSTER_NAME
-		  context: {cluster: $CLUSTER_NAME, user: $1}
+		  context: {cluster: $CLUSTER_NAME, user: $2}
 		users:
-		- name: $1
+		- name: $2
 		  user:
-		    client-certificate-data: $(base64 -w0 "$pki/$1.crt")
-		    client-key-data: $(base64 -w0 "$pki/$1.key")
+		    client-certificate-data: $(base64 -w0 "$1/$2.crt")
+		    client-key-data: $(base64 -w0 "$1/$2.key")
 	YAML
 }
 
-write_configuration() {
+write_admin_kubeconfig() { (umask 077 && kubeconfig "$PKI" admin >"$KUBECONFIG_FILE"); }
+
+# write_node_configuration [TAINT]
+write_node_configuration() {
 	local dir=$NODE_FS/var/lib/kubernetes identity
-	mkdir -p "$dir"/{kubeconfig,cni} "$NODE_FS"/var/{lib/{kubelet,etcd,cni,containerd},log} "$LOGS" "$NODE_FS/tmp"
-	chmod 700 "$NODE_FS/var/lib/etcd"
+	mkdir -p "$dir"/{kubeconfig,cni} "$NODE_FS"/var/{lib/{kubelet,cni,containerd},log} "$LOGS" "$NODE_FS/tmp"
 	chmod 1777 "$NODE_FS/tmp"
 	(
 		umask 077
-		for identity in kubelet controller-manager scheduler kube-proxy; do
-			kubeconfig "$identity" >"$dir/kubeconfig/$identity"
-		done
-		kubeconfig admin >"$KUBECONFIG_FILE"
+		kubeconfig "$NODE_PKI" kubelet >"$dir/kubeconfig/kubelet"
+		kubeconfig "$PKI" kube-proxy >"$dir/kubeconfig/kube-proxy"
 	)
-	node_settings >"$dir/cluster.env"
+	node_settings "$@" >"$dir/node.env"
 	containerd_config >"$dir/containerd.toml"
-	audit_policy >"$dir/audit.yaml"
 	cni_config >"$dir/cni/10-bridge.conflist"
 	kubelet_config >"$dir/kubelet.yaml"
 	kube_proxy_config >"$dir/kube-proxy.yaml"
+	! is_control_plane || write_control_plane_configuration "$dir"
 }
 
-# For node/init: addresses, and the flags that only one version of Kubernetes knows.
+write_control_plane_configuration() {
+	local dir=$1 identity
+	mkdir -m 700 "$NODE_FS/var/lib/etcd"
+	(
+		umask 077
+		for identity in controller-manager scheduler; do
+			kubeconfig "$PKI" "$identity" >"$dir/kubeconfig/$identity"
+		done
+	)
+	audit_policy >"$dir/audit.yaml"
+}
+
+# For node/init: addresses, what runs there, and the flags that only one version of Kubernetes knows.
 node_settings() {
-	printf 'NODE=%q\nNODE_IP=%q\nSERVICE_CIDR=%q\nAPI_PORT=%q\n' "$NODE" "$(node_ip)" "$SERVICE_CIDR" "$API_PORT"
+	local settings=("NODE=$NODE" "NODE_IP=$(node_ip)" "SERVER_IP=$(server_ip)" "SERVICE_CIDR=$SERVICE_CIDR" "API_PORT=$API_PORT")
+	local routes components kubelet_flags=() api_server_flags=()
+	mapfile -t routes < <(routes_to_other_pods)
+	mapfile -t components < <(node_components)
 	if from_debian; then
-		echo "KUBELET_FLAGS=(--container-runtime=remote --container-runtime-endpoint=$RUNTIME_ENDPOINT)"
-		echo "API_SERVER_FLAGS=(--insecure-port=0)"
-	else
-		echo "KUBELET_FLAGS=() API_SERVER_FLAGS=()"
+		kubelet_flags=(--container-runtime=remote "--container-runtime-endpoint=$RUNTIME_ENDPOINT")
+		api_server_flags=(--insecure-port=0)
 	fi
+	[[ -z ${1:-} ]] || kubelet_flags+=("--register-with-taints=$1")
+	printf '%s\n' "${settings[@]}"
+	printf 'ROUTES=(%s)\n' "${routes[*]@Q}"
+	printf 'COMPONENTS=(%s)\n' "${components[*]@Q}"
+	printf 'KUBELET_FLAGS=(%s)\n' "${kubelet_flags[*]@Q}"
+	printf 'API_SERVER_FLAGS=(%s)\n' "${api_server_flags[*]@Q}"
 }
 
 # What the operator asks of the API server, and what came of it: for the test that compares it with the chart's roles.
@@ -154,7 +172,7 @@ cni_config() {
 		      "type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
 		      "ipam": {
 		        "type": "host-local", "dataDir": "/var/lib/cni/networks",
-		        "ranges": [[{"subnet": "$POD_CIDR"}]], "routes": [{"dst": "0.0.0.0/0"}]
+		        "ranges": [[{"subnet": "$(pods_of "$(node_number)")"}]], "routes": [{"dst": "0.0.0.0/0"}]
 		      }
 		    },
 		    {"type": "portmap", "capabilities": {"portMappings": true}}
@@ -175,7 +193,7 @@ kubelet_config() {
 		tlsCertFile: /var/lib/kubernetes/pki/kubelet-server.crt
 		tlsPrivateKeyFile: /var/lib/kubernetes/pki/kubelet-server.key
 		cgroupDriver: cgroupfs
-		cgroupRoot: /$CGROUP
+		cgroupRoot: /
 		enforceNodeAllocatable: []
 		failSwapOn: false
 		oomScoreAdj: 0
