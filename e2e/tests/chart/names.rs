@@ -180,8 +180,8 @@ fn selectors_select_the_pods_of_one_component_only() -> Result<()> {
             agent,
         ),
         (
-            &controller["spec"]["template"]["spec"]["topologySpreadConstraints"][1]["labelSelector"]
-                ["matchLabels"],
+            &controller["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+                [0]["podAffinityTerm"]["labelSelector"]["matchLabels"],
             controller,
             agent,
         ),

@@ -257,6 +257,35 @@ fn agents_run_on_every_linux_node_and_the_controller_where_the_startup_taint_sti
 }
 
 #[test]
+fn replicas_are_kept_apart_by_a_label_that_every_node_has_and_by_zone_besides() -> Result<()> {
+    for (version, keys) in [
+        (OLDEST, Value::Null),
+        (CURRENT, json!(["pod-template-hash"])),
+    ] {
+        let objects = render(version, &json!({}))?;
+        let [(_, controller), _] = workloads(&objects)?;
+        let pod = &controller["spec"]["template"]["spec"];
+        // The scheduler looks at no constraint on nodes that lack the label of one: nothing would keep the replicas apart where
+        // there are no zones.
+        let constraints = list(pod, "/topologySpreadConstraints")?;
+        assert_eq!(constraints.len(), 1, "{constraints:?}");
+        assert_eq!(constraints[0]["topologyKey"], "kubernetes.io/hostname");
+        assert_eq!(constraints[0]["matchLabelKeys"], keys, "{version}");
+        let zone = &pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+            [0];
+        assert_eq!(
+            zone["podAffinityTerm"]["topologyKey"],
+            "topology.kubernetes.io/zone"
+        );
+    }
+    let own = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}});
+    let objects = render(CURRENT, &json!({"controller": {"affinity": own}}))?;
+    let [(_, controller), _] = workloads(&objects)?;
+    assert_eq!(controller["spec"]["template"]["spec"]["affinity"], own);
+    Ok(())
+}
+
+#[test]
 fn every_container_states_its_requests_and_a_memory_limit() -> Result<()> {
     let objects = render(CURRENT, &json!({}))?;
     for (component, workload) in workloads(&objects)? {
@@ -355,7 +384,7 @@ fn what_a_component_is_given_by_values_reaches_its_pods_and_not_the_other_s() ->
             Ok(vec![
                 template["metadata"]["annotations"]["note"] == "1",
                 pod["nodeSelector"] == json!({"disk": "ssd", "kubernetes.io/os": "linux"}),
-                pod["affinity"] == given["affinity"],
+                pod["affinity"]["nodeAffinity"] == given["affinity"]["nodeAffinity"],
                 pod["priorityClassName"] == "mine",
                 pod["terminationGracePeriodSeconds"] == 77,
                 container["resources"]["limits"]["cpu"] == 1,
