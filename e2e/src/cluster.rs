@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use kube::api::DynamicObject;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{DynamicObject, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use seccomp_operator_api::{SeccompProfile, SeccompProfileStatus};
@@ -181,6 +182,37 @@ impl Cluster {
         Ok(pods.data["items"].as_array().context("no pods")?.clone())
     }
 
+    /// The nodes that are ready, by name.
+    pub async fn nodes(&self) -> anyhow::Result<Vec<String>> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let nodes = nodes.list(&ListParams::default()).await?;
+        let mut names: Vec<_> = nodes
+            .items
+            .into_iter()
+            .filter(is_ready)
+            .filter_map(|node| node.metadata.name)
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// The node that the API server runs on, where the cluster says which that is.
+    pub async fn control_plane(&self) -> anyhow::Result<String> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let labelled = ListParams::default().labels("node-role.kubernetes.io/control-plane");
+        let node = nodes.list(&labelled).await?.items.into_iter().next();
+        node.and_then(|node| node.metadata.name)
+            .context("no node says that it is the control plane")
+    }
+
+    /// One node for a test that is about one, always the same: not the control plane where there is another.
+    pub async fn a_worker(&self) -> anyhow::Result<String> {
+        let control_plane = self.control_plane().await?;
+        let nodes = self.nodes().await?;
+        let worker = nodes.iter().find(|node| **node != control_plane);
+        Ok(worker.unwrap_or(&control_plane).clone())
+    }
+
     /// Reads any object by `kubectl get -o json`.
     pub async fn get(&self, args: &[&str]) -> anyhow::Result<DynamicObject> {
         let json = kubectl(&[&["get", "-o", "json"], args].concat(), "")
@@ -188,6 +220,13 @@ impl Cluster {
             .ok()?;
         Ok(serde_json::from_str(&json)?)
     }
+}
+
+fn is_ready(node: &Node) -> bool {
+    let status = node.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// The manifest of a SeccompProfile with this document.

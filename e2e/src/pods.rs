@@ -67,24 +67,26 @@ impl Pod {
         self
     }
 
-    /// On the node that the API server runs on, where the cluster says which that is.
-    pub async fn on_control_plane(mut self, cluster: &Cluster) -> anyhow::Result<Self> {
-        let nodes = cluster.get(&["nodes"]).await?;
-        let labelled = |node: &&Value| {
-            node["metadata"]["labels"]
-                .get("node-role.kubernetes.io/control-plane")
-                .is_some()
-        };
-        if let Some(node) = nodes.data["items"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(labelled)
-        {
-            self.object["spec"]["nodeName"] = node["metadata"]["name"].clone();
-            self.object["spec"]["tolerations"] = json!([{ "operator": "Exists" }]);
-        }
-        Ok(self)
+    /// On this node, whatever taints it has.
+    #[must_use]
+    pub fn on(mut self, node: &str) -> Self {
+        self.object["spec"]["nodeName"] = node.into();
+        self.object["spec"]["tolerations"] = json!([{ "operator": "Exists" }]);
+        self
+    }
+
+    /// For this node alone, once the scheduler may put a pod there.
+    #[must_use]
+    pub fn waiting_for(mut self, node: &str) -> Self {
+        self.object["spec"]["nodeSelector"] = json!({ "kubernetes.io/hostname": node });
+        self
+    }
+
+    /// Started again whenever it has ended.
+    #[must_use]
+    pub fn lasting(mut self) -> Self {
+        self.object["spec"]["restartPolicy"] = "Always".into();
+        self
     }
 
     /// With what is at a JSON pointer replaced.
@@ -166,6 +168,30 @@ impl Pod {
         kubectl(&["logs", "--namespace", namespace, name], "")
             .await?
             .ok()
+    }
+
+    /// What kubelet and scheduler complained of about the pod.
+    pub async fn complaints(&self, cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+        let (namespace, name) = self.place();
+        let of_it = format!("involvedObject.name={name},type=Warning");
+        let events = [
+            "events",
+            "--namespace",
+            namespace,
+            "--field-selector",
+            &of_it,
+        ];
+        let events = cluster.get(&events).await?.data["items"].clone();
+        let events = events.as_array().into_iter().flatten();
+        let messages = events.filter_map(|event| event["message"].as_str());
+        Ok(messages.map(str::to_owned).collect())
+    }
+
+    /// The node that the pod is on.
+    pub async fn node(&self, cluster: &Cluster) -> anyhow::Result<String> {
+        let spec = self.spec(cluster).await?;
+        let node = spec["nodeName"].as_str();
+        Ok(node.context("the pod has no node yet")?.to_owned())
     }
 
     /// The pod's spec as the API server has it now.

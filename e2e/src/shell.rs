@@ -20,11 +20,18 @@ done; true; }
 /// A pod that sees the node's processes, its seccomp folder at `/seccomp` and its Kubernetes logs.
 pub struct Shell {
     namespace: String,
+    name: String,
 }
 
 impl Shell {
     /// Starts it in this namespace, on the node that the API server runs on.
     pub async fn start(cluster: &Cluster, namespace: &str) -> anyhow::Result<Self> {
+        Self::start_on(cluster, namespace, &cluster.control_plane().await?).await
+    }
+
+    /// Starts it on this node.
+    pub async fn start_on(cluster: &Cluster, namespace: &str, node: &str) -> anyhow::Result<Self> {
+        let name = format!("shell-{node}");
         let mounts = json!([
             { "name": "host", "mountPath": "/seccomp" },
             { "name": "logs", "mountPath": LOGS, "readOnly": true },
@@ -33,17 +40,17 @@ impl Shell {
             { "name": "host", "hostPath": { "path": "/var/lib/kubelet/seccomp", "type": "Directory" } },
             { "name": "logs", "hostPath": { "path": LOGS, "type": "DirectoryOrCreate" } },
         ]);
-        let pod = Pod::script(cluster, namespace, "shell", "echo there; sleep infinity")
+        let pod = Pod::script(cluster, namespace, &name, "echo there; sleep infinity")
             .host_pid()
             .host_path("", "")
             .with("/spec/volumes", volumes)
             .with("/spec/containers/0/volumeMounts", mounts)
             .with("/spec/containers/0/securityContext", json!({}))
-            .on_control_plane(cluster)
-            .await?;
+            .on(node);
         pod.log_with(cluster, "there").await?;
         Ok(Self {
             namespace: namespace.to_owned(),
+            name,
         })
     }
 
@@ -51,7 +58,7 @@ impl Shell {
     /// the word in their command line.
     pub async fn run(&self, script: &str) -> anyhow::Result<String> {
         let script = format!("set -euo pipefail\n{FUNCTIONS}{script}");
-        let exec = ["exec", "--namespace", &self.namespace, "shell", "--"];
+        let exec = ["exec", "--namespace", &self.namespace, &self.name, "--"];
         kubectl(&[&exec[..], &["bash", "-c", &script]].concat(), "")
             .await?
             .ok()

@@ -19,12 +19,13 @@ use super::{CHMOD_REFUSED, CHMOD_SCRIPT, NO_CHMOD, Tested};
 /// Long enough for an agent to notice, to say so, to end and to be started again.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Runs a script in kubelet's folder on the node.
+/// Runs a script in kubelet's folder on one node.
 async fn on_the_node(cluster: &Cluster, namespace: &str, name: &str, script: &str) -> Tested {
     let script = format!("cd /kubelet && {script} && echo done");
     let pod = Pod::script(cluster, namespace, name, &script)
         .host_path("/var/lib/kubelet", "/kubelet")
-        .with("/spec/containers/0/volumeMounts/0/readOnly", false.into());
+        .with("/spec/containers/0/volumeMounts/0/readOnly", false.into())
+        .on(&cluster.a_worker().await?);
     let log = pod.run(cluster).await?;
     ensure!(log == "done\n", "the script says {log}");
     Ok(())
@@ -84,7 +85,8 @@ async fn a_seccomp_folder_that_is_replaced_under_the_agent_is_noticed_and_the_ne
         on_the_node(&cluster, &namespace, name, script).await?;
         let began = Instant::now();
         let pod = Pod::script(&cluster, &namespace, &format!("after-{name}"), CHMOD_SCRIPT)
-            .localhost("profiles/e2e-displaced.json");
+            .localhost("profiles/e2e-displaced.json")
+            .on(&cluster.a_worker().await?);
         pod.log_with(&cluster, CHMOD_REFUSED).await?;
         println!("{name}: a pod started after {:.1?}", began.elapsed());
         until("the agent to have ended", PATIENCE, || async {
@@ -99,7 +101,8 @@ async fn a_seccomp_folder_that_is_replaced_under_the_agent_is_noticed_and_the_ne
         let seen = seen.lock().ok().context("poisoned")?.clone();
         ensure!(seen.contains("FolderReplaced"), "{name}: {seen:?}");
     }
-    let described = kubectl(&["describe", "nodes"], "").await?.ok()?;
+    let node = cluster.a_worker().await?;
+    let described = kubectl(&["describe", "node", &node], "").await?.ok()?;
     ensure!(described.contains("FolderReplaced"), "{described}");
     let agent = [
         "describe",
@@ -153,7 +156,8 @@ async fn the_definition_of_profiles_can_be_deleted_while_pods_use_one() -> Teste
         ];
         kubectl(&release, "").await?.ok()?;
     }
-    let kept = viewer.read("profiles/e2e-undefined.json").await;
+    let kept = viewer.on(&pod.node(&cluster).await?);
+    let kept = kept.read("profiles/e2e-undefined.json").await;
     cluster.install(NAMESPACE, &[]).await?;
     deleted.ok().context("the definition is still there")?;
     kept.context("a pod uses the file")?;

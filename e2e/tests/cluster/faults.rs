@@ -135,8 +135,7 @@ async fn take_the_api_server_away(cluster: &Cluster, namespace: &str) -> Tested 
         .host_path("/var/lib/kubelet/seccomp", "/seccomp")
         .with("/spec/containers/0/volumeMounts/0/readOnly", false.into())
         .with("/spec/containers/0/securityContext", json!({}))
-        .on_control_plane(cluster)
-        .await?
+        .on(&cluster.control_plane().await?)
         .create(cluster)
         .await?;
     until(
@@ -504,7 +503,8 @@ async fn a_storm_of_changes_is_told_of_and_keeps_the_agent_from_nothing() -> Tes
         echo theirs >e2e-storm.json; echo theirs >theirs; n=$((n + 2)); done; rm theirs; echo wrote $n times";
     let storm = Pod::script(&cluster, &namespace, "storm", storm)
         .host_path("/var/lib/kubelet/seccomp", "/seccomp")
-        .with("/spec/containers/0/volumeMounts/0/readOnly", false.into());
+        .with("/spec/containers/0/volumeMounts/0/readOnly", false.into())
+        .on(&cluster.control_plane().await?);
     storm.create(&cluster).await?;
     until("the storm", PATIENCE, || async {
         shell.run("[[ -e /seccomp/profiles/theirs ]]").await

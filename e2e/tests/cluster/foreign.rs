@@ -64,7 +64,9 @@ async fn pods_start_under_a_foreign_file_and_everybody_says_so_and_a_policy_may_
 
     // What the profile refuses goes through: that is the truth which has to be told.
     let script = "touch test; chmod +x test && echo changed; sleep infinity";
-    let pod = Pod::script(&cluster, &namespace, "under-it", script).localhost(PATH);
+    let pod = Pod::script(&cluster, &namespace, "under-it", script)
+        .localhost(PATH)
+        .on(&cluster.a_worker().await?);
     let printed = until("a warning that is true", PATIENCE, || async {
         let args = [
             "delete",

@@ -188,9 +188,9 @@ async fn profiles_in_use_are_kept_where_they_were_when_the_folder_changes() -> T
         let script = "echo started; sleep infinity";
         Pod::script(&cluster, &namespace, name, script).localhost(path)
     };
-    user("old", "profiles/e2e-before.json")
-        .log_with(&cluster, "started")
-        .await?;
+    let old = user("old", "profiles/e2e-before.json");
+    old.log_with(&cluster, "started").await?;
+    let its_node = viewer.on(&old.node(&cluster).await?);
     used_by(1, "profiles/e2e-before.json").await?;
 
     cluster
@@ -209,12 +209,13 @@ async fn profiles_in_use_are_kept_where_they_were_when_the_folder_changes() -> T
     cluster
         .apply_profile("e2e-before", &NO_CHMOD.replace("\"chmod\"", "\"mkdir\""))
         .await?;
-    for folder in ["profiles", "team/profiles"] {
-        let path = format!("{folder}/e2e-before.json");
-        viewer
-            .await_file(&path, |content| content.contains("\"mkdir\""))
-            .await?;
-    }
+    let follows = |content: &str| content.contains("\"mkdir\"");
+    its_node
+        .await_file("profiles/e2e-before.json", follows)
+        .await?;
+    viewer
+        .await_file("team/profiles/e2e-before.json", follows)
+        .await?;
     let profile = cluster.get(&["seccompprofile", "e2e-before"]).await?;
     ensure!(profile.metadata.finalizers.unwrap_or_default() == [IN_USE_FINALIZER]);
     user("new", "team/profiles/e2e-before.json")

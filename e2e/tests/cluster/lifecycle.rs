@@ -404,7 +404,11 @@ async fn signal(cluster: &Cluster, namespace: &str, pod: &str, signal: &str) -> 
         "exec 2>/dev/null; for p in /proc/[0-9]*; do tr '\\0' '\\n' <$p/cmdline | grep -qx -- --identity={pod} && kill -{signal} ${{p#/proc/}} && echo sent; done; true"
     );
     let name = format!("signal-{}", signal.to_lowercase());
-    let sender = Pod::script(cluster, namespace, &name, &script).host_pid();
+    let object = cluster.get(&["pod", pod, "-n", NAMESPACE]).await?;
+    let node = object.data["spec"]["nodeName"].as_str();
+    let sender = Pod::script(cluster, namespace, &name, &script)
+        .host_pid()
+        .on(node.context("the pod has no node")?);
     let log = sender.run(cluster).await?;
     ensure!(log == "sent\n", "{log:?}");
     Ok(())

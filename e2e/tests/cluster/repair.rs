@@ -47,8 +47,9 @@ async fn files_that_somebody_changes_on_a_node_are_put_right_and_other_files_are
         },
     )
     .await?;
+    let vandalised = viewer.on(&cluster.a_worker().await?);
     assert_eq!(
-        viewer.read("profiles/e2e-in-the-way.json").await?,
+        vandalised.read("profiles/e2e-in-the-way.json").await?,
         "theirs\n"
     );
     kubectl(

@@ -38,8 +38,11 @@ fn is_usual(path: &str) -> bool {
 async fn an_agent_has_no_capability_one_folder_of_the_node_and_no_namespace_of_it() -> Tested {
     let cluster = Cluster::with_operator().await?;
     let namespace = cluster.namespace("e2e-rights", &[]).await?;
-    let shell = Shell::start(&cluster, &namespace).await?;
     for component in ["agent", "controller"] {
+        let pods = cluster.pods_of(component).await?;
+        let node = pods.iter().find_map(|pod| pod["spec"]["nodeName"].as_str());
+        let node = node.with_context(|| format!("no {component}"))?;
+        let shell = Shell::start_on(&cluster, &namespace, node).await?;
         // The newest: an older one may be about to end.
         let word = match component {
             "agent" => "/seccomp-operator-agent",

@@ -109,6 +109,7 @@ async fn a_file_stays_while_a_pod_uses_it_and_the_status_says_how_many_do() -> T
         Ok(())
     })
     .await?;
+    let viewer = viewer.on(&pod.node(&cluster).await?);
     viewer.read("profiles/e2e-used.json").await?;
     let delete = ["delete", "pod", "user", "-n", &namespace, "--now"];
     kubectl(&delete, "").await?.ok()?;
