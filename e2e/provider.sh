@@ -15,6 +15,8 @@ use_provider() {
 	local)
 		check_choice
 		PROVIDER_CLUSTER=$HERE/cluster/cluster
+		# For the tests that stop machines and cut them off.
+		export E2E_CLUSTER=$PROVIDER_CLUSTER
 		name=$(cluster_name "$1")
 		;;
 	kind) PROVIDER_CLUSTER=$HERE/../kind/cluster ;;

@@ -78,7 +78,11 @@ async fn run(program: &str, args: &[&str], input: &str) -> anyhow::Result<Finish
     finish(program, command, input).await
 }
 
-async fn finish(program: &str, mut command: Command, input: &str) -> anyhow::Result<Finished> {
+pub(crate) async fn finish(
+    program: &str,
+    mut command: Command,
+    input: &str,
+) -> anyhow::Result<Finished> {
     let mut child = command
         .env("KUBECONFIG", required("E2E_KUBECONFIG")?)
         .stdin(Stdio::piped())

@@ -8,6 +8,7 @@
 //! | `E2E_KUBECONFIG` | the cluster; never the current context of whoever runs this |
 //! | `E2E_OPERATOR_IMAGE` | the operator's image, with both of its binaries, present on every node |
 //! | `E2E_TOOLS_IMAGE` | an image with bash and GNU coreutils, present on every node |
+//! | `E2E_CLUSTER` | the command of a cluster without Docker, `e2e/cluster/cluster`; only what is done to machines needs it |
 //! | `KUBECTL`, `HELM` | the commands; default `kubectl` and `helm` |
 
 pub mod admission;
@@ -15,7 +16,9 @@ pub mod audit;
 pub mod cel;
 pub mod cluster;
 pub mod command;
+pub mod machines;
 pub mod metrics;
 pub mod node;
 pub mod pods;
 pub mod shell;
+pub mod watch;

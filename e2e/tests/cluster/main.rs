@@ -13,6 +13,7 @@ mod foreign;
 mod injection;
 mod install;
 mod lifecycle;
+mod nodes;
 mod probe;
 mod recording;
 mod repair;
