@@ -23,6 +23,9 @@ pub struct DiffArgs {
     /// How to write the difference.
     #[arg(short, long, value_enum, default_value_t = DiffFormat::Text)]
     output: DiffFormat,
+    /// The differences that make this command exit with 1.
+    #[arg(long, value_enum, value_name = "DIFFERENCE", default_value_t = FailOn::Any)]
+    fail_on: FailOn,
     /// The container runtime that loads the filter: runc, crun or youki, and its version if that matters (`runc=1.1.5`).
     #[arg(long, value_name = "RUNTIME[=VERSION]", default_value = "runc")]
     runtime: Loader,
@@ -39,10 +42,30 @@ enum DiffFormat {
     Json,
 }
 
+/// The differences that make the command fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// Every one.
+    Any,
+    /// A call that the new profile allows, or leaves to a listener or tracer, for arguments for which the old one does not.
+    Opened,
+}
+
+impl FailOn {
+    fn counts(self, difference: &Difference) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Opened => matches!(difference.change, Direction::Opened | Direction::Mixed),
+        }
+    }
+}
+
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
 Compares what the kernel does with each syscall under the two profiles, for all arguments. Profiles that are written
-differently and do the same are equal.
+differently and do the same are equal. In JSON each difference has a `change`: `opened` (allowed, or left to a listener or
+tracer, for more arguments than before), `closed` (for fewer), `mixed` (for some that it was not, and no longer for others)
+or `other` (for the same, with another error or record).
 
 Examples:
   # What does the new version allow that the old one did not?
@@ -51,10 +74,13 @@ Examples:
   # What does a SeccompProfile change of what containerd applies?
   kubectl seccomp diff runtime-default nginx.yaml
 
+  # In CI: fail if a profile allows more than containerd's default, not if it allows less
+  kubectl seccomp diff --fail-on opened runtime-default nginx.yaml
+
   # What does CI's copy of Docker's default profile lack?
   curl -s https://raw.githubusercontent.com/moby/profiles/main/seccomp/default.json | kubectl seccomp diff ours.json -
 
-Exit status: 0 they do the same; 1 they do not, or a document is wrong; 2 wrong use, or a file cannot be read.";
+Exit status: 0 they do the same, or differ in what --fail-on leaves out; 1 they do not, or a document is wrong; 2 wrong use, or a file cannot be read.";
 
 /// Of two profiles that differ in the errors of their rules only.
 pub const KEPT_FILTER: &str = "crun from 1.7 on takes the two for one profile, since it keeps filters and does not look at errnoRet: the first that \
@@ -80,7 +106,9 @@ enum Direction {
     Opened,
     /// Permitted for fewer.
     Closed,
-    /// Permitted for the same, or for others.
+    /// Permitted for some for which it was not, and no longer for others.
+    Mixed,
+    /// Permitted for the same; refused or recorded otherwise.
     Other,
 }
 
@@ -113,10 +141,10 @@ pub fn run(args: &DiffArgs) -> Result<Findings, Failure> {
         }
     };
     output::print(text)?;
-    Ok(if differences.is_empty() {
-        Findings::None
-    } else {
+    Ok(if differences.iter().any(|one| args.fail_on.counts(one)) {
         Findings::Some(String::new())
+    } else {
+        Findings::None
     })
 }
 
@@ -146,23 +174,19 @@ fn compare(old: (&Profile, &View), new: (&Profile, &View)) -> Vec<Difference> {
 
 impl Direction {
     fn between(old: &CallEffect<'_>, new: &CallEffect<'_>) -> Self {
-        // Of a call, or of some of its arguments: never, sometimes, always.
-        let openness = |what: &CallEffect<'_>| {
-            let open: Vec<_> = what
-                .actions()
-                .into_iter()
-                .map(Action::is_permitted)
-                .collect();
-            match (open.contains(&true), open.contains(&false)) {
-                (false, _) => 0,
-                (true, true) => 1,
-                (true, false) => 2,
-            }
+        let openness = |action: Action| match action {
+            action if action.is_permitted() => 2,
+            // Somebody else may let it through.
+            action if !action.refuses() => 1,
+            _ => 0,
         };
-        match openness(new).cmp(&openness(old)) {
-            std::cmp::Ordering::Greater => Self::Opened,
-            std::cmp::Ordering::Less => Self::Closed,
-            std::cmp::Ordering::Equal => Self::Other,
+        let opens = new.any(old, |new, old| openness(new) > openness(old));
+        let closes = new.any(old, |new, old| openness(new) < openness(old));
+        match (opens, closes) {
+            (true, false) => Self::Opened,
+            (false, true) => Self::Closed,
+            (true, true) => Self::Mixed,
+            (false, false) => Self::Other,
         }
     }
 }
@@ -175,6 +199,10 @@ fn to_text(old: &Named, new: &Named, differences: &[Difference], style: Style) -
     for (change, head) in [
         (Direction::Opened, "Opened"),
         (Direction::Closed, "Closed"),
+        (
+            Direction::Mixed,
+            "Opened for some arguments, closed for others",
+        ),
         (Direction::Other, "Otherwise different"),
     ] {
         let groups = groups(differences.iter().filter(|d| d.change == change));

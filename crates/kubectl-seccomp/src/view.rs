@@ -147,6 +147,19 @@ impl CallEffect<'_> {
         }
     }
 
+    /// Whether there are arguments for which `test` is true of its action and the other's.
+    pub fn any(&self, other: &CallEffect<'_>, test: impl Fn(Action, Action) -> bool) -> bool {
+        match (self, other) {
+            (Self::ByArguments(mine), CallEffect::ByArguments(others)) => {
+                mine.find(others, test).is_some()
+            }
+            (Self::Always(mine), _) => other.actions().into_iter().any(|other| test(*mine, other)),
+            (_, CallEffect::Always(other)) => {
+                self.actions().into_iter().any(|mine| test(mine, *other))
+            }
+        }
+    }
+
     /// The actions that it may be, the strictest first.
     pub fn actions(&self) -> Vec<Action> {
         match self {

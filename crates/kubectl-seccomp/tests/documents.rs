@@ -342,9 +342,11 @@ Closed
   amd64, x86: allowed -> ENOSYS
     keyctl
 
-Otherwise different
+Opened for some arguments, closed for others
   amd64, x86: EPERM if arg0 == 7; otherwise allowed -> EPERM if arg0 == 8; otherwise allowed
     clone
+
+Otherwise different
   amd64, x86: logged -> allowed
     mkdir
   amd64, x86: kills the process -> EPERM
@@ -357,6 +359,39 @@ Otherwise different
     let data: Value = serde_json::from_slice(&data.stdout).unwrap();
     assert_eq!(data["equal"], false);
     assert_eq!(data["differences"].as_array().unwrap().len(), 10);
+}
+
+#[test]
+fn a_pipeline_can_ask_whether_a_profile_allows_more_than_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = |name: &str, conditions: Value| {
+        let path = directory.path().join(name);
+        let rule = json!({"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": conditions});
+        let profile = json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]});
+        std::fs::write(&path, profile.to_string()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let on = |value: u64, op: &str| json!({"index": 0, "value": value, "op": op});
+    let narrow = socket("narrow.json", json!([on(10, "SCMP_CMP_EQ")]));
+    let wide = socket("wide.json", json!([on(38, "SCMP_CMP_LE")]));
+    let shifted = socket("shifted.json", json!([on(100, "SCMP_CMP_GE")]));
+    let change = |old: &str, new: &str| {
+        let args = ["diff", "--fail-on", "opened", "-o", "json", old, new];
+        let output = run(&[&args[..], &NODE[..]].concat(), b"");
+        let data: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let changes = data["differences"].as_array().unwrap();
+        let changes = changes.iter().map(|one| one["change"].as_str().unwrap());
+        (changes.collect::<Vec<_>>().join(" "), output.status.code())
+    };
+    for (old, new, expected) in [
+        (&narrow, &wide, ("opened", Some(1))),
+        (&wide, &narrow, ("closed", Some(0))),
+        (&narrow, &shifted, ("mixed", Some(1))),
+        (&narrow, &narrow, ("", Some(0))),
+    ] {
+        let (changes, status) = change(old, new);
+        assert_eq!((changes.as_str(), status), expected, "{old} {new}");
+    }
 }
 
 fn check(args: &[&str], profile: &[u8], trace: &str) -> Output {

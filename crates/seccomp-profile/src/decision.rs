@@ -206,11 +206,8 @@ impl Decision {
     }
 
     /// Arguments for which `test` is true of the actions of the two.
-    pub(super) fn find(
-        &self,
-        other: &Self,
-        test: impl Fn(Action, Action) -> bool,
-    ) -> Option<Arguments> {
+    #[must_use]
+    pub fn find(&self, other: &Self, test: impl Fn(Action, Action) -> bool) -> Option<Arguments> {
         self.parts().find_map(|(region, mine)| {
             let mut others = other.parts().filter(|(_, others)| test(mine, *others));
             others.find_map(|(others, _)| Some(region.and(others)?.first()))
