@@ -44,7 +44,9 @@ enum Runtime {
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
 Merges by semantics, for all arguments: of two profiles that treat a call differently the less strict counts, or with
---intersection the stricter, as when the kernel has both filters. The result has rules that libseccomp combines as meant.
+--intersection the stricter, as when the kernel has both filters. Where both refuse a call and one says ENOSYS, so does the
+intersection, whatever the order; a call that one of them does not know is not named in it, so that runc answers ENOSYS to new
+ones. The result has rules that libseccomp combines as meant.
 
 Examples:
   # One allowlist of what was seen in several runs

@@ -5,6 +5,7 @@ use super::arch::Arch;
 use super::arguments::Arguments;
 use super::decision::{Decision, TooComplex, WorkBudget};
 use super::delta::stated;
+use super::errno::Errno;
 use super::model::Model;
 use super::oci::Flag;
 use super::semantics::Semantics;
@@ -74,11 +75,24 @@ fn looser(mine: Action, others: Action) -> bool {
     mine.leniency() > others.leniency()
 }
 
+/// The stricter action. Of two errors the kernel returns that of the filter that was loaded last; here it is `ENOSYS` if one of them is,
+/// whichever comes last: programs fall back on older calls then.
+fn stricter(mine: Action, others: Action) -> Action {
+    const ENOSYS: Action = Action::Errno(Errno::ENOSYS);
+    match (mine, others) {
+        (Action::Errno(_), ENOSYS) | (ENOSYS, Action::Errno(_)) => ENOSYS,
+        _ => mine.min(others),
+    }
+}
+
 impl Semantics {
     /// What happens under both at once, as the kernel does it with two filters: the stricter action. Calls are recorded if
     /// either wants it, and mitigations are off only if both leave them off.
+    ///
+    /// A call is known to it if both know it, or if it gets something else than the default: runc answers `ENOSYS` to calls that are newer
+    /// than those that a profile knows.
     pub fn intersection(&self, other: &Self) -> Result<Self, TooComplex> {
-        let mut both = self.combine(other, Ord::min)?;
+        let mut both = self.combine(other, stricter)?;
         both.architectures = self.architectures.and(other.architectures);
         let all = self.flags.or(other.flags);
         let both_leave_off =
@@ -93,6 +107,13 @@ impl Semantics {
                 let refusal = stated(refusal, both.default);
                 both.calls.insert(carrier, Decision::always(refusal));
             }
+        }
+        let default = both.default;
+        if matches!(default, Action::Errno(_)) {
+            both.calls.retain(|call, decision| {
+                let are_both = self.calls.contains_key(call) && other.calls.contains_key(call);
+                are_both || decision.constant() != Some(default)
+            });
         }
         Ok(both)
     }
@@ -241,6 +262,52 @@ mod tests {
         assert_eq!(
             [29, 30, 39, 40, 41].map(|family| of(family).is_permitted()),
             [false, true, true, false, true]
+        );
+    }
+
+    #[test]
+    fn programs_can_fall_back_under_both_where_they_can_under_one() {
+        let list = |default: u16, rules: Value| {
+            semantics(
+                &json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": default, "syscalls": rules}),
+            )
+        };
+        let old = list(
+            1,
+            json!([{"names": ["read", "fchmodat"], "action": "SCMP_ACT_ALLOW"}]),
+        );
+        let new = list(
+            1,
+            json!([
+                {"names": ["read", "fchmodat", "fchmodat2"], "action": "SCMP_ACT_ALLOW"},
+                {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+            ]),
+        );
+        for both in [
+            old.intersection(&new).unwrap(),
+            new.intersection(&old).unwrap(),
+        ] {
+            let profile = both.profile("").unwrap();
+            let known: Vec<_> = profile
+                .rules()
+                .iter()
+                .flat_map(crate::Rule::syscalls)
+                .collect();
+            let known: Vec<_> = known.iter().map(|call| call.name()).collect();
+            assert_eq!(known, ["clone3", "fchmodat", "read"]);
+            let clone3 = Syscall::named("clone3").unwrap();
+            let answer = both.decision_for(clone3).constant();
+            assert_eq!(answer, Some(Action::Errno(Errno::ENOSYS)));
+        }
+        // What both know and refuse stays known, and what kills goes on killing.
+        let known = list(1, json!([{"names": ["mseal"], "action": "SCMP_ACT_ERRNO"}]));
+        let both = known.intersection(&known).unwrap();
+        assert!(both.calls.contains_key(&Syscall::named("mseal").unwrap()));
+        let kill = semantics(&json!({"defaultAction": "SCMP_ACT_KILL_PROCESS"}));
+        let both = kill.intersection(&new).unwrap();
+        assert!(
+            both.calls
+                .contains_key(&Syscall::named("fchmodat2").unwrap())
         );
     }
 
@@ -475,7 +542,7 @@ mod tests {
                         let args = [first, second, 0, 0, 0, 0].into();
                         let taken = |one: &Semantics| one.decision_for(call).action_for(&args);
                         let (mine, others) = (taken(&a), taken(&b));
-                        prop_assert_eq!(taken(&both), mine.min(others));
+                        prop_assert_eq!(taken(&both), stricter(mine, others));
                         prop_assert_eq!(taken(&either), mine.max(others));
                     }
                 }
