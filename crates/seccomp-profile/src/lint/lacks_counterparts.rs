@@ -56,12 +56,14 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
         let Some(old) = Syscall::named(old).filter(|call| !is_there(call)) else {
             continue;
         };
-        let mut others = named(new).filter(is_there).peekable();
-        let Some(first) = others.peek().copied() else {
+        let others: Vec<_> = named(new).filter(is_there).collect();
+        let Some(first) = others.first().copied() else {
             continue;
         };
+        // What is denied by name is meant so, and the old call that stays open has a code of its own: `open-twin`.
+        let (_, denied) = subject.no_longer_refuse(&others);
         let is_refused = |call: Syscall| subject.refusal(call).is_some();
-        if subject.is_open(old) && others.all(is_refused) {
+        if subject.is_open(old) && denied.is_empty() && others.into_iter().all(is_refused) {
             allowed.push(old);
             if !missing.contains(&first) {
                 missing.push(first);

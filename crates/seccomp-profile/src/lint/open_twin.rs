@@ -76,6 +76,8 @@ struct Gap<'a> {
     partly: bool,
     denied: Vec<Syscall>,
     open: Vec<Syscall>,
+    /// Those of them that can be closed: nobody needs them.
+    closable: Vec<Syscall>,
     /// Those denied calls for which nothing can be done, and the calls that nobody can do without.
     hopeless: Vec<Syscall>,
     needed: Vec<Syscall>,
@@ -84,12 +86,13 @@ struct Gap<'a> {
 }
 
 pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
-    for (path, calls, partly) in subject.denials() {
+    for (path, calls, partly) in subject.meant_denials() {
         let mut gap = Gap {
             path: &path,
             partly,
             denied: Vec::new(),
             open: Vec::new(),
+            closable: Vec::new(),
             hopeless: Vec::new(),
             needed: Vec::new(),
             flags: Vec::new(),
@@ -148,7 +151,9 @@ impl Gap<'_> {
         self.denied.push(call);
         let all = open.iter().copied().chain([call]);
         let needed: Vec<_> = all.filter(|call| is_needed(*call, subject)).collect();
-        if !needed.is_empty() {
+        if needed.is_empty() {
+            add(&mut self.closable, open.clone());
+        } else {
             self.hopeless.push(call);
         }
         add(&mut self.needed, needed);
@@ -173,10 +178,10 @@ impl Gap<'_> {
                 return steps.remove(0);
             }
         }
-        steps.extend(subject.no_longer_allow(&self.open));
+        steps.extend(subject.no_longer_allow(&self.closable));
         let by_flags = |call: &Syscall| self.flags.iter().any(|flags| flags.call() == *call);
-        let others = self.open.iter().copied().filter(|call| !by_flags(call));
-        let others = others.filter(|call| !self.needed.contains(call));
+        let others = self.closable.iter().copied();
+        let others = others.filter(|call| !by_flags(call));
         let (new, old): (Vec<_>, Vec<_>) = others.partition(|call| is_new(*call));
         // What is no longer allowed is denied by a default that denies.
         let is_denied_by_default =
@@ -224,5 +229,50 @@ fn add(known: &mut Vec<Syscall>, calls: Vec<Syscall>) {
         if !known.contains(&call) {
             known.push(call);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::{AMD64, derived_from, nothing, said_of};
+    use super::*;
+    use crate::{Target, lint};
+
+    #[test]
+    fn no_remedy_takes_from_a_list_what_runtimes_need() {
+        let allow = json!({"names": ["openat", "execve", "fchmodat"], "action": "SCMP_ACT_ALLOW"});
+        let deny = json!({"names": ["creat", "execveat", "chmod"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13});
+        let list = json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [allow, deny]});
+        assert_eq!(
+            said_of(Code::OpenTwin, &list, Arch::X86_64),
+            [
+                "denies chmod, creat and execveat, and fchmodat, openat and execve, which do the same, stay open; remove creat and execveat \
+                 from syscalls[1].names (openat and execve cannot be denied, since container runtimes need them), and remove fchmodat from \
+                 syscalls[0].names"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_says_what_the_default_says_denies_nothing() {
+        let allow = json!({"names": ["fchmodat"], "action": "SCMP_ACT_ALLOW"});
+        let deny = json!({"names": ["chmod"], "action": "SCMP_ACT_ERRNO"});
+        let list = |default: &str| json!({"defaultAction": default, "syscalls": [allow, deny]});
+        let twins = |default| said_of(Code::OpenTwin, &list(default), Arch::X86_64).len();
+        assert_eq!((twins("SCMP_ACT_ERRNO"), twins("SCMP_ACT_KILL")), (0, 1));
+    }
+
+    #[test]
+    fn two_findings_do_not_advise_the_opposite() {
+        let spec = derived_from("runtime-default", &json!({"deny": ["mknodat"]}));
+        let codes = |arch| -> Vec<Code> {
+            let target = Target { arch, ..AMD64 };
+            let found = lint(&spec, &nothing, &target, "spec").into_iter();
+            found.map(|finding| finding.code).collect()
+        };
+        assert!(codes(Arch::X86_64).contains(&Code::OpenTwin));
+        assert!(!codes(Arch::Aarch64).contains(&Code::LacksCounterparts));
     }
 }

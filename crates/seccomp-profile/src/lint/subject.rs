@@ -109,6 +109,21 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// The same without those of a document that say what its default says: tools write such, and nobody means them.
+    pub(super) fn meant_denials(&self) -> Vec<(String, &[Syscall], bool)> {
+        let default = self.profile.default_action();
+        let like_default = |path: &str| {
+            let mut entries = self.entries().iter();
+            entries.any(|(i, entry)| {
+                entry.verdict.on(self.target.arch) == default
+                    && self.path(&format!("syscalls[{i}]")) == path
+            })
+        };
+        let mut denials = self.denials();
+        denials.retain(|(path, ..)| !like_default(path));
+        denials
+    }
+
     /// The place that permits a call.
     pub(super) fn place_that_permits(&self, call: Syscall) -> String {
         match &self.source {

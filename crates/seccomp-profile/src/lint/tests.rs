@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{Fields, builtin, parse};
 
-const AMD64: Target = Target {
+pub(super) const AMD64: Target = Target {
     arch: Arch::X86_64,
     kernel: KernelVersion {
         major: 6,
@@ -16,7 +16,7 @@ const AMD64: Target = Target {
     capabilities: CapabilitySet::RUNTIME_DEFAULT,
 };
 
-fn nothing(_: &str) -> Option<Arc<Spec>> {
+pub(super) fn nothing(_: &str) -> Option<Arc<Spec>> {
     None
 }
 
@@ -29,7 +29,7 @@ fn of_document(document: &Value) -> Vec<Finding> {
     )
 }
 
-fn derived_from(base: &str, lists: &Value) -> Spec {
+pub(super) fn derived_from(base: &str, lists: &Value) -> Spec {
     let list = |key: &str| lists[key].as_array().cloned().unwrap_or_default();
     let fields = Fields {
         profile: None,
@@ -524,7 +524,7 @@ fn what_refuses_a_call_that_a_runtime_needs_is_to_go() {
 }
 
 /// What is said of one code, of a document on nodes of an architecture.
-fn said_of(code: Code, document: &Value, arch: Arch) -> Vec<String> {
+pub(super) fn said_of(code: Code, document: &Value, arch: Arch) -> Vec<String> {
     let target = Target { arch, ..AMD64 };
     let document = parse(document, "").unwrap();
     let found = lint_document(&document, Delivery::AsIs, &target, "").into_iter();
