@@ -3,6 +3,7 @@
 #   make demo    a cluster, the operator on it, the examples, and what they say; `make demo-down` removes it
 #   make test    format, lints, unit tests, chart tests, and the tests on a real cluster
 #
+# CLUSTER=NAME makes the demo another cluster beside the first; say it to `make demo-down` as well.
 # PROVIDER chooses the cluster: `local` needs no Docker (the default), `kind` needs Docker and kind.
 # KUBERNETES chooses what `local` runs: a current minor, 1.37 (the default), or 1.20, the oldest that works.
 
@@ -15,7 +16,7 @@ export PROVIDER
 .PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-webhook bench-traces bench-cluster fuzz generate deny
 
 help:
-	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
 
 demo:
 	e2e/demo up
