@@ -23,6 +23,7 @@ use sweep::{Method, SweepError};
 
 use super::text::Style;
 use super::{Failure, Findings, output};
+use seccomp_profile::Syscall;
 
 /// Arguments of `probe`.
 #[derive(Args, Debug)]
@@ -91,10 +92,10 @@ calls that the latter lets through. So EPERM from the filter is told from EPERM 
 or fork a process can be probed like any other, and nothing in the container changes. It needs no privilege and no file
 of the container but, if it is there, /proc/self/status. Under a filter that logs what it stops, the probed calls are logged.
 
-With POD it runs beside the pod's containers, under the profile, the user and the capabilities of one of them: as an ephemeral
-container, which stays in the pod's list, ended, or in a pod of its own on the same node, which is removed (Kubernetes 1.22 and
-before, and pods that have ended). That takes the rights to get pods and pods/log, and to patch pods/ephemeralcontainers or to
-create and delete pods. The image of the container that is probed does not matter.
+With POD it runs beside the pod's containers, under the profile of one of them, with the user and capabilities that its
+securityContext states: as an ephemeral container, which stays in the pod's list, ended, or in a pod of its own on the same
+node, which is removed (Kubernetes 1.22 and before, and pods that have ended). That takes the rights to get pods and pods/log,
+and to patch pods/ephemeralcontainers or to create and delete pods. The image of the container that is probed does not matter.
 
 Examples:
   # The filter of a pod's container
@@ -117,9 +118,22 @@ Examples:
 
 Exit status: 0 done; 1 --must-stop or --must-permit is not met; 2 wrong use, or no probe can be made.";
 
+/// Whether it begins with a syscall's name, or is a number.
+fn is_call(wanted: &str) -> bool {
+    let name = wanted.split(['(', ':']).next().unwrap_or_default();
+    Syscall::named(name).is_some() || name.starts_with(|first: char| first.is_ascii_digit())
+}
+
 /// Probes and prints.
 pub fn run(args: &ProbeArgs) -> Result<Findings, Failure> {
     if let Some(name) = &args.at.pod {
+        // Before anything is added to the pod. What its own architecture lacks, the probe there says.
+        let named = args.must_stop.iter().chain(&args.must_permit);
+        if let Some(wanted) = named.into_iter().find(|wanted| !is_call(wanted)) {
+            return Err(Failure::Usage(format!(
+                "`{wanted}` is no syscall of any architecture"
+            )));
+        }
         return pod::run(name, &args.at, &args.words());
     }
     let native = Abi::native().map_err(|error| Failure::Usage(error.to_string()))?;

@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Where to probe.
 #[derive(Args, Debug)]
 pub struct PodArgs {
-    /// The pod whose filter is probed [default: the probe's own].
+    /// The pod whose filter is probed, as NAME or pod/NAME [default: the probe's own].
     pub pod: Option<String>,
     /// The pod's namespace [default: that of the kubeconfig's context].
     #[arg(short, long, value_name = "NAME", requires = "pod")]
@@ -56,6 +56,7 @@ pub fn run(pod: &str, args: &PodArgs, probe: &[String]) -> Result<Findings, Fail
             cluster: &cluster,
             args,
         };
+        let pod = plan::pod_name(pod, namespace).map_err(Failure::Usage)?;
         session.probe(pod, probe).await
     })?;
     let (report, said) = plan::split(&log);

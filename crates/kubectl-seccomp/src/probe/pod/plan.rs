@@ -29,6 +29,17 @@ pub enum Way {
     Copy,
 }
 
+/// The name of the pod that the user means: as such, or as `kubectl get -o name` prints it.
+pub fn pod_name<'a>(text: &'a str, namespace: &str) -> Result<&'a str, String> {
+    match text.split_once('/') {
+        None => Ok(text),
+        Some(("pod" | "pods" | "po", name)) if !name.is_empty() && !name.contains('/') => Ok(name),
+        Some(_) => Err(format!(
+            "{text:?} is no pod; name one of its pods, as kubectl get pods -n {namespace} lists them"
+        )),
+    }
+}
+
 /// The way that works for this pod, or why none does.
 pub fn way(pod: &Pod, minor: Option<u32>) -> Result<Way, String> {
     let spec = pod.spec.as_ref();
@@ -215,6 +226,17 @@ mod tests {
             },
             "status": {"phase": "Running"},
         }))
+    }
+
+    #[test]
+    fn a_pod_is_named_as_kubectl_prints_it_and_nothing_else_is_a_pod() {
+        for text in ["web-0", "pod/web-0", "pods/web-0", "po/web-0"] {
+            assert_eq!(pod_name(text, "shop"), Ok("web-0"), "{text}");
+        }
+        for text in ["deploy/web", "deployment.apps/web", "pod/", "pod/a/b"] {
+            let said = pod_name(text, "shop").unwrap_err();
+            assert!(said.contains("kubectl get pods -n shop"), "{text}: {said}");
+        }
     }
 
     #[test]
