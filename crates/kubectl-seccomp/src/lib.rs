@@ -49,6 +49,7 @@ use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use kube_support::error::chain;
 
 /// Create, convert, check and explain seccomp profiles, and show what they do in a cluster.
 #[derive(Parser, Debug)]
@@ -135,7 +136,7 @@ impl Failure {
         let sentence = |failure: Self| match failure {
             Self::Usage(message) => message,
             Self::Stdout(error) => error.to_string(),
-            Self::Other(error) => format!("{error:#}"),
+            Self::Other(error) => chain(error.as_ref()),
         };
         let sentences: Vec<_> = failures.into_iter().map(sentence).collect();
         (!sentences.is_empty()).then(|| Self::Usage(sentences.join("\nerror: ")))
@@ -187,7 +188,7 @@ fn end(result: Result<Findings, Failure>) -> u8 {
             2
         }
         Err(Failure::Other(error)) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", chain(error.as_ref()));
             2
         }
     }

@@ -29,6 +29,8 @@ use seccomp_recording::{Findings, provenance};
 
 /// How often to ask how the recording comes on.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often a line goes to a log.
+const SHOW_EVERY: Duration = Duration::from_secs(30);
 /// How long the nodes may take to get ready.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// The recorders report every few seconds; the last calls have arrived by then.
@@ -218,6 +220,7 @@ impl Session<'_> {
         self.restart(workload).await?;
         let begun = Instant::now();
         let mut findings = Findings::default();
+        let mut shown = None;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             // One answer that does not come must not cost what was recorded.
@@ -227,7 +230,7 @@ impl Session<'_> {
                 findings = known;
             }
             let left = self.args.length.saturating_sub(begun.elapsed());
-            show(&plan::line(&findings, left, Timestamp::now()));
+            show(&plan::line(&findings, left, Timestamp::now()), &mut shown);
             let quiet = self.args.quiet_for.is_some_and(|quiet| {
                 let last = findings.firsts().last().copied().or(findings.started);
                 let since = last.map(|last| Timestamp::now().duration_since(last));
@@ -448,13 +451,14 @@ impl Session<'_> {
     }
 }
 
-/// On a terminal in one line that changes.
-fn show(line: &str) {
+/// On a terminal in one line that changes; elsewhere now and then a line.
+fn show(line: &str, shown: &mut Option<Instant>) {
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K{line}");
         drop(std::io::stderr().flush());
-    } else {
+    } else if shown.is_none_or(|last| last.elapsed() >= SHOW_EVERY) {
         eprintln!("{line}");
+        *shown = Some(Instant::now());
     }
 }
 
