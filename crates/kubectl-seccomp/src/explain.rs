@@ -14,7 +14,7 @@ use super::view::{self, ActionData, CallEffect, Doubt, View};
 use super::{Failure, Findings, output};
 use seccomp_profile::{
     Action, Arch, ArgIndex, Arguments, Code, Delivery, Finding, Loader, Loaders, Profile, Spec,
-    Syscall, lint_document_under,
+    Syscall, group, lint_document_under,
 };
 
 /// Arguments of `explain`.
@@ -27,8 +27,8 @@ pub struct ExplainArgs {
     output: ExplainFormat,
     /// Only show the action for this call on each architecture of the profile: a syscall and up to six arguments
     /// (`socket:38,5`); an argument that is not given is 0.
-    #[arg(long = "call", value_name = "NAME[:ARG,...]", value_parser = call, conflicts_with = "output")]
-    calls: Vec<AskedCall>,
+    #[arg(long = "call", value_name = "NAME[:ARG,...]", value_parser = asked, conflicts_with = "output")]
+    calls: Vec<Asked>,
     /// The container runtime that loads the filter: runc, crun or youki, and its version if that matters (`runc=1.1.5`).
     #[arg(long, value_name = "RUNTIME[=VERSION]", default_value = "runc")]
     runtime: Loader,
@@ -42,6 +42,23 @@ struct AskedCall {
     text: String,
     syscall: Syscall,
     args: Arguments,
+}
+
+/// The calls of one option: one, or those of a group.
+#[derive(Clone, Debug)]
+struct Asked(Vec<AskedCall>);
+
+fn asked(text: &str) -> Result<Asked, String> {
+    if !text.starts_with('@') {
+        return call(text).map(|one| Asked(vec![one]));
+    }
+    let calls = group(text).ok_or("no group has that name; docs/profiles.md lists them")?;
+    let one = |syscall: Syscall| AskedCall {
+        text: syscall.name().into(),
+        syscall,
+        args: Arguments::ZEROS,
+    };
+    Ok(Asked(calls.into_iter().map(one).collect()))
 }
 
 fn call(text: &str) -> Result<AskedCall, String> {
@@ -84,7 +101,8 @@ enum ExplainFormat {
 pub const EXAMPLES: &str = "\
 Shows what the kernel does with each syscall once the runtime's libseccomp has made a filter of the profile. The rules
 alone do not tell: one of two rules for a syscall may be void, calls through architectures that the profile does not name
-are killed, and runc answers ENOSYS to calls newer than the newest that the profile names.
+are killed, and runc answers ENOSYS to calls newer than the newest that the profile names. A libseccomp that is too old to know
+a name leaves its rule out; what a node really does `kubectl seccomp probe` tells.
 
 Examples:
   # A profile as it is for this machine
@@ -96,8 +114,15 @@ Examples:
   # Does it close AF_ALG and AF_VSOCK sockets, and leave AF_INET open?
   kubectl seccomp explain --call socket:38 --call socket:40 --call socket:2 profile.json
 
+  # All calls of a group
+  kubectl seccomp explain --call @chmod profile.json
+
   # What a SeccompProfile comes to, its base in a file of its own
   kubectl seccomp explain --with base.yaml nginx.yaml
+
+  # The same of one in the cluster, whatever it stands on
+  kubectl get seccompprofiles -o yaml >all.yaml
+  kubectl get seccompprofile nginx -o yaml | kubectl seccomp explain --with all.yaml -
 
   # The stopped syscalls as amicontained lists them
   kubectl seccomp explain -o flat runtime-default
@@ -106,7 +131,7 @@ Examples:
   kubectl seccomp explain -o json profile.json | jq -r '.architectures[0].stopped[].name'
 
   # The same as the filter in force in a container shows it
-  kubectl exec mypod -- kubectl-seccomp probe
+  kubectl seccomp probe mypod
 
 Exit status: 0 done; 1 the document is wrong, with the reason on standard error; 2 wrong use, or the file cannot be read.";
 
@@ -138,7 +163,10 @@ pub fn run(args: &ExplainArgs) -> Result<Findings, Failure> {
         _ => Vec::new(),
     };
     let text = match args.output {
-        _ if !args.calls.is_empty() => decisions(&view, &args.calls),
+        _ if !args.calls.is_empty() => {
+            let asked = args.calls.iter().flat_map(|asked| &asked.0);
+            decisions(&view, asked)
+        }
         ExplainFormat::Text => to_text(
             &profile,
             &arches,
@@ -398,7 +426,7 @@ fn sorted(calls: &[Syscall]) -> String {
     names.join(" ")
 }
 
-fn decisions(view: &View, calls: &[AskedCall]) -> String {
+fn decisions<'a>(view: &View, calls: impl Iterator<Item = &'a AskedCall>) -> String {
     let mut out = String::new();
     for call in calls {
         for arch in view.arches() {

@@ -27,6 +27,13 @@ pub struct Unreadable {
     source: io::Error,
 }
 
+impl Unreadable {
+    /// Whether there is no such file.
+    pub fn is_missing(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+}
+
 impl Input {
     /// The inputs that a list of arguments stands for.
     pub fn all(arguments: &[PathBuf]) -> Vec<Self> {

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use serde_json::Value;
 
+use super::coverage::policies;
 use super::diff::KEPT_FILTER;
-use super::document::{self, Faulty, Inputs, Named, Origin};
+use super::document::{self, Faulty, Inputs, Named, Origin, Others};
 use super::target::{self, TargetArgs};
 use super::text::{Style, visible, wrap};
 use super::{Failure, Findings, output};
@@ -81,14 +83,15 @@ fn code(word: &str) -> Result<Code, String> {
 pub const EXAMPLES: &str = "\
 Finds profiles that stop less than they say, keep containers from starting, or have rules without effect. Each finding has
 a reason and a remedy; docs/lint.md explains the codes. A file counts as what a container runtime reads as it is, a
-SeccompProfile manifest as what the operator makes of it.
+SeccompProfile manifest as what the operator makes of it. Of a SeccompPolicy it says what `kubectl apply` would refuse; a
+file that holds only other kinds gets a note, and is an error only where no file holds anything to look at.
 
 Examples:
   # A profile, before it goes onto nodes
   kubectl seccomp lint profile.json
 
   # All manifests of a folder; profiles find their bases in it
-  kubectl seccomp lint profiles/*.yaml
+  kubectl seccomp lint manifests/*.yaml
 
   # In CI: fail on errors only, and accept that 32-bit programs get around conditions on sockets
   kubectl seccomp lint --fail-on error --ignore multiplexer-open -o json profiles/*.yaml
@@ -130,6 +133,7 @@ struct Row {
 pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
     let Inputs {
         found: mut inputs,
+        others,
         unread,
     } = document::read_each(&args.files);
     let with = args.target.with()?;
@@ -163,6 +167,19 @@ pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
             },
         });
     }
+    reports.extend(others.iter().flat_map(of_others));
+    let is_looked_at = |report: &LintedProfile| {
+        let mut rows = report.findings.iter();
+        !rows.any(|row| row.code == NO_PROFILE)
+    };
+    if unread.is_empty() && !reports.iter().any(is_looked_at) {
+        let names: Vec<_> = others.iter().map(|others| others.name.as_str()).collect();
+        let sentence = format!(
+            "there is no profile and no SeccompPolicy in {}",
+            names.join(", ")
+        );
+        return Err(Failure::Usage(sentence));
+    }
     let data = serde_json::json!({"profiles": reports});
     let text = match args.output {
         LintFormat::Text => to_text(&reports, Style::for_stdout()),
@@ -182,6 +199,41 @@ pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
     } else {
         Findings::None
     })
+}
+
+/// The code of a file with nothing to look at.
+const NO_PROFILE: &str = "no-profile";
+
+/// What is wrong with the SeccompPolicies beside profiles, and that other objects alone are none of this command's business.
+fn of_others(others: &Others) -> Vec<LintedProfile> {
+    let policies: Vec<_> = others
+        .objects
+        .iter()
+        .filter(|one| policies::is_policy(one))
+        .collect();
+    if policies.is_empty() && others.alone {
+        let row = Row {
+            severity: Severity::Note.name(),
+            rank: Severity::Note,
+            code: NO_PROFILE,
+            path: String::new(),
+            reason: others.sentence(),
+            remedy: "leave it so, if no profile was meant to be there".into(),
+            counts: false,
+        };
+        return vec![LintedProfile {
+            profile: others.name.clone(),
+            findings: vec![row],
+        }];
+    }
+    let report = |policy: &Value| LintedProfile {
+        profile: match policy["metadata"]["name"].as_str() {
+            Some(name) => format!("{} (SeccompPolicy {name})", others.name),
+            None => format!("{} (SeccompPolicy)", others.name),
+        },
+        findings: policies::faults(policy).iter().map(Row::invalid).collect(),
+    };
+    policies.into_iter().map(report).collect()
 }
 
 fn rows(named: &Named, library: &Library, target: &Target, args: &LintArgs) -> Vec<Row> {

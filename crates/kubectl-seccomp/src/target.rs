@@ -9,8 +9,8 @@ use super::lines::Input;
 use super::text::visible;
 use super::{Failure, machine};
 use seccomp_profile::{
-    Arch, Capability, CapabilitySet, Definition, KernelVersion, Library, Profile, Spec, Target,
-    compose,
+    Arch, BUILTINS, Capability, CapabilitySet, Definition, KernelVersion, Library, Problem,
+    Problems, Profile, Spec, Target, compose, meant_builtin,
 };
 
 /// What Docker-style conditions ask for.
@@ -26,7 +26,7 @@ pub struct TargetArgs {
     /// `none` [default: what a SeccompProfile says, or `default`].
     #[arg(long = "cap", value_parser = capabilities, value_name = "CAPABILITY", value_delimiter = ',')]
     capabilities: Vec<CapabilitySet>,
-    /// Files with SeccompProfiles that others have as their base.
+    /// Files with SeccompProfiles that others have as their base, such as what `kubectl get seccompprofiles -o yaml` prints.
     #[arg(long, value_name = "FILE")]
     with: Vec<PathBuf>,
 }
@@ -236,8 +236,32 @@ pub fn rendered(named: &Named, library: &Library, target: &Target) -> Result<Pro
     };
     compose(&named.definition.spec, &lookup, target, at).map_err(|problems| Faulty {
         name: named.name.clone(),
-        problems,
+        problems: not_given(named, library).map_or(problems, Problems::from),
     })
+}
+
+/// What to do where a profile stands on a SeccompProfile that nobody has given; none where that may be a misspelt built-in.
+fn not_given(named: &Named, library: &Library) -> Option<Problem> {
+    // A chain may be a circle.
+    const MAX_DEPTH: usize = 16;
+    let mut base = named.definition.spec.base()?.to_owned();
+    for _ in 0..MAX_DEPTH {
+        if BUILTINS.contains(&base.as_str()) {
+            return None;
+        }
+        let Some(known) = library.get(&base) else {
+            let is_misspelt = meant_builtin(&base).is_some();
+            return (!is_misspelt).then(|| Problem {
+                path: "spec.base".into(),
+                reason: format!("{base:?} is neither a built-in nor in the files that were given"),
+                remedy: "give the file that has it with --with; for all of a cluster: kubectl get seccompprofiles -o yaml >all.yaml, and \
+                         --with all.yaml"
+                    .into(),
+            });
+        };
+        base = known.spec.base()?.to_owned();
+    }
+    None
 }
 
 /// Says for which kind of node a profile is resolved, if that matters, and what of a file runtimes do not read.

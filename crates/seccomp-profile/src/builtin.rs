@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::document::Document;
 use super::problem::Problems;
 use super::read::parse;
+use super::suggest::suggestion;
 
 /// What containerd applies as `RuntimeDefault`: that of the newest line that is known, [`RUNTIME_DEFAULT_IS`].
 pub const RUNTIME_DEFAULT: &str = "runtime-default";
@@ -109,6 +110,12 @@ static DOCUMENTS: LazyLock<Vec<(&'static str, Document)>> = LazyLock::new(|| {
     all.filter_map(|(name, document)| Some((name, document.ok()?))) // tests read all of them
         .collect()
 });
+
+/// The built-in that a misspelt name was most likely meant to be.
+#[must_use]
+pub fn meant_builtin(name: &str) -> Option<&'static str> {
+    suggestion(name, BUILTINS.iter().copied())
+}
 
 /// The built-in of that name.
 #[must_use]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::arch::Arch;
-use super::builtin::{BUILTINS, builtin};
+use super::builtin::{BUILTINS, builtin, meant_builtin};
 use super::capability::CapabilitySet;
 use super::delta::Delta;
 use super::document::Document;
@@ -13,7 +13,6 @@ use super::oci::Profile;
 use super::problem::{Path, Problem, Problems};
 use super::read::parse_in_object;
 use super::semantics::too_complex;
-use super::suggest::suggestion;
 use super::target::{KernelVersion, Target};
 
 /// How many profiles may derive from each other in a row, the built-in at the bottom not counted.
@@ -193,7 +192,7 @@ impl<'a> Chain<'a> {
                         "{base:?}, the base of {by:?}, is neither a built-in nor a known profile"
                     ),
                 };
-                let remedy = match suggestion(base, BUILTINS.iter().copied()) {
+                let remedy = match meant_builtin(base) {
                     Some(name) => format!("write {name:?}"),
                     None => format!("create it, or write one of {}", BUILTINS.join(", ")),
                 };

@@ -107,7 +107,9 @@ pub use action::Action;
 pub use algebra::Excess;
 pub use arch::Arch;
 pub use arguments::Arguments;
-pub use builtin::{AUDIT, BUILTINS, DOCKER_DEFAULT, RUNTIME_DEFAULT, RUNTIME_DEFAULT_IS, builtin};
+pub use builtin::{
+    AUDIT, BUILTINS, DOCKER_DEFAULT, RUNTIME_DEFAULT, RUNTIME_DEFAULT_IS, builtin, meant_builtin,
+};
 pub use capability::{Capability, CapabilitySet};
 pub use compose::{Fields, Lookup, MAX_DEPTH, Spec, check, compose};
 pub use condition::{ArgIndex, Condition, Operator};

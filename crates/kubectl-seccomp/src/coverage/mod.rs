@@ -1,7 +1,7 @@
 //! `kubectl seccomp coverage`: what filters each container that runs, and what policies would change.
 
 mod effective;
-mod policies;
+pub mod policies;
 mod render;
 mod what_if;
 

@@ -10,6 +10,7 @@ use crate::Failure;
 use crate::lines::Input;
 use seccomp_operator_api::{GROUP, SeccompPolicy, SeccompPolicySpec};
 use seccomp_policy::validation::problems;
+use seccomp_profile::Problem;
 
 /// The most that is read of one file.
 const MAX_BYTES: u64 = 16 << 20;
@@ -63,25 +64,55 @@ fn parse(text: &str) -> Result<Vec<(String, SeccompPolicySpec)>, String> {
 
 fn policy(object: &Value) -> Result<(String, SeccompPolicySpec), String> {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    if name.is_empty() {
-        return Err("metadata.name: is missing; name the policy".into());
-    }
-    let version = object["apiVersion"].as_str().unwrap_or_default();
-    let expected = format!("{GROUP}/v1alpha1");
-    if version != expected {
-        return Err(format!(
-            "{name}: apiVersion: is {version:?}; write {expected}"
-        ));
-    }
-    if let Some(path) = unknown_field("spec", &object["spec"], &schema()) {
-        return Err(format!("{name}: {path}: there is no such field"));
-    }
-    let spec: SeccompPolicySpec = serde_json::from_value(object["spec"].clone())
-        .map_err(|error| format!("{name}: spec: {error}"))?;
+    let spec = spec(object).map_err(|problem| format!("{name}: {problem}"))?;
     match problems(&spec).first() {
         Some(problem) => Err(format!("{name}: {problem}")),
         None => Ok((name.to_owned(), spec)),
     }
+}
+
+/// Whether it is a SeccompPolicy of this operator's.
+pub fn is_policy(object: &Value) -> bool {
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    object["kind"] == "SeccompPolicy" && version.starts_with(&format!("{GROUP}/"))
+}
+
+/// What `kubectl apply` would refuse in a SeccompPolicy, as far as no cluster is needed to know.
+pub fn faults(object: &Value) -> Vec<Problem> {
+    match spec(object) {
+        Ok(spec) => problems(&spec),
+        Err(problem) => vec![problem],
+    }
+}
+
+fn spec(object: &Value) -> Result<SeccompPolicySpec, Problem> {
+    const FIELDS: &str = "`kubectl explain seccomppolicy.spec` has the fields";
+    let problem = |path: &str, reason: String, remedy: &str| Problem {
+        path: path.to_owned(),
+        reason,
+        remedy: remedy.to_owned(),
+    };
+    if object["metadata"]["name"]
+        .as_str()
+        .is_none_or(str::is_empty)
+    {
+        return Err(problem(
+            "metadata.name",
+            "is missing".into(),
+            "name the policy",
+        ));
+    }
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    let expected = format!("{GROUP}/v1alpha1");
+    if version != expected {
+        let reason = format!("is {version:?}");
+        return Err(problem("apiVersion", reason, &format!("write {expected}")));
+    }
+    if let Some(path) = unknown_field("spec", &object["spec"], &schema()) {
+        return Err(problem(&path, "there is no such field".into(), FIELDS));
+    }
+    serde_json::from_value(object["spec"].clone())
+        .map_err(|error| problem("spec", error.to_string(), FIELDS))
 }
 
 fn schema() -> Value {

@@ -114,8 +114,56 @@ impl From<Faulty> for Findings {
 pub struct Inputs {
     /// What was read.
     pub found: Vec<Result<Named, Faulty>>,
+    /// What else was in the inputs, of each that has some.
+    pub others: Vec<Others>,
     /// Why others were not.
     pub unread: Vec<Failure>,
+}
+
+/// The objects of an input that hold no profile.
+pub struct Others {
+    /// The input's name.
+    pub name: String,
+    pub objects: Vec<Value>,
+    /// Whether there is no profile beside them.
+    pub alone: bool,
+}
+
+impl Others {
+    /// `holds no profile, only ConfigMap of v1`
+    pub fn sentence(&self) -> String {
+        let kind =
+            |object: &Value| format!("{} of {}", text(object, "kind"), text(object, "apiVersion"));
+        let mut kinds: Vec<_> = self.objects.iter().map(kind).collect();
+        kinds.dedup();
+        format!("holds no profile, only {}", kinds.join(", "))
+    }
+}
+
+/// What is in an input.
+struct Parsed {
+    found: Vec<Result<Named, Faulty>>,
+    others: Vec<Value>,
+}
+
+impl Parsed {
+    fn of(found: Vec<Result<Named, Faulty>>) -> Self {
+        let others = Vec::new();
+        Self { found, others }
+    }
+
+    /// The profiles; it is a fault to have none.
+    fn profiles(self, name: &str) -> Vec<Result<Named, Faulty>> {
+        if !self.found.is_empty() {
+            return self.found;
+        }
+        let others = Others {
+            name: name.to_owned(),
+            objects: self.others,
+            alone: true,
+        };
+        vec![faulty(name, "", others.sentence(), FORMS)]
+    }
 }
 
 /// Reads the inputs that arguments stand for; without any, standard input. One that cannot be read does not keep the others from
@@ -130,11 +178,21 @@ pub fn read_each(files: &[PathBuf]) -> Inputs {
     };
     let mut inputs = Inputs {
         found: Vec::new(),
+        others: Vec::new(),
         unread: Vec::new(),
     };
     for file in files {
         match read(*file) {
-            Ok(found) => inputs.found.extend(found),
+            Ok(parsed) => {
+                if !parsed.others.is_empty() {
+                    inputs.others.push(Others {
+                        name: input(*file).name(),
+                        objects: parsed.others,
+                        alone: parsed.found.is_empty(),
+                    });
+                }
+                inputs.found.extend(parsed.found);
+            }
             Err(failure) => inputs.unread.push(failure),
         }
     }
@@ -143,22 +201,38 @@ pub fn read_each(files: &[PathBuf]) -> Inputs {
 
 /// Reads the inputs that arguments stand for, all of them, or says why not.
 pub fn read_all(files: &[PathBuf]) -> Result<Vec<Result<Named, Faulty>>, Failure> {
-    let Inputs { found, unread } = read_each(files);
+    let Inputs {
+        mut found,
+        others,
+        unread,
+    } = read_each(files);
     match Failure::all(unread) {
-        None => Ok(found),
+        None => {
+            let without = others.iter().filter(|others| others.alone);
+            found.extend(without.map(|others| faulty(&others.name, "", others.sentence(), FORMS)));
+            Ok(found)
+        }
         Some(failure) => Err(failure),
     }
 }
 
 /// Reads the input that an argument stands for; without one, standard input. The name of a built-in stands for that, unless
 /// there is a file of that name.
-fn read(file: Option<&PathBuf>) -> Result<Vec<Result<Named, Faulty>>, Failure> {
-    let input = file.map_or(Input::Stdin, |file| Input::from_argument(file));
+fn read(file: Option<&PathBuf>) -> Result<Parsed, Failure> {
+    let input = input(file);
     if let Some(built_in) = file.and_then(|file| built_in(file)) {
-        return Ok(vec![Ok(built_in)]);
+        return Ok(Parsed::of(vec![Ok(built_in)]));
     }
     let mut bytes = Vec::new();
-    let from = input.open()?;
+    let from = match (input.open(), file.and_then(|file| plain_name(file))) {
+        (Err(error), Some(name)) if error.is_missing() => {
+            return Err(Failure::Usage(format!(
+                "{name}: no such file, and no built-in of that name; for a profile of the cluster give - and pipe it in: kubectl get \
+                 seccompprofile {name} -o yaml | kubectl seccomp ... -"
+            )));
+        }
+        (opened, _) => opened?,
+    };
     from.take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| input.unreadable(error))?;
@@ -166,7 +240,17 @@ fn read(file: Option<&PathBuf>) -> Result<Vec<Result<Named, Faulty>>, Failure> {
         let message = format!("{} has more than {} MiB", input.name(), MAX_BYTES >> 20);
         return Err(Failure::Usage(message));
     }
-    Ok(parse(&input.name(), &bytes))
+    Ok(unwrap(&input.name(), &bytes))
+}
+
+fn input(file: Option<&PathBuf>) -> Input {
+    file.map_or(Input::Stdin, |file| Input::from_argument(file))
+}
+
+/// An argument that may as well be the name of an object.
+fn plain_name(file: &Path) -> Option<&str> {
+    let is_plain = |name: &&str| !name.contains(['/', '.', '\\']) && *name != "-";
+    file.to_str().filter(is_plain)
 }
 
 fn built_in(file: &Path) -> Option<Named> {
@@ -193,9 +277,7 @@ pub fn one_of(
     match (tops.next(), tops.next()) {
         (Some(one), None) => Ok((one, library)),
         _ => {
-            let name = file
-                .map_or(Input::Stdin, |file| Input::from_argument(file))
-                .name();
+            let name = input(file).name();
             Err(Failure::Usage(format!(
                 "{name} holds {number} profiles, and this command takes one"
             )))
@@ -208,7 +290,7 @@ pub fn read_joined(
     file: Option<&PathBuf>,
     with: &[Named],
 ) -> Result<Vec<Result<Named, Faulty>>, Failure> {
-    let mut found = read(file)?;
+    let mut found = read(file)?.profiles(&input(file).name());
     join(&mut found, with);
     Ok(found)
 }
@@ -248,11 +330,18 @@ pub fn library<'n>(
     library
 }
 
+/// The profiles in a text.
 fn parse(name: &str, bytes: &[u8]) -> Vec<Result<Named, Faulty>> {
+    unwrap(name, bytes).profiles(name)
+}
+
+fn unwrap(name: &str, bytes: &[u8]) -> Parsed {
     let is_json = bytes.trim_ascii_start().starts_with(b"{");
     if is_json {
-        return match serde_json::from_slice::<Value>(bytes) {
-            Ok(value) if objects::is_wrapped(&value) => Unwrapping::unwrap_all(name, vec![value]),
+        return Parsed::of(match serde_json::from_slice::<Value>(bytes) {
+            Ok(value) if objects::is_wrapped(&value) => {
+                return Unwrapping::unwrap_all(name, vec![value]);
+            }
             Err(error) if error.is_syntax() && bytes.windows(2).any(|pair| pair == b"{{") => {
                 vec![unreadable(name, bytes, format!("is no JSON: {error}"))]
             }
@@ -261,11 +350,14 @@ fn parse(name: &str, bytes: &[u8]) -> Vec<Result<Named, Faulty>> {
                 "",
                 seccomp_profile::parse_slice_as_is(bytes, ""),
             )],
-        };
+        });
     }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
-        Err(error) => return vec![faulty(name, "", format!("is no text: {error}"), FORMS)],
+        Err(error) => {
+            let fault = faulty(name, "", format!("is no text: {error}"), FORMS);
+            return Parsed::of(vec![fault]);
+        }
     };
     match serde_saphyr::from_multiple::<Value>(text) {
         Ok(values) => Unwrapping::unwrap_all(name, values),
@@ -275,7 +367,8 @@ fn parse(name: &str, bytes: &[u8]) -> Vec<Result<Named, Faulty>> {
             let first = first.strip_prefix("error: ").unwrap_or(first);
             // What follows is for programmers.
             let first = first.split(", set ").next().unwrap_or(first);
-            vec![unreadable(name, bytes, format!("is no YAML: {first}"))]
+            let fault = unreadable(name, bytes, format!("is no YAML: {first}"));
+            Parsed::of(vec![fault])
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{FORMS, Faulty, Named, Origin, faulty, foreign, named, parse, text};
+use super::{FORMS, Faulty, Named, Origin, Parsed, faulty, foreign, named, parse, text};
 use seccomp_operator_api::SeccompProfileSpec;
 
 /// The group of this project's API.
@@ -40,11 +40,12 @@ pub(super) struct Unwrapping<'n> {
     name: &'n str,
     found: Vec<Result<Named, Faulty>>,
     /// What else was there.
-    others: Vec<String>,
+    others: Vec<Value>,
 }
 
 impl<'n> Unwrapping<'n> {
-    pub(super) fn unwrap_all(name: &'n str, values: Vec<Value>) -> Vec<Result<Named, Faulty>> {
+    /// The documents, and the objects that hold none.
+    pub(super) fn unwrap_all(name: &'n str, values: Vec<Value>) -> Parsed {
         let mut this = Self {
             name,
             found: vec![],
@@ -58,16 +59,13 @@ impl<'n> Unwrapping<'n> {
         for value in values {
             this.add(value, alone);
         }
-        if this.found.is_empty() {
-            let reason = if this.others.is_empty() {
-                "is empty".to_owned()
-            } else {
-                this.others.dedup();
-                format!("holds no profile, only {}", this.others.join(", "))
-            };
-            this.found.push(faulty(name, "", reason, FORMS));
+        if this.found.is_empty() && this.others.is_empty() {
+            this.found.push(faulty(name, "", "is empty".into(), FORMS));
         }
-        this.found
+        Parsed {
+            found: this.found,
+            others: this.others,
+        }
     }
 
     fn add(&mut self, mut value: Value, alone: bool) {
@@ -120,7 +118,7 @@ impl<'n> Unwrapping<'n> {
             self.found.extend(foreign::read(&name, &value));
         } else if kind == "ConfigMap" && self.add_entries(&value) {
         } else {
-            self.others.push(format!("{kind} of {version}"));
+            self.others.push(value);
         }
     }
 
