@@ -24,6 +24,7 @@ pub fn conflicts(name: &str, spec: &SeccompPolicySpec, view: &View) -> Vec<Strin
     conflicts.extend(standing(&policy, view));
     if selects_nothing(&policy, view).is_none() {
         conflicts.extend(leaves_nothing_for(&policy, view));
+        conflicts.extend(leaves_unconfined_to(&policy, view));
     }
     conflicts
 }
@@ -38,7 +39,31 @@ pub fn standing(policy: &Policy, view: &View) -> Vec<String> {
     // What selects nothing is in nobody's way, and nobody is in its.
     let nothing = selects_nothing(policy, view);
     conflicts.extend(nothing.or_else(|| shadowed(policy, before(policy, view))));
+    if conflicts.is_empty() {
+        let mut before = before(policy, view);
+        let other = before.find(|other| other.leaves_unconfined(policy));
+        conflicts.extend(other.map(|other| {
+            format!(
+                "spec.overrideUnconfined: SeccompPolicy {:?} before this one decides about containers with its images, and leaves an explicit \
+                 Unconfined there as it is; set its overrideUnconfined as well",
+                other.name
+            )
+        }));
+    }
     conflicts
+}
+
+/// The policies after it whose `overrideUnconfined` does not reach the containers that it decides about.
+fn leaves_unconfined_to(policy: &Policy, view: &View) -> Option<String> {
+    let mut others = view
+        .policies()
+        .filter(|other| other.name != policy.name && other.can_match());
+    let other = others.find(|other| policy.is_before(other) && policy.leaves_unconfined(other))?;
+    Some(format!(
+        "spec.images: of containers with these images SeccompPolicy {:?} no longer replaces an explicit Unconfined, since this one decides \
+         about them; set spec.overrideUnconfined",
+        other.name
+    ))
 }
 
 fn missing_profile(policy: &Policy, view: &View) -> Vec<String> {
@@ -173,6 +198,21 @@ impl Policy {
             && self.pods.covers(&other.pods)
     }
 
+    /// Whether containers that it decides about keep an `Unconfined` that another, asked after it, would replace. What the two select
+    /// has to meet for certain: one's selectors cover the other's.
+    fn leaves_unconfined(&self, other: &Self) -> bool {
+        let meet =
+            |mine: &Constraints, others: &Constraints| mine.covers(others) || others.covers(mine);
+        let decides = self.spec.mode == Mode::Enforce && !self.images.is_empty();
+        let gives_less = self.spec.override_unconfined || self.profile.is_unconfined();
+        other.spec.override_unconfined
+            && !other.profile.is_unconfined()
+            && decides
+            && !gives_less
+            && meet(&self.namespaces, &other.namespaces)
+            && meet(&self.pods, &other.pods)
+    }
+
     fn can_match(&self) -> bool {
         let contradicts = |constraints: &Constraints| constraints.contradiction().is_some();
         !contradicts(&self.namespaces) && !contradicts(&self.pods)
@@ -276,6 +316,46 @@ mod tests {
                 images(&["nginx", "docker.io/nginx"]),
                 none(),
                 Some("spec.images[1]"),
+            ),
+        ]);
+    }
+
+    #[test]
+    fn an_unconfined_that_nobody_replaces_is_told() {
+        let strict = |more: &Value| with(&selecting(&json!({"overrideUnconfined": true})), more);
+        let tools = |more: &Value| {
+            with(
+                &selecting(&json!({"priority": 5, "images": ["tools"]})),
+                more,
+            )
+        };
+        let by = |name: &str, spec: Value| json!({name: spec});
+        let web = json!({"namespaceSelector": {"matchLabels": {"team": "web"}}});
+        let money = json!({"namespaceSelector": {"matchLabels": {"team": "money"}}});
+        let hole = Some("SeccompPolicy \"tools\" before this one decides about containers");
+        let made =
+            Some("of containers with these images SeccompPolicy \"strict\" no longer replaces");
+        check([
+            (strict(&json!({})), by("tools", tools(&json!({}))), hole),
+            (strict(&web), by("tools", tools(&json!({}))), hole),
+            (strict(&json!({})), by("tools", tools(&web)), hole),
+            (strict(&web), by("tools", tools(&money)), None),
+            (tools(&json!({})), by("strict", strict(&web)), made),
+            // One that replaces it by itself, changes nothing, or comes later leaves no hole.
+            (
+                strict(&json!({})),
+                by("tools", tools(&json!({"overrideUnconfined": true}))),
+                None,
+            ),
+            (
+                strict(&json!({})),
+                by("tools", tools(&json!({"mode": "Observe"}))),
+                None,
+            ),
+            (
+                strict(&web),
+                by("tools", tools(&json!({"priority": -5}))),
+                None,
             ),
         ]);
     }
