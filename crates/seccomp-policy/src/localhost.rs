@@ -30,6 +30,19 @@ impl LocalhostProfile {
             .map_or(Self::Elsewhere, Self::WithAnnotationPrefix)
     }
 
+    /// The SeccompProfile that somebody may mean with a path that is the file of none: `web`, `web.json`, `profiles/web`.
+    #[must_use]
+    pub fn meant(path: &str) -> Option<ProfileName> {
+        let last = path.trim_end_matches('/').rsplit('/').next()?;
+        ProfileName::parse(last.strip_suffix(".json").unwrap_or(last)).ok()
+    }
+
+    /// Whether it looks like a profile's file.
+    #[must_use]
+    pub fn is_file(path: &str) -> bool {
+        path.trim_end_matches('/').strip_suffix(".json").is_some()
+    }
+
     /// The SeccompProfile whose file it is.
     #[must_use]
     pub fn into_name(self) -> Option<ProfileName> {
@@ -86,6 +99,15 @@ mod tests {
         }
         let name = LocalhostProfile::parse("x/./y/a.json", "x/y").into_name();
         assert_eq!(name.as_ref().map(ProfileName::as_str), Some("a"));
+    }
+
+    #[test]
+    fn a_name_is_seen_in_what_is_no_path_of_a_profile() {
+        for path in ["a", "a.json", "profiles/a", "old/a.json", "./a/"] {
+            let name = LocalhostProfile::meant(path);
+            assert_eq!(name.as_ref().map(ProfileName::as_str), Some("a"), "{path}");
+        }
+        assert_eq!(LocalhostProfile::meant("x/A_b.json"), None);
     }
 
     #[test]

@@ -404,14 +404,31 @@ impl View {
         match LocalhostProfile::parse(localhost_profile, dir) {
             LocalhostProfile::Managed(name) => self.warning_by_name(name.as_str()),
             LocalhostProfile::Unmanageable => Some(format!(
-                "localhostProfile {localhost_profile:?} is not the path of any SeccompProfile ({dir}/<name>.json)"
+                "localhostProfile {localhost_profile:?} is not the path of any SeccompProfile ({dir}/<name>.json){}",
+                self.meant(localhost_profile).unwrap_or_default()
             )),
             LocalhostProfile::WithAnnotationPrefix(name) => Some(format!(
                 "localhostProfile {localhost_profile:?}: the prefix localhost/ belongs to the legacy annotation; write {:?}",
                 name.localhost_profile(dir)
             )),
-            LocalhostProfile::Elsewhere => None,
+            // What looks like a file in a folder of somebody else's probably is one.
+            LocalhostProfile::Elsewhere
+                if localhost_profile.contains('/') && LocalhostProfile::is_file(localhost_profile) =>
+            {
+                None
+            }
+            LocalhostProfile::Elsewhere => self.meant(localhost_profile).map(|meant| {
+                format!("localhostProfile {localhost_profile:?} is not the path of a SeccompProfile{meant}")
+            }),
         }
+    }
+
+    /// `; did you mean "profiles/web.json"?`, if there is such a profile.
+    fn meant(&self, path: &str) -> Option<String> {
+        let name = LocalhostProfile::meant(path)?;
+        let path = name.localhost_profile(&self.profiles_dir);
+        let is_there = self.profiles.contains_key(name.as_str());
+        is_there.then(|| format!("; did you mean {path:?}?"))
     }
 
     /// A sentence, if pods that use this SeccompProfile would not start, or not everywhere.

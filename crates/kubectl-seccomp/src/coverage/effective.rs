@@ -340,6 +340,13 @@ impl Files {
         failure.is_some_and(|(reason, _)| reason == NodeFailure::CONFLICT)
     }
 
+    /// `; did you mean "profiles/web.json"?`, if there is such a profile.
+    fn meant(&self, path: &str) -> String {
+        let path = LocalhostProfile::meant(path).map(|name| name.localhost_profile(&self.dir));
+        let path = path.filter(|path| self.profiles.contains_key(path));
+        path.map_or_else(String::new, |path| format!("; did you mean {path:?}?"))
+    }
+
     /// A sentence, if a container cannot use this file, or could not after a restart.
     fn warning(&self, path: &str, node: Option<&str>) -> Option<String> {
         let dir = &self.dir;
@@ -349,13 +356,19 @@ impl Files {
                     format!("there is no SeccompProfile {:?}", name.as_str())
                 }
                 LocalhostProfile::Unmanageable => {
-                    format!("no SeccompProfile can have this path ({dir}/<name>.json)")
+                    format!(
+                        "no SeccompProfile can have this path ({dir}/<name>.json){}",
+                        self.meant(path)
+                    )
                 }
                 LocalhostProfile::WithAnnotationPrefix(_) => {
                     "not managed: the prefix localhost/ belongs to the legacy annotation".to_owned()
                 }
                 LocalhostProfile::Elsewhere => {
-                    "not managed: no SeccompProfile has this path".to_owned()
+                    format!(
+                        "not managed: no SeccompProfile has this path{}",
+                        self.meant(path)
+                    )
                 }
             });
         };

@@ -323,6 +323,17 @@ fn a_file_that_is_not_there_or_not_ours_is_a_concern() {
         ("profiles/sub/good.json", None, "can have this path"),
         ("localhost/profiles/good.json", None, "legacy annotation"),
         ("other/x.json", None, "not managed"),
+        ("good", None, "did you mean \"profiles/good.json\"?"),
+        (
+            "old/good.json",
+            None,
+            "did you mean \"profiles/good.json\"?",
+        ),
+        (
+            "profiles/good",
+            None,
+            "did you mean \"profiles/good.json\"?",
+        ),
         ("profilesx/x.json", None, "not managed"),
     ] {
         let warning = files.warning(path, node).unwrap_or_default();
