@@ -16,7 +16,7 @@ use super::text::Style;
 use super::{Failure, Findings};
 use seccomp_operator_api::{SeccompNode, SeccompProfile, StoredProfile};
 pub use survey::required_versions;
-use survey::{Agent, Observed, Survey, survey};
+use survey::{Agent, Observed, Survey, left_over, survey};
 
 /// The agents' pods, as the chart labels them.
 const AGENTS: &str = "app.kubernetes.io/part-of=seccomp-operator,app.kubernetes.io/component=agent";
@@ -84,14 +84,20 @@ pub fn run(args: &StatusArgs) -> Result<Findings, Failure> {
         let cluster = args.cluster.connect().await?;
         observe(&cluster).await.map_err(Failure::from)
     })?;
-    let mut survey = survey(&observed, notes);
+    let left_over = match unseen {
+        None => left_over(&observed),
+        Some(_) => BTreeMap::new(),
+    };
+    let notes = notes.into_iter().chain(left_over.values().cloned());
+    let mut survey = survey(&observed, notes.collect());
     survey.sees_profiles = unseen.is_none();
     if let Some(name) = &args.name {
         if let Some(refusal) = unseen {
             return Err(refusal.into());
         }
         survey = survey.only(name).ok_or_else(|| {
-            let message = format!("there is no SeccompProfile {name:?}");
+            let message = || format!("there is no SeccompProfile {name:?}");
+            let message = left_over.get(name).cloned().unwrap_or_else(message);
             Failure::Usage(message)
         })?;
     }

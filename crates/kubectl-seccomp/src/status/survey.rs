@@ -6,6 +6,7 @@ use kube::ResourceExt as _;
 use kube::core::error_boundary::InvalidObject;
 use serde::Serialize;
 
+use crate::text::plural;
 use kube_support::resource_version;
 use seccomp_operator_api::{
     Failure, NodeFailure, SeccompNode, SeccompProfile, SeccompProfileStatus, condition, selects,
@@ -282,6 +283,37 @@ pub fn survey(observed: &Observed, notes: Vec<String>) -> Survey {
         sees_nodes: observed.reports.is_some(),
         notes,
     }
+}
+
+/// A sentence for each profile that is gone and whose files are kept for pods.
+pub fn left_over(observed: &Observed) -> BTreeMap<String, String> {
+    let profiles = observed.profiles.iter();
+    let name = |profile: &Result<_, InvalidObject>| match profile {
+        Ok(profile) => SeccompProfile::name_any(profile),
+        Err(unreadable) => unreadable.metadata.name.clone().unwrap_or_default(),
+    };
+    let names: BTreeSet<_> = profiles.map(name).collect();
+    let mut users = BTreeMap::<_, Vec<String>>::new();
+    for report in observed.reports.iter().flatten() {
+        let kept = report
+            .spec
+            .in_use
+            .iter()
+            .filter(|used| used.pending_removal);
+        for used in kept.filter(|used| !names.contains(&used.profile)) {
+            let pods = plural(usize::try_from(used.pods).unwrap_or(0), "pod");
+            let users = users.entry(used.profile.clone()).or_default();
+            users.push(format!("{} ({pods})", report.name_any()));
+        }
+    }
+    let sentence = |(name, nodes): (String, Vec<String>)| {
+        let nodes = nodes.join(", ");
+        let sentence = format!(
+            "there is no SeccompProfile {name:?} any more; its file stays while pods use it, on {nodes}; apply it again to keep it"
+        );
+        (name, sentence)
+    };
+    users.into_iter().map(sentence).collect()
 }
 
 /// What a node must have applied to have a profile, by the profile's name.

@@ -215,3 +215,34 @@ fn a_circle_of_bases_ends() {
     let object = profile("a", 1, ("True", ""), &json!({"/spec/base": "a"}));
     assert_eq!(required_versions(&[Ok(object)])["a"].version, 1);
 }
+
+#[test]
+fn a_file_that_is_kept_for_pods_of_a_profile_that_is_gone_is_told() {
+    let used = |profile: &str, pods: i32, pending: bool| json!({"profile": profile, "pods": pods, "pendingRemoval": pending});
+    let observed = Observed {
+        profiles: vec![Ok(profile("here", 7, ("True", ""), &json!({})))],
+        reports: Some(vec![
+            report(
+                "n1",
+                "7",
+                &json!([]),
+                &json!([used("gone", 2, true), used("here", 1, true)]),
+            ),
+            report(
+                "n2",
+                "7",
+                &json!([]),
+                &json!([used("gone", 1, true), used("late", 1, false)]),
+            ),
+        ]),
+        nodes: None,
+        agents: None,
+    };
+    let told = left_over(&observed);
+    assert_eq!(told.keys().collect::<Vec<_>>(), ["gone"]);
+    assert!(
+        told["gone"].contains("on n1 (2 pods), n2 (1 pod);"),
+        "{}",
+        told["gone"]
+    );
+}
