@@ -235,21 +235,21 @@ mod tests {
                     "socket",
                     0,
                     vec![1, 2, 39],
-                    vec![38, HIGH | 38],
+                    vec![38, HIGH + 38],
                 ),
                 (
                     deny("socket", 0, "GT", 2),
                     "socket",
                     0,
                     vec![1, 2],
-                    vec![3, 38, HIGH | 38, HIGH | 3, u64::MAX],
+                    vec![3, 38, HIGH + 38, HIGH + 3, u64::MAX],
                 ),
                 (
                     deny("ioctl", 1, "EQ", 0x5412),
                     "ioctl",
                     1,
                     vec![0x5411, 0x5413, HIGH],
-                    vec![0x5412, HIGH | 0x5412],
+                    vec![0x5412, HIGH + 0x5412],
                 ),
                 // Of a mode 16 bits are read.
                 (
@@ -257,14 +257,14 @@ mod tests {
                     "fchmodat",
                     2,
                     vec![0o776],
-                    vec![0o777, 0x1_0000 | 0o777, HIGH | 0o777],
+                    vec![0o777, 0x1_0000 + 0o777, HIGH + 0o777],
                 ),
                 // Nobody knows it not to be read whole.
                 (
                     deny("mmap", 2, "EQ", 7),
                     "mmap",
                     2,
-                    vec![5, HIGH | 7],
+                    vec![5, HIGH + 7],
                     vec![7],
                 ),
             ] {

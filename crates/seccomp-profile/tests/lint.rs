@@ -122,7 +122,10 @@ fn shared(name: &str) -> Option<Vec<u8>> {
 #[test]
 fn real_profiles_do_not_drown_in_findings() {
     for (file, expected) in [
-        ("moby-default.json", vec!["ignored-bits", "multiplexer-open"]),
+        (
+            "moby-default.json",
+            vec!["ignored-bits", "multiplexer-open"],
+        ),
         (
             // It denies `setns` too late, and allows what the others do not.
             "containers-common-seccomp.json",

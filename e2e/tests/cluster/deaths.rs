@@ -140,10 +140,13 @@ async fn every_way_to_fail_by_seccomp_is_told_once_and_explained() -> Tested {
         && echo '{"defaultAction": 3}' >../e2e-deaths/type.json && echo '{"defaultAction": "SCMP_ACT_DENY"}' >../e2e-deaths/action.json"#;
     Viewer::vandalise(&cluster, &namespace, files).await?;
 
+    // Where the files are.
+    let node = cluster.a_worker().await?;
     for case in CASES {
         // Without allowPrivilegeEscalation: false runc loads the filter before it gives up its capabilities.
         let pod = Pod::script(&cluster, &namespace, case.pod, "exec mkdir /tmp/made")
             .localhost(case.path)
+            .on(&node)
             .with("/spec/containers/0/securityContext", json!({}))
             .with("/spec/restartPolicy", "Always".into());
         pod.create(&cluster).await?;

@@ -67,7 +67,7 @@ async fn the_built_in_of_the_nodes_line_is_what_containerd_hands_to_its_runtime(
         )
         .host_path(BUNDLES, "/bundles")
         .with("/spec/containers/0/securityContext", json!({}))
-        .with("/spec/nodeName", node.into());
+        .on(node);
         let config: Value = serde_json::from_str(&pod.run(&cluster).await?)?;
         let bounding = config["process"]["capabilities"]["bounding"]
             .as_array()

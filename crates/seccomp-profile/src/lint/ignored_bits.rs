@@ -6,7 +6,6 @@ use crate::action::Action;
 use crate::condition::ArgIndex;
 use crate::decision::{Decision, WorkBudget};
 use crate::parameters::read_in_part;
-use crate::syscall::Syscall;
 
 pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let native = subject.target.arch;
@@ -27,7 +26,10 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
         return;
     };
     let most = u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0);
-    let which: Vec<_> = found.iter().map(words).collect();
+    let which: Vec<_> = found
+        .iter()
+        .map(|(call, arg, _)| format!("argument {} of {}", arg.get(), call.name()))
+        .collect();
     findings.push(Finding {
         code: Code::IgnoredBits,
         severity: Severity::Warning,
@@ -41,10 +43,6 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             "refuse with SCMP_CMP_MASKED_EQ, {most} as value and the number as valueTwo; or allow with SCMP_CMP_EQ and SCMP_CMP_LT alone"
         ),
     });
-}
-
-fn words((call, arg, _): &(Syscall, ArgIndex, u32)) -> String {
-    format!("argument {} of {}", arg.get(), call.name())
 }
 
 /// Whether a number is let through, or answered more mildly, than what the kernel reads of it.
