@@ -50,11 +50,30 @@ async fn one_command_makes_a_profile_of_what_a_workload_calls_and_takes_everythi
         .ok()?;
 
     let record = ["record", "deployment/web", "--namespace", &namespace];
+    // One before, of which nobody is left when the other begins.
+    let before = plugin(&[&record[..], &["--for", "10s", "--yes"]].concat()).await?;
+    ensure!(before.code == Some(0), "{}{}", before.stdout, before.stderr);
     let how = ["--for", "20s", "--yes", "--apply"];
     let recorded = plugin(&[&record[..], &how].concat()).await?;
     let (written, said) = (recorded.stdout.clone(), recorded.stderr.clone());
     ensure!(recorded.code == Some(0), "{written}{said}");
     println!("{said}");
+
+    let component = "app.kubernetes.io/component=recorder";
+    let recorders = cluster
+        .get(&["pods", "--namespace", NAMESPACE, "-l", component])
+        .await?;
+    let recorders = recorders.data["items"].as_array().cloned();
+    let recorders = recorders.unwrap_or_default();
+    ensure!(!recorders.is_empty(), "no recorder");
+    for status in recorders
+        .iter()
+        .map(|pod| &pod["status"]["containerStatuses"])
+    {
+        let restarts = status.as_array().into_iter().flatten();
+        let restarts: Vec<_> = restarts.map(|of| &of["restartCount"]).collect();
+        ensure!(restarts.iter().all(|count| **count == 0), "{status}");
+    }
 
     // All is as before: no recording, no profile of its own, and pods that are not recorded.
     let recordings = [
