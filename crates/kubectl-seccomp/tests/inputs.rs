@@ -4,12 +4,10 @@
 
 mod tool;
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 fn run(args: &[&str], stdin: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-seccomp"));
-    command.args(args);
-    tool::run(command, stdin.as_bytes())
+    tool::run(args, stdin)
 }
 
 fn stdout(output: &Output) -> String {
