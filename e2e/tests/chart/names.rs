@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::helm::{CURRENT, NAMESPACE, RELEASE, render, render_as};
-use crate::objects::{all, arg, identity, kind, list, only, string, workloads};
+use crate::objects::{all, arg, identity, list, only, string, workloads};
 
 #[test]
 fn releases_in_one_cluster_share_no_object() -> Result<()> {

@@ -122,6 +122,50 @@ async fn events(cluster: &Cluster, namespace: &str, pod: &str) -> anyhow::Result
         .collect())
 }
 
+/// The Event of a case, the plugin's page and kubectl's say what they should.
+async fn is_explained(cluster: &Cluster, namespace: &str, case: &Case) -> Tested {
+    let what = format!("the Event of {}", case.pod);
+    let event = until(&what, PATIENCE, || async {
+        let found = events(cluster, namespace, case.pod).await?;
+        found.into_iter().next().context("no Event")
+    })
+    .await?;
+    ensure!(
+        event["reason"] == case.reason && event["type"] == "Warning",
+        "{}: {event:#}",
+        case.pod
+    );
+    let message = event["message"].as_str().unwrap_or_default();
+    for part in case.says {
+        ensure!(
+            message.contains(part),
+            "{}: {part:?} in {message:?}",
+            case.pod
+        );
+    }
+    let why = plugin(&["why", case.pod, "-n", namespace]).await?;
+    let squeezed = why.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    ensure!(
+        why.code == Some(1) && squeezed.contains(case.reason),
+        "{}: {}{}",
+        case.pod,
+        why.stdout,
+        why.stderr
+    );
+    for part in case.says {
+        ensure!(
+            squeezed.contains(part),
+            "{}: {part:?} in {squeezed:?}",
+            case.pod
+        );
+    }
+    let described = kubectl(&["describe", "pod", case.pod, "--namespace", namespace], "")
+        .await?
+        .ok()?;
+    ensure!(described.contains(case.reason), "{described}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn every_way_to_fail_by_seccomp_is_told_once_and_explained() -> Tested {
     let cluster = Cluster::with_operator().await?;
@@ -152,48 +196,7 @@ async fn every_way_to_fail_by_seccomp_is_told_once_and_explained() -> Tested {
         pod.create(&cluster).await?;
     }
     for case in CASES {
-        let what = format!("the Event of {}", case.pod);
-        let event = until(&what, PATIENCE, || async {
-            let found = events(&cluster, &namespace, case.pod).await?;
-            found.into_iter().next().context("no Event")
-        })
-        .await?;
-        ensure!(
-            event["reason"] == case.reason && event["type"] == "Warning",
-            "{}: {event:#}",
-            case.pod
-        );
-        let message = event["message"].as_str().unwrap_or_default();
-        for part in case.says {
-            ensure!(
-                message.contains(part),
-                "{}: {part:?} in {message:?}",
-                case.pod
-            );
-        }
-        let why = plugin(&["why", case.pod, "-n", &namespace]).await?;
-        let squeezed = why.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-        ensure!(
-            why.code == Some(1) && squeezed.contains(case.reason),
-            "{}: {}{}",
-            case.pod,
-            why.stdout,
-            why.stderr
-        );
-        for part in case.says {
-            ensure!(
-                squeezed.contains(part),
-                "{}: {part:?} in {squeezed:?}",
-                case.pod
-            );
-        }
-        let described = kubectl(
-            &["describe", "pod", case.pod, "--namespace", &namespace],
-            "",
-        )
-        .await?
-        .ok()?;
-        ensure!(described.contains(case.reason), "{described}");
+        is_explained(&cluster, &namespace, case).await?;
     }
 
     // Each was tried again meanwhile, and is told once.
