@@ -179,9 +179,9 @@ impl Processes {
         }
     }
 
-    /// Such a call ends; whether the process had begun it.
+    /// Such a call ends; whether the process had begun it. One that was making a process has more to end.
     pub fn resume_plain(&mut self, pid: u32, name: &str) -> bool {
-        if is_spawn(name) || is_exec(name) {
+        if is_spawn(name) || is_exec(name) || self.spawning.contains(&pid) {
             return false;
         }
         let process = self.known.get_mut(&pid);

@@ -290,6 +290,21 @@ mod tests {
         prop::collection::vec(line, 0..60)
     }
 
+    #[test]
+    fn a_call_within_a_fork_that_was_cut_ends_the_fork_in_both_ways_of_reading() {
+        let lines = [
+            "2 vfork(strace: Process 3 attached",
+            "[pid 2] read(0 <unfinished ...>",
+            "[ Process PID=2 runs in 32 bit mode. ]",
+            "2 <... read resumed>\"\", 1) = 0",
+            "read(0, \"\", 1) = 0",
+        ];
+        let lines = lines.map(str::to_owned);
+        let one_by_one = Reader::new(Arch::X86_64);
+        let together = Reader::new(Arch::X86_64).without_pids();
+        assert_eq!(counts(one_by_one, &lines), counts(together, &lines));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
