@@ -265,12 +265,12 @@ async fn what_is_not_seccomp_s_fault_is_said_to_be_another_s() -> Tested {
     missing.create(&cluster).await?;
     let fails = Pod::script(&cluster, &namespace, "fails", "exit 3").localhost(path);
     fails.create(&cluster).await?;
-    // A filter is not the only sender of that signal.
+    // A filter is not the only sender of that signal. (Kubernetes makes one dollar of two.)
     let own = Pod::script(
         &cluster,
         &namespace,
         "own",
-        "bash -c 'kill -SYS $$'; exit $?",
+        "bash -c 'kill -SYS $BASHPID'; exit $?",
     )
     .localhost(path);
     own.create(&cluster).await?;
