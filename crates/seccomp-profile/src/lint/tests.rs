@@ -85,66 +85,6 @@ fn the_runtimes_own_profiles_have_true_findings_alone() {
 }
 
 #[test]
-fn what_the_kernel_does_not_read_of_a_number_opens_no_refusal_unsaid() {
-    let socket =
-        |action: &str, args: Value| json!({"names": ["socket"], "action": action, "args": [args]});
-    let document = |default: &str, rule: Value| json!({"defaultAction": default, "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [rule]});
-    let equal = |op: &str| json!({"index": 0, "op": op, "value": 38});
-    let masked = json!({"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": u32::MAX, "valueTwo": 38});
-    let found = |document: &Value| {
-        let document = parse(document, "").unwrap();
-        let findings = lint_document(&document, Delivery::AsIs, &AMD64, "");
-        findings
-            .into_iter()
-            .find(|finding| finding.code == Code::IgnoredBits)
-    };
-    let open = found(&document(
-        "SCMP_ACT_ALLOW",
-        socket("SCMP_ACT_ERRNO", equal("SCMP_CMP_EQ")),
-    ))
-    .unwrap();
-    assert!(
-        open.reason
-            .starts_with("compares all 64 bits of argument 0 of socket"),
-        "{open}"
-    );
-    assert!(open.remedy.contains("4294967295 as value"), "{open}");
-    assert!(
-        found(&document(
-            "SCMP_ACT_ERRNO",
-            socket("SCMP_ACT_ALLOW", equal("SCMP_CMP_NE"))
-        ))
-        .is_some()
-    );
-    // What the remedy says.
-    for closed in [
-        document("SCMP_ACT_ALLOW", socket("SCMP_ACT_ERRNO", masked)),
-        document(
-            "SCMP_ACT_ERRNO",
-            socket("SCMP_ACT_ALLOW", equal("SCMP_CMP_EQ")),
-        ),
-        document(
-            "SCMP_ACT_ERRNO",
-            socket("SCMP_ACT_ALLOW", equal("SCMP_CMP_LT")),
-        ),
-    ] {
-        assert_eq!(found(&closed), None, "{closed}");
-    }
-    // A denial on top is about what the kernel reads.
-    let deny = json!({"deny": [{"name": "socket", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 2}]}]});
-    for base in ["docker-default", "audit"] {
-        let spec = derived_from(base, &deny);
-        let findings = lint_everywhere(&spec, &nothing, CapabilitySet::RUNTIME_DEFAULT, "spec");
-        assert!(
-            findings
-                .iter()
-                .all(|finding| finding.code != Code::IgnoredBits),
-            "{findings:?}"
-        );
-    }
-}
-
-#[test]
 fn closing_af_alg_is_said_to_reach_as_far_as_it_does() {
     let deny = json!({"deny": [{"name": "socket", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 38}]}]});
     let spec = derived_from("runtime-default", &deny);
