@@ -149,7 +149,6 @@ fn each_account_gets_its_own_roles_and_only_pods_mount_its_token() -> Result<()>
     }
     let expected = lines(&[
         "rel-seccomp-operator-agent: ClusterRole rel-seccomp-operator-agent.security",
-        "rel-seccomp-operator-agent: Role rel-seccomp-operator-agent.security",
         "rel-seccomp-operator-controller: ClusterRole rel-seccomp-operator-controller.security",
         "rel-seccomp-operator-controller: Role rel-seccomp-operator-controller",
     ]);
