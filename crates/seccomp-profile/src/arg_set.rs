@@ -293,6 +293,14 @@ impl ArgSet {
         values.map(move |values| self.with(arg.position(), values))
     }
 
+    /// Its part in which that argument has no more than `bits` bits.
+    pub(super) fn below(&self, arg: ArgIndex, bits: u32) -> Option<Self> {
+        let most = u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0);
+        let most = ValueSet::new(0, most, 0, 0)?;
+        let values = self.0[arg.position()].and(most)?;
+        Some(self.with(arg.position(), values))
+    }
+
     fn with(mut self, arg: usize, values: ValueSet) -> Self {
         self.0[arg] = values;
         self

@@ -50,8 +50,18 @@ impl Semantics {
             let errno = change.errno.map(|errno| errno.on(arch));
             let default = self.default;
             for call in &change.calls {
-                let regions = change.denied(*call)?;
-                self.change_call(*call, &regions, |old| denied(old, default, errno), budget)?;
+                let read = change.denied(*call)?;
+                // What is refused above what the kernel reads stays as it is: nothing is let through there, and fewer rules say it.
+                let close = |old: Action| {
+                    if old.refuses() {
+                        old
+                    } else {
+                        denied(old, default, errno)
+                    }
+                };
+                self.change_call(*call, &read, close, budget)?;
+                let below = change.below(*call, &read);
+                self.change_call(*call, &below, |old| denied(old, default, errno), budget)?;
             }
         }
         Ok(())
@@ -111,6 +121,19 @@ impl DeltaEntry {
     fn read_in_part(&self, call: Syscall) -> impl Iterator<Item = (ArgIndex, u32)> {
         let is_compared = |arg: ArgIndex| self.conditions.iter().any(|of| of.arg == arg);
         read_in_part(call).filter(move |(arg, _)| is_compared(*arg))
+    }
+
+    /// Of these arguments those with nothing above what the kernel reads; all, if there are no others.
+    fn below(&self, call: Syscall, read: &[ArgSet]) -> Vec<ArgSet> {
+        let mut below = read.to_vec();
+        for (arg, bits) in self.read_in_part(call) {
+            let regions = below.iter().filter_map(|region| region.below(arg, bits));
+            below = regions.collect();
+        }
+        if below.is_empty() {
+            return read.to_vec();
+        }
+        below
     }
 
     /// The arguments that it is about for the kernel, if it is to be denied: all that the kernel reads as these.
@@ -245,6 +268,13 @@ mod tests {
                     vec![3, 38, HIGH + 38, HIGH + 3, u64::MAX],
                 ),
                 (
+                    deny("socket", 0, "NE", 1),
+                    "socket",
+                    0,
+                    vec![1],
+                    vec![0, 2, 38, HIGH + 2],
+                ),
+                (
                     deny("ioctl", 1, "EQ", 0x5412),
                     "ioctl",
                     1,
@@ -269,9 +299,16 @@ mod tests {
                 ),
             ] {
                 let mut semantics = base.resolve(&target).semantics().unwrap();
-                let changes = Delta::parse(&[], &[], &[entry], "").unwrap();
-                let changed = semantics.change(&changes, Arch::X86_64);
-                changed.unwrap_or_else(|error| panic!("{name} {call}: {error}"));
+                let mut with_errno = entry.clone();
+                with_errno["errno"] = "ENOSYS".into();
+                for entry in [with_errno, entry] {
+                    semantics = base.resolve(&target).semantics().unwrap();
+                    let changes = Delta::parse(&[], &[], &[entry], "").unwrap();
+                    let changed = semantics.change(&changes, Arch::X86_64);
+                    changed.unwrap_or_else(|error| panic!("{name} {call}: {error}"));
+                    let written = semantics.profile("");
+                    written.unwrap_or_else(|problems| panic!("{name} {call}: {problems}"));
+                }
                 let model = semantics.profile("").unwrap().model().unwrap();
                 let number = Syscall::named(call).unwrap().number(Arch::X86_64).unwrap();
                 let refuses = |value: u64| {
