@@ -71,15 +71,15 @@ containerd_cli() {
 
 # Images that the control plane has and this node has not: no registry has them.
 fetch_images() {
-	local image missing output
-	if is_control_plane; then
-		image_known "$PAUSE_IMAGE" || import_image "$CACHE_DIR/images/pause.tar" >/dev/null
-		return
-	fi
+	local image missing output tries=0
+	image_known "$PAUSE_IMAGE" || import_image "$CACHE_DIR/images/pause.tar" >/dev/null
+	! is_control_plane || return 0
 	mapfile -t missing < <(comm -13 <(image_names) <(on_control_plane image_names))
 	((${#missing[@]})) || return 0
-	output=$({ on_control_plane containerd_cli images export - "${missing[@]}" | containerd_cli images import -; } 2>&1) ||
-		die "$NODE does not take the control plane's images: $output"
+	# What containerd 2 exports was seen to end before its time.
+	until output=$({ on_control_plane containerd_cli images export - "${missing[@]}" | containerd_cli images import -; } 2>&1); do
+		((++tries < 3)) || die "$NODE does not take the control plane's images: $output"
+	done
 	for image in "${missing[@]}"; do
 		await "image $image" image_known "$image"
 	done
