@@ -173,6 +173,12 @@ impl Cluster {
         kubectl(&args, "").await?.ok().map(drop)
     }
 
+    /// Deletes all pods of a namespace at once, and waits until they are gone.
+    pub async fn delete_pods(&self, namespace: &str) -> anyhow::Result<()> {
+        let args = ["delete", "pods", "--all", "--namespace", namespace, "--now"];
+        kubectl(&args, "").await?.ok().map(drop)
+    }
+
     /// The pods of a component of the operator, also those that are about to go.
     pub async fn pods_of(&self, component: &str) -> anyhow::Result<Vec<serde_json::Value>> {
         let selector = format!("app.kubernetes.io/component={component}");

@@ -4,46 +4,7 @@
 
 mod tool;
 
-use std::process::Output;
-
-fn run(args: &[&str], stdin: &str) -> Output {
-    tool::run(args, stdin)
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-const NODE: [&str; 2] = ["--arch=amd64", "--kernel=6.12"];
-
-const NO_CHMOD: &str = r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
-    "syscalls": [{"names": ["chmod"], "action": "SCMP_ACT_ERRNO"}]}"#;
-
-const STANDING: &str = "\
-apiVersion: seccomp-operator.io/v1alpha1
-kind: SeccompProfile
-metadata: {name: web}
-spec:
-  base: company
-  deny: [\"@chmod\"]
----
-apiVersion: seccomp-operator.io/v1alpha1
-kind: SeccompProfile
-metadata: {name: company}
-spec:
-  base: runtime-default
-  allow: [keyctl]
-  deny:
-    - {name: mkdir, errno: ENOSYS}
-";
-
-fn lint(args: &[&str], stdin: &str) -> Output {
-    run(&[&["lint"], &NODE[..], args].concat(), stdin)
-}
+use tool::{NO_CHMOD, NODE, STANDING, lint, printed, run, stderr};
 
 #[test]
 fn manifests_of_all_kinds_are_linted_together() {
@@ -68,14 +29,14 @@ fn manifests_of_all_kinds_are_linted_together() {
     let typo = file("typo.yaml", &policy("{typ: RuntimeDefault}"));
 
     let fine = lint(&["--fail-on", "error", &profile, &deployment, &good], "");
-    assert_eq!(fine.status.code(), Some(0), "{}", stdout(&fine));
+    assert_eq!(fine.status.code(), Some(0), "{}", printed(&fine));
     assert!(
-        stdout(&fine)
+        printed(&fine)
             .contains("note     holds no profile, only Deployment of apps/v1 [no-profile]"),
         "{}",
-        stdout(&fine)
+        printed(&fine)
     );
-    assert!(stdout(&fine).contains("good.yaml (SeccompPolicy shop): nothing found"));
+    assert!(printed(&fine).contains("good.yaml (SeccompPolicy shop): nothing found"));
 
     for (wrong, said) in [
         (
@@ -85,8 +46,8 @@ fn manifests_of_all_kinds_are_linted_together() {
         (&typo, "spec.profile.typ: there is no such field [invalid]"),
     ] {
         let output = lint(&["--fail-on", "error", &profile, wrong], "");
-        assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
-        assert!(stdout(&output).contains(said), "{}", stdout(&output));
+        assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+        assert!(printed(&output).contains(said), "{}", printed(&output));
     }
     let nothing = lint(&[&deployment], "");
     assert_eq!(nothing.status.code(), Some(2));
@@ -103,7 +64,7 @@ fn a_group_is_asked_about_call_by_call() {
         &[&["explain", "--call", "@chmod"], &NODE[..]].concat(),
         NO_CHMOD,
     );
-    let said = stdout(&output);
+    let said = printed(&output);
     for call in ["chmod", "fchmod", "fchmodat", "fchmodat2"] {
         let line = said.lines().find(|line| {
             line.split_whitespace()
@@ -124,7 +85,7 @@ fn a_base_that_is_in_the_cluster_only_is_asked_for() {
     let standing = "apiVersion: seccomp-operator.io/v1alpha1\nkind: SeccompProfile\nmetadata: {name: web}\nspec: {base: company}\n";
     for command in ["explain", "lint", "convert"] {
         let output = run(&[&[command], &NODE[..]].concat(), standing);
-        let said = (stdout(&output) + &stderr(&output))
+        let said = (printed(&output) + &stderr(&output))
             .split_whitespace()
             .collect::<Vec<_>>()
             .join(" ");
@@ -138,7 +99,7 @@ fn a_base_that_is_in_the_cluster_only_is_asked_for() {
     }
     let misspelt = run(
         &[&["explain"], &NODE[..]].concat(),
-        &standing.replace("company", "runtime-defualt"),
+        standing.replace("company", "runtime-defualt"),
     );
     assert!(
         stderr(&misspelt).contains("write \"runtime-default\""),

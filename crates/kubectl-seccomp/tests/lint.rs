@@ -5,37 +5,9 @@
 mod tool;
 
 use std::path::Path;
-use std::process::Output;
 
 use serde_json::{Value, json};
-use tool::{printed, run, stderr};
-
-const NODE: [&str; 2] = ["--arch=amd64", "--kernel=6.12"];
-
-const NO_CHMOD: &str = r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
-    "syscalls": [{"names": ["chmod"], "action": "SCMP_ACT_ERRNO"}]}"#;
-
-const STANDING: &str = "\
-apiVersion: seccomp-operator.io/v1alpha1
-kind: SeccompProfile
-metadata: {name: web}
-spec:
-  base: company
-  deny: [\"@chmod\"]
----
-apiVersion: seccomp-operator.io/v1alpha1
-kind: SeccompProfile
-metadata: {name: company}
-spec:
-  base: runtime-default
-  allow: [keyctl]
-  deny:
-    - {name: mkdir, errno: ENOSYS}
-";
-
-fn lint(args: &[&str], stdin: &str) -> Output {
-    run(&[&["lint"], &NODE[..], args].concat(), stdin)
-}
+use tool::{NO_CHMOD, NODE, STANDING, lint, printed, run, stderr};
 
 /// `code severity` of each finding of a profile.
 fn codes(report: &Value) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! What a failure means with the profile at hand.
 
-use seccomp_profile::{Arch, Model, Profile, Runtime};
+use seccomp_profile::{Arch, Library, Model, Profile, Runtime, Target};
 
 use crate::calls::{Kills, is_refused, kills, listed, refused};
 use crate::failure::{Applied, Failure};
@@ -8,7 +8,7 @@ use crate::message::{Cause, Reason};
 
 /// What is known of the container's profile.
 #[derive(Clone, Copy, Debug)]
-pub enum Known<'k> {
+enum Known<'k> {
     /// What it is on the node.
     Profile(&'k Profile),
     /// There is no SeccompProfile of that name.
@@ -57,10 +57,29 @@ pub struct Explanation {
     pub remedy: String,
 }
 
-/// What a failure means on a node of that architecture. containerd does not say what starts its containers; without a word on it, it is
-/// taken for runc.
+/// What a failure means on a node of that kind. `library` has all SeccompProfiles, if they are known. containerd does not say what starts
+/// its containers; without a word on it, it is taken for runc.
 #[must_use]
 pub fn explain(
+    failure: &Failure,
+    library: Option<&Library>,
+    target: &Target,
+    runtime: Option<Runtime>,
+) -> Explanation {
+    let say = |known: Known<'_>| explain_known(failure, known, target.arch, runtime);
+    let (Applied::Managed(name), Some(library)) = (&failure.applied, library) else {
+        return say(Known::Nothing);
+    };
+    if library.get(name.as_str()).is_none() {
+        return say(Known::Absent);
+    }
+    match library.compose(name.as_str(), target, "spec") {
+        Ok(profile) => say(Known::Profile(&profile)),
+        Err(error) => say(Known::Invalid(&error.to_string())),
+    }
+}
+
+fn explain_known(
     failure: &Failure,
     known: Known<'_>,
     arch: Arch,
@@ -408,7 +427,7 @@ impl Subject<'_> {
 mod tests {
     use super::*;
     use seccomp_operator_api::ProfileName;
-    use seccomp_profile::{CapabilitySet, KernelVersion, Target, parse};
+    use seccomp_profile::{CapabilitySet, KernelVersion, parse};
     use serde_json::{Value, json};
 
     const AMD64: Target = Target {
@@ -427,7 +446,7 @@ mod tests {
             applied: Applied::Managed(ProfileName::parse("tight").unwrap()),
             cause,
         };
-        explain(&failure, Known::Profile(&profile), AMD64.arch, None)
+        explain_known(&failure, Known::Profile(&profile), AMD64.arch, None)
     }
 
     fn allowing(calls: &[&str], default: &str) -> Value {
@@ -538,7 +557,7 @@ mod tests {
                 "write profiles/a.json",
             ),
         ] {
-            let found = explain(&failure(applied), known, Arch::X86_64, None);
+            let found = explain_known(&failure(applied), known, Arch::X86_64, None);
             assert_eq!(found.certainty, Certainty::Certain);
             assert!(
                 found.sentence.contains(sentence) && found.remedy.contains(remedy),

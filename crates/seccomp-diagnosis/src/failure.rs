@@ -67,35 +67,41 @@ pub struct Ending<'s> {
 /// kubelet's seccomp folder.
 #[must_use]
 pub fn failures(spec: &Spec<'_>, status: &Status<'_>, profiles_dir: &str) -> Vec<Failure> {
-    let mut found = Vec::new();
-    for (containers, statuses) in [
+    let failed = containers(spec, status).filter_map(|(container, status)| {
+        let (applied, _) = applied(spec, container, profiles_dir);
+        // What no profile filters, no profile stops.
+        if matches!(applied, Applied::Privileged | Applied::Unconfined) {
+            return None;
+        }
+        let mut causes = endings(status?).into_iter();
+        Some(Failure {
+            container: container.name.clone().into_owned(),
+            applied,
+            cause: causes.find_map(|ending| cause(&ending))?,
+        })
+    });
+    failed.collect()
+}
+
+/// All containers of a pod, in the order in which they start, each with what kubelet says of it, if it does.
+pub fn containers<'p, 'a>(
+    spec: &'p Spec<'a>,
+    status: &'p Status<'a>,
+) -> impl Iterator<Item = (&'p Container<'a>, Option<&'p ContainerStatus<'a>>)> {
+    let all = [
         (&spec.init_containers, &status.init_container_statuses),
         (&spec.containers, &status.container_statuses),
         (
             &spec.ephemeral_containers,
             &status.ephemeral_container_statuses,
         ),
-    ] {
-        for container in containers {
-            let Some(status) = statuses.iter().find(|status| status.name == container.name) else {
-                continue;
-            };
-            let (applied, _) = applied(spec, container, profiles_dir);
-            // What no profile filters, no profile stops.
-            if matches!(applied, Applied::Privileged | Applied::Unconfined) {
-                continue;
-            }
-            let mut causes = endings(status).into_iter();
-            if let Some(cause) = causes.find_map(|ending| cause(&ending)) {
-                found.push(Failure {
-                    container: container.name.clone().into_owned(),
-                    applied,
-                    cause,
-                });
-            }
-        }
-    }
-    found
+    ];
+    all.into_iter().flat_map(|(containers, statuses)| {
+        containers.iter().map(move |container| {
+            let status = statuses.iter().find(|status| status.name == container.name);
+            (container, status)
+        })
+    })
 }
 
 /// Which profile a container has, and where it is stated.

@@ -11,6 +11,6 @@ mod explanation;
 mod failure;
 mod message;
 
-pub use explanation::{Certainty, Explanation, Known, explain};
-pub use failure::{Applied, Ending, Failure, Origin, applied, endings, failures};
+pub use explanation::{Certainty, Explanation, explain};
+pub use failure::{Applied, Ending, Failure, Origin, applied, containers, endings, failures};
 pub use message::{Cause, Reason};

@@ -3,7 +3,7 @@
 //! Knows the six arguments of a call as 64-bit numbers; does not know calls or actions.
 
 use super::arguments::Arguments;
-use super::condition::{ArgIndex, Condition, Operator};
+use super::condition::{ArgIndex, Condition, Operator, of_bits};
 
 /// Values of one argument: those from `low` to `high` whose bits under `mask` are `bits`. Never empty; `low` and `high`
 /// are members; a mask that says no more than the bounds do is 0.
@@ -119,7 +119,7 @@ impl ValueSet {
     /// The numbers whose lower `bits` bits, as a number of their own, are in the set. The largest sets come first: what is left without
     /// them falls into few parts.
     fn read_by_lower(self, bits: u32) -> Vec<Self> {
-        let most = u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0);
+        let most = of_bits(bits);
         let Some(own) = Self::new(0, most, 0, 0).and_then(|most| self.and(most)) else {
             return Vec::new();
         };
@@ -295,7 +295,7 @@ impl ArgSet {
 
     /// Its part in which that argument has no more than `bits` bits.
     pub(super) fn below(&self, arg: ArgIndex, bits: u32) -> Option<Self> {
-        let most = u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0);
+        let most = of_bits(bits);
         let most = ValueSet::new(0, most, 0, 0)?;
         let values = self.0[arg.position()].and(most)?;
         Some(self.with(arg.position(), values))

@@ -105,7 +105,7 @@ impl Condition {
 
     /// A comparison with single values, of the lower `bits` bits only.
     pub(super) fn of_lower(self, bits: u32) -> Self {
-        let most = u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0);
+        let most = of_bits(bits);
         match self.operator {
             Operator::Equal => Self {
                 value: self.value & most,
@@ -128,6 +128,11 @@ impl Condition {
         };
         (self.value & looked_at) >> 32 != 0
     }
+}
+
+/// The largest number of so many bits.
+pub(super) fn of_bits(bits: u32) -> u64 {
+    u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0)
 }
 
 impl fmt::Display for Condition {

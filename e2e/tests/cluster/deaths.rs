@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{NO_CHMOD, Tested};
 
 const PATIENCE: Duration = Duration::from_mins(1);
-/// A pod's status lists what its container waits for and how its last try ended.
+/// So often a container is started anew before it is looked at how often that was told.
 const TRIES: i64 = 2;
 
 const NO_CAPSET: &str = r#"{
@@ -294,21 +294,12 @@ async fn what_is_not_seccomp_s_fault_is_said_to_be_another_s() -> Tested {
         let found = events(&cluster, &namespace, pod).await?;
         ensure!(found.is_empty(), "{found:#?}");
     }
-    let delete = [
-        "delete",
-        "pods",
-        "--all",
-        "--namespace",
-        &namespace,
-        "--now",
-    ];
-    kubectl(&delete, "").await?.ok()?;
+    cluster.delete_pods(&namespace).await?;
     cluster.delete("seccompprofile", "e2e-innocent").await
 }
 
 async fn clean_up(cluster: &Cluster, namespace: &str) -> Tested {
-    let delete = ["delete", "pods", "--all", "--namespace", namespace, "--now"];
-    kubectl(&delete, "").await?.ok()?;
+    cluster.delete_pods(namespace).await?;
     Viewer::vandalise(cluster, namespace, "rm -rf ../e2e-deaths").await?;
     for name in [
         "e2e-no-capset",

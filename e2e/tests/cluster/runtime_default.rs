@@ -2,7 +2,6 @@
 
 use anyhow::{Context as _, ensure};
 use e2e::cluster::Cluster;
-use e2e::command::kubectl;
 use e2e::pods::Pod;
 use seccomp_profile::{
     BUILTINS, Capability, CapabilitySet, KernelVersion, RUNTIME_DEFAULT_IS, Target, builtin, parse,
@@ -95,14 +94,5 @@ async fn the_built_in_of_the_nodes_line_is_what_containerd_hands_to_its_runtime(
             "{line} with {name} differs in {difference:x?}"
         );
     }
-    let delete = [
-        "delete",
-        "pods",
-        "--all",
-        "--namespace",
-        &namespace,
-        "--now",
-    ];
-    kubectl(&delete, "").await?.ok()?;
-    Ok(())
+    cluster.delete_pods(&namespace).await
 }

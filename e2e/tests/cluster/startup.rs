@@ -103,15 +103,7 @@ async fn a_profile_under_which_nothing_starts_is_not_green() -> Tested {
     let data: Value = serde_json::from_str(&data.stdout)?;
     ensure!(data["summary"]["unstartable"] == 1, "{data}");
 
-    let delete = [
-        "delete",
-        "pods",
-        "--all",
-        "--namespace",
-        &namespace,
-        "--now",
-    ];
-    kubectl(&delete, "").await?.ok()?;
+    cluster.delete_pods(&namespace).await?;
     for name in ["e2e-starts", "e2e-stuck"] {
         cluster.delete("seccompprofile", name).await?;
     }

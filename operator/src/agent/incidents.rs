@@ -159,8 +159,8 @@ fn incident(metadata: &ObjectMeta, failure: &Failure, explanation: &Explanation)
 mod tests {
     use super::*;
     use crate::agent::usage::StoredPod;
-    use seccomp_diagnosis::{Known, explain};
-    use seccomp_profile::Arch;
+    use seccomp_diagnosis::explain;
+    use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Target};
     use serde_json::{Value, json};
 
     const MISSING: &str = "cannot load seccomp profile \"/var/lib/kubelet/seccomp/profiles/a.json\": open \
@@ -180,7 +180,13 @@ mod tests {
     }
 
     fn notes(incidents: &mut Incidents, now: Instant) -> Vec<(u64, String)> {
-        let explain = |failure: &Failure| explain(failure, Known::Absent, Arch::X86_64, None);
+        let target = Target {
+            arch: Arch::X86_64,
+            kernel: KernelVersion::CURRENT,
+            capabilities: CapabilitySet::RUNTIME_DEFAULT,
+        };
+        let none = Library::default();
+        let explain = |failure: &Failure| explain(failure, Some(&none), &target, None);
         let due = incidents.due(now, explain).into_iter();
         due.map(|incident| (incident.id, incident.event.note))
             .collect()

@@ -36,11 +36,11 @@ use crate::health::Readiness;
 use kube_support::error::chain;
 use kube_support::events::{EventRequest, Events, reference};
 use kube_support::{Backoff, WatchEvent, watch, watch_as};
-use seccomp_diagnosis::{Applied, Explanation, Failure, Known, explain};
+use seccomp_diagnosis::{Failure, explain};
 use seccomp_operator_api::{
     NodeFailure, ProfileName, Record, SeccompProfile, StoredProfile, define,
 };
-use seccomp_profile::{Library, Target};
+use seccomp_profile::Library;
 
 /// What failed is tried again after the first of these, then ever more slowly, up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -413,7 +413,7 @@ impl Reconciler {
             return;
         }
         let (library, target) = (&self.library, &self.renderer.target);
-        let explain = |failure: &Failure| explained(failure, library, target);
+        let explain = |failure: &Failure| explain(failure, Some(library), target, None);
         for incident in self.incidents.due(Instant::now(), explain) {
             self.metrics.explained(incident.reason);
             self.events.post_once(incident.event, incident.id);
@@ -509,21 +509,6 @@ impl Reconciler {
                 note,
             });
         }
-    }
-}
-
-/// What a container's failure means, with its profile as it is on this node.
-fn explained(failure: &Failure, library: &Library, target: &Target) -> Explanation {
-    let arch = target.arch;
-    let Applied::Managed(name) = &failure.applied else {
-        return explain(failure, Known::Nothing, arch, None);
-    };
-    if library.get(name.as_str()).is_none() {
-        return explain(failure, Known::Absent, arch, None);
-    }
-    match library.compose(name.as_str(), target, "spec") {
-        Ok(profile) => explain(failure, Known::Profile(&profile), arch, None),
-        Err(error) => explain(failure, Known::Invalid(&error.to_string()), arch, None),
     }
 }
 

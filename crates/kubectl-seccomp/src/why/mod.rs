@@ -16,7 +16,7 @@ use kube_support::error::chain;
 use report::{Known, Report};
 use seccomp_operator_api::{StoredProfile, define};
 use seccomp_policy::pod::Pod;
-use seccomp_profile::{Arch, KernelVersion, Library, Runtime};
+use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Runtime, Target};
 
 /// Examples, for `--help`.
 pub const EXAMPLES: &str = "Examples:
@@ -133,8 +133,11 @@ async fn ask(cluster: &Cluster, namespace: &str, args: &WhyArgs) -> Result<Repor
 /// What the pod's node says of itself; of a pod without a node, or if one may not know, a usual one is taken.
 async fn node(cluster: &Cluster, pod: &CorePod, notes: &mut Vec<String>) -> report::Node {
     let usual = report::Node {
-        arch: Arch::X86_64,
-        kernel: KernelVersion::CURRENT,
+        target: Target {
+            arch: Arch::X86_64,
+            kernel: KernelVersion::CURRENT,
+            capabilities: CapabilitySet::RUNTIME_DEFAULT,
+        },
         runtime: None,
     };
     let Some(name) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) else {
@@ -154,8 +157,12 @@ async fn node(cluster: &Cluster, pod: &CorePod, notes: &mut Vec<String>) -> repo
     let Some(info) = info else { return usual };
     let runtime = info.container_runtime_version.split("://").next();
     report::Node {
-        arch: Arch::from_node(&info.architecture).unwrap_or(usual.arch),
-        kernel: KernelVersion::from_release(&info.kernel_version).unwrap_or(usual.kernel),
+        target: Target {
+            arch: Arch::from_node(&info.architecture).unwrap_or(usual.target.arch),
+            kernel: KernelVersion::from_release(&info.kernel_version)
+                .unwrap_or(usual.target.kernel),
+            ..usual.target
+        },
         // Unless it is set up otherwise.
         runtime: matches!(runtime, Some("containerd" | "docker")).then_some(Runtime::Runc),
     }

@@ -10,7 +10,7 @@ use seccomp_diagnosis::{
 };
 use seccomp_policy::given;
 use seccomp_policy::pod::{Container, ContainerStatus, Pod};
-use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Profile, Runtime, Target};
+use seccomp_profile::{Library, Runtime, Target};
 
 /// What is known of the cluster.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub struct Known {
 /// What a node has.
 #[derive(Debug)]
 pub struct Node {
-    pub arch: Arch,
-    pub kernel: KernelVersion,
+    /// What its filters are made for; the capabilities are the profiles' own.
+    pub target: Target,
     /// What starts its containers, as far as it can be told.
     pub runtime: Option<Runtime>,
 }
@@ -73,21 +73,7 @@ pub struct Row {
 /// A row for each container of the pod, or for that one.
 pub fn containers(pod: &Pod<'_>, known: &Known, only: Option<&str>) -> Vec<Row> {
     let failures = failures(&pod.spec, &pod.status, &known.profiles_dir);
-    let (spec, status) = (&pod.spec, &pod.status);
-    let all = [
-        (&spec.init_containers, &status.init_container_statuses),
-        (&spec.containers, &status.container_statuses),
-        (
-            &spec.ephemeral_containers,
-            &status.ephemeral_container_statuses,
-        ),
-    ];
-    let all = all.into_iter().flat_map(|(containers, statuses)| {
-        containers.iter().map(move |container| {
-            let status = statuses.iter().find(|status| status.name == container.name);
-            (container, status)
-        })
-    });
+    let all = seccomp_diagnosis::containers(&pod.spec, &pod.status);
     all.filter(|(container, _)| only.is_none_or(|only| container.name == only))
         .map(|(container, status)| {
             let mut failures = failures.iter();
@@ -125,7 +111,12 @@ fn row(
         sentence,
         lacks,
         remedy,
-    } = explained(failure, known);
+    } = explain(
+        failure,
+        known.library.as_ref(),
+        &known.node.target,
+        known.node.runtime,
+    );
     Row {
         seccomp: certainty.word(),
         reason: (certainty != Certainty::No).then(|| reason.word()),
@@ -133,35 +124,6 @@ fn row(
         lacks,
         remedy,
         ..row
-    }
-}
-
-/// What the failure means with the container's profile as it should be on the pod's node.
-fn explained(failure: &Failure, known: &Known) -> Explanation {
-    use seccomp_diagnosis::Known as Content;
-    let Node {
-        arch,
-        kernel,
-        runtime,
-    } = known.node;
-    let say = |content: Content<'_>| explain(failure, content, arch, runtime);
-    let (Applied::Managed(name), Some(library)) = (&failure.applied, &known.library) else {
-        return say(Content::Nothing);
-    };
-    if library.get(name.as_str()).is_none() {
-        return say(Content::Absent);
-    }
-    let target = Target {
-        arch,
-        kernel,
-        capabilities: CapabilitySet::RUNTIME_DEFAULT,
-    };
-    let composed: Result<Profile, String> = library
-        .compose(name.as_str(), &target, "spec")
-        .map_err(|error| error.to_string());
-    match &composed {
-        Ok(profile) => say(Content::Profile(profile)),
-        Err(why) => say(Content::Invalid(why)),
     }
 }
 
@@ -340,6 +302,7 @@ impl Report {
 mod tests {
     use super::*;
     use seccomp_operator_api::{SeccompProfile, SeccompProfileSpec, define};
+    use seccomp_profile::{Arch, CapabilitySet, KernelVersion};
     use serde_json::{Value, json};
 
     fn known() -> Known {
@@ -351,8 +314,11 @@ mod tests {
             library: Some(library),
             profiles_dir: "profiles".to_owned(),
             node: Node {
-                arch: Arch::X86_64,
-                kernel: KernelVersion::CURRENT,
+                target: Target {
+                    arch: Arch::X86_64,
+                    kernel: KernelVersion::CURRENT,
+                    capabilities: CapabilitySet::RUNTIME_DEFAULT,
+                },
                 runtime: Some(Runtime::Runc),
             },
         }

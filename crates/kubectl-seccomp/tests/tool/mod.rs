@@ -56,3 +56,34 @@ pub fn printed(output: &Output) -> String {
 pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
+
+/// A node to read profiles for.
+pub const NODE: [&str; 2] = ["--arch=amd64", "--kernel=6.12"];
+
+/// A profile.
+pub const NO_CHMOD: &str = r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+    "syscalls": [{"names": ["chmod"], "action": "SCMP_ACT_ERRNO"}]}"#;
+
+/// Two SeccompProfiles, of which the first stands on the other.
+pub const STANDING: &str = "\
+apiVersion: seccomp-operator.io/v1alpha1
+kind: SeccompProfile
+metadata: {name: web}
+spec:
+  base: company
+  deny: [\"@chmod\"]
+---
+apiVersion: seccomp-operator.io/v1alpha1
+kind: SeccompProfile
+metadata: {name: company}
+spec:
+  base: runtime-default
+  allow: [keyctl]
+  deny:
+    - {name: mkdir, errno: ENOSYS}
+";
+
+/// What `lint` says of profiles for that node.
+pub fn lint(args: &[&str], stdin: &str) -> Output {
+    run(&[&["lint"], &NODE[..], args].concat(), stdin)
+}

@@ -3,7 +3,7 @@
 use super::subject::{Subject, listed};
 use super::{Code, Finding, Severity};
 use crate::action::Action;
-use crate::condition::ArgIndex;
+use crate::condition::{ArgIndex, of_bits};
 use crate::decision::{Decision, WorkBudget};
 use crate::parameters::read_in_part;
 
@@ -25,7 +25,7 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let Some((first, _, bits)) = found.first() else {
         return;
     };
-    let most = u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0);
+    let most = of_bits(*bits);
     let which: Vec<_> = found
         .iter()
         .map(|(call, arg, _)| format!("argument {} of {}", arg.get(), call.name()))
