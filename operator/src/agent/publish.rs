@@ -26,7 +26,7 @@ use seccomp_operator_api::{NodeFailure, NodeUse, SeccompNode, SeccompNodeReport}
 /// The field manager of all that agents write.
 pub const MANAGER: &str = "seccomp-operator-agent";
 /// A change after a while without any waits this long for others to join it.
-const DEBOUNCE: Duration = Duration::from_millis(100);
+const DEBOUNCE: Duration = Duration::from_millis(20);
 /// So long after a write it is a while without any.
 const COOLDOWN: Duration = Duration::from_secs(2);
 /// While changes keep coming, the next write waits for a pause of this length between them ...

@@ -1,5 +1,7 @@
-//! Writes the statuses of profiles and the finalizer that holds them: only the leader, only what changed, and of each profile at most
-//! once a second.
+//! Writes the statuses of profiles and the finalizer that holds them: only the leader, only what changed, and each no more often than
+//! its [`Pace`] says.
+
+mod pace;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -19,15 +21,11 @@ use super::{ControllerError, MANAGER, Shared};
 use kube_support::error::chain;
 use kube_support::leader::Role;
 use kube_support::{WriteError, apply_status, patch_metadata};
+use pace::Pace;
 use seccomp_operator_api::SeccompProfile;
 
-/// A change waits this long for others to join it: long enough for nearby agents to answer a new profile, so that its first
-/// status says that it is there.
-const DEBOUNCE: Duration = Duration::from_millis(250);
-/// The pause between two writes of one status.
-const PAUSE: Duration = Duration::from_secs(1);
-/// The pause after a write that failed.
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// A change waits this long for others to join it: long enough for nearby agents to answer a new profile.
+const DEBOUNCE: Duration = Duration::from_millis(100);
 /// How many statuses are worked out without a pause.
 const PORTION: usize = 32;
 /// How many writes are under way at once.
@@ -40,8 +38,7 @@ pub async fn run(
     mut role: watch::Receiver<Role>,
 ) -> Result<(), ControllerError> {
     let api: Api<SeccompProfile> = Api::all(client.clone());
-    // When each profile's status may be written again.
-    let mut resting: HashMap<String, Instant> = HashMap::new();
+    let mut paces: HashMap<String, Pace> = HashMap::new();
     loop {
         role.wait_for(|role| *role == Role::Leads).await?;
         // What another leader wrote, or did not write any more, is looked at anew.
@@ -50,34 +47,37 @@ pub async fn run(
         while *role.borrow() == Role::Leads {
             let wakes = shared.index().wakes();
             let wakes = wakes.map(|at| shared.started + at);
-            let due = resting.values().copied().chain(wakes).min();
+            let due = paces.values().filter_map(Pace::due).chain(wakes).min();
             tokio::select! {
                 () = shared.changed.notified() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 _ = role.changed() => continue,
             }
             sleep(DEBOUNCE).await;
-            let now = Instant::now();
-            resting.retain(|_, until| *until > now);
-            let (wanted, later) = look(shared, |name| resting.contains_key(name)).await;
+            paces.retain(|_, pace| !pace.is_over(Instant::now()));
+            let (wanted, later) = look(shared, &mut paces).await;
             // Every replica's index is fed, so what is written here comes back by the watch.
             let written = stream::iter(wanted)
                 .map(|(name, wanted)| {
                     let api = &api;
                     let metrics = &shared.metrics;
-                    async move { (write(api, &name, wanted, metrics).await, name) }
+                    let waits = wanted.waits;
+                    async move { (write(api, &name, wanted, metrics).await, name, waits) }
                 })
                 .buffer_unordered(CONCURRENCY)
                 .collect::<Vec<_>>()
                 .await;
             let mut again = later;
-            for (outcome, name) in written {
-                let pause = match outcome {
-                    Ok(()) => PAUSE,
-                    // Somebody else was faster: what they did comes by the watch, and is looked at after the pause.
+            for (outcome, name, waits) in written {
+                let now = Instant::now();
+                let pace = paces.entry(name.clone()).or_default();
+                match outcome {
+                    Ok(()) => pace.written(waits, now),
+                    // Somebody else was faster, or this process's own last write has not come back yet: what was written comes by the
+                    // watch, and is looked at after a moment.
                     Err(error) if error.is_not_found() || error.is_conflict() => {
-                        again.insert(name.clone());
-                        PAUSE
+                        pace.outrun(now);
+                        again.insert(name);
                     }
                     Err(error) => {
                         warn!(
@@ -85,11 +85,10 @@ pub async fn run(
                             error = chain(&error),
                             "a profile's status or finalizer could not be written"
                         );
-                        again.insert(name.clone());
-                        AFTER_FAILURE
+                        pace.failed(now);
+                        again.insert(name);
                     }
-                };
-                resting.insert(name, Instant::now() + pause);
+                }
             }
             let mut index = shared.index();
             for name in &again {
@@ -102,7 +101,7 @@ pub async fn run(
 /// The statuses to write now, and the names of those that have to wait. A few at a time: others want the index meanwhile.
 async fn look(
     shared: &Shared,
-    rests: impl Fn(&str) -> bool,
+    paces: &mut HashMap<String, Pace>,
 ) -> (Vec<(String, ProfileWrite)>, BTreeSet<String>) {
     let (mut wanted, mut later) = (Vec::new(), BTreeSet::new());
     let now = Timestamp::now();
@@ -114,13 +113,21 @@ async fn look(
             if dirty.is_empty() {
                 return (wanted, later);
             }
-            let (resting, due): (BTreeSet<_>, BTreeSet<_>) =
-                dirty.into_iter().partition(|name| rests(name));
-            wanted.extend(
-                due.into_iter()
-                    .filter_map(|name| index.wanted(&name, now).map(|wanted| (name, wanted))),
-            );
-            later.extend(resting);
+            for name in dirty {
+                let pace = paces.entry(name.clone()).or_default();
+                if !pace.may_write(index.waits(&name), Instant::now()) {
+                    wanted.extend(
+                        index
+                            .wanted_finalizer(&name)
+                            .map(|write| (name.clone(), write)),
+                    );
+                    later.insert(name);
+                } else if let Some(write) = index.wanted(&name, now) {
+                    wanted.push((name, write));
+                } else {
+                    pace.unchanged();
+                }
+            }
         }
         tokio::task::yield_now().await;
     }
@@ -212,13 +219,15 @@ mod tests {
                 failures: vec![failure],
                 ..SeccompNodeReport::default()
             };
-            let report = SeccompNode::new("n1", report);
-            shared.index.lock().unwrap().report("n1", &report);
+            for node in ["n1", "n2"] {
+                let report = SeccompNode::new(node, report.clone());
+                shared.index.lock().unwrap().report(node, &report);
+            }
             shared.changed.notify_one();
             sleep(Duration::from_millis(100)).await;
             counts.push(writes.load(Ordering::Relaxed));
         }
-        // Ten seconds of changes; each write gathers for a moment after its pause.
+        // Ten seconds of changes.
         assert!((7..=11).contains(&counts[99]), "{counts:?}");
         sleep(Duration::from_secs(3)).await;
         let settled = writes.load(Ordering::Relaxed);
@@ -228,5 +237,26 @@ mod tests {
         );
         sleep(Duration::from_mins(1)).await;
         assert_eq!(writes.load(Ordering::Relaxed), settled);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_last_node_says_is_written_at_once() {
+        let writes = Arc::new(AtomicUsize::new(0));
+        let shared = Arc::new(Shared::around(cluster()));
+        let (_elected, role) = watch::channel(Role::Leads);
+        let (client, task) = (counting(&writes), shared.clone());
+        tokio::spawn(async move { run(&client, &task, role).await });
+        let fields = SeccompNodeReport {
+            applied_resource_version: "10".into(),
+            ..SeccompNodeReport::default()
+        };
+        sleep(Duration::from_millis(50)).await;
+        for (node, pause, written) in [("n1", 500, 0), ("n2", 150, 1)] {
+            let report = SeccompNode::new(node, fields.clone());
+            shared.index.lock().unwrap().report(node, &report);
+            shared.changed.notify_one();
+            sleep(Duration::from_millis(pause)).await;
+            assert_eq!(writes.load(Ordering::Relaxed), written, "{node}");
+        }
     }
 }

@@ -82,7 +82,38 @@ impl Rollout {
     }
 }
 
+/// What one node has done about a profile.
+enum OnNode<'a> {
+    /// It runs no agent that counts.
+    Unmanaged,
+    /// The profile's `nodeSelector` leaves it out.
+    Unselected,
+    /// Its agent does not do its work, and why.
+    Gone(&'a str),
+    Waiting,
+    Failed(&'a (String, String)),
+    Ready,
+}
+
 impl Index {
+    /// Whether nodes are waited for, as they are not for a profile that is invalid or deleted. This is asked far more often than a status is worked out, and stops at the first such node.
+    #[must_use]
+    pub fn waits(&self, name: &str) -> bool {
+        let Some(profile) = self.profiles.get(name) else {
+            return false;
+        };
+        let verdict = profile.verdict.get_or_init(|| self.judge(name));
+        if verdict.is_err() || profile.seen.deleting {
+            return false;
+        }
+        let (version, selector) = (profile.required_version, &profile.seen.node_selector);
+        let mut nodes = self.nodes.iter();
+        nodes.any(|(node, seen)| {
+            let on_node = self.on_node(name, version, selector, node, seen);
+            matches!(on_node, OnNode::Waiting)
+        })
+    }
+
     /// How far a profile has got whose current meaning is on a node once that has applied `required_version`.
     pub(super) fn rollout(
         &self,
@@ -91,40 +122,55 @@ impl Index {
         selector: &BTreeMap<String, String>,
     ) -> Rollout {
         let mut rollout = Rollout::default();
-        for (node, SeenNode { labels, .. }) in &self.nodes {
-            let standing = self.standings.get(node);
-            if matches!(standing, None | Some(Standing::Unmanaged)) {
-                continue;
-            }
-            if !selects(selector, labels) {
-                rollout.unselected += 1;
-                continue;
-            }
+        for (node, seen) in &self.nodes {
             rollout.desired += 1;
-            if let Some(Standing::Gone(why)) = standing {
-                rollout.gone.push(format!("{node} ({why})"));
-                continue;
-            }
-            let report = self.reports.get(node);
-            // An agent that decided by other labels than the node has now may have decided otherwise.
-            let digest = (!selector.is_empty()).then(|| labels_digest(labels));
-            let told = |report: &NodeReport| digest.is_none() || report.labels_digest == digest;
-            match report {
-                Some(report) if told(report) && report.applied_version >= required_version => {
-                    match report.failures.get(profile) {
-                        Some((reason, message)) => {
-                            rollout.failed.push(Failure {
-                                node: node.clone(),
-                                reason: reason.clone(),
-                                message: message.clone(),
-                            });
-                        }
-                        None => rollout.ready += 1,
-                    }
+            match self.on_node(profile, required_version, selector, node, seen) {
+                OnNode::Unmanaged => rollout.desired -= 1,
+                OnNode::Unselected => {
+                    rollout.desired -= 1;
+                    rollout.unselected += 1;
                 }
-                _ => rollout.waiting.push(node.clone()),
+                OnNode::Gone(why) => rollout.gone.push(format!("{node} ({why})")),
+                OnNode::Waiting => rollout.waiting.push(node.clone()),
+                OnNode::Failed((reason, message)) => rollout.failed.push(Failure {
+                    node: node.clone(),
+                    reason: reason.clone(),
+                    message: message.clone(),
+                }),
+                OnNode::Ready => rollout.ready += 1,
             }
         }
         rollout
+    }
+
+    fn on_node(
+        &self,
+        profile: &str,
+        required_version: u64,
+        selector: &BTreeMap<String, String>,
+        node: &str,
+        SeenNode { labels, .. }: &SeenNode,
+    ) -> OnNode<'_> {
+        let standing = self.standings.get(node);
+        if matches!(standing, None | Some(Standing::Unmanaged)) {
+            return OnNode::Unmanaged;
+        }
+        if !selects(selector, labels) {
+            return OnNode::Unselected;
+        }
+        if let Some(Standing::Gone(why)) = standing {
+            return OnNode::Gone(why);
+        }
+        // An agent that decided by other labels than the node has now may have decided otherwise.
+        let told = |report: &NodeReport| {
+            selector.is_empty() || report.labels_digest == Some(labels_digest(labels))
+        };
+        match self.reports.get(node) {
+            Some(report) if report.applied_version >= required_version && told(report) => report
+                .failures
+                .get(profile)
+                .map_or(OnNode::Ready, OnNode::Failed),
+            _ => OnNode::Waiting,
+        }
     }
 }

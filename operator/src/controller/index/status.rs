@@ -27,6 +27,8 @@ pub struct ProfileWrite {
     pub finalizer: Option<(Step, Vec<String>)>,
     /// All of the status, if it has to change.
     pub status: Option<SeccompProfileStatus>,
+    /// Whether nodes are waited for.
+    pub waits: bool,
 }
 
 /// What the status says of a valid spec.
@@ -41,22 +43,39 @@ impl Index {
     #[must_use]
     pub fn wanted(&self, name: &str, now: Timestamp) -> Option<ProfileWrite> {
         let profile = self.profiles.get(name)?;
+        let usage = self.usage(name);
+        let status = self.status(name, profile, &usage, now);
+        let write = ProfileWrite {
+            status: (status != profile.seen.status).then_some(status),
+            waits: self.waits(name),
+            ..self.holding(profile, &usage)
+        };
+        (write.status.is_some() || write.finalizer.is_some()).then_some(write)
+    }
+
+    /// The same without the status: a profile is held, or let go, without waiting for nodes.
+    #[must_use]
+    pub fn wanted_finalizer(&self, name: &str) -> Option<ProfileWrite> {
+        let profile = self.profiles.get(name)?;
+        let write = self.holding(profile, &self.usage(name));
+        write.finalizer.is_some().then_some(write)
+    }
+
+    fn holding(&self, profile: &Profile, usage: &Usage) -> ProfileWrite {
         let SeenProfile {
             finalizers,
             deleting,
+            version,
             ..
         } = &profile.seen;
-        let usage = self.usage(name);
         let held = usage.is_held() && !self.definition_goes;
-        let finalizer =
-            finalizer::step(held, finalizers, *deleting).map(|step| (step, finalizers.clone()));
-        let status = self.status(name, profile, &usage, now);
-        let status = (status != profile.seen.status).then_some(status);
-        (status.is_some() || finalizer.is_some()).then_some(ProfileWrite {
-            version: profile.seen.version,
-            finalizer,
-            status,
-        })
+        let step = finalizer::step(held, finalizers, *deleting);
+        ProfileWrite {
+            version: *version,
+            finalizer: step.map(|step| (step, finalizers.clone())),
+            status: None,
+            waits: true,
+        }
     }
 
     pub(super) fn status(
@@ -139,7 +158,7 @@ impl Index {
     }
 
     /// What the status says of the spec, or what is wrong with it, for every architecture that Kubernetes runs on.
-    fn judge(&self, name: &str) -> Result<Accepted, String> {
+    pub(super) fn judge(&self, name: &str) -> Result<Accepted, String> {
         let checked = self.library.check(name, "spec");
         let default = checked.map_err(|error| error.to_string())?;
         let findings = self.library.lint(name, "spec");
