@@ -29,7 +29,7 @@ static VIEW: LazyLock<View> = LazyLock::new(|| {
         ),
         (
             "open",
-            json!({"priority": 5, "podSelector": {"matchLabels": {"app": "shop"}}, "overrideUnconfined": true,
+            json!({"priority": 5, "podSelector": {"matchLabels": {"app": "shop"}}, "overrides": ["Unconfined"],
                 "profile": {"type": "Localhost", "name": "no-chmod"}}),
         ),
         (

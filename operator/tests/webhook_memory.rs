@@ -22,8 +22,7 @@ const MAX_RESIDENT: usize = 25;
 fn admission() -> Arc<Admission> {
     let mut view = View::new("profiles", []);
     view.namespace("default", BTreeMap::new());
-    let spec =
-        json!({"images": ["*"], "overrideUnconfined": true, "profile": {"type": "RuntimeDefault"}});
+    let spec = json!({"images": ["*"], "overrides": ["Unconfined"], "profile": {"type": "RuntimeDefault"}});
     view.policy("all", serde_json::from_value(spec).unwrap());
     Arc::new(Admission::new(view, Metrics::new(&mut Registry::default())))
 }

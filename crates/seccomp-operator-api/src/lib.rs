@@ -15,8 +15,8 @@ pub use node::{
     NodeFailure, NodeInfo, NodeUse, PodReference, SeccompNode, SeccompNodeReport, labels_digest,
 };
 pub use policy::{
-    Mode, OnConflict, PolicyPods, PolicyProfile, ProfileType, ReplicaPods, SeccompPolicy,
-    SeccompPolicySpec, SeccompPolicyStatus,
+    Mode, OnConflict, Overridden, PolicyPods, PolicyProfile, ProfileType, ReplicaPods,
+    SeccompPolicy, SeccompPolicySpec, SeccompPolicyStatus,
 };
 pub use profile::{
     ADOPT_ANNOTATION, Failure, IN_USE_FINALIZER, NodeCounts, ProfileName, Record, SeccompProfile,

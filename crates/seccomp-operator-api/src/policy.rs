@@ -68,9 +68,10 @@ pub struct SeccompPolicySpec {
     /// Whether it changes pods, or only says what it would do.
     #[serde(default)]
     pub mode: Mode,
-    /// Whether it also replaces an explicit `Unconfined`.
-    #[serde(default)]
-    pub override_unconfined: bool,
+    /// What pods and containers state and it replaces all the same. A `Localhost` profile always stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub overrides: Vec<Overridden>,
     /// What becomes of a pod that it selects and that would use a SeccompProfile of whose name a node has somebody else's file: there
     /// the pod would run under that file.
     #[serde(default)]
@@ -99,6 +100,15 @@ pub enum ProfileType {
     Localhost,
     /// No filter at all.
     Unconfined,
+}
+
+/// The type of a stated profile that a policy may replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Overridden {
+    /// No filter at all.
+    Unconfined,
+    /// What the container runtime applies by itself.
+    RuntimeDefault,
 }
 
 /// Whether a policy changes pods.
@@ -197,6 +207,17 @@ fn priority<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i32, D:
                 i32::MAX
             ))
         })
+}
+
+impl Overridden {
+    /// As a pod states it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unconfined => "Unconfined",
+            Self::RuntimeDefault => "RuntimeDefault",
+        }
+    }
 }
 
 impl SeccompPolicySpec {

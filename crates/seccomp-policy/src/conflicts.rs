@@ -24,7 +24,7 @@ pub fn conflicts(name: &str, spec: &SeccompPolicySpec, view: &View) -> Vec<Strin
     conflicts.extend(standing(&policy, view));
     if selects_nothing(&policy, view).is_none() {
         conflicts.extend(leaves_nothing_for(&policy, view));
-        conflicts.extend(leaves_unconfined_to(&policy, view));
+        conflicts.extend(leaves_to(&policy, view));
     }
     conflicts
 }
@@ -41,11 +41,11 @@ pub fn standing(policy: &Policy, view: &View) -> Vec<String> {
     conflicts.extend(nothing.or_else(|| shadowed(policy, before(policy, view))));
     if conflicts.is_empty() {
         let mut before = before(policy, view);
-        let other = before.find(|other| other.leaves_unconfined(policy));
-        conflicts.extend(other.map(|other| {
+        let other = before.find_map(|other| Some((other, other.leaves(policy)?)));
+        conflicts.extend(other.map(|(other, left)| {
             format!(
-                "spec.overrideUnconfined: SeccompPolicy {:?} before this one decides about containers with its images, and leaves an explicit \
-                 Unconfined there as it is; set its overrideUnconfined as well",
+                "spec.overrides: SeccompPolicy {:?} before this one decides about containers with its images, and leaves an explicit \
+                 {left} there as it is; put {left} into its overrides as well",
                 other.name
             )
         }));
@@ -53,15 +53,17 @@ pub fn standing(policy: &Policy, view: &View) -> Vec<String> {
     conflicts
 }
 
-/// The policies after it whose `overrideUnconfined` does not reach the containers that it decides about.
-fn leaves_unconfined_to(policy: &Policy, view: &View) -> Option<String> {
-    let mut others = view
+/// A policy after it whose `overrides` do not reach the containers that it decides about.
+fn leaves_to(policy: &Policy, view: &View) -> Option<String> {
+    let others = view
         .policies()
         .filter(|other| other.name != policy.name && other.can_match());
-    let other = others.find(|other| policy.is_before(other) && policy.leaves_unconfined(other))?;
+    let (other, left) = others
+        .filter(|other| policy.is_before(other))
+        .find_map(|other| Some((other, policy.leaves(other)?)))?;
     Some(format!(
-        "spec.images: of containers with these images SeccompPolicy {:?} no longer replaces an explicit Unconfined, since this one decides \
-         about them; set spec.overrideUnconfined",
+        "spec.images: of containers with these images SeccompPolicy {:?} no longer replaces an explicit {left}, since this one decides \
+         about them; put {left} into spec.overrides",
         other.name
     ))
 }
@@ -77,11 +79,14 @@ fn missing_profile(policy: &Policy, view: &View) -> Vec<String> {
 /// Parts of the policy that change nothing.
 fn without_effect(policy: &Policy) -> Vec<String> {
     let mut sentences = Vec::new();
-    if policy.spec.override_unconfined && policy.profile.is_unconfined() {
-        sentences.push(
-            "spec.overrideUnconfined: replaces Unconfined with Unconfined; remove it, or give another profile"
-                .to_owned(),
-        );
+    for (index, overridden) in policy.spec.overrides.iter().enumerate() {
+        let stated = overridden.word();
+        if !policy.replaces(stated) {
+            sentences.push(format!(
+                "spec.overrides[{index}]: {stated} is not replaced with {}; remove it, or give another profile",
+                policy.profile.describe()
+            ));
+        }
     }
     let patterns = || policy.images.iter().enumerate();
     for (index, pattern) in patterns() {
@@ -198,19 +203,21 @@ impl Policy {
             && self.pods.covers(&other.pods)
     }
 
-    /// Whether containers that it decides about keep an `Unconfined` that another, asked after it, would replace. What the two select
-    /// has to meet for certain: one's selectors cover the other's.
-    fn leaves_unconfined(&self, other: &Self) -> bool {
+    /// What containers that it decides about keep and another, asked after it, would replace. What the two select has to meet for
+    /// certain: one's selectors cover the other's.
+    fn leaves(&self, other: &Self) -> Option<&'static str> {
         let meet =
             |mine: &Constraints, others: &Constraints| mine.covers(others) || others.covers(mine);
         let decides = self.spec.mode == Mode::Enforce && !self.images.is_empty();
-        let gives_less = self.spec.override_unconfined || self.profile.is_unconfined();
-        other.spec.override_unconfined
-            && !other.profile.is_unconfined()
-            && decides
-            && !gives_less
-            && meet(&self.namespaces, &other.namespaces)
-            && meet(&self.pods, &other.pods)
+        if !decides || !meet(&self.namespaces, &other.namespaces) || !meet(&self.pods, &other.pods)
+        {
+            return None;
+        }
+        let mut replaced = other.spec.overrides.iter().map(|stated| stated.word());
+        // One that gives the same by itself means it so.
+        replaced.find(|stated| {
+            other.replaces(stated) && !self.replaces(stated) && self.profile.type_ != *stated
+        })
     }
 
     fn can_match(&self) -> bool {
@@ -298,14 +305,19 @@ mod tests {
             ),
             (localhost("late"), none(), Some("\"late\" is not ready")),
             (
-                json!({"overrideUnconfined": true, "profile": {"type": "Unconfined"}}),
+                json!({"overrides": ["Unconfined"], "profile": {"type": "Unconfined"}}),
                 none(),
-                Some("spec.overrideUnconfined: replaces"),
+                Some("spec.overrides[0]: Unconfined is not replaced"),
             ),
             (
-                selecting(&json!({"overrideUnconfined": true})),
+                selecting(&json!({"overrides": ["Unconfined"]})),
                 none(),
                 None,
+            ),
+            (
+                selecting(&json!({"overrides": ["Unconfined", "RuntimeDefault"]})),
+                none(),
+                Some("spec.overrides[1]: RuntimeDefault is not replaced with RuntimeDefault"),
             ),
             (
                 images(&["nginx:1.*", "redis", "nginx"]),
@@ -322,7 +334,7 @@ mod tests {
 
     #[test]
     fn an_unconfined_that_nobody_replaces_is_told() {
-        let strict = |more: &Value| with(&selecting(&json!({"overrideUnconfined": true})), more);
+        let strict = |more: &Value| with(&selecting(&json!({"overrides": ["Unconfined"]})), more);
         let tools = |more: &Value| {
             with(
                 &selecting(&json!({"priority": 5, "images": ["tools"]})),
@@ -344,7 +356,7 @@ mod tests {
             // One that replaces it by itself, changes nothing, or comes later leaves no hole.
             (
                 strict(&json!({})),
-                by("tools", tools(&json!({"overrideUnconfined": true}))),
+                by("tools", tools(&json!({"overrides": ["Unconfined"]}))),
                 None,
             ),
             (

@@ -3,7 +3,7 @@
 //! Policies are asked in the order of their precedence. The first enforced one without `images` decides about the pod level,
 //! because ephemeral containers inherit from there, and ends the search. One with `images` decides about the containers that
 //! have such an image, at container level, and leaves the rest to the policies after it. What a pod or a container says for
-//! itself is left alone unless a policy overrides an explicit `Unconfined`.
+//! itself is left alone unless a policy overrides that. A `Localhost` profile that somebody has chosen is never replaced.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -367,18 +367,16 @@ impl<'a> Draft<'a> {
         policy.images.is_empty() || self.levels.iter().any(|level| level.is_meant_by(policy))
     }
 
-    /// Gives the policy's profile to what lacks one, and to an explicit `Unconfined` if the policy overrides that. Whether
-    /// anything got it.
+    /// Gives the policy's profile to what lacks one, and to what states one that the policy overrides. Whether anything got it.
     fn apply(&mut self, policy: &'a Policy) -> bool {
-        let overrides = policy.spec.override_unconfined && !policy.profile.is_unconfined();
         if policy.images.is_empty() {
-            self.apply_to_pod(policy, overrides)
+            self.apply_to_pod(policy)
         } else {
-            self.apply_to_containers(policy, overrides)
+            self.apply_to_containers(policy)
         }
     }
 
-    fn apply_to_pod(&mut self, policy: &'a Policy, overrides: bool) -> bool {
+    fn apply_to_pod(&mut self, policy: &'a Policy) -> bool {
         let mut placed = false;
         if let [pod, containers @ ..] = &mut self.levels[..]
             && pod.after.is_none()
@@ -389,10 +387,10 @@ impl<'a> Draft<'a> {
             pod.give(policy);
             placed = true;
         }
-        if overrides {
-            let open = self.levels.iter_mut().filter(|level| !level.decided);
-            for level in open.filter(|level| is_unconfined(level.after.as_deref())) {
-                self.warnings.push(level.overridden(policy));
+        for level in self.levels.iter_mut().filter(|level| !level.decided) {
+            let after = level.after.as_deref();
+            if let Some(replaced) = after.filter(|after| policy.replaces(&after.type_)) {
+                self.warnings.push(level.overridden(policy, replaced));
                 level.give(policy);
                 placed = true;
             }
@@ -400,7 +398,7 @@ impl<'a> Draft<'a> {
         placed
     }
 
-    fn apply_to_containers(&mut self, policy: &'a Policy, overrides: bool) -> bool {
+    fn apply_to_containers(&mut self, policy: &'a Policy) -> bool {
         let mut placed = false;
         let Some((pod, containers)) = self.levels.split_first_mut() else {
             return placed;
@@ -411,11 +409,11 @@ impl<'a> Draft<'a> {
             }
             level.decided = true;
             let effective = level.after.as_deref().or(pod.after.as_deref());
-            let overridden = overrides && is_unconfined(effective);
-            if overridden {
-                self.warnings.push(level.overridden(policy));
+            let replaced = effective.filter(|effective| policy.replaces(&effective.type_));
+            if let Some(replaced) = replaced {
+                self.warnings.push(level.overridden(policy, replaced));
             }
-            if overridden || effective.is_none() {
+            if replaced.is_some() || effective.is_none() {
                 level.give(policy);
                 placed = true;
             }
@@ -473,10 +471,6 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn is_unconfined(profile: Option<&SeccompProfile<'_>>) -> bool {
-    profile.is_some_and(SeccompProfile::is_unconfined)
-}
-
 impl<'a> Level<'a> {
     fn give(&mut self, policy: &'a Policy) {
         self.after = Some(Cow::Borrowed(&policy.profile));
@@ -503,10 +497,11 @@ impl<'a> Level<'a> {
         )
     }
 
-    fn overridden(&self, policy: &Policy) -> String {
+    fn overridden(&self, policy: &Policy, replaced: &SeccompProfile<'_>) -> String {
         format!(
-            "SeccompPolicy {:?} replaced the Unconfined of {} with {}",
+            "SeccompPolicy {:?} replaced the {} of {} with {}",
             policy.name,
+            replaced.describe(),
             self.name(),
             policy.profile.describe()
         )

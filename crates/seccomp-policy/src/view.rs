@@ -52,6 +52,16 @@ impl Policy {
         let by_priority = other.spec.priority.cmp(&self.spec.priority);
         by_priority.then_with(|| self.name.cmp(&other.name))
     }
+
+    /// Whether a profile of this type that a pod or container states is replaced by the policy's. What it gives is never less: a
+    /// policy without a filter replaces nothing.
+    #[must_use]
+    pub fn replaces(&self, stated: &str) -> bool {
+        let mut overrides = self.spec.overrides.iter();
+        !self.profile.is_unconfined()
+            && self.profile.type_ != stated
+            && overrides.any(|overridden| overridden.word() == stated)
+    }
 }
 
 /// What gives pods their profiles.

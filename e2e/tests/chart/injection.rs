@@ -215,8 +215,8 @@ fn what_the_policy_cannot_do_is_refused_with_a_sentence() -> Result<()> {
             "mode Observe",
         ),
         (
-            json!({"spec": {"profile": profile, "overrideUnconfined": true}}),
-            "overrideUnconfined",
+            json!({"spec": {"profile": profile, "overrides": ["Unconfined"]}}),
+            "overrides",
         ),
         (
             json!({"spec": {"profile": profile, "onConflict": "Deny"}}),

@@ -151,7 +151,7 @@ fn the_default_policy_is_handed_over_whole_or_not_at_all() -> Result<()> {
     let spec = json!({
         "namespaceSelector": {"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["a<b", "1"]}]},
         "profile": {"type": "Localhost", "name": "no-chmod"},
-        "overrideUnconfined": true,
+        "overrides": ["Unconfined"],
     });
     let objects = render(CURRENT, &json!({"defaultPolicy": {"spec": spec}}))?;
     let handed: Value =

@@ -135,7 +135,7 @@ async fn policies_decide_by_namespace_priority_image_and_mode() -> Tested {
 
     // One that observes says what it would do, and the next one does what it says.
     let observes = json!({
-        "priority": 30, "namespaceSelector": here, "mode": "Observe", "overrideUnconfined": true, "profile": localhost,
+        "priority": 30, "namespaceSelector": here, "mode": "Observe", "overrides": ["Unconfined"], "profile": localhost,
     });
     cluster
         .apply(&policy("e2e-admission-observe", &observes))

@@ -185,7 +185,7 @@ async fn coverage_shows_what_filters_each_container_and_what_policies_would_chan
     holds(&output.stdout, &["are in excluded namespaces"])?;
     // What a policy that nobody has applied would do: only `open` lacks what it gives, and only when it is overridden.
     let policy = json!({"apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompPolicy", "metadata": {"name": "e2e-strict"},
-        "spec": {"priority": 1000, "overrideUnconfined": true, "profile": {"type": "RuntimeDefault"}}});
+        "spec": {"priority": 1000, "overrides": ["Unconfined"], "profile": {"type": "RuntimeDefault"}}});
     let file = std::env::temp_dir().join(format!("e2e-policy-{}.json", std::process::id()));
     std::fs::write(&file, policy.to_string())?;
     let path = file.to_str().context("a path that is no text")?;

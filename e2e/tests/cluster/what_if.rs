@@ -136,7 +136,7 @@ async fn a_restart_does_what_the_preview_said() -> Tested {
     let steps = [
         Some(json!({"priority": 1000, "namespaceSelector": selector, "profile": localhost})),
         Some(
-            json!({"priority": 1000, "namespaceSelector": selector, "profile": localhost, "overrideUnconfined": true}),
+            json!({"priority": 1000, "namespaceSelector": selector, "profile": localhost, "overrides": ["Unconfined"]}),
         ),
         None,
     ];

@@ -264,14 +264,14 @@ mod tests {
         let touched = conflicts(&error);
         let spec = |json: Value| fields_of(&serde_json::from_value(json).unwrap());
         let wanted = spec(
-            json!({"priority": 7, "profile": {"type": "Localhost", "name": "a"}, "overrideUnconfined": true}),
+            json!({"priority": 7, "profile": {"type": "Localhost", "name": "a"}, "overrides": ["Unconfined"]}),
         );
         let theirs = spec(
             json!({"priority": 1, "profile": {"type": "Localhost", "name": "b"}, "mode": "Observe"}),
         );
         let applied = left_to_others(&wanted, &theirs, &touched);
         let expected = spec(
-            json!({"priority": 7, "profile": {"type": "Localhost", "name": "b"}, "mode": "Observe", "overrideUnconfined": true}),
+            json!({"priority": 7, "profile": {"type": "Localhost", "name": "b"}, "mode": "Observe", "overrides": ["Unconfined"]}),
         );
         assert_eq!(applied, expected);
         let said = differences(&wanted, &applied, &touched);

@@ -40,7 +40,7 @@ fn admission() -> Arc<Admission> {
         (
             "later",
             json!({"priority": 5, "mode": "Observe", "podSelector": {"matchLabels": {"app": "shop"}},
-                "overrideUnconfined": true, "profile": {"type": "Localhost", "name": "no-chmod"}}),
+                "overrides": ["Unconfined"], "profile": {"type": "Localhost", "name": "no-chmod"}}),
         ),
     ] {
         view.policy(name, serde_json::from_value(spec).unwrap());

@@ -271,7 +271,7 @@ mod tests {
         let container = json!({"containers": [{"name": "c", "securityContext": runtime_default}]});
         let default = json!({"profile": {"type": "RuntimeDefault"}});
         let tight = json!({"profile": {"type": "Localhost", "name": "tight"}});
-        let overrides = json!({"overrideUnconfined": true, "profile": {"type": "RuntimeDefault"}});
+        let overrides = json!({"overrides": ["Unconfined"], "profile": {"type": "RuntimeDefault"}});
         let nothing = &[][..];
         for (annotations, spec, policies, reason, changes) in [
             (

@@ -286,7 +286,7 @@ prop_compose! {
 
 prop_compose! {
     fn policy()(
-        priority in -2..2, observe in prop::bool::weighted(0.2), override_unconfined in any::<bool>(),
+        priority in -2..2, observe in prop::bool::weighted(0.2), overrides in prop::sample::subsequence(vec!["Unconfined", "RuntimeDefault"], 0..3),
         images in prop::collection::vec(prop::sample::select(vec!["nginx", "*:1.*", "ghcr.io/*"]), 0..2),
         profile in prop::sample::select(vec![
             json!({"type": "RuntimeDefault"}), json!({"type": "Unconfined"}), json!({"type": "Localhost", "name": "no-chmod"}),
@@ -295,7 +295,7 @@ prop_compose! {
     ) -> SeccompPolicySpec {
         let mode = if observe { "Observe" } else { "Enforce" };
         let mut spec = json!({
-            "priority": priority, "mode": mode, "overrideUnconfined": override_unconfined, "images": images, "profile": profile,
+            "priority": priority, "mode": mode, "overrides": overrides, "images": images, "profile": profile,
         });
         if let Some(app) = selector {
             spec["podSelector"] = json!({"matchLabels": {"app": app}});
