@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::probe::parse_number;
+use super::call;
 use super::target::TargetArgs;
 use super::text::{Style, wrap};
 use super::view::{self, ActionData, CallEffect, Doubt, View};
 use super::{Failure, Findings, output};
 use seccomp_profile::{
-    Action, Arch, ArgIndex, Arguments, Code, Delivery, Finding, Loader, Loaders, Profile, Spec,
-    Syscall, group, lint_document_under,
+    Action, Arch, Arguments, Code, Delivery, Finding, Loader, Loaders, Profile, Spec, Syscall,
+    lint_document_under,
 };
 
 /// Arguments of `explain`.
@@ -26,8 +26,8 @@ pub struct ExplainArgs {
     #[arg(short, long, value_enum, default_value_t = ExplainFormat::Text)]
     output: ExplainFormat,
     /// Only show the action for this call on each architecture of the profile: a syscall and up to six arguments
-    /// (`socket:38,5`); an argument that is not given is 0.
-    #[arg(long = "call", value_name = "NAME[:ARG,...]", value_parser = asked, conflicts_with = "output")]
+    /// (`socket(AF_ALG)` or `socket:38,5`); an argument that is not given is 0.
+    #[arg(long = "call", value_name = "CALL", value_parser = asked, conflicts_with = "output")]
     calls: Vec<Asked>,
     /// The container runtime that loads the filter: runc, crun or youki, and its version if that matters (`runc=1.1.5`).
     #[arg(long, value_name = "RUNTIME[=VERSION]", default_value = "runc")]
@@ -49,41 +49,14 @@ struct AskedCall {
 struct Asked(Vec<AskedCall>);
 
 fn asked(text: &str) -> Result<Asked, String> {
-    if !text.starts_with('@') {
-        return call(text).map(|one| Asked(vec![one]));
-    }
-    let calls = group(text).ok_or("no group has that name; docs/profiles.md lists them")?;
-    let one = |syscall: Syscall| AskedCall {
-        text: syscall.name().into(),
-        syscall,
-        args: Arguments::ZEROS,
+    let calls = call::parse(text)?.into_iter();
+    let zero = |arg: Option<u64>| arg.unwrap_or(0);
+    let one = |call: call::Call| AskedCall {
+        text: call.text,
+        syscall: call.syscall,
+        args: Arguments::from(call.args.map(zero)),
     };
-    Ok(Asked(calls.into_iter().map(one).collect()))
-}
-
-fn call(text: &str) -> Result<AskedCall, String> {
-    let (name, list) = text.split_once(':').unwrap_or((text, ""));
-    let syscall = Syscall::named(name).ok_or_else(|| {
-        let meant = Syscall::meant_by(name).into_iter();
-        let meant: Vec<_> = meant.map(Syscall::name).collect();
-        let meant = match meant.as_slice() {
-            [] => Syscall::suggestion_for(name).map(|call| format!("; did you mean {call}?")),
-            calls => Some(format!("; the call is {}", calls.join(" or "))),
-        };
-        format!("no syscall has that name{}", meant.unwrap_or_default())
-    })?;
-    let mut args = Arguments::ZEROS;
-    let mut places = ArgIndex::ALL.iter();
-    for arg in list.split(',').filter(|arg| !arg.is_empty()) {
-        let place = places.next().ok_or("a syscall has six arguments")?;
-        let value = parse_number(arg).ok_or_else(|| format!("`{arg}` is no number"))?;
-        args = args.with(*place, value);
-    }
-    Ok(AskedCall {
-        text: text.into(),
-        syscall,
-        args,
-    })
+    Ok(Asked(calls.map(one).collect()))
 }
 
 /// The output formats.

@@ -13,6 +13,7 @@
 //! | `status`, `coverage` | commands on a cluster: they list, decide in pure functions (`survey`, `effective`, `what_if`), and print |
 //! | `record` | the one command that restarts pods and changes a cluster: it makes a recording, restarts a workload, and takes both back (`plan`) |
 //! | `completion` | completion in shells and through kubectl |
+//! | `call` | a call with arguments, as users write it |
 //! | `document`, `target` | profiles as users write them, and the kind of node they are resolved for |
 //! | `view` | what a profile does, syscall by syscall, as tables show it |
 //! | `cluster` | kubeconfig, lists, and what to say when there is no answer |
@@ -20,6 +21,7 @@
 //!
 //! Nothing but `record` and `probe POD` changes a cluster, and nothing looks for one where none is needed.
 
+mod call;
 mod cluster;
 mod completion;
 mod convert;

@@ -31,8 +31,8 @@ pub struct ProbeArgs {
     /// The output format.
     #[arg(short, long, value_enum, default_value_t = ProbeFormat::Text)]
     output: ProbeFormat,
-    /// Also probe this call: a syscall of this architecture and up to five arguments (`socket:38,5`).
-    #[arg(long = "call", value_name = "NAME[:ARG,...]", value_parser = plan::custom)]
+    /// Also probe this call: a syscall of this architecture and up to five arguments (`socket(AF_ALG)` or `socket:38,5`).
+    #[arg(long = "call", value_name = "CALL", value_parser = plan::custom)]
     calls: Vec<Probe>,
     /// Exit with 1 unless each of these is stopped, whatever its arguments: syscall names, or calls as in the output
     /// (`unshare(CLONE_NEWUSER)`).

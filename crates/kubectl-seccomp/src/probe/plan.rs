@@ -2,6 +2,7 @@
 
 use super::kernel::Call;
 use super::names::{Abi, Syscall, Unsupported, names};
+use crate::call;
 
 /// One probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,24 +215,21 @@ fn named(native: Abi) -> Vec<Probe> {
         .collect()
 }
 
-/// A call of the user's own: `socket:38,0x80003` (a native syscall's name and up to five numbers).
+/// A call of the user's own: `socket(AF_ALG)`, `socket:38,0x80003` (a native syscall's name and up to five arguments).
 pub fn custom(text: &str) -> Result<Probe, CustomError> {
     let native = Abi::native()?;
-    let (name, args) = text.split_once(':').unwrap_or((text, ""));
+    let name = text.split(['(', ':']).next().unwrap_or(text);
     let syscall = filtered(native)
         .find(|s| s.name == name)
         .ok_or_else(|| CustomError::Name(name.into(), native.as_str()))?;
-    let args: Vec<u64> = args
-        .split(',')
-        .filter(|a| !a.is_empty())
-        .map(|a| parse_number(a).ok_or_else(|| CustomError::Number(a.into())))
-        .collect::<Result<_, _>>()?;
-    if args.len() > 5 {
+    let call = call::one(text).map_err(CustomError::Call)?;
+    let (args, sixth) = call.args.split_at(5);
+    if sixth.iter().any(Option::is_some) {
         return Err(CustomError::TooMany);
     }
     let trial = Trial::Named {
         label: text.into(),
-        args,
+        args: args.iter().map(|arg| arg.unwrap_or(0)).collect(),
     };
     Ok(Probe {
         trial,
@@ -260,9 +258,9 @@ pub enum CustomError {
     /// No such syscall.
     #[error("`{0}` is no {1} syscall that a filter is asked about")]
     Name(String, &'static str),
-    /// Not a number.
-    #[error("`{0}` is not a number (decimal, or hexadecimal with 0x)")]
-    Number(String),
+    /// It is not written as a call is.
+    #[error("{0}")]
+    Call(String),
     /// The sixth argument is taken.
     #[error("only the first five arguments can be chosen: the sixth one marks the call as a probe")]
     TooMany,
@@ -413,9 +411,11 @@ mod tests {
                 Abi::native().unwrap().as_str()
             ))
         );
-        assert_eq!(
-            args("socket:AF_ALG"),
-            Err(CustomError::Number("AF_ALG".into()))
+        assert_eq!(args("socket(AF_ALG, 5)"), Ok([38, 5, 0, 0, 0]));
+        let unknown = args("socket:AF_NONE");
+        assert!(
+            matches!(&unknown, Err(CustomError::Call(why)) if why.contains("`AF_NONE` is no number")),
+            "{unknown:?}"
         );
         assert_eq!(args("mmap:1,2,3,4,5,6"), Err(CustomError::TooMany));
     }

@@ -172,7 +172,7 @@ fn titled(argument: &str) -> (Option<&str>, &str) {
 }
 
 /// `AF_INET`, `SOCK_STREAM|SOCK_CLOEXEC`, `0x80001`, `0644`, `3</dev/null>`, `0x29 /* PR_??? */`.
-fn value(argument: &str, arch: Arch) -> Option<u64> {
+pub fn value(argument: &str, arch: Arch) -> Option<u64> {
     let argument = match argument.split_once(" /*") {
         Some((argument, comment)) if comment.ends_with("*/") => argument,
         Some(_) => return None,

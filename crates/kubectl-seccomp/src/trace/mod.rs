@@ -22,6 +22,7 @@ use clap::{Args, ValueEnum};
 use super::lines::{self, Input};
 use super::text::{Style, plural, visible};
 use super::{Failure, Findings, machine, output};
+pub use arguments::{Known, value as value_of_argument};
 use call::{Call, Seen, Verdict};
 use counters::{CallCounters, Filter, total};
 use report::Lines;
