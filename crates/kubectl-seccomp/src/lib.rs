@@ -11,16 +11,19 @@
 //! | `trace` | `from-strace`, `from-audit` and `check`: lines become calls, calls are counted |
 //! | `probe` | `probe`: the one module that makes system calls by hand (`probe/kernel`), here or in a pod (`probe/pod`) |
 //! | `status`, `coverage` | commands on a cluster: they list, decide in pure functions (`survey`, `effective`, `what_if`), and print |
-//! | `record` | the one command that restarts pods and changes a cluster: it makes a recording, restarts a workload, and takes both back (`plan`) |
+//! | `record` | makes a recording, restarts a workload, and takes both back (`plan`) |
+//! | `restart` | restarts what runs under an older content of its profile (`plan`, `rollout`) |
 //! | `completion` | completion in shells and through kubectl |
 //! | `call` | a call with arguments, as users write it |
 //! | `document`, `target` | profiles as users write them, and the kind of node they are resolved for |
 //! | `view` | what a profile does, syscall by syscall, as tables show it |
 //! | `cluster` | kubeconfig, lists, and what to say when there is no answer |
+//! | `ask` | questions and progress |
 //! | `lines`, `output`, `table`, `text`, `machine` | reading files, writing to standard output, and words for people |
 //!
-//! Nothing but `record` and `probe POD` changes a cluster, and nothing looks for one where none is needed.
+//! Nothing but `record`, `restart` and `probe POD` changes a cluster, and nothing looks for one where none is needed.
 
+mod ask;
 mod call;
 mod cluster;
 mod completion;
@@ -36,6 +39,7 @@ mod merge;
 mod output;
 mod probe;
 mod record;
+mod restart;
 mod status;
 mod table;
 mod take_over;
@@ -77,6 +81,9 @@ enum Command {
     /// Say whether seccomp is why a pod does not start, or was killed, and what to do.
     #[command(after_help = why::EXAMPLES)]
     Why(why::WhyArgs),
+    /// Restart what still runs under an older content of its profile.
+    #[command(after_help = restart::EXAMPLES)]
+    Restart(restart::RestartArgs),
     /// Record what a workload calls, and make a profile of it.
     #[command(after_help = record::EXAMPLES)]
     Record(Box<record::RecordArgs>),
@@ -135,13 +142,17 @@ enum Failure {
 impl Failure {
     /// What went wrong with several things as one failure, if anything did.
     fn all(failures: Vec<Self>) -> Option<Self> {
-        let sentence = |failure: Self| match failure {
-            Self::Usage(message) => message,
+        let sentences = failures.into_iter().map(|failure| failure.sentence());
+        let sentences: Vec<_> = sentences.collect();
+        (!sentences.is_empty()).then(|| Self::Usage(sentences.join("\nerror: ")))
+    }
+
+    fn sentence(&self) -> String {
+        match self {
+            Self::Usage(message) => message.clone(),
             Self::Stdout(error) => error.to_string(),
             Self::Other(error) => chain(error.as_ref()),
-        };
-        let sentences: Vec<_> = failures.into_iter().map(sentence).collect();
-        (!sentences.is_empty()).then(|| Self::Usage(sentences.join("\nerror: ")))
+        }
     }
 }
 
@@ -201,6 +212,7 @@ fn run(cli: &Cli) -> Result<Findings, Failure> {
         Command::Status(args) => status::run(args),
         Command::Coverage(args) => coverage::run(args),
         Command::Why(args) => why::run(args),
+        Command::Restart(args) => restart::run(args),
         Command::Record(args) => record::run(args),
         Command::Probe(args) => probe::run(args),
         Command::FromStrace(args) => trace::from_strace(args),

@@ -4,7 +4,6 @@
 
 mod plan;
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -13,11 +12,12 @@ use clap::{ArgGroup, Args};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
-use serde_json::json;
 
+use super::ask::{confirmed, show};
 use super::cluster::{Cluster, ClusterArgs, block_on};
+use super::restart::{Target as Restarted, restart};
 use super::{Failure, Findings as Outcome, output};
 use plan::{Kind, State, Workload};
 use seccomp_operator_api::{
@@ -29,8 +29,6 @@ use seccomp_recording::{Findings, provenance};
 
 /// How often to ask how the recording comes on.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How often a line goes to a log.
-const SHOW_EVERY: Duration = Duration::from_secs(30);
 /// How long the nodes may take to get ready.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// The recorders report every few seconds; the last calls have arrived by then.
@@ -157,9 +155,10 @@ impl Session<'_> {
         let selector = plan::selector(&selector).map_err(Failure::Usage)?;
         let shown = format!("{} in namespace {}", workload.name, self.namespace);
         if !self.args.yes
-            && !confirmed(&format!(
-                "Restart {shown} to record it, and once more at the end?"
-            ))?
+            && !confirmed(
+                &format!("Restart {shown} to record it, and once more at the end?"),
+                "to restart the workload",
+            )?
         {
             return Err(Failure::Usage(format!(
                 "{shown} was not restarted, and nothing recorded"
@@ -400,28 +399,13 @@ impl Session<'_> {
         Ok(found.unwrap_or_default())
     }
 
-    /// As `kubectl rollout restart` does it.
     async fn restart(&self, workload: &Workload) -> Result<(), Failure> {
-        let now = Timestamp::now().to_string();
-        let patch = json!({ "spec": { "template": { "metadata": { "annotations": { "kubectl.kubernetes.io/restartedAt": now } } } } });
-        let (patch, params) = (Patch::Strategic(patch), PatchParams::default());
-        let (name, namespace) = (&workload.name, &self.namespace);
-        let done = match workload.kind {
-            Kind::Deployment => Api::<Deployment>::namespaced(self.client(), namespace)
-                .patch(name, &params, &patch)
-                .await
-                .map(drop),
-            Kind::StatefulSet => Api::<StatefulSet>::namespaced(self.client(), namespace)
-                .patch(name, &params, &patch)
-                .await
-                .map(drop),
-            Kind::DaemonSet => Api::<DaemonSet>::namespaced(self.client(), namespace)
-                .patch(name, &params, &patch)
-                .await
-                .map(drop),
+        let target = Restarted {
+            namespace: self.namespace.clone(),
+            kind: workload.kind,
+            name: workload.name.clone(),
         };
-        done.with_context(|| format!("cannot restart {name} in namespace {namespace}"))
-            .map_err(Failure::Other)
+        restart(&self.client(), &target).await
     }
 
     /// Removes the recording first: pods that are made before would be recorded again.
@@ -449,27 +433,4 @@ impl Session<'_> {
         }
         Ok(())
     }
-}
-
-/// On a terminal in one line that changes; elsewhere now and then a line.
-fn show(line: &str, shown: &mut Option<Instant>) {
-    if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K{line}");
-        drop(std::io::stderr().flush());
-    } else if shown.is_none_or(|last| last.elapsed() >= SHOW_EVERY) {
-        eprintln!("{line}");
-        *shown = Some(Instant::now());
-    }
-}
-
-fn confirmed(question: &str) -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::Usage(
-            "nobody is there to ask; say --yes to restart the workload".into(),
-        ));
-    }
-    eprint!("{question} [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
+pub use crate::restart::Kind;
 use crate::text::plural;
 use seccomp_operator_api::{
     RecordingStop, Requirement, RequirementOperator, SeccompRecording, SeccompRecordingSpec,
@@ -16,14 +17,6 @@ use seccomp_operator_api::{
 use seccomp_recording::profile::Made;
 use seccomp_recording::progress::{curve, progress};
 use seccomp_recording::{Findings, show_length};
-
-/// The kinds of workload that can be restarted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Deployment,
-    StatefulSet,
-    DaemonSet,
-}
 
 /// A workload as the user names it: `deployment/web`.
 #[derive(Clone, Debug, PartialEq, Eq)]
