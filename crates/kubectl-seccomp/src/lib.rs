@@ -13,6 +13,7 @@
 //! | `status`, `coverage` | commands on a cluster: they list, decide in pure functions (`survey`, `effective`, `what_if`), and print |
 //! | `record` | makes a recording, restarts a workload, and takes both back (`plan`) |
 //! | `restart` | restarts what runs under an older content of its profile (`plan`, `rollout`) |
+//! | `block` | refuses calls everywhere by profiles and a policy (`plan`), restarts, verifies, and takes it back |
 //! | `completion` | completion in shells and through kubectl |
 //! | `call` | a call with arguments, as users write it |
 //! | `document`, `target` | profiles as users write them, and the kind of node they are resolved for |
@@ -21,9 +22,10 @@
 //! | `ask` | questions and progress |
 //! | `lines`, `output`, `table`, `text`, `machine` | reading files, writing to standard output, and words for people |
 //!
-//! Nothing but `record`, `restart` and `probe POD` changes a cluster, and nothing looks for one where none is needed.
+//! Nothing but `record`, `restart`, `block` and `probe POD` changes a cluster, and nothing looks for one where none is needed.
 
 mod ask;
+mod block;
 mod call;
 mod cluster;
 mod completion;
@@ -84,6 +86,9 @@ enum Command {
     /// Restart what still runs under an older content of its profile.
     #[command(after_help = restart::EXAMPLES)]
     Restart(restart::RestartArgs),
+    /// Refuse system calls everywhere, in one command, and take that back.
+    #[command(after_help = block::EXAMPLES)]
+    Block(Box<block::BlockArgs>),
     /// Record what a workload calls, and make a profile of it.
     #[command(after_help = record::EXAMPLES)]
     Record(Box<record::RecordArgs>),
@@ -213,6 +218,7 @@ fn run(cli: &Cli) -> Result<Findings, Failure> {
         Command::Coverage(args) => coverage::run(args),
         Command::Why(args) => why::run(args),
         Command::Restart(args) => restart::run(args),
+        Command::Block(args) => block::run(args),
         Command::Record(args) => record::run(args),
         Command::Probe(args) => probe::run(args),
         Command::FromStrace(args) => trace::from_strace(args),

@@ -425,3 +425,129 @@ fn status_shows_what_one_may_list_and_says_what_is_missing() {
     );
     assert_eq!(may("neither").code, 2);
 }
+
+/// A cluster with the operator, a pod that states `RuntimeDefault`, and a node that names it as outdated.
+fn operated(path: &str) -> (u16, Value) {
+    let webhook = json!({"metadata": {"name": "x"}, "webhooks": [{
+        "name": "pods.seccomp-operator.io", "admissionReviewVersions": ["v1"], "clientConfig": {}, "sideEffects": "None",
+    }]});
+    let node = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompNode", "metadata": {"name": "n1"}, "appliedResourceVersion": "9",
+        "failed": 0, "node": {"architecture": "amd64", "kernelVersion": "6.12", "agentVersion": "0"}, "inUse": [
+            {"profile": "web", "pods": 1, "outdated": 1, "outdatedPods": [{"namespace": "shop", "name": "a"}]},
+        ],
+    });
+    let found = [
+        ("/pods", list("PodList", &[pod("a", confined())])),
+        (
+            "/namespaces",
+            list("NamespaceList", &[json!({"metadata": {"name": "shop"}})]),
+        ),
+        ("/seccompnodes", list("SeccompNodeList", &[node])),
+        (
+            "/mutatingwebhookconfigurations",
+            list("MutatingWebhookConfigurationList", &[webhook]),
+        ),
+        ("/seccompprofiles", list("SeccompProfileList", &[])),
+        ("/seccomppolicies", list("SeccompPolicyList", &[])),
+        ("/runtimeclasses", list("RuntimeClassList", &[])),
+        ("/replicasets", list("ReplicaSetList", &[])),
+        (
+            "/version",
+            json!({"major": "1", "minor": "37", "gitVersion": "v1.37.0", "gitCommit": "", "gitTreeState": "", "buildDate": "",
+            "goVersion": "", "compiler": "", "platform": ""}),
+        ),
+    ];
+    let path = path.split('?').next().unwrap_or(path);
+    let mut found = found.into_iter();
+    let answer = found.find(|(end, _)| path.ends_with(end));
+    answer.map_or_else(|| status(404, "NotFound"), |(_, body)| (200, body))
+}
+
+#[test]
+fn what_would_be_blocked_is_shown_and_nothing_is_done_unless_somebody_says_so() {
+    let server = serve(operated);
+    let config = kubeconfig(server.port);
+    let block = ["block", "socket(AF_ALG)", "-A"];
+    let planned = run(Some(&config), &[&block[..], &["--dry-run"]].concat());
+    assert_eq!(planned.code, 0, "{}", planned.stderr);
+    for part in [
+        "To be refused: socket(AF_ALG)",
+        "made on runtime-default: deny socket(0=38)",
+        "1 container in 1 pod: 0 refuse it, 1 will after a restart of 1 pod",
+        "socketcall",
+    ] {
+        assert!(
+            planned.stdout.contains(part),
+            "no {part:?} in {}",
+            planned.stdout
+        );
+    }
+    let yaml = run(
+        Some(&config),
+        &[&block[..], &["--dry-run", "-o", "yaml"]].concat(),
+    );
+    let kinds: Vec<_> = yaml
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("kind: "))
+        .collect();
+    assert_eq!(
+        kinds,
+        ["kind: SeccompProfile", "kind: SeccompPolicy"],
+        "{}",
+        yaml.stdout
+    );
+    let unasked = run(Some(&config), &block);
+    assert_eq!(unasked.code, 2, "{}", unasked.stdout);
+    assert!(
+        unasked
+            .stderr
+            .contains("nobody is there to ask; say --yes to apply the plan"),
+        "{}",
+        unasked.stderr
+    );
+    for (args, part) in [
+        (&["block", "keyctl"][..], "--all-namespaces"),
+        (
+            &["block", "keyctl", "-n", "shop", "--except", "bank"],
+            "--except",
+        ),
+        (&["block", "keyctl", "--undo"], "--undo"),
+        (
+            &["block", "keyctl", "-A", "--except", "bank"],
+            "there is no namespace \"bank\"",
+        ),
+        (
+            &["block", "socket(AF_NONE)", "-A"],
+            "`AF_NONE` is no number",
+        ),
+    ] {
+        let wrong = run(Some(&config), args);
+        assert!(
+            wrong.code == 2 && wrong.stderr.contains(part),
+            "{args:?}: {}",
+            wrong.stderr
+        );
+    }
+}
+
+#[test]
+fn a_pod_that_nothing_makes_anew_is_named_and_left_alone() {
+    let server = serve(operated);
+    let ran = run(
+        Some(&kubeconfig(server.port)),
+        &["restart", "--outdated", "-n", "shop", "--yes"],
+    );
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(
+        ran.stdout.contains("nothing makes it anew"),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stderr.contains("pod/a in namespace shop"),
+        "{}",
+        ran.stderr
+    );
+}

@@ -36,7 +36,7 @@ impl Names {
     pub fn of(command: &str, argument: &str, first: Option<&str>) -> Option<Self> {
         Some(match (command, argument) {
             (_, "context") => Self::Contexts,
-            (_, "namespace" | "exclude_namespace") => Self::Namespaces,
+            (_, "namespace" | "exclude_namespace" | "except") => Self::Namespaces,
             ("status", "name") => Self::Profiles,
             ("record", "workload") => Self::Workloads,
             ("record", "from") => Self::Recordings,

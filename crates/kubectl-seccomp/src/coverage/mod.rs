@@ -1,9 +1,9 @@
 //! `kubectl seccomp coverage`: what filters each container that runs, and what policies would change.
 
-mod effective;
+pub mod effective;
 pub mod policies;
 mod render;
-mod what_if;
+pub mod what_if;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -202,6 +202,12 @@ fn what_if(args: &CoverageArgs) -> Result<Findings, Failure> {
         let mut notes = Vec::new();
         let pods = args.pods(&cluster).await?;
         let known = known(&cluster, &mut notes).await?;
+        if !known.injects {
+            notes.push(
+                "no webhook of the operator is installed: until it is, no pod is changed"
+                    .to_owned(),
+            );
+        }
         Ok((pods, known, notes))
     })?;
     known.policies.extend(more);
@@ -229,35 +235,52 @@ impl CoverageArgs {
         }
     }
 
-    /// By namespace and name.
     async fn pods(&self, cluster: &Cluster) -> Result<Vec<Placed>, Failure> {
         let namespace = self.namespace.as_ref().unwrap_or(&cluster.namespace);
-        let (api, scope) = if self.all_namespaces {
-            let api = Api::<StoredPod>::all(cluster.client.clone());
-            (api, "all namespaces; -n asks for those of one".to_owned())
-        } else {
-            let api = Api::namespaced(cluster.client.clone(), namespace);
-            (api, format!("the namespace {namespace}"))
-        };
-        let mut params = ListParams::default().fields(UNFINISHED);
-        params.label_selector.clone_from(&self.selector);
-        let pods = cluster.list(&api, &params, "pods", &scope).await?;
-        if pods.is_empty() && !self.all_namespaces {
-            // A gate on a namespace that is not there would pass for ever.
-            if cluster.has_namespace(namespace).await == Some(false) {
-                return Err(Failure::Usage(format!(
-                    "there is no namespace {namespace:?}; `kubectl get namespaces` lists them"
-                )));
-            }
-        }
-        let mut pods: Vec<Placed> = pods.into_iter().map(Into::into).collect();
+        let namespace = (!self.all_namespaces).then_some(namespace.as_str());
+        let mut pods = pods(cluster, namespace, self.selector.as_deref()).await?;
         pods.retain(|pod| !self.exclude_namespace.contains(&pod.namespace));
-        pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         Ok(pods)
     }
 }
 
-async fn surroundings(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Surroundings, Refusal> {
+/// The pods that have not finished, of one namespace or of all, by namespace and name.
+pub async fn pods(
+    cluster: &Cluster,
+    namespace: Option<&str>,
+    selector: Option<&str>,
+) -> Result<Vec<Placed>, Failure> {
+    let (api, scope) = match namespace {
+        None => {
+            let api = Api::<StoredPod>::all(cluster.client.clone());
+            (api, "all namespaces; -n asks for those of one".to_owned())
+        }
+        Some(namespace) => {
+            let api = Api::namespaced(cluster.client.clone(), namespace);
+            (api, format!("the namespace {namespace}"))
+        }
+    };
+    let mut params = ListParams::default().fields(UNFINISHED);
+    params.label_selector = selector.map(str::to_owned);
+    let pods = cluster.list(&api, &params, "pods", &scope).await?;
+    if let Some(namespace) = namespace.filter(|_| pods.is_empty()) {
+        // A gate on a namespace that is not there would pass for ever.
+        if cluster.has_namespace(namespace).await == Some(false) {
+            return Err(Failure::Usage(format!(
+                "there is no namespace {namespace:?}; `kubectl get namespaces` lists them"
+            )));
+        }
+    }
+    let mut pods: Vec<Placed> = pods.into_iter().map(Into::into).collect();
+    pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    Ok(pods)
+}
+
+/// What has to be known of the cluster to say what filters containers.
+pub async fn surroundings(
+    cluster: &Cluster,
+    notes: &mut Vec<String>,
+) -> Result<Surroundings, Refusal> {
     let everything = ListParams::default();
     let classes: Api<RuntimeClass> = Api::all(cluster.client.clone());
     let kind = "runtimeclasses.node.k8s.io";
@@ -343,7 +366,8 @@ fn state_of(profile: &SeccompProfile) -> ProfileState {
         .unwrap_or_default()
 }
 
-async fn known(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Known, Refusal> {
+/// What admission knows, as far as one may know it.
+pub async fn known(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Known, Refusal> {
     let everything = ListParams::default();
     let policies: Api<SeccompPolicy> = Api::all(cluster.client.clone());
     let kind = "seccomppolicies.seccomp-operator.io";
@@ -369,13 +393,9 @@ async fn known(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Known, Refu
     let without = "only kube-system is taken for excluded";
     let webhooks = allowed(webhooks.await, notes, without)?;
     let excluded = webhooks.as_ref().map(|all| excluded(all));
-    if excluded == Some(None) {
-        notes.push(
-            "no webhook of the operator is installed: until it is, no pod is changed".to_owned(),
-        );
-    }
     let excluded = excluded.flatten();
     Ok(Known {
+        injects: webhooks.is_none() || excluded.is_some(),
         profiles_dir: profiles_dir(profiles.iter()),
         excluded: excluded.unwrap_or_else(|| BTreeSet::from(["kube-system".to_owned()])),
         namespaces: namespaces

@@ -16,6 +16,8 @@ use seccomp_policy::view::View;
 /// What admission knows, as far as it can be asked for.
 #[derive(Debug, Default)]
 pub struct Known {
+    /// Whether the operator's webhook gives pods profiles, as far as one may know.
+    pub injects: bool,
     /// The folder below kubelet's seccomp folder.
     pub profiles_dir: String,
     /// Namespaces that are left alone.
@@ -187,6 +189,7 @@ mod tests {
 
     fn known(policies: &[(&str, Value)]) -> Known {
         Known {
+            injects: true,
             profiles_dir: "profiles".into(),
             excluded: BTreeSet::from(["kube-system".to_owned()]),
             namespaces: BTreeMap::from([(

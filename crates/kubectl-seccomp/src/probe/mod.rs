@@ -17,6 +17,7 @@ use kernel::Call;
 use names::Abi;
 use plan::{Probe, Trial};
 pub use plan::{UNFILTERED, parse_number};
+pub use pod::{At, ask};
 use report::{AbiState, Decision, NamedCall, Native, OtherAbi, ProbeReport, Rows, UnknownNumber};
 use status::Status;
 use sweep::{Method, SweepError};

@@ -1,7 +1,7 @@
 //! `kubectl seccomp restart`: makes pods anew whose containers still run under an older content of their profile.
 //!
 //! A profile reaches a container when it is created. `plan` finds the workloads, `rollout` how far their controllers are; here is what
-//! asks the cluster. `record` restarts by this too.
+//! asks the cluster. `record` and `block` restart by this too.
 
 mod plan;
 mod rollout;
@@ -25,8 +25,8 @@ use super::ask::{confirmed, show};
 use super::cluster::{Cluster, ClusterArgs, Refusal, block_on};
 use super::text::{Style, plural};
 use super::{Failure, Findings, output};
-pub use plan::{Kind, Target};
-use plan::{Named, Owners, Plan, plan, render};
+pub use plan::{Kind, Named, Plan, Target, render, render_left};
+use plan::{Owners, plan};
 use rollout::Progress;
 use seccomp_operator_api::SeccompNode;
 

@@ -127,7 +127,7 @@ pub fn render(plan: &Plan, style: Style) -> String {
 }
 
 /// The pods that stay as they are, for people.
-fn render_left(plan: &Plan, style: Style) -> String {
+pub fn render_left(plan: &Plan, style: Style) -> String {
     if plan.left.is_empty() {
         return String::new();
     }

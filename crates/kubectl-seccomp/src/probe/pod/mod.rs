@@ -45,19 +45,25 @@ pub struct PodArgs {
     cluster: ClusterArgs,
 }
 
+/// A pod to probe, and how.
+pub struct At<'a> {
+    pub namespace: &'a str,
+    pub container: Option<&'a str>,
+    pub image: Option<&'a str>,
+    pub timeout: Duration,
+}
+
 /// Probes in the pod, with these arguments, and prints what the probe says.
 pub fn run(pod: &str, args: &PodArgs, probe: &[String]) -> Result<Findings, Failure> {
     let (log, code) = block_on(async {
         let cluster = args.cluster.connect().await?;
-        let namespace = args.namespace.as_ref().unwrap_or(&cluster.namespace);
-        let session = Session {
-            pods: Api::namespaced(cluster.client.clone(), namespace),
-            namespace,
-            cluster: &cluster,
-            args,
+        let at = At {
+            namespace: args.namespace.as_ref().unwrap_or(&cluster.namespace),
+            container: args.container.as_deref(),
+            image: args.image.as_deref(),
+            timeout: args.timeout,
         };
-        let pod = plan::pod_name(pod, namespace).map_err(Failure::Usage)?;
-        session.probe(pod, probe).await
+        ask(&cluster, pod, &at, probe).await
     })?;
     let (report, said) = plan::split(&log);
     output::print(report)?;
@@ -68,11 +74,26 @@ pub fn run(pod: &str, args: &PodArgs, probe: &[String]) -> Result<Findings, Fail
     }
 }
 
+/// What a probe in the pod prints with these arguments, and its exit status.
+pub async fn ask(
+    cluster: &Cluster,
+    pod: &str,
+    at: &At<'_>,
+    probe: &[String],
+) -> Result<(String, u8), Failure> {
+    let session = Session {
+        pods: Api::namespaced(cluster.client.clone(), at.namespace),
+        cluster,
+        at,
+    };
+    let pod = plan::pod_name(pod, at.namespace).map_err(Failure::Usage)?;
+    session.probe(pod, probe).await
+}
+
 struct Session<'a> {
     pods: Api<Pod>,
-    namespace: &'a str,
     cluster: &'a Cluster,
-    args: &'a PodArgs,
+    at: &'a At<'a>,
 }
 
 impl Session<'_> {
@@ -83,10 +104,10 @@ impl Session<'_> {
         let pod = found.ok_or_else(|| {
             of_pod(format!(
                 "is not in the namespace {}; -n names another",
-                self.namespace
+                self.at.namespace
             ))
         })?;
-        let container = plan::container(&pod, self.args.container.as_deref()).map_err(of_pod)?;
+        let container = plan::container(&pod, self.at.container).map_err(of_pod)?;
         let image = self.image().await?;
         // Two probes of one pod are two containers.
         let probe_name = format!(
@@ -129,7 +150,7 @@ impl Session<'_> {
             Failure::Other(anyhow!(
                 "the pod of the probe is left over ({}); run: kubectl delete pod {probe_name} -n {}",
                 chain(&error),
-                self.namespace
+                self.at.namespace
             ))
         })?;
         outcome
@@ -169,8 +190,8 @@ impl Session<'_> {
                     return Ok((log, code));
                 }
                 State::Failed(why) => return Err(Failure::Other(anyhow!("no probe there: {why}"))),
-                State::Waits(why) if begun.elapsed() > self.args.timeout => {
-                    let seconds = self.args.timeout.as_secs();
+                State::Waits(why) if begun.elapsed() > self.at.timeout => {
+                    let seconds = self.at.timeout.as_secs();
                     let sentence =
                         format!("the probe did not end within {seconds} s (--timeout): {why}");
                     return Err(Failure::Other(anyhow!(sentence)));
@@ -182,8 +203,8 @@ impl Session<'_> {
 
     /// The image to run.
     async fn image(&self) -> Result<String, Failure> {
-        if let Some(image) = &self.args.image {
-            return Ok(image.clone());
+        if let Some(image) = self.at.image {
+            return Ok(image.to_owned());
         }
         let all: Api<Pod> = Api::all(self.cluster.client.clone());
         let found = self
@@ -214,7 +235,7 @@ impl Session<'_> {
         match error {
             kube::Error::Api(status) if status.code == 403 => Failure::Usage(format!(
                 "you may not {verb} {what} in the namespace {}: {}",
-                self.namespace, status.message
+                self.at.namespace, status.message
             )),
             error => Failure::Other(anyhow!("cannot {verb} {what}: {}", chain(error))),
         }
