@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use seccomp_recorder::{MAX_METADATA, MessageError, parse};
+use seccomp_recorder::{MAX_METADATA, MAX_STANDING, MessageError, parse};
 
 const MAX_NAME: usize = 253;
 
@@ -12,6 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(message.descriptor < message.descriptors && message.descriptors <= 4);
     let subject = &message.subject;
     assert!(!subject.container_id.is_empty() && subject.metadata.len() <= MAX_METADATA);
+    assert!(message.standing.text().len() <= MAX_STANDING);
     for name in [&subject.container_id, &subject.namespace, &subject.pod, &subject.pod_uid, &subject.container, &subject.image] {
         assert!(name.len() <= MAX_NAME);
     }

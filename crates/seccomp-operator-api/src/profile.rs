@@ -108,8 +108,8 @@ pub struct SeccompProfileSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
     pub node_selector: BTreeMap<String, String>,
-    /// Containers with this profile are recorded: what `base` allows is seen by the node's recorder, what it refuses stays refused. The
-    /// operator writes it for a SeccompRecording.
+    /// Containers with this profile are recorded: the node's recorder sees what `base` allows and what it refuses, and that stays refused.
+    /// The operator writes it for a SeccompRecording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Record>,
 }

@@ -1,36 +1,46 @@
-//! The semantics that hand what they would let happen to a listener first: what a recording of calls is made with.
+//! The semantics that hand calls to a listener first: what a recording of calls, or of refusals, is made with.
 
 use super::action::Action;
+use super::arch::Arch;
 use super::arg_set::ArgSet;
 use super::decision::{Decision, TooComplex, WorkBudget};
+use super::errno::Errno;
 use super::oci::Listener;
 use super::semantics::Semantics;
 use super::syscall::Syscall;
 
 impl Semantics {
-    /// What it lets happen, logged or not, is notified to the listener at the socket `path`, under the same conditions; what it
-    /// refuses is refused as before. Calls that are `assumed` stay as they are, and so does `write`, which no runtime lets a profile
-    /// notify. Where the default lets calls happen, each call of the architectures is named, since runtimes refuse to notify by default.
+    /// Where it takes an action that `is_asked` about, the listener at the socket `path` is notified instead, under the same
+    /// conditions; everything else is as before. Calls that are `assumed` stay as they are, and so does `write`, which no runtime lets a
+    /// profile notify. Where it is asked about the default, each call of the architectures is named, since runtimes refuse to notify by
+    /// default. runc answers `ENOSYS` to calls newer than all that are named; those of them that stay as they are do so by a rule.
     pub fn notified(
         &self,
+        is_asked: impl Fn(Action) -> bool,
         is_assumed: impl Fn(Syscall) -> bool,
         path: &str,
         metadata: Option<&str>,
     ) -> Result<Self, TooComplex> {
         let mut notified = self.clone();
-        if self.default.is_permitted() {
+        let stays = |call: Syscall| call == Syscall::WRITE || is_assumed(call);
+        if is_asked(self.default) {
             let is_there = |call: &Syscall| {
                 self.architectures
                     .iter()
                     .any(|arch| call.number(arch).is_some())
             };
             for call in Syscall::all().filter(is_there) {
-                let default = || Decision::always(self.default);
-                notified.calls.entry(call).or_insert_with(default);
+                let action = match self.default {
+                    default if default.is_permitted() || !stays(call) => default,
+                    _ if self.is_newer(call) => Action::Errno(Errno::ENOSYS),
+                    _ => continue,
+                };
+                let decision = || Decision::always(action);
+                notified.calls.entry(call).or_insert_with(decision);
             }
         }
         let ask = |action: Action| {
-            if action.is_permitted() {
+            if is_asked(action) {
                 Action::Notify
             } else {
                 action
@@ -38,7 +48,7 @@ impl Semantics {
         };
         let mut budget = WorkBudget::for_profile();
         for (call, decision) in &mut notified.calls {
-            if *call != Syscall::WRITE && !is_assumed(*call) {
+            if !stays(*call) {
                 decision.change(&[ArgSet::ALL], ask, &mut budget)?;
             }
         }
@@ -48,6 +58,18 @@ impl Semantics {
         });
         Ok(notified)
     }
+
+    /// Whether the call has a number above those of all calls that are named: that of the machine itself, or else another one.
+    fn is_newer(&self, call: Syscall) -> bool {
+        let mut arches: Vec<_> = self.architectures.iter().collect();
+        arches.sort_by_key(|arch| !arch.is_64_bit());
+        let numbers = |arch: &Arch| Some((*arch, call.number(*arch)?));
+        let Some((arch, number)) = arches.iter().find_map(numbers) else {
+            return false;
+        };
+        let named = self.calls.keys().filter_map(|named| named.number(arch));
+        named.max().is_some_and(|last| number > last)
+    }
 }
 
 #[cfg(test)]
@@ -55,7 +77,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{Arch, Arguments, CapabilitySet, Errno, KernelVersion, Target, parse};
+    use crate::{Arguments, CapabilitySet, KernelVersion, Target, parse};
 
     const AMD64: Target = Target {
         arch: Arch::X86_64,
@@ -71,7 +93,7 @@ mod tests {
             .unwrap();
         let is_assumed = |call: Syscall| call.name() == "read";
         let notified = semantics
-            .notified(is_assumed, "/run/s.sock", Some("one"))
+            .notified(Action::is_permitted, is_assumed, "/run/s.sock", Some("one"))
             .unwrap();
         let profile = notified.profile("spec").unwrap();
         let listener = profile.listener().unwrap();
@@ -109,6 +131,36 @@ mod tests {
             ("ptrace", first, Action::Errno(Errno::EPERM)),
         ] {
             assert_eq!(decide(&document, call, args), action, "{call}");
+        }
+    }
+
+    #[test]
+    fn where_refusals_are_asked_about_each_is_named_and_what_is_new_stays_unknown() {
+        let document = json!({
+            "defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64"],
+            "syscalls": [
+                {"names": ["statx"], "action": "SCMP_ACT_ALLOW"}, {"names": ["bpf"], "action": "SCMP_ACT_KILL"},
+            ],
+        });
+        let semantics = parse(&document, "").unwrap().resolve(&AMD64);
+        let semantics = semantics.semantics().unwrap();
+        let is_asked = |action| matches!(action, Action::Errno(_));
+        let is_assumed = |call: Syscall| ["read", "openat2"].contains(&call.name());
+        let notified = semantics.notified(is_asked, is_assumed, "/run/s.sock", None);
+        let model = notified.unwrap().profile("").unwrap().model().unwrap();
+        for (call, action) in [
+            ("statx", Action::Allow),
+            ("bpf", Action::KillThread),
+            ("mkdir", Action::Notify),
+            ("mseal", Action::Notify),
+            ("read", Action::Errno(Errno::EPERM)),
+            ("write", Action::Errno(Errno::EPERM)),
+            // Newer than statx.
+            ("openat2", Action::Errno(Errno::ENOSYS)),
+        ] {
+            let number = Syscall::named(call).unwrap().number(Arch::X86_64).unwrap();
+            let said = model.decide_under_runc(Arch::X86_64, number, &Arguments::ZEROS);
+            assert_eq!(said, action, "{call}");
         }
     }
 

@@ -235,9 +235,9 @@ impl Holder {
             self.poller.remove(&connection, name);
         }
         match read {
-            Ok(Some((subject, listener))) => {
+            Ok(Some((subject, standing, listener))) => {
                 sys::wake_synchronously(listener.as_fd());
-                match self.register.add(self.own, &subject, listener) {
+                match self.register.add(self.own, &subject, standing, listener) {
                     Some((descriptor, notices)) => {
                         self.watch(self.own, descriptor);
                         for (notice, enclosed) in notices {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
+use crate::answer::Standing;
 use crate::link::receive;
 use crate::message::{MAX_DESCRIPTORS, MAX_MESSAGE, Message, MessageError, Subject, parse};
 use crate::register::is_listener;
@@ -37,6 +38,9 @@ pub(crate) enum Refused {
     #[error("the connection cannot be read")]
     Read(#[from] io::Error),
 }
+
+/// Whose filter it is, what it stands on, and its descriptor.
+type HandedOver = (Subject, Standing, OwnedFd);
 
 /// A runtime that has not said all.
 #[derive(Debug)]
@@ -97,7 +101,7 @@ impl Connection {
     }
 
     /// Reads on; what it was all about, once that is known. Runtimes may keep their end open, so that its end is not waited for.
-    pub(crate) fn read(&mut self) -> Result<Option<(Subject, OwnedFd)>, Refused> {
+    pub(crate) fn read(&mut self) -> Result<Option<HandedOver>, Refused> {
         let known = self.bytes.len();
         self.bytes.resize(known + PIECE, 0);
         let received = receive(
@@ -126,7 +130,7 @@ impl Connection {
         }
     }
 
-    fn complete(&mut self, message: Message) -> Result<(Subject, OwnedFd), Refused> {
+    fn complete(&mut self, message: Message) -> Result<HandedOver, Refused> {
         let mut descriptors = std::mem::take(&mut self.descriptors);
         if descriptors.len() != message.descriptors || message.descriptor >= descriptors.len() {
             return Err(Refused::Descriptors(descriptors.len(), message.descriptors));
@@ -135,7 +139,7 @@ impl Connection {
         if !is_listener(&descriptor) {
             return Err(Refused::NoListener);
         }
-        Ok((message.subject, descriptor))
+        Ok((message.subject, message.standing, descriptor))
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use seccomp_profile::{Arch, Syscall};
 
+use crate::answer::Answer;
 use crate::arguments::{self, MAX_VALUES};
 use crate::sys::{Memory, Notification};
 
@@ -25,6 +26,7 @@ const JOURNAL_DESCRIPTOR: usize = 2;
 const JOURNAL_COUNTER: usize = 3;
 const JOURNAL_VALUE: usize = 4;
 const JOURNAL_TIME: usize = 5;
+const JOURNAL_ANSWER: usize = 6;
 const LAST_IDS: usize = 512;
 const FIRST_TALLY: usize = LAST_IDS + DESCRIPTORS as usize;
 #[allow(clippy::cast_possible_truncation)] // small constants
@@ -42,8 +44,10 @@ pub(crate) const WORDS: usize = FIRST_TALLY + TALLY * TALLIES as usize;
 
 /// In place of a value: there are more than are kept.
 const MORE: u64 = 1 << 63;
-/// In place of a call: it was let through unread, after the one who had read it was killed.
+/// In place of a call: it was answered unread, after the one who had read it was killed.
 const UNNAMED: u64 = u64::MAX;
+/// In a key: the call was refused. No number has this bit.
+const REFUSED: u64 = 1 << 31;
 
 fn position(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
@@ -61,8 +65,20 @@ fn value_at(tally: u32, value: u64) -> usize {
     entry_at(tally, ENTRIES - 1) + ENTRY + VALUE * position(value.min(VALUES - 1))
 }
 
-fn key(arch: u32, number: u32) -> u64 {
-    u64::from(arch) << 32 | u64::from(number)
+fn key(call: &Notification, answer: Answer) -> u64 {
+    let key = (u64::from(call.arch) << 32 | u64::from(call.number)) & !REFUSED;
+    match answer {
+        Answer::Proceed => key,
+        Answer::Refuse(_) => key | REFUSED,
+    }
+}
+
+/// An answer as the journal has it.
+fn word(answer: Answer) -> u64 {
+    match answer {
+        Answer::Proceed => 1,
+        Answer::Refuse(errno) => 2 + u64::from(errno),
+    }
 }
 
 /// What makes the counters of a tally quick to find. The memory has all that it knows.
@@ -80,6 +96,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) id: u64,
     /// What was called; nothing if nobody knows.
     pub(crate) call: Option<&'a Notification>,
+    /// What it is told.
+    pub(crate) answer: Answer,
     /// In seconds since 1970.
     pub(crate) now: u64,
     pub(crate) is_start_up: bool,
@@ -89,6 +107,18 @@ pub(crate) struct Seen<'a> {
 pub(crate) fn last_id(memory: &Memory, descriptor: u32) -> Option<u64> {
     let id = memory.load(LAST_IDS + descriptor.min(DESCRIPTORS - 1) as usize);
     (id != 0).then_some(id)
+}
+
+/// What a notification is to be answered that was counted, the last one of all.
+pub(crate) fn last_answer(memory: &Memory, descriptor: u32, id: u64) -> Option<Answer> {
+    let is_this =
+        memory.load(JOURNAL_ID) == id && memory.load(JOURNAL_DESCRIPTOR) == u64::from(descriptor);
+    match memory.load(JOURNAL_ANSWER) {
+        0 => None,
+        _ if !is_this => None,
+        1 => Some(Answer::Proceed),
+        refused => u16::try_from(refused - 2).ok().map(Answer::Refuse),
+    }
 }
 
 /// Makes a descriptor's place as new.
@@ -128,9 +158,7 @@ fn write_journal(memory: &Memory) {
 /// Counts a call.
 pub(crate) fn count(memory: &Memory, index: &mut Index, seen: &Seen<'_>) {
     index.read(memory, seen.tally);
-    let key = seen
-        .call
-        .map_or(UNNAMED, |call| key(call.arch, call.number));
+    let key = seen.call.map_or(UNNAMED, |call| key(call, seen.answer));
     let counter = match index.entry(memory, seen, key) {
         Some((entry, kept)) => {
             if let Some(call) = seen.call {
@@ -150,6 +178,7 @@ pub(crate) fn count(memory: &Memory, index: &mut Index, seen: &Seen<'_>) {
         (JOURNAL_COUNTER, counter as u64),
         (JOURNAL_VALUE, value),
         (JOURNAL_TIME, seen.now),
+        (JOURNAL_ANSWER, word(seen.answer)),
         (JOURNAL_VALID, 1),
     ] {
         memory.store(at, word);
@@ -233,7 +262,7 @@ fn value_of(memory: &Memory, tally: u32, value: u64) -> ((u64, u8), Option<u64>)
 fn named(key: u64) -> Option<(Arch, Syscall)> {
     const X32: u32 = 0x4000_0000;
     #[allow(clippy::cast_possible_truncation)] // the lower half
-    let (audit, number) = ((key >> 32) as u32, key as u32);
+    let (audit, number) = ((key >> 32) as u32, (key & !REFUSED) as u32);
     let arch = Arch::ALL.iter().copied().find(|arch| {
         arch.audit_arch() == audit
             && (audit != Arch::X86_64.audit_arch() || (*arch == Arch::X32) == (number & X32 != 0))
@@ -250,7 +279,7 @@ fn kept(key: u64) -> &'static [u8] {
 pub struct Counts {
     /// The calls, in the order in which they were first seen.
     pub calls: Vec<Count>,
-    /// Calls that were let through and nobody knows which: a recorder was killed while it read them.
+    /// Calls that were answered and nobody knows which: a recorder was killed while it read them.
     pub unnamed: u64,
     /// Calls of numbers that no table has, or of more calls than are told apart.
     pub nameless: u64,
@@ -263,6 +292,8 @@ pub struct Count {
     pub arch: Arch,
     #[allow(missing_docs)]
     pub call: Syscall,
+    /// Whether it was refused each time. What was let happen is another entry.
+    pub refused: bool,
     /// How often within the first seconds of a container, and later.
     pub start_up: u64,
     #[allow(missing_docs)]
@@ -330,6 +361,7 @@ pub(crate) fn counts(memory: &Memory, tally: u32) -> Counts {
             counts.calls.push(Count {
                 arch,
                 call,
+                refused: key & REFUSED != 0,
                 start_up,
                 steady,
                 first_seen,
@@ -369,6 +401,7 @@ mod tests {
             tally: 7,
             id,
             call,
+            answer: Answer::Proceed,
             now: 1000 + id,
             is_start_up: id < 3,
         }
@@ -417,6 +450,41 @@ mod tests {
         assert_eq!((counts.unnamed, counts.nameless), (1, 1));
         assert_eq!(super::counts(&memory, 8), Counts::default());
         assert_eq!((last_id(&memory, 3), last_id(&memory, 4)), (Some(8), None));
+    }
+
+    #[test]
+    fn what_was_refused_is_apart_and_a_successor_knows_what_to_answer() {
+        let (memory, mut index) = (memory(), Index::default());
+        let socket = |id, domain| call(id, "socket", domain);
+        let refused = Answer::Refuse(13);
+        for (id, domain, answer) in [(1, 2, Answer::Proceed), (2, 40, refused), (3, 16, refused)] {
+            let (call, of) = (socket(id, domain), seen(None, id));
+            let seen = Seen {
+                call: Some(&call),
+                answer,
+                ..of
+            };
+            count(&memory, &mut index, &seen);
+            assert_eq!(last_answer(&memory, 3, id), Some(answer));
+        }
+        assert_eq!(last_answer(&memory, 3, 2), None);
+        assert_eq!(last_answer(&memory, 4, 3), None);
+        assert_eq!(last_answer(&self::memory(), 0, 0), None);
+        let said: Vec<_> = counts(&memory, 7).calls;
+        let said: Vec<_> = said
+            .iter()
+            .map(|c| {
+                let domain = c.arguments[0].values.clone();
+                (c.call.name(), c.refused, c.start_up + c.steady, domain)
+            })
+            .collect();
+        assert_eq!(
+            said,
+            [
+                ("socket", false, 1, vec![2]),
+                ("socket", true, 2, vec![16, 40])
+            ]
+        );
     }
 
     #[test]

@@ -14,10 +14,11 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::answer::Standing;
 use crate::register::Tally;
 
-/// Larger than any message: a subject is bounded.
-const MAX_BYTES: usize = 32 << 10;
+/// Larger than any message: subjects and what filters stand on are bounded, and JSON takes twice the room at most for these.
+const MAX_BYTES: usize = 48 << 10;
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,7 @@ pub(crate) enum Notice {
         ledger: u64,
         descriptor: u32,
         tally: u32,
+        standing: Standing,
     },
     /// The last process of a filter has ended.
     Ended {
@@ -172,6 +174,7 @@ mod tests {
                 ledger: 1,
                 descriptor,
                 tally: 2,
+                standing: Standing::default(),
             };
             one.send(&notice, Some(Arc::clone(&file))).unwrap();
         }
@@ -184,7 +187,8 @@ mod tests {
                 Notice::Descriptor {
                     ledger: 1,
                     descriptor,
-                    tally: 2
+                    tally: 2,
+                    standing: Standing::default()
                 }
             );
             assert!(enclosed.is_some());

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::answer::{MAX_STANDING, Standing};
+
 /// The longest message. Annotations are part of it, and Kubernetes lets a pod have 256 KiB of them.
 pub const MAX_MESSAGE: usize = 1 << 20;
 
@@ -30,7 +32,7 @@ pub struct Subject {
     pub container: String,
     /// The image, as the runtime says it; empty if it does not.
     pub image: String,
-    /// What the profile has as `listenerMetadata`.
+    /// What the profile has as `listenerMetadata`, in its first line.
     pub metadata: String,
     /// It was executed into a container that ran already: by `kubectl exec`, by a probe or by a hook.
     pub exec: bool,
@@ -41,6 +43,8 @@ pub struct Subject {
 pub struct Message {
     /// Whose it is.
     pub subject: Subject,
+    /// What the filter stands on: the lines of the `listenerMetadata` below the first one.
+    pub standing: Standing,
     /// The position of the filter's descriptor.
     pub descriptor: usize,
     /// How many descriptors have to come with it.
@@ -57,6 +61,11 @@ pub enum MessageError {
     #[allow(missing_docs)]
     #[error("the message is longer than {MAX_MESSAGE} bytes")]
     TooLong,
+    #[allow(missing_docs)]
+    #[error(
+        "what the filter stands on is longer than {MAX_STANDING} bytes, or has control characters"
+    )]
+    NoStanding,
     #[allow(missing_docs)]
     #[error("the message is no container process state")]
     Malformed(#[source] serde_json::Error),
@@ -136,6 +145,14 @@ pub fn parse(bytes: &[u8]) -> Result<Message, MessageError> {
     if state.id.is_empty() || state.id.len() > MAX_NAME {
         return Err(MessageError::NoId);
     }
+    let (metadata, standing) = match message.metadata.split_once('\n') {
+        Some((metadata, standing)) => (metadata.to_owned(), standing.to_owned()),
+        None => (message.metadata, String::new()),
+    };
+    // In a notice it takes twice the room at most.
+    if standing.len() > MAX_STANDING || standing.bytes().any(|byte| byte.is_ascii_control()) {
+        return Err(MessageError::NoStanding);
+    }
     let mut annotations = state.annotations.unwrap_or_default();
     // containerd's, then those of CRI-O.
     let mut first = |names: [&str; 2]| {
@@ -145,6 +162,7 @@ pub fn parse(bytes: &[u8]) -> Result<Message, MessageError> {
     Ok(Message {
         descriptor,
         descriptors: message.fds.len(),
+        standing: standing.into(),
         subject: Subject {
             container_id: state.id,
             namespace: first([
@@ -161,7 +179,7 @@ pub fn parse(bytes: &[u8]) -> Result<Message, MessageError> {
                 "io.kubernetes.cri.image-name",
                 "io.kubernetes.cri-o.ImageName",
             ]),
-            metadata: cut(message.metadata, MAX_METADATA),
+            metadata: cut(metadata, MAX_METADATA),
             exec,
         },
     })
@@ -259,6 +277,19 @@ mod tests {
         assert_eq!(message.subject.pod, "ä".repeat(126));
         let huge = read(&state("creating", &json!({"big": "x".repeat(MAX_MESSAGE)})));
         assert!(matches!(huge, Err(MessageError::TooLong)));
+    }
+
+    #[test]
+    fn what_a_filter_stands_on_comes_below_the_first_line_of_the_metadata() {
+        let mut message = state("creating", &json!({}));
+        message["metadata"] = json!("shop/web/1\n{\"defaultAction\": 1}");
+        let found = read(&message).unwrap();
+        assert_eq!(found.subject.metadata, "shop/web/1");
+        assert_eq!(found.standing.text(), "{\"defaultAction\": 1}");
+        for wrong in ["x".repeat(MAX_STANDING + 1), "{\n}".into()] {
+            message["metadata"] = json!(format!("a\n{wrong}"));
+            assert!(matches!(read(&message), Err(MessageError::NoStanding)));
+        }
     }
 
     #[test]

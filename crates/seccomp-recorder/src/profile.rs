@@ -1,7 +1,8 @@
 //! The profile that a container is recorded under.
 
-use seccomp_profile::{Problem, Problems, Profile};
+use seccomp_profile::{Action, Problem, Problems, Profile};
 
+use crate::answer::Standing;
 use crate::assumed::assumed;
 
 /// The longest metadata that the recorder hands on.
@@ -15,8 +16,9 @@ const MAX_PATH: usize = 107;
 #[error(transparent)]
 pub struct NoRecording(#[from] pub Problems);
 
-/// The profile that refuses what `base` refuses, and asks the listener at `socket` about what `base` lets happen, but for what is
-/// [assumed](crate::assumed). The runtime hands `metadata` to the listener with each descriptor. `at` is the path of the base.
+/// The profile that asks the listener at `socket` about what `base` lets happen and what it refuses with an error, but for what is
+/// [assumed](crate::assumed). The runtime hands `metadata`, a line, to the listener with each descriptor, and below it the base, by
+/// which the listener refuses. A base too long for that refuses by itself, unheard. `at` is the path of the base.
 pub fn recording_profile(
     base: &Profile,
     socket: &str,
@@ -38,12 +40,12 @@ pub fn recording_profile(
         let reason = format!("cannot be recorded through the socket {socket:?}");
         return Err(problem(reason, "use an absolute path of 107 bytes at most"));
     }
-    if metadata.len() > MAX_METADATA {
+    if metadata.len() > MAX_METADATA || metadata.contains('\n') {
         let reason = format!(
             "cannot be recorded with {} bytes of metadata",
             metadata.len()
         );
-        return Err(problem(reason, "use 1024 bytes at most"));
+        return Err(problem(reason, "use one line of 1024 bytes at most"));
     }
     if base.listener().is_some() {
         let reason = "has a listener of its own, and the kernel lets a process have one".to_owned();
@@ -54,8 +56,17 @@ pub fn recording_profile(
     }
     let semantics = base.exact_semantics(at)?;
     let assumed: Vec<_> = assumed().collect();
+    let standing = Standing::of(base);
+    let is_asked = |action: Action| {
+        action.is_permitted() || standing.is_some() && is_refused_with_error(action)
+    };
+    let handed = match &standing {
+        Some(standing) => format!("{metadata}\n{}", standing.text()),
+        None => metadata.to_owned(),
+    };
+    let is_assumed = |call| assumed.contains(&call);
     let notified = semantics
-        .notified(|call| assumed.contains(&call), socket, Some(metadata))
+        .notified(is_asked, is_assumed, socket, Some(&handed))
         .map_err(|error| {
             problem(
                 error.to_string(),
@@ -65,14 +76,22 @@ pub fn recording_profile(
     Ok(notified.profile(at)?)
 }
 
+/// Whether the listener can refuse in its place. A success that is none, signals and tracers are the kernel's own.
+fn is_refused_with_error(action: Action) -> bool {
+    matches!(action, Action::Errno(errno) if errno.get() > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use seccomp_profile::{
-        Action, Arch, Arguments, BUILTINS, CapabilitySet, Errno, KernelVersion, Syscall, Target,
-        builtin, parse_slice,
+        AUDIT, Arch, Arguments, BUILTINS, CapabilitySet, Errno, KernelVersion, Model, Syscall,
+        Target, builtin, parse, parse_slice,
     };
+    use serde_json::json;
 
     use super::*;
+    use crate::answer::{Answer, Answers};
+    use crate::sys::Notification;
 
     const SOCKET: &str = "/var/lib/kubelet/seccomp/recorder/notify.sock";
 
@@ -88,64 +107,131 @@ mod tests {
         builtin(name).unwrap().resolve(&target)
     }
 
-    /// For every call and all arguments at which a rule begins or ends: refused is refused, and with the same error.
-    #[test]
-    fn a_recording_refuses_what_its_base_refuses_and_asks_about_all_else() {
-        for (name, arch) in BUILTINS
-            .iter()
-            .flat_map(|name| Arch::KUBERNETES.iter().map(move |arch| (name, *arch)))
-        {
-            let base = base(name, arch);
-            let profile = recording_profile(&base, SOCKET, "shop/web", "spec.base").unwrap();
-            let (before, after) = (base.model().unwrap(), profile.model().unwrap());
-            assert_eq!(after.flaws(), []);
-            let mut asked = 0;
-            for abi in base.architectures().iter() {
-                for call in Syscall::all() {
-                    let Some(number) = call.number(abi) else {
-                        continue;
-                    };
-                    let assumed = crate::is_assumed(call);
-                    let tried = [0, 1, 2, 10, 16, 17, 38, 40]
-                        .into_iter()
-                        .map(|first| Arguments::from([first, 0, 0, 0, 0, 0]));
-                    for args in tried.chain([Arguments::from([0x1000_0000, 2, 3, 0, 0, 0])]) {
-                        let (was, is) = (
-                            before.decide(abi, number, &args),
-                            after.decide(abi, number, &args),
-                        );
-                        let expected = if was.is_permitted() && !assumed {
-                            Action::Notify
-                        } else {
-                            was
-                        };
-                        // One number carries several calls there, and none of those is in the kernel's table alone.
-                        let carries = call == Syscall::SOCKETCALL || call == Syscall::IPC;
-                        if carries && was.is_permitted() {
-                            assert!(is.is_permitted() || is == Action::Notify, "{abi} {call}");
-                        } else {
-                            assert_eq!(is, expected, "{name} {abi} {call} {args:?}");
-                        }
-                        asked += usize::from(is == Action::Notify);
-                    }
-                }
+    /// What a process under the recording profile gets, with the listener's answer where it is asked, and whether it is.
+    fn outcome(
+        recording: &Model,
+        answers: &Answers,
+        (arch, number): (Arch, u32),
+        args: [u64; 6],
+    ) -> (Action, bool) {
+        match recording.decide_under_runc(arch, number, &Arguments::from(args)) {
+            Action::Notify => {
+                let call = Notification {
+                    id: 1,
+                    arch: arch.audit_arch(),
+                    number,
+                    args,
+                };
+                let action = match answers.to(&call) {
+                    Answer::Proceed => Action::Allow,
+                    Answer::Refuse(errno) => Action::Errno(Errno::new(errno.into()).unwrap()),
+                };
+                (action, true)
             }
-            assert!(asked > 1000, "{name} {arch}: {asked}");
-            let json = profile.to_canonical_json();
-            let again = parse_slice(&json, "").unwrap().resolve(&Target {
-                arch,
-                kernel: KernelVersion {
-                    major: 6,
-                    minor: 18,
-                },
-                capabilities: CapabilitySet::RUNTIME_DEFAULT,
-            });
-            assert_eq!(again, profile);
+            action => (action, false),
         }
     }
 
+    /// For every call and all arguments at which a rule begins or ends: refused is refused, and with the same error. How many are asked
+    /// about of those that are let happen, and of those that are not.
+    fn compare(base: &Profile, arch: Arch, name: &str) -> [usize; 2] {
+        let profile = recording_profile(base, SOCKET, "shop/web", "spec.base").unwrap();
+        let (before, after) = (base.model().unwrap(), profile.model().unwrap());
+        assert_eq!(after.flaws(), []);
+        let metadata = profile.listener().unwrap().metadata.clone().unwrap();
+        let (_, standing) = metadata.split_once('\n').unwrap();
+        let answers = Standing::from(standing.to_owned()).answers();
+        let mut asked_about = [0, 0];
+        let calls = base.architectures().iter().flat_map(|abi| {
+            Syscall::all().filter_map(move |call| Some((abi, call, call.number(abi)?)))
+        });
+        for (abi, call, number) in calls {
+            let is_assumed = crate::is_assumed(call);
+            let firsts = [0, 1, 2, 10, 16, 17, 38, 40].map(|first| [first, 0, 0, 0, 0, 0]);
+            for args in firsts.into_iter().chain([[0x1000_0000, 2, 3, 0, 0, 0]]) {
+                let was = before.decide_under_runc(abi, number, &Arguments::from(args));
+                let (is, asked) = outcome(&after, &answers, (abi, number), args);
+                // Of calls that nobody is asked about the machine's own number counts.
+                let is_other = !abi.is_64_bit() && is_assumed;
+                let is_same = is == was
+                    || is.is_permitted() && was.is_permitted()
+                    || is_other && is_refused_with_error(is) && is_refused_with_error(was);
+                assert!(is_same, "{name} {abi} {call} {args:?}: {was} became {is}");
+                // One number carries several calls there, and none of those is in the kernel's table alone.
+                let carries = call == Syscall::SOCKETCALL || call == Syscall::IPC;
+                if !carries {
+                    let is_asked = was.is_permitted() || is_refused_with_error(was);
+                    assert_eq!(asked, is_asked && !is_assumed, "{name} {abi} {call}");
+                }
+                asked_about[usize::from(!was.is_permitted())] += usize::from(asked);
+            }
+        }
+        let again = parse_slice(&profile.to_canonical_json(), "").unwrap();
+        let target = Target {
+            arch,
+            kernel: KernelVersion::CURRENT,
+            capabilities: CapabilitySet::EMPTY,
+        };
+        assert!(again.resolve(&target) == profile, "{name} {arch}");
+        asked_about
+    }
+
     #[test]
-    fn conditions_are_kept() {
+    fn a_recording_refuses_what_its_base_refuses_and_is_asked_about_all() {
+        for name in BUILTINS {
+            for arch in Arch::KUBERNETES {
+                let [let_happen, refused] = compare(&base(name, *arch), *arch, name);
+                assert!(let_happen > 1000, "{name} {arch}: {let_happen}");
+                assert!(refused > 100 || name == &AUDIT, "{name} {arch}: {refused}");
+            }
+        }
+    }
+
+    /// runc answers ENOSYS above the highest number that a profile names: also where that is a low one.
+    #[test]
+    fn what_is_newer_than_the_base_stays_unknown_and_what_kills_kills() {
+        let document = json!({
+            "defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+            "syscalls": [
+                {"names": ["read", "write", "mkdir", "statx", "execve"], "action": "SCMP_ACT_ALLOW"},
+                {"names": ["ptrace"], "action": "SCMP_ACT_KILL_PROCESS"},
+                {"names": ["mount"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13},
+                {"names": ["reboot"], "action": "SCMP_ACT_TRAP"},
+            ],
+        });
+        let target = Target {
+            arch: Arch::X86_64,
+            kernel: KernelVersion::CURRENT,
+            capabilities: CapabilitySet::EMPTY,
+        };
+        let base = parse(&document, "").unwrap().resolve(&target);
+        let [_, refused] = compare(&base.canonical("").unwrap(), Arch::X86_64, "few");
+        assert!(refused > 1000, "{refused}");
+    }
+
+    #[test]
+    fn a_base_that_is_too_long_to_go_along_refuses_by_itself() {
+        let rule = |value: u64| json!({"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "op": "SCMP_CMP_EQ", "value": value}]});
+        let rules: Vec<_> = (0..400).map(|n| rule(n * 1000)).collect();
+        let document = json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": rules});
+        let target = Target {
+            arch: Arch::X86_64,
+            kernel: KernelVersion::CURRENT,
+            capabilities: CapabilitySet::EMPTY,
+        };
+        let base = parse(&document, "").unwrap().resolve(&target);
+        let profile = recording_profile(&base, SOCKET, "shop/web", "").unwrap();
+        let metadata = profile.listener().unwrap().metadata.clone();
+        assert_eq!(metadata.as_deref(), Some("shop/web"));
+        let mount = Syscall::named("mount").unwrap();
+        let number = mount.number(Arch::X86_64).unwrap();
+        let model = profile.model().unwrap();
+        let action = model.decide(Arch::X86_64, number, &Arguments::ZEROS);
+        assert_eq!(action, Action::Errno(Errno::EPERM));
+    }
+
+    #[test]
+    fn the_listener_decides_by_arguments_where_the_base_does() {
         let profile =
             recording_profile(&base("runtime-default", Arch::X86_64), SOCKET, "", "spec").unwrap();
         let model = profile.model().unwrap();
@@ -160,8 +246,7 @@ mod tests {
                 &Arguments::from([family, 0, 0, 0, 0, 0]),
             )
         };
-        assert_eq!(decide(2), Action::Notify);
-        assert_eq!(decide(40), Action::Errno(Errno::EPERM));
+        assert_eq!([decide(2), decide(40)], [Action::Notify; 2]);
     }
 
     #[test]

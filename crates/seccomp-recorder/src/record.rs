@@ -1,15 +1,17 @@
-//! The recorder: counts the calls that come through the holder's descriptors, and lets each happen.
+//! The recorder: counts the calls that come through the holder's descriptors, and answers each as the profile would that its filter
+//! stands on.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::EventfdFlags;
 use rustix::event::epoll::EventFlags;
 
+use crate::answer::{Answer, Answers, Standing};
 use crate::folder::Folder;
 use crate::ledger::{self, Counts, Index, Seen};
 use crate::link::{Link, Notice};
@@ -40,6 +42,7 @@ enum Source {
 struct Filter {
     listener: Arc<OwnedFd>,
     memory: Arc<Memory>,
+    answers: Arc<Answers>,
     ledger: u64,
     descriptor: u32,
     tally: u32,
@@ -55,6 +58,8 @@ pub struct Recorder {
     link: Option<(u64, Link, bool)>,
     retry: Instant,
     indexes: HashMap<(u64, u32), Index>,
+    /// Of all that filters stand on: most stand on the same.
+    answers: HashMap<Standing, Weak<Answers>>,
     shared: Arc<Shared>,
 }
 
@@ -187,6 +192,7 @@ impl Recorder {
             link: None,
             retry: Instant::now(),
             indexes: HashMap::new(),
+            answers: HashMap::new(),
             shared,
         })
     }
@@ -358,27 +364,30 @@ impl Recorder {
                 ledger,
                 descriptor,
                 tally,
+                standing,
             } => {
-                let filter = {
+                let known = {
                     let register = self.shared.register();
                     let found = register.ledgers.get(ledger);
                     found.and_then(|of| {
                         let listener = Arc::clone(&of.descriptors.get(descriptor)?.listener);
-                        let tally_of = of.tallies.get(tally)?;
-                        Some(Filter {
-                            listener,
-                            memory: Arc::clone(&of.memory),
-                            ledger: *ledger,
-                            descriptor: *descriptor,
-                            tally: *tally,
-                            steady_from: if tally_of.subject.exec {
-                                0
-                            } else {
-                                tally_of.started + START_UP
-                            },
-                        })
+                        let of_tally = of.tallies.get(tally)?.clone();
+                        Some((listener, Arc::clone(&of.memory), of_tally))
                     })
                 };
+                let filter = known.map(|(listener, memory, of)| Filter {
+                    listener,
+                    memory,
+                    answers: self.answers(standing),
+                    ledger: *ledger,
+                    descriptor: *descriptor,
+                    tally: *tally,
+                    steady_from: if of.subject.exec {
+                        0
+                    } else {
+                        of.started + START_UP
+                    },
+                });
                 if let Some(filter) = filter {
                     self.take_over(&filter);
                     let listener = Arc::clone(&filter.listener);
@@ -391,6 +400,17 @@ impl Recorder {
         Ok(())
     }
 
+    fn answers(&mut self, standing: &Standing) -> Arc<Answers> {
+        if let Some(known) = self.answers.get(standing).and_then(Weak::upgrade) {
+            return known;
+        }
+        self.answers.retain(|_, known| known.strong_count() > 0);
+        let answers = Arc::new(standing.answers());
+        self.answers
+            .insert(standing.clone(), Arc::downgrade(&answers));
+        answers
+    }
+
     /// Answers what a killed recorder received and did not answer: nobody is told of it again, and its caller waits.
     fn take_over(&mut self, filter: &Filter) {
         let Some(last) = ledger::last_id(&filter.memory, filter.descriptor) else {
@@ -400,15 +420,26 @@ impl Recorder {
         for id in (0..BEFORE + AFTER).map(|offset| first.wrapping_add(offset)) {
             if sys::is_waiting(filter.listener.as_fd(), id) {
                 // Up to the last one they are counted.
-                if (1..AFTER).contains(&id.wrapping_sub(last)) {
-                    self.count(filter, id, None);
-                }
-                let _ = sys::proceed(filter.listener.as_fd(), id); // its caller is dead if this fails
+                let answer = if (1..AFTER).contains(&id.wrapping_sub(last)) {
+                    let answer = filter.answers.to_unread();
+                    self.count(filter, id, None, answer);
+                    Some(answer)
+                } else {
+                    ledger::last_answer(&filter.memory, filter.descriptor, id)
+                };
+                let answer = answer.unwrap_or_else(|| filter.answers.to_unread());
+                let _ = sys::answer(filter.listener.as_fd(), id, answer); // its caller is dead if this fails
             }
         }
     }
 
-    fn count(&mut self, filter: &Filter, id: u64, call: Option<&sys::Notification>) {
+    fn count(
+        &mut self,
+        filter: &Filter,
+        id: u64,
+        call: Option<&sys::Notification>,
+        answer: Answer,
+    ) {
         let index = self
             .indexes
             .entry((filter.ledger, filter.tally))
@@ -419,6 +450,7 @@ impl Recorder {
             tally: filter.tally,
             id,
             call,
+            answer,
             now,
             is_start_up: now < filter.steady_from,
         };
@@ -430,8 +462,9 @@ impl Recorder {
         if flags.contains(EventFlags::IN) {
             match sys::receive(filter.listener.as_fd()) {
                 Ok(Some(call)) => {
-                    self.count(filter, call.id, Some(&call));
-                    let _ = sys::proceed(filter.listener.as_fd(), call.id); // its caller is dead if this fails
+                    let answer = filter.answers.to(&call);
+                    self.count(filter, call.id, Some(&call), answer);
+                    let _ = sys::answer(filter.listener.as_fd(), call.id, answer); // its caller is dead if this fails
                 }
                 Ok(None) => {}
                 Err(_) => self.end(name, filter),

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::answer::Standing;
 use crate::ledger::{DESCRIPTORS, TALLIES, WORDS, clear_descriptor, clear_tally};
 use crate::link::{Enclosed, Notice};
 use crate::message::Subject;
@@ -30,6 +31,7 @@ pub(crate) struct Tally {
 pub(crate) struct Descriptor {
     pub(crate) listener: Arc<OwnedFd>,
     pub(crate) tally: u32,
+    pub(crate) standing: Standing,
 }
 
 /// One memory, and what its parts are for.
@@ -72,6 +74,11 @@ impl Ledger {
             tallies: BTreeMap::new(),
             descriptors: BTreeMap::new(),
         })
+    }
+
+    fn standings(&self) -> impl Iterator<Item = &Standing> {
+        let descriptors = self.descriptors.values();
+        descriptors.map(|descriptor| &descriptor.standing)
     }
 
     /// The first number that is free.
@@ -147,6 +154,7 @@ impl Register {
         &mut self,
         ledger: u64,
         subject: &Subject,
+        mut standing: Standing,
         listener: OwnedFd,
     ) -> Option<(u32, [(Notice, Enclosed); 2])> {
         let number = ledger;
@@ -158,11 +166,13 @@ impl Register {
         let of = of.clone();
         clear_descriptor(&ledger.memory, descriptor);
         let listener = Arc::new(listener);
+        standing.share(ledger.standings());
         ledger.descriptors.insert(
             descriptor,
             Descriptor {
                 listener: Arc::clone(&listener),
                 tally,
+                standing: standing.clone(),
             },
         );
         Some((
@@ -181,6 +191,7 @@ impl Register {
                         ledger: number,
                         descriptor,
                         tally,
+                        standing,
                     },
                     Some(listener),
                 ),
@@ -250,6 +261,7 @@ impl Register {
                     ledger: number,
                     descriptor,
                     tally: of.tally,
+                    standing: of.standing.clone(),
                 };
                 all.push((notice, Some(Arc::clone(&of.listener))));
             }
@@ -275,14 +287,19 @@ impl Register {
                 ledger,
                 descriptor,
                 tally,
+                standing,
             } if *descriptor < DESCRIPTORS && *tally < TALLIES => {
                 let listener = enclosed.filter(is_listener);
                 let listener = listener.ok_or_else(|| invalid("is a descriptor of no filter"))?;
                 let ledger = self.ledgers.get_mut(ledger).ok_or_else(no_ledger)?;
-                let (listener, tally) = (Arc::new(listener), *tally);
-                ledger
-                    .descriptors
-                    .insert(*descriptor, Descriptor { listener, tally });
+                let mut standing = standing.clone();
+                standing.share(ledger.standings());
+                let known = Descriptor {
+                    listener: Arc::new(listener),
+                    tally: *tally,
+                    standing,
+                };
+                ledger.descriptors.insert(*descriptor, known);
             }
             Notice::Ended {
                 ledger,
@@ -314,11 +331,20 @@ mod tests {
         }
     }
 
+    fn standing(id: usize) -> Standing {
+        id.to_string().into()
+    }
+
     #[test]
     fn a_container_and_what_is_executed_into_it_have_a_tally_each() {
         let mut register = Register::default();
         let own = register.open().unwrap();
-        let mut add = |id, exec| register.add(own, &subject(id, exec), null()).unwrap().0;
+        let mut add = |id, exec| {
+            register
+                .add(own, &subject(id, exec), Standing::default(), null())
+                .unwrap()
+                .0
+        };
         let all = [add(1, false), add(1, true), add(1, true), add(2, false)];
         assert_eq!(all, [0, 1, 2, 3]);
         let tallies = |register: &Register| -> Vec<_> {
@@ -351,14 +377,21 @@ mod tests {
         let own = register.open().unwrap();
         // A container that ended leaves its descriptor, and its tally until it is forgotten.
         for id in 1..TALLIES as usize {
-            let (descriptor, _) = register.add(own, &subject(id, false), null()).unwrap();
+            let (descriptor, _) = register
+                .add(own, &subject(id, false), standing(id), null())
+                .unwrap();
             if id == 5 || id == 9 {
                 register.end(own, descriptor, if id == 5 { 20 } else { 10 });
             }
         }
         let tally_of = |register: &mut Register, id| {
-            let (descriptor, _) = register.add(own, &subject(id, false), null()).unwrap();
-            register.ledgers[&own].descriptors[&descriptor].tally
+            let (descriptor, _) = register
+                .add(own, &subject(id, false), standing(id), null())
+                .unwrap();
+            let of = &register.ledgers[&own].descriptors[&descriptor];
+            // Who has no place of his own is answered as ever.
+            assert_eq!(of.standing, standing(id));
+            of.tally
         };
         assert_eq!(
             [1000, 1001, 1002, 1003].map(|id| tally_of(&mut register, id)),
@@ -418,6 +451,7 @@ mod tests {
             ledger,
             descriptor: 1,
             tally: 1,
+            standing: Standing::default(),
         };
         assert!(
             register.learn(&descriptor, Some(null())).is_err(),

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
+use crate::answer::Answer;
+
 const WORD: usize = size_of::<u64>();
 
 /// Numbers that processes share. Those that nobody wrote are zero, and take no room.
@@ -130,13 +132,17 @@ pub(crate) fn receive(listener: BorrowedFd<'_>) -> io::Result<Option<Notificatio
     gone(io::Error::last_os_error()).map(|()| None)
 }
 
-/// Lets a call happen. One whose caller went away needs no answer.
-pub(crate) fn proceed(listener: BorrowedFd<'_>, id: u64) -> io::Result<()> {
+/// Lets a call happen, or has it return an error without it. One whose caller went away needs no answer.
+pub(crate) fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::Result<()> {
+    let (error, flags) = match answer {
+        Answer::Proceed => (0, 1), // SECCOMP_USER_NOTIF_FLAG_CONTINUE
+        Answer::Refuse(errno) => (-i32::from(errno), 0),
+    };
     let mut answer = libc::seccomp_notif_resp {
         id,
         val: 0,
-        error: 0,
-        flags: 1, // SECCOMP_USER_NOTIF_FLAG_CONTINUE
+        error,
+        flags,
     };
     // SAFETY: the structure that this request reads.
     let got = unsafe {

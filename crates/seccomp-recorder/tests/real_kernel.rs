@@ -9,7 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use seccomp_profile::{Arch, CapabilitySet, KernelVersion, RUNTIME_DEFAULT, Target, builtin};
+use seccomp_profile::{
+    Arch, CapabilitySet, KernelVersion, RUNTIME_DEFAULT, Syscall, Target, builtin,
+};
 use seccomp_recorder::{Control, Folder, Holder, Recorder, Snapshot, recording_profile};
 use serde_json::{Value, json};
 
@@ -115,10 +117,13 @@ fn record(folder: Folder, name: &str) {
 fn said(control: &Control) -> Value {
     let snapshot = control.snapshot();
     let recorded = snapshot.recorded.iter().map(|recorded| {
-        let calls: BTreeMap<_, _> = recorded.counts.calls.iter().map(|count| (count.call.name(), count.start_up + count.steady)).collect();
-        let socket = recorded.counts.calls.iter().find(|count| count.call.name() == "socket");
+        let counted = |refused| {
+            let calls = recorded.counts.calls.iter().filter(move |count| count.refused == refused);
+            calls.map(|count| (count.call.name(), count.start_up + count.steady)).collect::<BTreeMap<_, _>>()
+        };
+        let socket = recorded.counts.calls.iter().find(|count| count.call.name() == "socket" && !count.refused);
         json!({
-            "subject": recorded.subject, "ended": recorded.ended, "calls": calls, "unnamed": recorded.counts.unnamed,
+            "subject": recorded.subject, "ended": recorded.ended, "calls": counted(false), "refused": counted(true), "unnamed": recorded.counts.unnamed,
             "socket": socket.map(|socket| socket.arguments.iter().map(|argument| argument.values.clone()).collect::<Vec<_>>()),
         })
     });
@@ -128,6 +133,7 @@ fn said(control: &Control) -> Value {
 /// A few calls that are trapped, among many that are assumed; then it waits for the end.
 fn calls() {
     use rustix::fs::{AtFlags, CWD, mkdirat, symlinkat, unlinkat};
+    use rustix::io::Errno;
     use rustix::net::{AddressFamily, SocketType, socket};
     for _ in 0..3 {
         mkdirat(CWD, "/tmp/folder", 0o700.into()).unwrap();
@@ -141,18 +147,45 @@ fn calls() {
     ] {
         socket(family, SocketType::STREAM, None).unwrap();
     }
-    // The base refuses it, and it stays refused.
-    assert!(socket(AddressFamily::VSOCK, SocketType::STREAM, None).is_err());
+    // What the base refuses stays refused, with its errors.
+    for _ in 0..5 {
+        let refused = socket(AddressFamily::VSOCK, SocketType::STREAM, None);
+        assert_eq!(refused.unwrap_err(), Errno::PERM);
+    }
+    for (name, errno) in [
+        ("mount", Errno::PERM),
+        ("keyctl", Errno::PERM),
+        ("userfaultfd", Errno::PERM),
+        ("open_tree_attr", Errno::NOSYS),
+    ] {
+        let number = Syscall::named(name).unwrap().number(host()).unwrap();
+        assert_eq!(raw(number), Err(errno), "{name}");
+    }
     let deadline = Instant::now() + PATIENCE;
     while !Path::new("/tmp/end").exists() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
+/// Makes a call of which only the number matters.
+#[allow(unsafe_code)]
+fn raw(number: u32) -> Result<(), rustix::io::Errno> {
+    let zero = 0_usize;
+    // SAFETY: with null pointers and no flags, no call that the tests name changes anything of this process.
+    let got = unsafe { libc::syscall(number.into(), zero, zero, zero, zero, zero, zero) };
+    if got == -1 {
+        let error = std::io::Error::last_os_error();
+        return Err(rustix::io::Errno::from_io_error(&error).unwrap());
+    }
+    Ok(())
+}
+
 fn many(threads: usize, times: usize) {
     let call = move || {
         for _ in 0..times {
-            rustix::process::getpriority_process(None).unwrap();
+            // Of what a killed recorder had read and not counted nobody knows whether it may happen: it is to be made again.
+            let interrupted = Err(rustix::io::Errno::INTR);
+            while rustix::process::getpriority_process(None) == interrupted {}
         }
     };
     let all: Vec<_> = (0..threads).map(|_| std::thread::spawn(call)).collect();
@@ -420,6 +453,14 @@ fn what_a_container_calls_is_recorded_and_what_is_executed_into_it_is_apart() {
         json!({"mkdirat": 3, "unlinkat": 3, "symlinkat": 1, "socket": 3})
     );
     assert_eq!(init["socket"], json!([[1, 2], [1]]));
+    let mut refused = init["refused"].clone();
+    // A libseccomp that does not know so new a call cannot ask about it; it is refused all the same.
+    let newest = refused.as_object_mut().unwrap().remove("open_tree_attr");
+    eprintln!("open_tree_attr was seen: {}", newest.is_some());
+    assert_eq!(
+        refused,
+        json!({"socket": 5, "mount": 1, "keyctl": 1, "userfaultfd": 1})
+    );
     assert_eq!(init["subject"]["containerId"], place.id("a"));
     assert_eq!(init["subject"]["namespace"], "shop");
     assert_eq!(init["subject"]["pod"], "web-0");
@@ -487,8 +528,10 @@ fn a_recorder_that_is_killed_fifty_times_misses_nothing() {
     container.succeeds();
     let said = place.wait("the end", "one", has_ended);
     let unnamed = of(&said, false)["unnamed"].as_u64().unwrap();
-    eprintln!("{unnamed} of 400000 calls have no name after {kills} kills");
-    assert_eq!(total(&said), 400_000);
+    eprintln!(
+        "{unnamed} calls besides 400000 have no name after {kills} kills, and were made again"
+    );
+    assert_eq!(total(&said) - unnamed, 400_000);
     assert!(unnamed <= kills);
 }
 
@@ -529,10 +572,7 @@ fn a_recorder_goes_on_without_its_holder_and_the_next_one_learns_all() {
         .iter()
         .find(|recorded| recorded["subject"]["containerId"] == place.id("a"));
     let many = many.unwrap();
-    assert_eq!(
-        many["calls"]["getpriority"].as_u64().unwrap() + many["unnamed"].as_u64().unwrap(),
-        200_000
-    );
+    assert_eq!(many["calls"]["getpriority"], 200_000);
 }
 
 fn holder_and_recorder_are_replaced_while_a_container_runs() {

@@ -1,7 +1,7 @@
 //! The profile of a recording: it allows what was recorded, what is assumed and what the container runtime needs, of that no more than
 //! the base allows, and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -41,10 +41,19 @@ pub struct Made {
     pub assumed: BTreeSet<Syscall>,
     /// The calls that it leaves out since only processes made them that were started in a running container.
     pub exec_only: BTreeSet<Syscall>,
-    /// The calls that were wanted, and that the base refused each time.
-    pub refused: BTreeSet<Syscall>,
+    /// The calls that were wanted and that the base refused, some or all of them: the profile refuses these as well.
+    pub refused: BTreeMap<Syscall, Refused>,
     /// What the engine's linter says of it.
     pub findings: Vec<Finding>,
+}
+
+/// How often a call was wanted in vain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// How often the base refused it.
+    pub refused: i64,
+    /// How often it was made, those included.
+    pub made: i64,
 }
 
 /// Why there is no profile.
@@ -112,12 +121,13 @@ pub fn make(
             }
         }
     }
-    let succeeded: BTreeSet<_> = calls
-        .iter()
-        .filter(|call| call.succeeded())
-        .map(|call| call.syscall)
-        .collect();
-    let refused = calls.iter().map(|call| call.syscall);
+    let mut refused = BTreeMap::<_, Refused>::new();
+    for call in &calls {
+        let of_call = refused.entry(call.syscall).or_default();
+        of_call.refused = of_call.refused.saturating_add(call.seen.refused);
+        of_call.made = of_call.made.saturating_add(call.seen.count());
+    }
+    refused.retain(|_, of_call| of_call.refused > 0);
     let document = serde_json::from_slice(&profile.to_canonical_json());
     Ok(Made {
         document: document
@@ -129,7 +139,7 @@ pub fn make(
             .map(|(_, call)| *call)
             .filter(|call| !recorded.contains(call))
             .collect(),
-        refused: refused.filter(|call| !succeeded.contains(call)).collect(),
+        refused,
         findings: lints,
     })
 }
@@ -392,6 +402,7 @@ mod tests {
         let calls = json!([
             ["X86_64", "mkdir", {"exec": 1}], ["X86_64", "bind", {"exec": 1, "steady": 1}],
             ["X86_64", "mount", {"steady": 2, "refused": 2}],
+            ["X86_64", "socket", {"steady": 9, "refused": 5, "arguments": [{"index": 0, "values": ["0x2"]}]}],
         ]);
         let made = made(&calls, true);
         let on = |call| decide(&made, Arch::X86_64, Arch::X86_64, call, [0; 6]);
@@ -402,7 +413,17 @@ mod tests {
         let names =
             |calls: &BTreeSet<Syscall>| calls.iter().map(|call| call.name()).collect::<Vec<_>>();
         assert_eq!(names(&made.exec_only), ["mkdir"]);
-        assert_eq!(names(&made.refused), ["mount"]);
+        let refused: Vec<_> = made.refused.iter().collect();
+        let refused: Vec<_> = refused
+            .iter()
+            .map(|(call, of)| (call.name(), of.refused, of.made))
+            .collect();
+        assert_eq!(refused, [("mount", 2, 2), ("socket", 5, 9)]);
+        let socket = |family| {
+            let args = [family, 0, 0, 0, 0, 0];
+            decide(&made, Arch::X86_64, Arch::X86_64, "socket", args)
+        };
+        assert_eq!([socket(2), socket(40)], [Action::Allow, EPERM]);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub const PODS: &str = "seccomp-operator.io/recorded-pods";
 pub const IMAGES: &str = "seccomp-operator.io/recorded-images";
 /// The calls that the profile allows though nobody has seen them.
 pub const ASSUMED: &str = "seccomp-operator.io/assumed";
+/// The calls that were wanted and that the recording's base refused, at least once; the profile refuses these as well.
+pub const REFUSED: &str = "seccomp-operator.io/wanted-refused";
 
 /// Of pods and images so many are named.
 const NAMED: usize = 20;
@@ -44,6 +46,7 @@ pub fn annotations(
         show_length(quiet)
     );
     let assumed: Vec<_> = made.assumed.iter().map(|call| call.name()).collect();
+    let refused: Vec<_> = made.refused.keys().map(|call| call.name()).collect();
     let annotations = [
         (RECORDING, recording.to_owned()),
         (DIGEST, digest(findings)),
@@ -51,6 +54,7 @@ pub fn annotations(
         (PODS, some(&findings.pods)),
         (IMAGES, some(&findings.images)),
         (ASSUMED, assumed.join(" ")),
+        (REFUSED, refused.join(" ")),
     ];
     annotations
         .into_iter()
@@ -76,7 +80,8 @@ fn some(names: &BTreeSet<String>) -> String {
 fn digest(findings: &Findings) -> String {
     let mut lines = String::new();
     for call in findings.calls() {
-        let _ = write!(lines, "{} {}", call.arch, call.syscall);
+        let refused = if call.succeeded() { "" } else { " refused" };
+        let _ = write!(lines, "{} {}{refused}", call.arch, call.syscall);
         for argument in &call.seen.arguments {
             let any = if argument.more { "*" } else { "" };
             let _ = write!(
@@ -118,6 +123,12 @@ mod tests {
         assert_eq!(seen(1, &["0x1"]), seen(7, &["0x1"]));
         assert_ne!(seen(1, &["0x1"]), seen(1, &["0x2"]));
         assert!(seen(1, &[]).starts_with("sha256:"));
+        let with_mount = |refused: i64| {
+            let call = json!(["X86_64", "mount", {"steady": 2, "refused": refused}]);
+            let calls = json!([{"pod": "p", "container": "c", "calls": [call]}]);
+            digest(&Findings::new([&report("n", &calls)], None))
+        };
+        assert_ne!(with_mount(0), with_mount(2));
     }
 
     #[test]

@@ -75,7 +75,7 @@ mod tests {
     fn a_status_has_each_call_once_and_says_what_is_particular_about_it() {
         let containers = json!([{"pod": "p", "container": "c", "started": "2026-01-01T00:00:00Z", "calls": [
             ["X86_64", "bind", {"startUp": 2, "firstSeen": "2026-01-01T00:00:01Z"}],
-            ["X86_64", "mkdir", {"exec": 1}], ["X86", "mkdir", {"steady": 1}],
+            ["X86_64", "mkdir", {"exec": 1}], ["X86", "mkdir", {"steady": 3, "refused": 3}],
         ]}]);
         let findings = Findings::new([&report("n", &containers)], None);
         let assumed: Vec<_> = ["write", "read"]
@@ -91,6 +91,7 @@ mod tests {
                     call.name.as_str(),
                     call.architecture.as_deref(),
                     call.count,
+                    call.refused,
                     call.start_up_only,
                     call.exec_only,
                 )
@@ -99,9 +100,9 @@ mod tests {
         assert_eq!(
             said,
             [
-                ("mkdir", Some("x86"), 1, false, false),
-                ("bind", None, 2, true, false),
-                ("mkdir", None, 1, false, true)
+                ("mkdir", Some("x86"), 3, 3, false, false),
+                ("bind", None, 2, 0, true, false),
+                ("mkdir", None, 1, 0, false, true)
             ]
         );
         assert_eq!(status.assumed, ["read", "write"]);

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::Tested;
 
-/// What the workload does over and over. It says `done` where all of it was let happen.
-const WORK: &str = "while true; do mkdir -p /tmp/a && chmod 700 /tmp/a && rmdir /tmp/a && sync && echo done; sleep 1; done";
+/// What the workload does over and over. It says `done` where all of it was let happen, but for what no base of ours allows.
+const WORK: &str = "while true; do mkdir -p /tmp/a && chmod 700 /tmp/a && rmdir /tmp/a && sync && ! unshare --user true && echo done; sleep 1; done";
 
 fn deployment(cluster: &Cluster, namespace: &str) -> String {
     let container =
@@ -58,6 +58,13 @@ async fn one_command_makes_a_profile_of_what_a_workload_calls_and_takes_everythi
     let (written, said) = (recorded.stdout.clone(), recorded.stderr.clone());
     ensure!(recorded.code == Some(0), "{written}{said}");
     println!("{said}");
+    // What the base refused is said, and the profile does not allow it.
+    let wanted = "Wanted, refused by the base, and not allowed by the profile: unshare (";
+    ensure!(said.contains(wanted), "{said}");
+    ensure!(
+        written.contains("seccomp-operator.io/wanted-refused: unshare"),
+        "{written}"
+    );
 
     let component = "app.kubernetes.io/component=recorder";
     let recorders = cluster

@@ -37,7 +37,7 @@ impl Renderer {
         }
     }
 
-    /// The profile with what it lets happen notified to the node's recorder.
+    /// The profile with what it lets happen, and what it refuses with an error, notified to the node's recorder.
     fn recording(&self, profile: &Profile, record: &Record) -> Result<Profile, String> {
         let Some(socket) = &self.recorder_socket else {
             return Err(
@@ -204,11 +204,16 @@ mod tests {
             file["listenerPath"],
             "/var/lib/kubelet/seccomp/recorder/notify.sock"
         );
-        assert_eq!(file["listenerMetadata"], "shop/web/7");
-        assert_eq!(decision(&bytes, &AMD64, "mkdir", [0; 6]), Action::Notify);
-        // What the base refuses stays refused, and what the runtime lives on is not asked about.
-        let eperm = Action::Errno(seccomp_profile::Errno::EPERM);
-        assert_eq!(decision(&bytes, &AMD64, "mount", [0; 6]), eperm);
+        // The recorder refuses by the base, which goes along.
+        let metadata = file["listenerMetadata"].as_str().unwrap();
+        let (recording, base) = metadata.split_once('\n').unwrap();
+        assert_eq!(recording, "shop/web/7");
+        let mount = decision(base.as_bytes(), &AMD64, "mount", [0; 6]);
+        assert_eq!(mount, Action::Errno(seccomp_profile::Errno::EPERM));
+        for call in ["mkdir", "mount"] {
+            assert_eq!(decision(&bytes, &AMD64, call, [0; 6]), Action::Notify);
+        }
+        // What the runtime lives on is not asked about.
         assert_eq!(decision(&bytes, &AMD64, "write", [0; 6]), Action::Allow);
     }
 }

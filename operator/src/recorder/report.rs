@@ -112,10 +112,19 @@ fn calls(counts: &Counts, exec: bool) -> Vec<RecordedCall> {
             } else {
                 0
             },
+            refused: if count.refused {
+                start_up.saturating_add(steady)
+            } else {
+                0
+            },
             first_seen: time(count.first_seen),
             last_seen: time(count.last_seen),
-            arguments: count.arguments.iter().map(argument).collect(),
-            ..RecordedCall::default()
+            // Those of what is refused make no condition of a profile.
+            arguments: if count.refused {
+                Vec::new()
+            } else {
+                count.arguments.iter().map(argument).collect()
+            },
         }
     };
     // A recorder may have been killed between naming a call and counting it.
@@ -164,6 +173,7 @@ pub fn says_news(before: &RecordingReport, report: &RecordingReport) -> bool {
                 (
                     call.architecture.clone(),
                     call.name.clone(),
+                    call.refused > 0,
                     call.arguments.clone(),
                 )
             });
@@ -206,6 +216,7 @@ mod tests {
         Count {
             arch: Arch::X86_64,
             call: Syscall::named(name).unwrap(),
+            refused: false,
             start_up,
             steady,
             first_seen: 100,
@@ -281,6 +292,40 @@ mod tests {
             (argument.index, argument.values.clone()),
             (0, vec!["0x2".to_owned(), "0xa".to_owned()])
         );
+    }
+
+    #[test]
+    fn what_the_base_refuses_is_counted_and_its_arguments_are_not_kept() {
+        let domains = |values: &[u64]| {
+            vec![Arguments {
+                index: 0,
+                values: values.to_vec(),
+                more: false,
+            }]
+        };
+        let mut allowed = count("socket", 1, 2);
+        allowed.arguments = domains(&[2]);
+        let mut refused = Count {
+            refused: true,
+            ..count("socket", 0, 4)
+        };
+        refused.arguments = domains(&[40]);
+        let mount = Count {
+            refused: true,
+            ..count("mount", 1, 0)
+        };
+        let all = vec![allowed.clone(), refused, mount];
+        let report = only(&[recorded("c1", false, all)], &BTreeMap::new());
+        let calls = &report.containers[0].calls;
+        let said: Vec<_> = calls
+            .iter()
+            .map(|c| (c.name.as_str(), c.count(), c.refused))
+            .collect();
+        assert_eq!(said, [("mount", 1, 1), ("socket", 7, 4)]);
+        assert_eq!(calls[1].arguments[0].values, ["0x2"]);
+        // That something is refused at all is news.
+        let before = only(&[recorded("c1", false, vec![allowed])], &BTreeMap::new());
+        assert!(says_news(&before, &report));
     }
 
     #[test]

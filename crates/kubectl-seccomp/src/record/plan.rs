@@ -14,7 +14,8 @@ use seccomp_operator_api::{
     RecordingStop, Requirement, RequirementOperator, SeccompRecording, SeccompRecordingSpec,
     Selector, recording_condition,
 };
-use seccomp_recording::profile::Made;
+use seccomp_profile::Syscall;
+use seccomp_recording::profile::{Made, Refused};
 use seccomp_recording::progress::{curve, progress};
 use seccomp_recording::{Findings, show_length};
 
@@ -148,25 +149,22 @@ pub fn profile(name: &str, annotations: &BTreeMap<String, String>, made: &Made) 
 
 /// What is to be known of the profile, in lines.
 pub fn summary(findings: &Findings, made: &Made) -> String {
-    let names = |calls: &std::collections::BTreeSet<seccomp_profile::Syscall>| {
-        calls
-            .iter()
-            .map(|call| call.name())
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
     let mut text = format!(
         "The profile allows {} that were recorded and {} that are assumed.\n",
         plural(made.recorded, "call"),
         plural(made.assumed.len(), "call")
     );
-    for (head, calls) in [
-        ("Left out, since only exec made them", &made.exec_only),
-        ("Wanted, and refused by the base", &made.refused),
-    ] {
-        if !calls.is_empty() {
-            let _ = writeln!(text, "{head}: {}", names(calls));
-        }
+    if !made.exec_only.is_empty() {
+        let names: Vec<_> = made.exec_only.iter().map(|call| call.name()).collect();
+        let names = names.join(" ");
+        let _ = writeln!(text, "Left out, since only exec made them: {names}");
+    }
+    if !made.refused.is_empty() {
+        let _ = writeln!(
+            text,
+            "Wanted, refused by the base, and not allowed by the profile: {}",
+            refused(&made.refused)
+        );
     }
     for gap in &findings.gaps {
         let _ = writeln!(text, "Calls may be missing: {gap}");
@@ -177,6 +175,18 @@ pub fn summary(findings: &Findings, made: &Made) -> String {
         }
     }
     text
+}
+
+/// Each call with how often it was refused: `mount (2), socket (5 of 9)`.
+fn refused(calls: &BTreeMap<Syscall, Refused>) -> String {
+    let said = calls.iter().map(|(call, of)| {
+        if of.refused == of.made {
+            format!("{call} ({})", of.refused)
+        } else {
+            format!("{call} ({} of {})", of.refused, of.made)
+        }
+    });
+    said.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -214,6 +224,13 @@ mod tests {
             (spec.pod_selector, spec.base.as_str()),
             (selector, "runtime-default")
         );
+    }
+
+    #[test]
+    fn what_was_wanted_and_refused_is_said_with_how_often() {
+        let of = |name, refused, made| (Syscall::named(name).unwrap(), Refused { refused, made });
+        let calls = [of("mount", 2, 2), of("socket", 5, 9)].into();
+        assert_eq!(refused(&calls), "mount (2), socket (5 of 9)");
     }
 
     #[test]
