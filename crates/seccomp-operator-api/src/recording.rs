@@ -16,6 +16,10 @@ pub mod recording_condition {
     pub const COMPLETE: &str = "Complete";
     /// Calls may be missing, or pods that should be recorded are not.
     pub const DEGRADED: &str = "Degraded";
+    /// A reason of the first and the last: where the node's recorder is not there, no container starts under the recording.
+    pub const RECORDER_AWAY: &str = "RecorderAway";
+    /// A reason of the last: the others of it mean that nothing is recorded.
+    pub const CALLS_MISSING: &str = "CallsMissing";
 }
 
 /// On a pod, with a recording's name as its value: admission gave the pod the profile of that recording of its namespace.

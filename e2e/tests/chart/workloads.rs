@@ -92,6 +92,7 @@ fn the_binaries_are_started_with_exactly_these_arguments() -> Result<()> {
             "--identity=$(POD_NAME)",
             "--lease-name=rel-seccomp-operator-controller",
             "--agent-selector=app.kubernetes.io/name=seccomp-operator,app.kubernetes.io/instance=rel,app.kubernetes.io/component=agent",
+            "--recorder-selector=app.kubernetes.io/name=seccomp-operator,app.kubernetes.io/instance=rel,app.kubernetes.io/component=recorder",
             "--agent-daemon-set=rel-seccomp-operator-agent",
             "--agent-patience=60",
             "--webhook-port=9443",

@@ -132,3 +132,98 @@ async fn one_command_makes_a_profile_of_what_a_workload_calls_and_takes_everythi
     cluster.delete("seccompprofile", &profile).await?;
     cluster.install(NAMESPACE, &[]).await
 }
+
+/// Whether recorders are meant to be on any node.
+async fn want_recorders(wanted: bool) -> Tested {
+    let recorders = "app.kubernetes.io/component=recorder";
+    let find = [
+        "get",
+        "daemonset",
+        "-l",
+        recorders,
+        "-o",
+        "name",
+        "-n",
+        NAMESPACE,
+    ];
+    let name = kubectl(&find, "").await?.ok()?;
+    let value = if wanted {
+        json!(null)
+    } else {
+        json!("nowhere")
+    };
+    let patch = json!({"spec": {"template": {"spec": {"nodeSelector": {"e2e": value}}}}});
+    let patch = ["-p", &patch.to_string(), "-n", NAMESPACE].map(str::to_owned);
+    let patch: Vec<_> = patch.iter().map(String::as_str).collect();
+    let args = [&["patch", name.trim()][..], &patch].concat();
+    kubectl(&args, "").await?.ok().map(drop)
+}
+
+/// Without a recorder no container starts under a recording: it is not begun before, and says so if that comes later.
+#[tokio::test]
+async fn a_recording_waits_for_the_recorders_and_touches_no_pod_before() -> Tested {
+    let cluster = Cluster::connect().await?;
+    cluster
+        .install(NAMESPACE, &["--set", "recorder.enabled=true"])
+        .await?;
+    let namespace = cluster.namespace("e2e-held", &[]).await?;
+    want_recorders(false).await?;
+    until("the recorders to go", Duration::from_mins(2), || async {
+        let left = cluster.pods_of("recorder").await?.len();
+        ensure!(left == 0, "{left} are left");
+        Ok(())
+    })
+    .await?;
+    let recording = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompRecording",
+        "metadata": {"name": "held", "namespace": namespace},
+        "spec": {"podSelector": {"matchLabels": {"e2e": "held"}}},
+    });
+    cluster.apply(&recording.to_string()).await?;
+    let condition = async |type_: &str, status: &str, reason: &str| {
+        let what = format!("{type_}={status} for {reason}");
+        until(&what, Duration::from_mins(2), || async {
+            let args = ["seccomprecording", "held", "-n", &namespace];
+            let object = cluster.get(&args).await?;
+            let conditions = object.data["status"]["conditions"].as_array().cloned();
+            let found = conditions
+                .into_iter()
+                .flatten()
+                .find(|condition| condition["type"] == type_)
+                .unwrap_or_default();
+            ensure!(
+                found["status"] == status && found["reason"] == reason,
+                "{found}"
+            );
+            Ok(found["message"].as_str().unwrap_or_default().to_owned())
+        })
+        .await
+    };
+    let said = condition("Recording", "False", "RecorderAway").await?;
+    ensure!(said.starts_with("nodes without a recorder: "), "{said}");
+    let started = async |name: &str| {
+        let metadata = json!({"name": name, "namespace": namespace, "labels": {"e2e": "held"}});
+        let pod = Pod::script(&cluster, &namespace, name, "echo started; sleep 600");
+        pod.with("/metadata", metadata)
+            .log_with(&cluster, "started")
+            .await?;
+        let object = cluster.get(&["pod", name, "-n", &namespace]).await?;
+        let by = &object.data["metadata"]["annotations"]["seccomp-operator.io/recorded-by"];
+        anyhow::Ok(by.clone())
+    };
+    let before = started("before").await?;
+    ensure!(before.is_null(), "{before}");
+
+    want_recorders(true).await?;
+    condition("Recording", "True", "Recording").await?;
+    condition("Degraded", "False", "AsExpected").await?;
+    let recorded = started("recorded").await?;
+    ensure!(recorded == "held", "{recorded}");
+
+    // The holder of a container stays for as long as that one runs.
+    cluster.delete_pods(&namespace).await?;
+    want_recorders(false).await?;
+    condition("Degraded", "True", "RecorderAway").await?;
+    cluster.delete("namespace", &namespace).await?;
+    cluster.install(NAMESPACE, &[]).await
+}

@@ -131,6 +131,12 @@ impl Agents {
         Some(node)
     }
 
+    /// The nodes where an agent does its work.
+    pub fn at_work(&self) -> impl Iterator<Item = &str> {
+        let at_work = self.pods.values().filter(|pod| pod.agent.away.is_none());
+        at_work.map(|pod| pod.agent.node.as_str())
+    }
+
     /// A DaemonSet wants so many agents, or is gone.
     pub fn wants(&mut self, daemon_set: &str, agents: Option<usize>) {
         match agents {

@@ -97,6 +97,13 @@ pub struct ControllerArgs {
         default_value = "app.kubernetes.io/name=seccomp-operator,app.kubernetes.io/component=agent"
     )]
     agent_selector: String,
+    /// Labels by which to find the recorders' pods
+    #[arg(
+        long,
+        env = "RECORDER_SELECTOR",
+        default_value = "app.kubernetes.io/name=seccomp-operator,app.kubernetes.io/component=recorder"
+    )]
+    recorder_selector: String,
     /// The agents' DaemonSet
     #[arg(
         long,

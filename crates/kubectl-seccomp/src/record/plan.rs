@@ -108,7 +108,11 @@ pub fn state(recording: &SeccompRecording) -> State {
     };
     if let Some(degraded) = find(recording_condition::DEGRADED)
         && degraded.status == "True"
-        && degraded.reason != "CallsMissing"
+        && ![
+            recording_condition::CALLS_MISSING,
+            recording_condition::RECORDER_AWAY,
+        ]
+        .contains(&degraded.reason.as_str())
     {
         return State::Failed(degraded.message.clone());
     }
@@ -262,7 +266,9 @@ mod tests {
             state(&recording(json!([records, invalid]))),
             State::Failed("Invalid".into())
         );
-        let missing = condition("Degraded", "True", "CallsMissing");
-        assert_eq!(state(&recording(json!([records, missing]))), State::Records);
+        for reason in ["CallsMissing", "RecorderAway"] {
+            let missing = condition("Degraded", "True", reason);
+            assert_eq!(state(&recording(json!([records, missing]))), State::Records);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The nodes, and what to expect of the agents there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -56,6 +56,12 @@ impl Index {
         if let Some(agent) = agent {
             self.agents_change(|agents, now| agents.pod(pod, agent, now));
         }
+    }
+
+    /// The nodes where an agent does its work.
+    #[must_use]
+    pub fn nodes_with_agent(&self) -> BTreeSet<String> {
+        self.agents.at_work().map(str::to_owned).collect()
     }
 
     /// A DaemonSet of agents exists, and wants so many of them; or it is gone.

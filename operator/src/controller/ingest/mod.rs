@@ -21,6 +21,7 @@ use tracing::warn;
 use super::index::{self, Index, SeenProfile};
 use super::policies::index::{Policies, SeenPolicy};
 use super::recordings::index::{self as recordings, Recordings};
+use super::recordings::recorders::Recorders;
 use super::{ControllerArgs, ControllerError, Shared};
 use kube_support::{WatchEvent, Watched, resource_version, watch, watch_as};
 use objects::{AgentDaemonSet, AgentPod, ClusterNode, ClusterNodeSpec, created};
@@ -47,10 +48,11 @@ pub enum Source {
     DaemonSet,
     Recordings,
     RecordingReports,
+    Recorders,
 }
 
 impl Source {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Profiles,
         Self::Policies,
         Self::SeccompNodes,
@@ -60,6 +62,7 @@ impl Source {
         Self::DaemonSet,
         Self::Recordings,
         Self::RecordingReports,
+        Self::Recorders,
     ];
 }
 
@@ -74,6 +77,7 @@ enum Event {
     DaemonSet(WatchEvent<AgentDaemonSet>),
     Recording(WatchEvent<SeccompRecording>),
     RecordingReport(WatchEvent<SeccompRecordingReport>),
+    Recorder(WatchEvent<AgentPod>),
 }
 
 /// Watches for as long as the process lives.
@@ -84,6 +88,7 @@ pub async fn run(
 ) -> Result<(), ControllerError> {
     let everywhere = Config::default;
     let agents = Api::namespaced(client.clone(), &args.namespace);
+    let recorders = Api::namespaced(client.clone(), &args.namespace);
     let daemon_sets = Api::namespaced(client.clone(), &args.namespace);
     let itself = format!("metadata.name={}", args.agent_daemon_set);
     let mut events = pin!(select_all([
@@ -115,6 +120,9 @@ pub async fn run(
             .boxed(),
         watch::<SeccompRecordingReport>(Api::all(client.clone()), everywhere().page_size(PAGE))
             .map(Event::RecordingReport)
+            .boxed(),
+        watch::<AgentPod>(recorders, Config::default().labels(&args.recorder_selector))
+            .map(Event::Recorder)
             .boxed(),
     ]));
     while let Some(event) = events.next().await {
@@ -201,6 +209,11 @@ fn take(event: Event, shared: &Shared) {
             let ended = take_recording_report(&change, &mut shared.recordings());
             shared.recordings_changed.notify_one();
             ended.then_some(Source::RecordingReports)
+        }
+        Event::Recorder(change) => {
+            let ended = take_recorder(&change, &mut shared.recordings().recorders);
+            shared.recordings_changed.notify_one();
+            ended.then_some(Source::Recorders)
         }
     };
     if let Some(source) = ended {
@@ -416,6 +429,25 @@ fn take_agent(change: &WatchEvent<AgentPod>, index: &mut Index) -> bool {
             index.agent(&name_of(pod), agent);
         }
         WatchEvent::Deleted(pod) => index.gone(index::Kind::Agent, &name_of(pod)),
+    }
+    false
+}
+
+fn take_recorder(change: &WatchEvent<AgentPod>, recorders: &mut Recorders) -> bool {
+    match change {
+        WatchEvent::ListBegins => recorders.list_begins(),
+        WatchEvent::ListEnds => {
+            recorders.list_ends();
+            return true;
+        }
+        WatchEvent::Exists(pod) => {
+            let recorder = pod
+                .as_ref()
+                .ok()
+                .and_then(|pod| pod.agent(Timestamp::now()));
+            recorders.pod(&name_of(pod), recorder);
+        }
+        WatchEvent::Deleted(pod) => recorders.gone(&name_of(pod)),
     }
     false
 }

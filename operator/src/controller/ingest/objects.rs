@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::controller::agents::{Agent, Away};
 
-/// An agent's pod: only where it is, or is meant to be, and how it does.
+/// The pod of an agent or of a recorder: only where it is, or is meant to be, and how it does.
 #[derive(Resource, Clone, Debug, Deserialize)]
 #[resource(inherit = Pod)]
 pub struct AgentPod {

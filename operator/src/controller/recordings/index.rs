@@ -7,6 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::core::ObjectMeta;
 
 use super::super::conditions::{ConditionState, dated};
+use super::recorders::{Lack, Recorders};
 use kube_support::{Listing, Watched};
 use seccomp_operator_api::{
     Merge, Record, RecordingReport, SeccompProfile, SeccompProfileSpec, SeccompRecording,
@@ -56,6 +57,20 @@ pub struct Recordings {
     reports: BTreeMap<Key, SeenReport>,
     profiles: BTreeMap<String, SeenProfile>,
     listings: [Listing; 3],
+    /// The recorders' pods.
+    pub recorders: Recorders,
+}
+
+/// What else there is when it is decided what recordings need.
+#[derive(Debug)]
+pub struct Around<'a> {
+    pub library: &'a Library,
+    pub profiles_dir: &'a str,
+    /// Why admission changes no pod, if it does not.
+    pub without_effect: Option<&'a str>,
+    /// What keeps containers from starting under a recording.
+    pub lack: Option<Lack>,
+    pub now: Timestamp,
 }
 
 /// The kinds that it is fed with.
@@ -223,14 +238,8 @@ impl Recordings {
         }
     }
 
-    /// All that is to be written, and when to look again at the latest. `without_effect` is why admission changes no pod, if it does not.
-    pub fn steps(
-        &self,
-        library: &Library,
-        profiles_dir: &str,
-        without_effect: Option<&str>,
-        now: Timestamp,
-    ) -> Vec<Step> {
+    /// All that is to be written.
+    pub fn steps(&self, around: &Around<'_>) -> Vec<Step> {
         let mut steps = Vec::new();
         for (name, profile) in &self.profiles {
             let Some(record) = profile.record.as_ref().filter(|_| !profile.deleting) else {
@@ -260,12 +269,7 @@ impl Recordings {
         for (key, recording) in &self.by_key {
             self.own(key, recording, &mut steps);
             if recording.status.ended.is_none() {
-                self.of_one(
-                    key,
-                    recording,
-                    (library, profiles_dir, without_effect, now),
-                    &mut steps,
-                );
+                self.of_one(key, recording, around, &mut steps);
             }
         }
         steps
@@ -300,7 +304,7 @@ impl Recordings {
         key: &Key,
         recording: &SeenRecording,
         spec: &SeccompRecordingSpec,
-        end: Option<Over>,
+        (end, lack): (Option<Over>, Option<&Lack>),
         steps: &mut Vec<Step>,
     ) -> ConditionState {
         let name = recording_profile_name(&key.0, &key.1);
@@ -308,7 +312,7 @@ impl Recordings {
             let record = profile.record.as_ref();
             record.is_some_and(|record| record.uid == recording.uid)
         };
-        let old = &recording.status.conditions;
+        let goes_on = holds(&recording.status.conditions, recording_condition::RECORDING);
         match self.profiles.get(&name).filter(is_own) {
             None => {
                 steps.push(Step::Record {
@@ -323,17 +327,20 @@ impl Recordings {
                     "the recording has ended; pods that started under it go on as they are";
                 (false, "Ended", sentence.into())
             }
-            // A node that is new has it soon: no reason to stop.
-            Some(profile) if profile.ready || holds(old, recording_condition::RECORDING) => {
-                let sentence = "new pods that the recording selects are recorded; those that run already once they are made again";
-                (true, "Recording", sentence.into())
-            }
-            Some(profile) => {
+            Some(profile) if !profile.ready && !goes_on => {
                 let sentence = format!(
                     "the SeccompProfile {name:?} is not on all nodes: {}",
                     profile.waits_for
                 );
                 (false, "Preparing", sentence)
+            }
+            // A node that is new has it soon, and a recorder that is away is back soon: no reason to stop, but one not to begin.
+            Some(_) if let Some(Lack::Away(sentence)) = lack.filter(|_| !goes_on) => {
+                (false, recording_condition::RECORDER_AWAY, sentence.clone())
+            }
+            Some(_) => {
+                let sentence = "new pods that the recording selects are recorded; those that run already once they are made again";
+                (true, "Recording", sentence.into())
             }
         }
     }
@@ -342,9 +349,10 @@ impl Recordings {
         &self,
         key: &Key,
         recording: &SeenRecording,
-        (library, profiles_dir, without_effect, now): (&Library, &str, Option<&str>, Timestamp),
+        around: &Around<'_>,
         steps: &mut Vec<Step>,
     ) {
+        let now = around.now;
         let name = recording_profile_name(&key.0, &key.1);
         let wrong = match &recording.spec {
             Err(said) => Some(said.clone()),
@@ -371,7 +379,7 @@ impl Recordings {
             );
             foreign.then_some(("Conflict", sentence))
         });
-        let refused = refused.or_else(|| Some(("NoAdmission", without_effect?.to_owned())));
+        let refused = refused.or_else(|| Some(("NoAdmission", around.without_effect?.to_owned())));
         let end = match (&refused, &recording.spec) {
             (None, Ok(spec)) => over(&findings, spec.stop.as_ref(), now).ok(),
             _ => None,
@@ -380,8 +388,9 @@ impl Recordings {
             (Some((reason, sentence)), _) => (false, *reason, sentence.clone()),
             (None, Err(sentence)) => (false, "Invalid", sentence.clone()),
             (None, Ok(spec)) => {
-                next.localhost_profile = Some(format!("{profiles_dir}/{name}.json"));
-                self.recording_state(key, recording, spec, end, steps)
+                next.localhost_profile = Some(format!("{}/{name}.json", around.profiles_dir));
+                let lack = around.lack.as_ref();
+                self.recording_state(key, recording, spec, (end, lack), steps)
             }
         };
         let mut gaps = findings.gaps.clone();
@@ -394,7 +403,7 @@ impl Recordings {
         if let (Some(_), Ok(spec)) = (end, &recording.spec) {
             next.ended = Some(Time(now));
             if spec.create {
-                match results(key, spec, &reports, &assumed, library, now) {
+                match results(key, spec, &reports, &assumed, around.library, now) {
                     Ok(published) => {
                         next.profiles = published.iter().filter_map(published_name).collect();
                         steps.extend(published);
@@ -412,18 +421,8 @@ impl Recordings {
             ),
             None => (false, "NotEnded", "the recording has not ended".into()),
         };
-        let degraded: ConditionState = match (&refused, gaps.split_first()) {
-            (Some((reason, sentence)), _) => (true, reason, sentence.clone()),
-            (None, Some((first, more))) => {
-                let more = if more.is_empty() {
-                    String::new()
-                } else {
-                    format!(" (and {} more)", more.len())
-                };
-                (true, "CallsMissing", format!("{first}{more}"))
-            }
-            (None, None) => (false, "AsExpected", "nothing is known to be missing".into()),
-        };
+        let lack = around.lack.as_ref().filter(|_| recording_state.0);
+        let degraded = degraded(refused.as_ref(), lack, &gaps);
         let states = [
             (recording_condition::RECORDING, recording_state),
             (recording_condition::COMPLETE, complete),
@@ -439,6 +438,30 @@ impl Recordings {
                 status: Box::new(next),
             });
         }
+    }
+}
+
+/// Whether calls may be missing. What keeps it from recording at all comes first, then what keeps pods from starting.
+fn degraded(
+    refused: Option<&(&'static str, String)>,
+    lack: Option<&Lack>,
+    gaps: &[String],
+) -> ConditionState {
+    match (refused, lack, gaps.split_first()) {
+        (Some((reason, sentence)), ..) => (true, reason, sentence.clone()),
+        (None, Some(Lack::Away(sentence) | Lack::Missing(sentence)), _) => {
+            (true, recording_condition::RECORDER_AWAY, sentence.clone())
+        }
+        (None, None, Some((first, more))) => {
+            let more = if more.is_empty() {
+                String::new()
+            } else {
+                format!(" (and {} more)", more.len())
+            };
+            let sentence = format!("{first}{more}");
+            (true, recording_condition::CALLS_MISSING, sentence)
+        }
+        (None, None, None) => (false, "AsExpected", "nothing is known to be missing".into()),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Keeps recordings: the profiles that they record with, their statuses, their ends, and what comes of them. Only the leader writes.
-//! `index` decides.
+//! `index` decides, and `recorders` knows where pods can be recorded.
 
 pub(super) mod index;
+pub(super) mod recorders;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{ControllerError, Shared};
-use index::Step;
+use index::{Around, Step};
 use kube_support::error::chain;
 use kube_support::leader::Role;
 use kube_support::{Conflicts, WriteError, apply, apply_status, bounded};
@@ -68,8 +69,16 @@ fn steps(shared: &Shared, profiles_dir: &str) -> Vec<Step> {
         let view = shared.view();
         (view.library(), view.without_effect())
     };
+    let nodes = shared.index().nodes_with_agent();
     let recordings = shared.recordings();
-    recordings.steps(&library, profiles_dir, without_effect, Timestamp::now())
+    let around = Around {
+        library: &library,
+        profiles_dir,
+        without_effect,
+        lack: recordings.recorders.lack(&nodes),
+        now: Timestamp::now(),
+    };
+    recordings.steps(&around)
 }
 
 #[derive(Debug, Serialize)]

@@ -55,7 +55,22 @@ fn report(owned: bool, degraded: Option<&str>) -> SeccompRecordingReport {
 }
 
 fn steps(recordings: &Recordings, now: Timestamp) -> Vec<Step> {
-    recordings.steps(&Library::default(), "profiles", None, now)
+    steps_with(recordings, now, None, None)
+}
+
+fn steps_with(
+    recordings: &Recordings,
+    now: Timestamp,
+    without_effect: Option<&str>,
+    lack: Option<Lack>,
+) -> Vec<Step> {
+    recordings.steps(&Around {
+        library: &Library::default(),
+        profiles_dir: "profiles",
+        without_effect,
+        lack,
+        now,
+    })
 }
 
 fn status(steps: &[Step]) -> SeccompRecordingStatus {
@@ -199,6 +214,38 @@ fn the_profile_of_a_recording_that_is_gone_or_another_one_is_removed_and_nobody_
 }
 
 #[test]
+fn no_recording_begins_while_a_recorder_is_away_and_one_that_goes_on_says_so() {
+    let mut known = Recordings::default();
+    known.recording(&Ok(recording(&json!({}), None)));
+    known.profile(&profile("7", true));
+    let away = Lack::Away("recorders that are not ready: n1".into());
+    let missing = Lack::Missing("nodes without a recorder: n2".into());
+    let held = status(&steps_with(&known, at(1), None, Some(away.clone())));
+    let expected = (
+        false,
+        "RecorderAway".to_owned(),
+        "recorders that are not ready: n1".to_owned(),
+    );
+    assert_eq!(condition(&held, "Recording"), expected);
+    assert!(!condition(&held, "Degraded").0);
+    // Admission gives nobody its profile before.
+    let object = recording(&json!({}), Some(&held));
+    assert!(!goes_on(&object));
+    known.recording(&Ok(object));
+    let begun = status(&steps(&known, at(2)));
+    assert!(condition(&begun, "Recording").0);
+
+    known.recording(&Ok(recording(&json!({}), Some(&begun))));
+    for (lack, words) in [(away, "not ready: n1"), (missing, "without a recorder: n2")] {
+        let now = status(&steps_with(&known, at(3), None, Some(lack)));
+        assert!(condition(&now, "Recording").0);
+        let (degraded, reason, said) = condition(&now, "Degraded");
+        assert!(degraded && reason == "RecorderAway" && said.contains(words));
+    }
+    assert_eq!(steps(&known, at(4)), []);
+}
+
+#[test]
 fn a_report_that_outlived_its_recording_is_discarded() {
     let mut known = Recordings::default();
     known.report(&report(true, None));
@@ -222,12 +269,7 @@ fn what_cannot_record_says_why() {
         "{said:?}"
     );
     known.recording(&Ok(recording(&json!({}), None)));
-    let all = known.steps(
-        &Library::default(),
-        "profiles",
-        Some("injection.engine is none"),
-        at(0),
-    );
+    let all = steps_with(&known, at(0), Some("injection.engine is none"), None);
     assert_eq!(
         condition(&status(&all), "Recording"),
         (
