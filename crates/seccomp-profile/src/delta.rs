@@ -137,7 +137,7 @@ impl DeltaEntry {
     }
 
     /// The arguments that it is about for the kernel, if it is to be denied: all that the kernel reads as these.
-    fn denied(&self, call: Syscall) -> Result<Vec<ArgSet>, TooComplex> {
+    pub(super) fn denied(&self, call: Syscall) -> Result<Vec<ArgSet>, TooComplex> {
         let in_part: Vec<_> = self.read_in_part(call).collect();
         let read = |condition: &Condition| {
             let mut parts = in_part.iter();

@@ -93,6 +93,7 @@ mod model;
 mod notified;
 mod oci;
 mod parameters;
+mod place;
 mod problem;
 mod read;
 mod resolve;
@@ -127,6 +128,7 @@ pub use lint::{
 pub use loader::{Loader, Loaders};
 pub use model::{Miscompilation, Model};
 pub use oci::{ArchSet, Flag, Flags, Listener, Profile, Rule};
+pub use place::{DecidedCall, Place};
 pub use problem::{Problem, Problems};
 pub use read::{
     MAX_BYTES, parse, parse_as_is, parse_in_object, parse_in_object_as_is, parse_slice,

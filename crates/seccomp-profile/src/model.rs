@@ -292,23 +292,23 @@ impl Filter {
 }
 
 impl Rule {
-    /// The lists of conditions that it becomes: one, but for several conditions on one argument each is one, and so is
-    /// each other condition beside them.
+    /// The lists of conditions that it becomes.
     pub(super) fn alternatives(&self) -> impl Iterator<Item = &[Condition]> {
-        let mut seen = [false; 6];
-        let twice = self
-            .conditions
-            .iter()
-            .any(|condition| std::mem::replace(&mut seen[usize::from(condition.arg.get())], true));
-        let size = if twice {
-            1
-        } else {
-            self.conditions.len().max(1)
-        };
-        // `chunks` has none for no condition, and that is one rule.
-        let none = self.conditions.is_empty().then_some(&[] as &[_]);
-        none.into_iter().chain(self.conditions.chunks(size))
+        alternatives(&self.conditions)
     }
+}
+
+/// The lists that the conditions of a rule become: one, but for several conditions on one argument each is one, and so is
+/// each other condition beside them.
+pub(super) fn alternatives(conditions: &[Condition]) -> impl Iterator<Item = &[Condition]> {
+    let mut seen = [false; 6];
+    let twice = conditions
+        .iter()
+        .any(|condition| std::mem::replace(&mut seen[usize::from(condition.arg.get())], true));
+    let size = if twice { 1 } else { conditions.len().max(1) };
+    // `chunks` has none for no condition, and that is one rule.
+    let none = conditions.is_empty().then_some(&[] as &[_]);
+    none.into_iter().chain(conditions.chunks(size))
 }
 
 /// What rules say of one call.
