@@ -1,13 +1,9 @@
 //! A call as users name it on the command line: `keyctl`, `socket(AF_ALG)`, `socket(_, SOCK_RAW)`, `socket:38,5`, and `@keyring` for
 //! all calls of a group. Every command that takes calls reads them here.
 
-use super::machine;
-use super::probe::parse_number;
 use super::trace::{self, Known};
+use super::{machine, syscall};
 use seccomp_profile::{Syscall, group};
-
-/// Where any argument will do.
-const ANY: &str = "_";
 
 /// A call, and what is said of its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,23 +31,8 @@ pub fn parse(text: &str) -> Result<Vec<Call>, String> {
 /// One call.
 pub fn one(text: &str) -> Result<Call, String> {
     let (name, list) = split(text)?;
-    let syscall = Syscall::named(name).ok_or_else(|| {
-        let meant = Syscall::meant_by(name).into_iter();
-        let meant: Vec<_> = meant.map(Syscall::name).collect();
-        let meant = match meant.as_slice() {
-            [] => Syscall::suggestion_for(name).map(|call| format!("; did you mean {call}?")),
-            calls => Some(format!("; the call is {}", calls.join(" or "))),
-        };
-        format!("no syscall has that name{}", meant.unwrap_or_default())
-    })?;
-    let mut args = [None; 6];
-    let words = list.split(',').map(str::trim).filter(|arg| !arg.is_empty());
-    for (at, word) in words.enumerate() {
-        let arg = args.get_mut(at).ok_or("a syscall has six arguments")?;
-        if word != ANY {
-            *arg = Some(number(word)?);
-        }
-    }
+    let syscall = syscall::named(name)?;
+    let args = trace::written(syscall, list, machine::HOST)?;
     Ok(Call {
         text: text.into(),
         syscall,
@@ -70,13 +51,6 @@ fn split(text: &str) -> Result<(&str, &str), String> {
             Ok((&text[..at], list))
         }
     }
-}
-
-fn number(word: &str) -> Result<u64, String> {
-    let number = parse_number(word).or_else(|| trace::value_of_argument(word, machine::HOST));
-    number.ok_or_else(|| {
-        format!("`{word}` is no number, and no name of one that is known here; write the number")
-    })
 }
 
 #[cfg(test)]
@@ -117,8 +91,8 @@ mod tests {
         for (text, part) in [
             ("chmdo", "did you mean chmod?"),
             ("socket(AF_ALG", "bracket is not closed"),
-            ("socket(AF_NONE)", "`AF_NONE` is no number"),
-            ("bpf:1,2,3,4,5,6,7", "six arguments"),
+            ("socket(AF_NONE)", "\"AF_NONE\" is neither a number"),
+            ("bpf:1,2,3,4,5,6,7", "at most six arguments"),
             ("@keyrings", "no group has that name"),
         ] {
             let said = parse(text).unwrap_err();

@@ -7,6 +7,7 @@
 //! | module | is for |
 //! |---|---|
 //! | `convert`, `merge`, `diff`, `explain`, `lint` | commands on profiles: each asks the engine and prints |
+//! | `test` | `test`: files that say what a profile must do with calls |
 //! | `take_over` | other operators' SeccompProfiles as this one's, for `convert` |
 //! | `trace` | `from-strace`, `from-audit` and `check`: lines become calls, calls are counted |
 //! | `probe` | `probe`: the one module that makes system calls by hand (`probe/kernel`), here or in a pod (`probe/pod`) |
@@ -20,7 +21,7 @@
 //! | `view` | what a profile does, syscall by syscall, as tables show it |
 //! | `cluster` | kubeconfig, lists, and what to say when there is no answer |
 //! | `ask` | questions and progress |
-//! | `lines`, `output`, `table`, `text`, `machine` | reading files, writing to standard output, and words for people |
+//! | `lines`, `output`, `junit`, `table`, `text`, `machine`, `syscall` | reading files, writing to standard output, and words for people |
 //!
 //! Nothing but `record`, `restart`, `block` and `probe POD` changes a cluster, and nothing looks for one where none is needed.
 
@@ -34,6 +35,7 @@ mod coverage;
 mod diff;
 mod document;
 mod explain;
+mod junit;
 mod lines;
 mod lint;
 mod machine;
@@ -43,9 +45,11 @@ mod probe;
 mod record;
 mod restart;
 mod status;
+mod syscall;
 mod table;
 mod take_over;
 mod target;
+mod test;
 mod text;
 mod trace;
 mod view;
@@ -116,6 +120,9 @@ enum Command {
     /// Merge several profiles into one, by what they do.
     #[command(after_help = merge::EXAMPLES)]
     Merge(merge::MergeArgs),
+    /// Test profiles by what they must do with calls.
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::TestArgs),
     /// Find the syscalls of a trace that a profile would stop.
     #[command(after_help = trace::check::EXAMPLES)]
     Check(trace::check::CheckArgs),
@@ -228,6 +235,7 @@ fn run(cli: &Cli) -> Result<Findings, Failure> {
         Command::Diff(args) => diff::run(args),
         Command::Lint(args) => lint::run(args),
         Command::Merge(args) => merge::run(args),
+        Command::Test(args) => test::run(args),
         Command::Check(args) => trace::check::run(args),
         Command::Completion(args) => completion::script(args, Cli::command()),
     }

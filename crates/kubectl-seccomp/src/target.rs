@@ -31,7 +31,8 @@ pub struct TargetArgs {
     with: Vec<PathBuf>,
 }
 
-fn kernel(text: &str) -> Result<KernelVersion, String> {
+/// A kernel version, as people write it.
+pub fn kernel(text: &str) -> Result<KernelVersion, String> {
     // `v6.1` is the name of a tag, `Linux 6.1` what uname says with it.
     let lower = text.trim().to_ascii_lowercase();
     let release = lower.strip_prefix("linux").unwrap_or(&lower);
@@ -39,7 +40,8 @@ fn kernel(text: &str) -> Result<KernelVersion, String> {
     KernelVersion::from_release(release).ok_or_else(|| "write two numbers, such as 6.1".into())
 }
 
-fn capabilities(word: &str) -> Result<CapabilitySet, String> {
+/// The capabilities that a word stands for.
+pub fn capabilities(word: &str) -> Result<CapabilitySet, String> {
     let word = word.trim().to_ascii_uppercase();
     Ok(match word.as_str() {
         "DEFAULT" => CapabilitySet::RUNTIME_DEFAULT,

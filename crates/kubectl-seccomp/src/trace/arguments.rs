@@ -114,6 +114,37 @@ fn printed(name: &str, text: &str, arch: Arch) -> Known {
     known
 }
 
+/// The arguments of a call as people write them: those that matter, in the order of its manual page, as numbers or by the names that strace
+/// prints; `_` for one that may be any.
+pub fn written(call: Syscall, text: &str, arch: Arch) -> Result<Known, String> {
+    let mut known = [None; 6];
+    if text.trim().is_empty() {
+        return Ok(known);
+    }
+    for (i, argument) in split(text).enumerate() {
+        let place = match i {
+            0 | 1 if call.name() == "clone" && matches!(arch, Arch::S390 | Arch::S390X) => 1 - i,
+            _ => i,
+        };
+        let slot = known
+            .get_mut(place)
+            .ok_or("a call has at most six arguments")?;
+        if argument == "_" {
+            continue;
+        }
+        let value = value(argument, arch).ok_or_else(|| {
+            format!("{argument:?} is neither a number nor a name that is known here; write the number (0x...), or _ for any")
+        })?;
+        let width = if arch.is_64_bit() {
+            u64::MAX
+        } else {
+            u64::from(u32::MAX)
+        };
+        *slot = Some(value & width);
+    }
+    Ok(known)
+}
+
 /// The arguments without what follows them.
 fn whole(text: &str) -> &str {
     let text = text.strip_suffix(" <unfinished ...>").unwrap_or(text);
@@ -172,7 +203,7 @@ fn titled(argument: &str) -> (Option<&str>, &str) {
 }
 
 /// `AF_INET`, `SOCK_STREAM|SOCK_CLOEXEC`, `0x80001`, `0644`, `3</dev/null>`, `0x29 /* PR_??? */`.
-pub fn value(argument: &str, arch: Arch) -> Option<u64> {
+fn value(argument: &str, arch: Arch) -> Option<u64> {
     let argument = match argument.split_once(" /*") {
         Some((argument, comment)) if comment.ends_with("*/") => argument,
         Some(_) => return None,
@@ -302,6 +333,34 @@ mod tests {
             ("read(3, ", &[Some(3)]),
         ] {
             assert_eq!(known(line, Arch::X86_64), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_people_write_is_known_or_said_to_be_unknown() {
+        let written = |name, text, arch| written(Syscall::named(name).unwrap(), text, arch);
+        let amd64 = |name, text| written(name, text, Arch::X86_64).map(|known| known[..3].to_vec());
+        assert_eq!(amd64("getpid", ""), Ok(vec![None; 3]));
+        assert_eq!(
+            amd64("socket", "AF_INET, _, 0x6"),
+            Ok(vec![Some(2), None, Some(6)])
+        );
+        let flags = Some(0x1000_0011);
+        assert_eq!(
+            amd64("clone", "CLONE_NEWUSER|SIGCHLD"),
+            Ok(vec![flags, None, None])
+        );
+        let on_s390x = written("clone", "CLONE_NEWUSER|SIGCHLD", Arch::S390X).unwrap();
+        assert_eq!(on_s390x[..2], [None, flags]);
+        let on_x86 = written("personality", "0x1ffffffff", Arch::X86).unwrap();
+        assert_eq!(on_x86[0], Some(0xffff_ffff));
+        for (text, reason) in [
+            ("AF_ALGG", "\"AF_ALGG\" is neither a number"),
+            ("-1", "\"-1\" is neither"),
+            ("0, 1, 2, 3, 4, 5, 6", "a call has at most six arguments"),
+        ] {
+            let error = amd64("socket", text).unwrap_err();
+            assert!(error.starts_with(reason), "{error}");
         }
     }
 

@@ -22,12 +22,13 @@ use clap::{Args, ValueEnum};
 use super::lines::{self, Input};
 use super::text::{Style, plural, visible};
 use super::{Failure, Findings, machine, output};
-pub use arguments::{Known, value as value_of_argument};
 use call::{Call, Seen, Verdict};
 use counters::{CallCounters, Filter, total};
 use report::Lines;
 use seccomp_operator_api::ProfileName;
 use seccomp_profile::Arch;
+
+pub use arguments::{Known, written};
 
 /// What both commands have.
 #[derive(Args, Debug)]
