@@ -10,7 +10,7 @@ use super::document::Named;
 use super::target::TargetArgs;
 use super::text::{Style, wrap};
 use super::view::{CallEffect, View};
-use super::{Failure, Findings, output};
+use super::{Failure, Findings, markdown, output};
 use seccomp_profile::{Action, Arch, Loader, Profile};
 
 /// Which profiles, and how to tell their difference.
@@ -40,6 +40,8 @@ enum DiffFormat {
     Text,
     /// One JSON object.
     Json,
+    /// Markdown, for a comment on a change.
+    Markdown,
 }
 
 /// The differences that make the command fail.
@@ -76,6 +78,9 @@ Examples:
 
   # In CI: fail if a profile allows more than containerd's default, not if it allows less
   kubectl seccomp diff --fail-on opened runtime-default nginx.yaml
+
+  # The same as a comment on a change
+  kubectl seccomp diff -o markdown --fail-on opened main/nginx.yaml nginx.yaml
 
   # What does CI's copy of Docker's default profile lack?
   curl -s https://raw.githubusercontent.com/moby/profiles/main/seccomp/default.json | kubectl seccomp diff ours.json -
@@ -139,6 +144,7 @@ pub fn run(args: &DiffArgs) -> Result<Findings, Failure> {
                 serde_json::json!({"equal": differences.is_empty(), "differences": differences});
             output::json(&data)?
         }
+        DiffFormat::Markdown => to_markdown(&old.0, &new.0, &differences),
     };
     output::print(text)?;
     Ok(if differences.iter().any(|one| args.fail_on.counts(one)) {
@@ -196,15 +202,7 @@ fn to_text(old: &Named, new: &Named, differences: &[Difference], style: Style) -
         return format!("{} and {} do the same\n", old.name, new.name);
     }
     let mut out = String::new();
-    for (change, head) in [
-        (Direction::Opened, "Opened"),
-        (Direction::Closed, "Closed"),
-        (
-            Direction::Mixed,
-            "Opened for some arguments, closed for others",
-        ),
-        (Direction::Other, "Otherwise different"),
-    ] {
+    for (change, head) in HEADS {
         let groups = groups(differences.iter().filter(|d| d.change == change));
         if groups.is_empty() {
             continue;
@@ -216,6 +214,46 @@ fn to_text(old: &Named, new: &Named, differences: &[Difference], style: Style) -
         for ((old, new, names), arches) in groups {
             let _ = writeln!(out, "  {}: {old} -> {new}", arches.join(", "));
             out += &wrap("    ", &names.join(" "));
+        }
+    }
+    out
+}
+
+const HEADS: [(Direction, &str); 4] = [
+    (Direction::Opened, "Opened"),
+    (Direction::Closed, "Closed"),
+    (
+        Direction::Mixed,
+        "Opened for some arguments, closed for others",
+    ),
+    (Direction::Other, "Otherwise different"),
+];
+
+fn to_markdown(old: &Named, new: &Named, differences: &[Difference]) -> String {
+    let (old, new) = (markdown::code(&old.name), markdown::code(&new.name));
+    if differences.is_empty() {
+        return format!("{old} and {new} do the same.\n");
+    }
+    let mut out = format!("What {new} does otherwise than {old}:\n");
+    for (change, head) in HEADS {
+        let groups = groups(differences.iter().filter(|d| d.change == change));
+        if groups.is_empty() {
+            continue;
+        }
+        let _ = writeln!(
+            out,
+            "\n**{head}**\n\n| Calls | Before | After | On |\n|---|---|---|---|"
+        );
+        for ((old, new, names), arches) in groups {
+            let names: Vec<_> = names.into_iter().map(markdown::code).collect();
+            let _ = writeln!(
+                out,
+                "| {} | {} | {} | {} |",
+                names.join(" "),
+                markdown::text(old),
+                markdown::text(new),
+                arches.join(", ")
+            );
         }
     }
     out

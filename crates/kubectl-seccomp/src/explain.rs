@@ -1,5 +1,8 @@
 //! `kubectl seccomp explain`: what a profile does with each syscall.
 
+mod compare;
+mod cves;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -12,8 +15,9 @@ use super::target::TargetArgs;
 use super::text::{Style, wrap};
 use super::view::{self, ActionData, CallEffect, Doubt, View};
 use super::{Failure, Findings, output};
+use compare::Comparison;
 use seccomp_profile::{
-    Action, Arch, Arguments, Code, Delivery, Finding, Loader, Loaders, Profile, Spec, Syscall,
+    Action, Arch, Arguments, Code, Delivery, Finding, Loader, Loaders, Profile, Spec, Syscall, Target,
     lint_document_under,
 };
 
@@ -29,6 +33,12 @@ pub struct ExplainArgs {
     /// (`socket(AF_ALG)` or `socket:38,5`); an argument that is not given is 0.
     #[arg(long = "call", value_name = "CALL", value_parser = asked, conflicts_with = "output")]
     calls: Vec<Asked>,
+    /// Only say, in one line, what the profile stops that this one does not, and the other way round, on the node's own architecture.
+    #[arg(long, value_name = "PROFILE", conflicts_with = "calls")]
+    compare: Option<PathBuf>,
+    /// Only show which published holes of the kernel the profile stops, by the calls that attacks on them cannot do without.
+    #[arg(long, conflicts_with_all = ["calls", "compare"])]
+    cves: bool,
     /// The container runtime that loads the filter: runc, crun or youki, and its version if that matters (`runc=1.1.5`).
     #[arg(long, value_name = "RUNTIME[=VERSION]", default_value = "runc")]
     runtime: Loader,
@@ -97,6 +107,12 @@ Examples:
   kubectl get seccompprofiles -o yaml >all.yaml
   kubectl get seccompprofile nginx -o yaml | kubectl seccomp explain --with all.yaml -
 
+  # In one line: what does it stop that containerd's default does not, and the other way round?
+  kubectl seccomp explain --compare runtime-default nginx.yaml
+
+  # Which published holes of the kernel does it stop, in a container with CAP_SYS_ADMIN?
+  kubectl seccomp explain --cves --cap default,SYS_ADMIN profile.json
+
   # The stopped syscalls as amicontained lists them
   kubectl seccomp explain -o flat runtime-default
 
@@ -118,6 +134,18 @@ pub fn run(args: &ExplainArgs) -> Result<Findings, Failure> {
         Ok(view) => view,
         Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),
     };
+    if let Some(other) = &args.compare {
+        return compare(args, &view, &target, other);
+    }
+    if args.cves {
+        let holes = cves::holes().map_err(Failure::Usage)?;
+        let judged = cves::judge(holes, &view, &target);
+        output::print(match args.output {
+            ExplainFormat::Json => output::json(&serde_json::json!({"holes": judged}))?,
+            _ => cves::text(&judged, Style::for_stdout()),
+        })?;
+        return Ok(Findings::None);
+    }
     let arches: Vec<_> = view
         .arches()
         .map(|arch| Table::from_view(&view, arch))
@@ -159,6 +187,28 @@ pub fn run(args: &ExplainArgs) -> Result<Findings, Failure> {
         ExplainFormat::Flat => flat(&arches),
     };
     output::print(text)?;
+    Ok(Findings::None)
+}
+
+fn compare(
+    args: &ExplainArgs,
+    view: &View,
+    target: &Target,
+    other: &PathBuf,
+) -> Result<Findings, Failure> {
+    let (named, profile, _) = match args.target.read_one(Some(other))? {
+        Ok(one) => one,
+        Err(faulty) => return Ok(faulty.into()),
+    };
+    let other = match View::from_profile(&profile, target.arch, args.runtime) {
+        Ok(other) => other,
+        Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),
+    };
+    let comparison = Comparison::between(view, &other, target.arch, &named.name);
+    output::print(match args.output {
+        ExplainFormat::Json => output::json(&comparison)?,
+        _ => comparison.words(),
+    })?;
     Ok(Findings::None)
 }
 

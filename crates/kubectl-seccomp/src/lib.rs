@@ -21,7 +21,7 @@
 //! | `view` | what a profile does, syscall by syscall, as tables show it |
 //! | `cluster` | kubeconfig, lists, and what to say when there is no answer |
 //! | `ask` | questions and progress |
-//! | `lines`, `output`, `junit`, `table`, `text`, `machine`, `syscall` | reading files, writing to standard output, and words for people |
+//! | `lines`, `output`, `junit`, `markdown`, `table`, `text`, `machine`, `syscall` | reading files, writing to standard output, and words for people |
 //!
 //! Nothing but `record`, `restart`, `block` and `probe POD` changes a cluster, and nothing looks for one where none is needed.
 
@@ -39,6 +39,7 @@ mod junit;
 mod lines;
 mod lint;
 mod machine;
+mod markdown;
 mod merge;
 mod output;
 mod probe;

@@ -1,5 +1,8 @@
 //! `kubectl seccomp lint`: rules that do less, or more, than they seem to.
 
+mod lines;
+mod reports;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -10,6 +13,7 @@ use serde_json::Value;
 use super::coverage::policies;
 use super::diff::KEPT_FILTER;
 use super::document::{self, Faulty, Inputs, Named, Origin, Others};
+use super::lines::Input;
 use super::target::{self, TargetArgs};
 use super::text::{Style, visible, wrap};
 use super::{Failure, Findings, output};
@@ -49,6 +53,14 @@ enum LintFormat {
     Json,
     /// The same in YAML.
     Yaml,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// Annotations of a GitHub workflow.
+    Github,
+    /// `JUnit`'s XML.
+    Junit,
+    /// Markdown, for a comment on a change.
+    Markdown,
 }
 
 /// The findings that make the command fail.
@@ -95,6 +107,12 @@ Examples:
 
   # In CI: fail on errors only, and accept that 32-bit programs get around conditions on sockets
   kubectl seccomp lint --fail-on error --ignore multiplexer-open -o json profiles/*.yaml
+
+  # The same for code scanning, as annotations of a GitHub workflow, as test results, as a comment on a change
+  kubectl seccomp lint -o sarif profiles/*.yaml >lint.sarif
+  kubectl seccomp lint -o github profiles/*.yaml
+  kubectl seccomp lint -o junit profiles/*.yaml >lint.xml
+  kubectl seccomp lint -o markdown profiles/*.yaml >comment.md
 
   # What is true of the nodes' runtime
   kubectl seccomp lint --runtime runc=1.1.5 profile.json
@@ -185,6 +203,10 @@ pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
         LintFormat::Text => to_text(&reports, Style::for_stdout()),
         LintFormat::Json => output::json(&data)?,
         LintFormat::Yaml => output::yaml(&data)?,
+        LintFormat::Sarif => output::json(&reports::sarif(&reports, &names(args), read))?,
+        LintFormat::Github => reports::github(&reports, &names(args), read),
+        LintFormat::Junit => reports::junit(&reports),
+        LintFormat::Markdown => reports::markdown(&reports),
     };
     // What was found is shown, but the command has not done all its work.
     if !reports.is_empty() || unread.is_empty() {
@@ -199,6 +221,19 @@ pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
     } else {
         Findings::None
     })
+}
+
+/// The files, as reports name them.
+fn names(args: &LintArgs) -> Vec<String> {
+    let files = args.files.iter();
+    files
+        .map(|file| Input::from_argument(file).name())
+        .collect()
+}
+
+/// A file once more, for its lines; none where there is none to be read twice.
+fn read(file: &str) -> Option<String> {
+    std::fs::read_to_string(file).ok()
 }
 
 /// The code of a file with nothing to look at.

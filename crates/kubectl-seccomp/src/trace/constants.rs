@@ -4,7 +4,7 @@ use seccomp_profile::Arch;
 
 /// By the kernel's `include/uapi` (`asm-generic` where architectures differ). A name that is missing here is one that is not known.
 #[rustfmt::skip]
-const CONSTANTS: [(&str, u64); 323] = [
+const CONSTANTS: [(&str, u64); 333] = [
     ("AF_UNSPEC", 0), ("AF_UNIX", 1), ("AF_LOCAL", 1), ("AF_INET", 2), ("AF_AX25", 3), ("AF_IPX", 4), ("AF_APPLETALK", 5), ("AF_NETROM", 6),
     ("AF_BRIDGE", 7), ("AF_ATMPVC", 8), ("AF_X25", 9), ("AF_INET6", 10), ("AF_ROSE", 11), ("AF_DECnet", 12), ("AF_NETBEUI", 13),
     ("AF_SECURITY", 14), ("AF_KEY", 15), ("AF_NETLINK", 16), ("AF_ROUTE", 16), ("AF_PACKET", 17), ("AF_ASH", 18), ("AF_ECONET", 19),
@@ -67,7 +67,9 @@ const CONSTANTS: [(&str, u64); 323] = [
     ("SIGSTOP", 19), ("SIGTSTP", 20), ("SIGTTIN", 21), ("SIGTTOU", 22),
     ("TIOCSTI", 0x5412), ("TIOCLINUX", 0x541c), ("TIOCGWINSZ", 0x5413), ("TIOCSWINSZ", 0x5414), ("TIOCSCTTY", 0x540e), ("TIOCNOTTY", 0x5422),
     ("TIOCGPGRP", 0x540f), ("TIOCSPGRP", 0x5410), ("TIOCGPTN", 0x8004_5430), ("TIOCSPTLCK", 0x4004_5431), ("TIOCEXCL", 0x540c),
-    ("TIOCCONS", 0x541d), ("TIOCGSID", 0x5429),
+    ("TIOCCONS", 0x541d), ("TIOCGSID", 0x5429), ("TIOCSETD", 0x5423),
+    ("BPF_MAP_CREATE", 0), ("BPF_PROG_LOAD", 5), ("FSCONFIG_SET_FLAG", 0), ("FSCONFIG_SET_STRING", 1),
+    ("SOL_IP", 0), ("SOL_PACKET", 263), ("PACKET_RX_RING", 5), ("PACKET_VERSION", 10), ("IPT_SO_SET_REPLACE", 64),
     ("TCGETS", 0x5401), ("TCSETS", 0x5402), ("TCSETSW", 0x5403), ("TCSETSF", 0x5404), ("TCSBRK", 0x5409), ("TCFLSH", 0x540b),
     ("FIONREAD", 0x541b), ("FIONBIO", 0x5421), ("FIOCLEX", 0x5451), ("FIONCLEX", 0x5450),
 ];
