@@ -15,6 +15,7 @@
 //! | `record` | makes a recording, restarts a workload, and takes both back (`plan`) |
 //! | `restart` | restarts what runs under an older content of its profile (`plan`, `rollout`) |
 //! | `block` | refuses calls everywhere by profiles and a policy (`plan`), restarts, verifies, and takes it back |
+//! | `schema` | `schema`: what editors and CI know of the files that people write |
 //! | `completion` | completion in shells and through kubectl |
 //! | `call` | a call with arguments, as users write it |
 //! | `document`, `target` | profiles as users write them, and the kind of node they are resolved for |
@@ -45,6 +46,7 @@ mod output;
 mod probe;
 mod record;
 mod restart;
+mod schema;
 mod status;
 mod syscall;
 mod table;
@@ -127,6 +129,9 @@ enum Command {
     /// Find the syscalls of a trace that a profile would stop.
     #[command(after_help = trace::check::EXAMPLES)]
     Check(trace::check::CheckArgs),
+    /// Print the JSON Schema of profiles, manifests or test files.
+    #[command(after_help = schema::EXAMPLES)]
+    Schema(schema::SchemaArgs),
     /// Print a completion script for a shell.
     #[command(after_help = completion::EXAMPLES)]
     Completion(completion::CompletionArgs),
@@ -238,6 +243,7 @@ fn run(cli: &Cli) -> Result<Findings, Failure> {
         Command::Merge(args) => merge::run(args),
         Command::Test(args) => test::run(args),
         Command::Check(args) => trace::check::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Completion(args) => completion::script(args, Cli::command()),
     }
 }

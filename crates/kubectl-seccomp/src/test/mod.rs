@@ -68,6 +68,13 @@ Examples:
 
 Exit status: 0 all cases pass; 1 some do not, or a profile is wrong; 2 wrong use, or a file cannot be read.";
 
+/// The JSON Schema of a test file.
+pub fn schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(Suite).to_value();
+    schema["title"] = "Tests of a seccomp profile".into();
+    schema
+}
+
 /// Tests and prints.
 pub fn run(args: &TestArgs) -> Result<Findings, Failure> {
     let (mut reports, mut unread) = (Vec::new(), Vec::new());
