@@ -12,6 +12,8 @@ fn documents() -> Result<Vec<PathBuf>> {
     let root = Path::new(ROOT);
     let mut found = vec![
         root.join("README.md"),
+        root.join("CONTRIBUTING.md"),
+        root.join("SECURITY.md"),
         root.join("charts/seccomp-operator/README.md"),
     ];
     for entry in std::fs::read_dir(root.join("docs"))? {
