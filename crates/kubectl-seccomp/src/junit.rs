@@ -16,6 +16,8 @@ pub struct Case {
     pub name: String,
     /// Why it failed, if it did.
     pub failure: Option<String>,
+    /// Why it was left out, if it was.
+    pub skipped: Option<String>,
 }
 
 /// The document.
@@ -35,9 +37,14 @@ pub fn document(suites: &[Suite]) -> String {
         let name = escaped(&suite.name);
         let _ = writeln!(
             out,
-            "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"0\">",
+            "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"{}\">",
             suite.cases.len(),
-            failures(suite)
+            failures(suite),
+            suite
+                .cases
+                .iter()
+                .filter(|case| case.skipped.is_some())
+                .count()
         );
         for case in &suite.cases {
             let _ = write!(
@@ -45,18 +52,23 @@ pub fn document(suites: &[Suite]) -> String {
                 "    <testcase classname=\"{name}\" name=\"{}\"",
                 escaped(&case.name)
             );
-            match &case.failure {
-                None => out += "/>\n",
-                Some(failure) => {
+            let _ = match (&case.failure, &case.skipped) {
+                (Some(failure), _) => {
                     let first = failure.lines().next().unwrap_or_default();
-                    let _ = writeln!(
+                    writeln!(
                         out,
                         ">\n      <failure message=\"{}\">{}</failure>\n    </testcase>",
                         escaped(first),
                         escaped(failure)
-                    );
+                    )
                 }
-            }
+                (None, Some(reason)) => writeln!(
+                    out,
+                    ">\n      <skipped message=\"{}\"/>\n    </testcase>",
+                    escaped(reason)
+                ),
+                (None, None) => writeln!(out, "/>"),
+            };
         }
         out += "  </testsuite>\n";
     }
@@ -89,22 +101,31 @@ mod tests {
         let case = |name: &str, failure: Option<&str>| Case {
             name: name.into(),
             failure: failure.map(str::to_owned),
+            skipped: None,
+        };
+        let left_out = Case {
+            skipped: Some("not here".into()),
+            ..case("other", None)
         };
         let suites = [Suite {
             name: "a & b.yaml".into(),
             cases: vec![
                 case("fine", None),
                 case("<bad>\u{1b}", Some("expected \"allow\"\nand not")),
+                left_out,
             ],
         }];
         assert_eq!(
             document(&suites),
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-             <testsuites tests=\"2\" failures=\"1\">\n\
-             \x20 <testsuite name=\"a &amp; b.yaml\" tests=\"2\" failures=\"1\" errors=\"0\" skipped=\"0\">\n\
+             <testsuites tests=\"3\" failures=\"1\">\n\
+             \x20 <testsuite name=\"a &amp; b.yaml\" tests=\"3\" failures=\"1\" errors=\"0\" skipped=\"1\">\n\
              \x20   <testcase classname=\"a &amp; b.yaml\" name=\"fine\"/>\n\
              \x20   <testcase classname=\"a &amp; b.yaml\" name=\"&lt;bad&gt;?\">\n\
              \x20     <failure message=\"expected &quot;allow&quot;\">expected &quot;allow&quot;\nand not</failure>\n\
+             \x20   </testcase>\n\
+             \x20   <testcase classname=\"a &amp; b.yaml\" name=\"other\">\n\
+             \x20     <skipped message=\"not here\"/>\n\
              \x20   </testcase>\n\
              \x20 </testsuite>\n\
              </testsuites>\n"

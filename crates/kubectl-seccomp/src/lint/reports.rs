@@ -173,12 +173,14 @@ pub fn junit(reports: &[LintedProfile]) -> String {
             .map(|row| junit::Case {
                 name: format!("{} {}", row.code, row.path),
                 failure: Some(sentence(row)),
+                skipped: None,
             })
             .collect();
         if cases.is_empty() {
             cases.push(junit::Case {
                 name: "lint".into(),
                 failure: None,
+                skipped: None,
             });
         }
         junit::Suite {

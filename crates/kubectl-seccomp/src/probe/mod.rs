@@ -18,13 +18,14 @@ use names::Abi;
 use plan::{Probe, Trial};
 pub use plan::{UNFILTERED, parse_number};
 pub use pod::{At, ask};
-use report::{AbiState, Decision, NamedCall, Native, OtherAbi, ProbeReport, Rows, UnknownNumber};
+pub use report::Decision;
+use report::{AbiState, NamedCall, Native, OtherAbi, ProbeReport, Rows, UnknownNumber};
 use status::Status;
 use sweep::{Method, SweepError};
 
 use super::text::Style;
 use super::{Failure, Findings, output};
-use seccomp_profile::Syscall;
+use seccomp_profile::{Arguments, Syscall};
 
 /// Arguments of `probe`.
 #[derive(Args, Debug)]
@@ -229,6 +230,27 @@ fn probe(native: Abi, extra: &[Probe]) -> Result<ProbeReport, Failure> {
         &rows,
         traps_told && second.traps_told,
     ))
+}
+
+/// What the filter in force for this process does with native calls, in their order. The sixth argument marks the probe, and is no choice.
+pub fn decide_all(calls: &[(Syscall, Arguments)]) -> Result<Vec<Decision>, Failure> {
+    let native = Abi::native().map_err(|error| Failure::Usage(error.to_string()))?;
+    let status = Status::parse(&read("/proc/self/status").unwrap_or_default());
+    let (method, _) = first_sweep(native, &status)?;
+    let probes: Option<Vec<_>> = calls
+        .iter()
+        .map(|(call, args)| plan::chosen(native, *call, *args))
+        .collect();
+    let probes = probes.ok_or_else(|| {
+        let reason = "a call is none that a filter is asked about here";
+        Failure::Usage(reason.into())
+    })?;
+    let round = decide(&plan::trials(native), probes, method)?;
+    Ok(round
+        .rows
+        .into_iter()
+        .map(|(_, decision)| decision)
+        .collect())
 }
 
 fn read(path: &str) -> Option<String> {

@@ -3,6 +3,7 @@
 use super::kernel::Call;
 use super::names::{Abi, Syscall, Unsupported, names};
 use crate::call;
+use seccomp_profile::Arguments;
 
 /// One probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,6 +214,19 @@ fn named(native: Abi) -> Vec<Probe> {
             })
         })
         .collect()
+}
+
+/// A native call with arguments that somebody chose, but for the sixth.
+pub fn chosen(native: Abi, call: seccomp_profile::Syscall, args: Arguments) -> Option<Probe> {
+    let syscall = filtered(native).find(|s| s.name == call.name())?;
+    let trial = Trial::Named {
+        label: call.name().into(),
+        args: args.iter().take(5).collect(),
+    };
+    Some(Probe {
+        trial,
+        ..Probe::zeros(native, syscall)
+    })
 }
 
 /// A call of the user's own: `socket(AF_ALG)`, `socket:38,0x80003` (a native syscall's name and up to five arguments).

@@ -23,6 +23,8 @@ pub struct Outcome {
     pub calls: usize,
     /// What is not as expected.
     pub failures: Vec<Failed>,
+    /// Why it was left out, if it was.
+    pub skipped: Option<String>,
 }
 
 /// A call that is not dealt with as expected.
@@ -64,6 +66,7 @@ impl<'a> Subject<'a> {
             name: name(case),
             calls: 0,
             failures: Vec::new(),
+            skipped: None,
         };
         let whole = |reason: String| Failed {
             what: String::new(),
@@ -157,7 +160,7 @@ impl<'a> Subject<'a> {
 }
 
 /// What a case is called: its own name, or what it says.
-fn name(case: &Case) -> String {
+pub fn name(case: &Case) -> String {
     case.name.clone().unwrap_or_else(|| {
         let calls: Vec<_> = case.call.iter().map(ToString::to_string).collect();
         format!("{}: {}", calls.join(", "), case.expect.0)

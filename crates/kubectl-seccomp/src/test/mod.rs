@@ -1,11 +1,12 @@
 //! `kubectl seccomp test`: files that say what a profile must do with calls.
 //!
-//! `file` is what such a file holds, `call` and `expect` its words, `check` asks the engine, `report` tells.
+//! `file` is what such a file holds, `call` and `expect` its words, `check` asks the engine, `live` the filter in force, `report` tells.
 
 mod call;
 mod check;
 mod expect;
 mod file;
+mod live;
 mod report;
 
 use std::io::Read as _;
@@ -16,7 +17,7 @@ use clap::{Args, ValueEnum};
 use super::document::{self, Named};
 use super::lines::Input;
 use super::text::Style;
-use super::{Failure, Findings, output};
+use super::{Failure, Findings, output, probe};
 use check::{Failed, Outcome, Subject};
 use file::Suite;
 use report::Report;
@@ -31,6 +32,10 @@ pub struct TestArgs {
     /// The output format.
     #[arg(short, long, value_enum, default_value_t = TestFormat::Text)]
     output: TestFormat,
+    /// Ask the filter that is in force for this process, in the place of the file's profile: in a container that runs under it. No call is
+    /// executed. Cases about other architectures are left out.
+    #[arg(long)]
+    live: bool,
 }
 
 /// The output formats.
@@ -63,6 +68,9 @@ Examples:
   #     - {call: 'socket(AF_ALG)', expect: stopped, target: {arch: amd64, abi: all}}
   kubectl seccomp test no-chmod.test.yaml
 
+  # In a container that runs under the profile: does the node's runtime make of it what the engine says?
+  kubectl-seccomp test --live no-chmod.test.yaml
+
   # In CI: what is shown there as test results
   kubectl seccomp test -o junit profiles/*.test.yaml >results.xml
 
@@ -79,7 +87,7 @@ pub fn schema() -> serde_json::Value {
 pub fn run(args: &TestArgs) -> Result<Findings, Failure> {
     let (mut reports, mut unread) = (Vec::new(), Vec::new());
     for file in &args.files {
-        match test(file) {
+        match test(file, args.live) {
             Ok(report) => reports.push(report),
             Err(failure) => unread.push(failure),
         }
@@ -104,7 +112,7 @@ pub fn run(args: &TestArgs) -> Result<Findings, Failure> {
     })
 }
 
-fn test(file: &Path) -> Result<Report, Failure> {
+fn test(file: &Path, live: bool) -> Result<Report, Failure> {
     let input = Input::from_argument(file);
     let mut text = String::new();
     input
@@ -120,6 +128,10 @@ fn test(file: &Path) -> Result<Report, Failure> {
     let folder = folder.unwrap_or_default();
     let mut outcomes = Vec::new();
     for suite in &suites {
+        if live {
+            outcomes.extend(test_live(suite)?);
+            continue;
+        }
         match subject(suite, &folder)? {
             Ok((named, library)) => outcomes.extend(Subject::new(&named, &library).test(suite)),
             Err(reason) => outcomes.push(Outcome {
@@ -129,6 +141,7 @@ fn test(file: &Path) -> Result<Report, Failure> {
                     what: String::new(),
                     reason,
                 }],
+                skipped: None,
             }),
         }
     }
@@ -136,6 +149,32 @@ fn test(file: &Path) -> Result<Report, Failure> {
         file: input.name(),
         outcomes,
     })
+}
+
+/// The cases of a suite by the filter in force.
+fn test_live(suite: &Suite) -> Result<Vec<Outcome>, Failure> {
+    let plans = suite.cases.iter().map(|case| live::plan(case, suite));
+    let plans: Vec<_> = plans.collect();
+    let asked: Vec<_> = plans.iter().flatten().flatten().collect();
+    let asked: Vec<_> = asked.iter().map(|one| (one.call, one.args)).collect();
+    let mut decisions = probe::decide_all(&asked)?.into_iter();
+    let outcomes = suite
+        .cases
+        .iter()
+        .zip(plans)
+        .map(|(case, plan)| match plan {
+            Ok(asked) => {
+                let decisions: Vec<_> = decisions.by_ref().take(asked.len()).collect();
+                live::judge(case, &asked, &decisions)
+            }
+            Err(reason) => Outcome {
+                name: check::name(case),
+                calls: 0,
+                failures: Vec::new(),
+                skipped: Some(reason),
+            },
+        });
+    Ok(outcomes.collect())
 }
 
 /// The profile of a suite, with those that may be its base, or what is wrong with it.

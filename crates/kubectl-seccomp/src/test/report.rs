@@ -23,6 +23,13 @@ impl Report {
     }
 }
 
+impl Report {
+    fn skipped(&self) -> usize {
+        let outcomes = self.outcomes.iter();
+        outcomes.filter(|outcome| outcome.skipped.is_some()).count()
+    }
+}
+
 impl Outcome {
     /// Whether something is not as expected.
     pub fn is_failed(&self) -> bool {
@@ -57,13 +64,18 @@ pub fn text(reports: &[Report], style: Style) -> String {
     let mut out = String::new();
     for report in reports {
         let failed = report.failed();
-        let cases = plural(report.outcomes.len(), "case");
         let head = visible(&report.file);
+        let skipped = report.skipped();
+        let left_out = match skipped {
+            0 => String::new(),
+            number => format!(", {number} left out"),
+        };
+        let cases = plural(report.outcomes.len() - skipped, "case");
         if failed == 0 {
-            let _ = writeln!(out, "{head}: {cases} passed");
+            let _ = writeln!(out, "{head}: {cases} passed{left_out}");
             continue;
         }
-        let head = format!("{head}: {failed} of {cases} failed\n");
+        let head = format!("{head}: {failed} of {cases} failed{left_out}\n");
         out += &style.bold(&head);
         for outcome in report.outcomes.iter().filter(|one| one.is_failed()) {
             out += &wrap("  FAIL ", &visible(&outcome.name));
@@ -87,7 +99,11 @@ pub fn tap(reports: &[Report]) -> String {
             let word = if outcome.is_failed() { "not ok" } else { "ok" };
             // What follows a number sign is a directive.
             let name = visible(&outcome.name).replace('#', "\\#");
-            let _ = writeln!(out, "{word} {number} - {name}");
+            let skip = match &outcome.skipped {
+                Some(reason) => format!(" # SKIP {}", visible(reason)),
+                None => String::new(),
+            };
+            let _ = writeln!(out, "{word} {number} - {name}{skip}");
             for sentence in sentences(outcome) {
                 let _ = writeln!(out, "# {}", visible(&sentence));
             }
@@ -106,10 +122,16 @@ pub fn junit(reports: &[Report]) -> String {
             .map(|outcome| junit::Case {
                 name: outcome.name.clone(),
                 failure: outcome.is_failed().then(|| sentences(outcome).join("\n")),
+                skipped: outcome.skipped.clone(),
             })
             .collect(),
     });
     junit::document(&suites.collect::<Vec<_>>())
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// All of it as data.
@@ -118,6 +140,8 @@ pub fn junit(reports: &[Report]) -> String {
 pub struct Data<'r> {
     passed: usize,
     failed: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    skipped: usize,
     files: Vec<FileData<'r>>,
 }
 
@@ -133,6 +157,8 @@ struct CaseData<'r> {
     name: &'r str,
     passed: bool,
     calls: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<&'r str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failures: Vec<FailureData<'r>>,
 }
@@ -152,8 +178,9 @@ impl<'r> From<&'r Outcome> for CaseData<'r> {
         };
         Self {
             name: &outcome.name,
-            passed: !outcome.is_failed(),
+            passed: !outcome.is_failed() && outcome.skipped.is_none(),
             calls: outcome.calls,
+            skipped: outcome.skipped.as_deref(),
             failures: outcome.failures.iter().map(failure).collect(),
         }
     }
@@ -161,11 +188,13 @@ impl<'r> From<&'r Outcome> for CaseData<'r> {
 
 /// The reports as data.
 pub fn data(reports: &[Report]) -> Data<'_> {
-    let failed = reports.iter().map(Report::failed).sum();
+    let failed: usize = reports.iter().map(Report::failed).sum();
     let all: usize = reports.iter().map(|report| report.outcomes.len()).sum();
+    let skipped: usize = reports.iter().map(Report::skipped).sum();
     Data {
-        passed: all - failed,
+        passed: all - failed - skipped,
         failed,
+        skipped,
         files: reports
             .iter()
             .map(|report| FileData {
@@ -190,6 +219,7 @@ mod tests {
                     reason: "is allow (by syscalls[0])".into(),
                 })
                 .collect(),
+            skipped: None,
         };
         vec![
             Report {

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod filter;
+mod live;
 
 use std::collections::BTreeMap;
 use std::io;
