@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 use kernel::Call;
 use names::Abi;
 use plan::{Probe, Trial};
-pub use plan::{UNFILTERED, parse_number};
+pub use plan::UNFILTERED;
 pub use pod::{At, ask};
 pub use report::Decision;
 use report::{AbiState, NamedCall, Native, OtherAbi, ProbeReport, Rows, UnknownNumber};

@@ -251,18 +251,6 @@ pub fn custom(text: &str) -> Result<Probe, CustomError> {
     })
 }
 
-/// A number as people write arguments: decimal, perhaps negative, or hexadecimal.
-pub fn parse_number(text: &str) -> Option<u64> {
-    let text = text.trim();
-    match text.strip_prefix("0x") {
-        Some(hex) => u64::from_str_radix(hex, 16).ok(),
-        None => text
-            .parse()
-            .ok()
-            .or_else(|| text.parse::<i64>().ok().map(i64::cast_unsigned)),
-    }
-}
-
 /// A `--call` that cannot be made.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CustomError {

@@ -132,7 +132,8 @@ pub fn written(call: Syscall, text: &str, arch: Arch) -> Result<Known, String> {
         if argument == "_" {
             continue;
         }
-        let value = value(argument, arch).ok_or_else(|| {
+        let value = value(argument, arch).or_else(|| negative(argument));
+        let value = value.ok_or_else(|| {
             format!("{argument:?} is neither a number nor a name that is known here; write the number (0x...), or _ for any")
         })?;
         let width = if arch.is_64_bit() {
@@ -143,6 +144,11 @@ pub fn written(call: Syscall, text: &str, arch: Arch) -> Result<Known, String> {
         *slot = Some(value & width);
     }
     Ok(known)
+}
+
+/// People write `-1` where a program does.
+fn negative(argument: &str) -> Option<u64> {
+    argument.parse().ok().map(i64::cast_unsigned)
 }
 
 /// The arguments without what follows them.
@@ -354,9 +360,9 @@ mod tests {
         assert_eq!(on_s390x[..2], [None, flags]);
         let on_x86 = written("personality", "0x1ffffffff", Arch::X86).unwrap();
         assert_eq!(on_x86[0], Some(0xffff_ffff));
+        assert_eq!(amd64("kill", "-1"), Ok(vec![Some(u64::MAX), None, None]));
         for (text, reason) in [
             ("AF_ALGG", "\"AF_ALGG\" is neither a number"),
-            ("-1", "\"-1\" is neither"),
             ("0, 1, 2, 3, 4, 5, 6", "a call has at most six arguments"),
         ] {
             let error = amd64("socket", text).unwrap_err();
