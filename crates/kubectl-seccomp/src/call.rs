@@ -1,9 +1,9 @@
 //! A call as users name it on the command line: `keyctl`, `socket(AF_ALG)`, `socket(_, SOCK_RAW)`, `socket:38,5`, and `@keyring` for
 //! all calls of a group. Every command that takes calls reads them here.
 
+use super::machine;
 use super::trace::{self, Known};
-use super::{machine, syscall};
-use seccomp_profile::{Syscall, group};
+use seccomp_profile::{Arch, Syscall, group};
 
 /// A call, and what is said of its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,17 @@ pub struct Call {
     /// As the user wrote it.
     pub text: String,
     pub syscall: Syscall,
+    /// What is between the brackets.
+    pub arguments: String,
+    /// The same on an architecture like this machine's.
     pub args: Known,
+}
+
+impl Call {
+    /// What is stated of the arguments on this architecture.
+    pub fn known(&self, arch: Arch) -> Result<Known, String> {
+        trace::written(self.syscall, &self.arguments, arch)
+    }
 }
 
 /// One call, or those of a group.
@@ -23,6 +33,7 @@ pub fn parse(text: &str) -> Result<Vec<Call>, String> {
     let one = |syscall: Syscall| Call {
         text: syscall.name().into(),
         syscall,
+        arguments: String::new(),
         args: [None; 6],
     };
     Ok(calls.into_iter().map(one).collect())
@@ -31,12 +42,26 @@ pub fn parse(text: &str) -> Result<Vec<Call>, String> {
 /// One call.
 pub fn one(text: &str) -> Result<Call, String> {
     let (name, list) = split(text)?;
-    let syscall = syscall::named(name)?;
+    let syscall = named(name.trim())?;
     let args = trace::written(syscall, list, machine::HOST)?;
     Ok(Call {
         text: text.into(),
         syscall,
+        arguments: list.into(),
         args,
+    })
+}
+
+/// The call of that name, or which may be meant.
+fn named(name: &str) -> Result<Syscall, String> {
+    Syscall::named(name).ok_or_else(|| {
+        let meant = Syscall::meant_by(name).into_iter();
+        let meant: Vec<_> = meant.map(Syscall::name).collect();
+        let meant = match meant.as_slice() {
+            [] => Syscall::suggestion_for(name).map(|call| format!("; did you mean {call}?")),
+            calls => Some(format!("; the call is {}", calls.join(" or "))),
+        };
+        format!("no syscall has that name{}", meant.unwrap_or_default())
     })
 }
 

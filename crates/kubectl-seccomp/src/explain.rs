@@ -17,8 +17,8 @@ use super::view::{self, ActionData, CallEffect, Doubt, View};
 use super::{Failure, Findings, output};
 use compare::Comparison;
 use seccomp_profile::{
-    Action, Arch, Arguments, Code, Delivery, Finding, Loader, Loaders, Profile, Spec, Syscall, Target,
-    lint_document_under,
+    Action, Arch, Arguments, Code, Delivery, Finding, Loader, Loaders, Profile, Spec, Syscall,
+    Target, lint_document_under,
 };
 
 /// Arguments of `explain`.

@@ -22,7 +22,7 @@
 //! | `view` | what a profile does, syscall by syscall, as tables show it |
 //! | `cluster` | kubeconfig, lists, and what to say when there is no answer |
 //! | `ask` | questions and progress |
-//! | `lines`, `output`, `junit`, `markdown`, `table`, `text`, `machine`, `syscall` | reading files, writing to standard output, and words for people |
+//! | `lines`, `output`, `junit`, `markdown`, `table`, `text`, `machine` | reading files, writing to standard output, and words for people |
 //!
 //! Nothing but `record`, `restart`, `block` and `probe POD` changes a cluster, and nothing looks for one where none is needed.
 
@@ -48,7 +48,6 @@ mod record;
 mod restart;
 mod schema;
 mod status;
-mod syscall;
 mod table;
 mod take_over;
 mod target;

@@ -57,7 +57,7 @@ enum LintFormat {
     Sarif,
     /// Annotations of a GitHub workflow.
     Github,
-    /// `JUnit`'s XML.
+    #[value(help = "JUnit's XML")]
     Junit,
     /// Markdown, for a comment on a change.
     Markdown,

@@ -5,11 +5,10 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::syscall;
+use crate::call::{self, Call};
 use crate::text::{Style, plural, wrap};
-use crate::trace::written;
 use crate::view::{CallEffect, View};
-use seccomp_profile::{Arch, Capability, CapabilitySet, Syscall, Target};
+use seccomp_profile::{Arch, Capability, CapabilitySet, Target};
 
 const TABLE: &str = include_str!("../../data/cves.yaml");
 
@@ -41,27 +40,13 @@ enum Need {
 /// A call with the arguments that matter: `socket(AF_ALG)`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct NeededCall {
-    text: String,
-    call: Syscall,
-    arguments: String,
-}
+struct NeededCall(Call);
 
 impl TryFrom<String> for NeededCall {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let (name, arguments) = match text.split_once('(') {
-            Some((name, rest)) => (name, rest.strip_suffix(')').ok_or("lacks a bracket")?),
-            None => (text.as_str(), ""),
-        };
-        let call = syscall::named(name)?;
-        written(call, arguments, Arch::X86_64)?;
-        Ok(Self {
-            call,
-            arguments: arguments.to_owned(),
-            text,
-        })
+        call::one(&text).map(Self)
     }
 }
 
@@ -139,7 +124,7 @@ fn verdict(needs: &[Need], view: &View, capabilities: CapabilitySet) -> Verdict 
     let Some(by) = needs.iter().find(|need| !is_open(need, native)) else {
         return Verdict::NotStopped;
     };
-    let by = by.refused();
+    let by = by.refused(native);
     let others = view.arches().skip(1).filter(|arch| {
         // A program may make its calls through either.
         let mut needs = needs.iter();
@@ -164,9 +149,20 @@ impl Need {
     }
 
     /// What is refused where it is not to be had.
-    fn refused(&self) -> String {
+    fn refused(&self, native: Arch) -> String {
         match self {
-            Self::Calls(calls) => texts(calls).join(" and "),
+            Self::Calls(calls) => {
+                let names = texts(calls).join(" and ");
+                let is_there = |one: &NeededCall| {
+                    let call = one.0.syscall;
+                    call.number(native).is_some() || call.multiplexed(native).is_some()
+                };
+                if calls.iter().any(is_there) {
+                    names
+                } else {
+                    format!("{names}, which {} does not have", native.native_name())
+                }
+            }
             Self::Capability { capability } => {
                 let name = capability.0.name();
                 format!("new user namespaces, and the container has no {name}")
@@ -187,24 +183,28 @@ impl Need {
 }
 
 fn texts(calls: &[NeededCall]) -> Vec<&str> {
-    calls.iter().map(|call| call.text.as_str()).collect()
+    calls.iter().map(|call| call.0.text.as_str()).collect()
 }
 
 impl NeededCall {
     /// Whether the profile lets it through, by its own number or by that of the call that carries it.
     fn is_open(&self, view: &View, arch: Arch) -> bool {
-        let own = self.call.number(arch).is_some_and(|number| {
-            let Ok(known) = written(self.call, &self.arguments, arch) else {
+        let own = self.0.syscall.number(arch).is_some_and(|number| {
+            let Ok(known) = self.0.known(arch) else {
                 // A number that is another there: nothing is claimed.
                 return true;
             };
             is_let_through(&view.effect(arch, number), &known)
         });
-        let carried = self.call.multiplexed(arch).is_some_and(|(through, first)| {
-            let known = [Some(first), None, None, None, None, None];
-            let number = through.number(arch);
-            number.is_some_and(|number| is_let_through(&view.effect(arch, number), &known))
-        });
+        let carried = self
+            .0
+            .syscall
+            .multiplexed(arch)
+            .is_some_and(|(through, first)| {
+                let known = [Some(first), None, None, None, None, None];
+                let number = through.number(arch);
+                number.is_some_and(|number| is_let_through(&view.effect(arch, number), &known))
+            });
         own || carried
     }
 }
@@ -329,6 +329,24 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_an_architecture_lacks_is_not_called_refused_there() {
+        let target = Target {
+            arch: Arch::Aarch64,
+            ..target(CapabilitySet::EMPTY)
+        };
+        let document = parse(&json!({"defaultAction": "SCMP_ACT_ALLOW"}), "").unwrap();
+        let profile = document.resolve(&target);
+        let view = View::from_profile(&profile, target.arch, Loader::any(Runtime::Runc)).unwrap();
+        let judged = judge(holes().unwrap(), &view, &target).into_iter();
+        let stopped: Vec<_> = judged
+            .filter(|one| one.verdict != Verdict::NotStopped)
+            .collect();
+        let by = "modify_ldt, which arm64 does not have".to_owned();
+        assert_eq!(stopped.len(), 1);
+        assert_eq!(stopped[0].verdict, Verdict::Stopped { by });
+    }
+
+    #[test]
     fn a_call_is_refused_for_its_arguments_a_capability_with_its_user_namespaces() {
         let find = |document: &Value, capabilities, id: &str| {
             let verdicts = verdicts(document, capabilities);
@@ -350,6 +368,14 @@ mod tests {
         let wide = find(&wide, CapabilitySet::EMPTY, copy_fail);
         let others = vec!["x86".to_owned()];
         assert_eq!(wide, Verdict::OpenToOthers { by, others });
+
+        // What is open for some arguments is open to an attack that may use these.
+        let attach = json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+            {"names": ["ptrace"], "action": "SCMP_ACT_ALLOW", "args": arg(0, "SCMP_CMP_EQ", 16)}]});
+        let any_request = find(&attach, CapabilitySet::EMPTY, "CVE-2014-4699");
+        assert_eq!(any_request, Verdict::NotStopped);
+        let trace_me = find(&attach, CapabilitySet::EMPTY, "CVE-2019-13272");
+        assert!(matches!(trace_me, Verdict::Stopped { .. }), "{trace_me:?}");
 
         let no_namespaces = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
             {"names": ["unshare", "clone3"], "action": "SCMP_ACT_ERRNO"},

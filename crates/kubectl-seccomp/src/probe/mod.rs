@@ -15,8 +15,8 @@ use clap::{Args, ValueEnum};
 
 use kernel::Call;
 use names::Abi;
-use plan::{Probe, Trial};
 pub use plan::UNFILTERED;
+use plan::{Probe, Trial};
 pub use pod::{At, ask};
 pub use report::Decision;
 use report::{AbiState, NamedCall, Native, OtherAbi, ProbeReport, Rows, UnknownNumber};

@@ -416,7 +416,7 @@ mod tests {
         assert_eq!(args("socket(AF_ALG, 5)"), Ok([38, 5, 0, 0, 0]));
         let unknown = args("socket:AF_NONE");
         assert!(
-            matches!(&unknown, Err(CustomError::Call(why)) if why.contains("`AF_NONE` is no number")),
+            matches!(&unknown, Err(CustomError::Call(why)) if why.contains("\"AF_NONE\" is neither a number")),
             "{unknown:?}"
         );
         assert_eq!(args("mmap:1,2,3,4,5,6"), Err(CustomError::TooMany));

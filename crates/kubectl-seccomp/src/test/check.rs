@@ -94,24 +94,24 @@ impl<'a> Subject<'a> {
                     let abis = abis.iter();
                     abis.map(move |abi| (call, *abi))
                 }) {
-                    let Some(number) = call.number(abi) else {
+                    let Some(number) = call.syscall.number(abi) else {
                         continue;
                     };
                     found += 1;
                     let asked = Asked {
-                        call,
+                        call: call.syscall,
                         abi,
                         number,
                         target,
                     };
-                    let reason = match calls.known(call, abi) {
+                    let reason = match call.known(abi) {
                         Ok(known) => asked.unmet(case.expect.0, &known, view, |decided| {
                             place(named, library, decided, &target)
                         }),
                         Err(reason) => Some(reason),
                     };
                     outcome.failures.extend(reason.map(|reason| Failed {
-                        what: asked.words(&calls.one(call)),
+                        what: asked.words(&call.text),
                         reason,
                     }));
                 }

@@ -32,11 +32,15 @@ pub fn plan(case: &Case, suite: &Suite) -> Result<Vec<Asked>, String> {
     }
     let mut asked = Vec::new();
     for calls in case.call.iter() {
-        for call in calls.iter().filter(|call| call.number(arch).is_some()) {
-            let known = calls.known(call, arch)?;
+        for call in calls
+            .iter()
+            .filter(|call| call.syscall.number(arch).is_some())
+        {
+            let known = call.known(arch)?;
             if known[5].is_some() {
                 return Err(format!(
-                    "states the sixth argument of {call}, which marks a probe"
+                    "states the sixth argument of {}, which marks a probe",
+                    call.syscall
                 ));
             }
             // What is not stated may be anything: nothing, and everything.
@@ -45,7 +49,10 @@ pub fn plan(case: &Case, suite: &Suite) -> Result<Vec<Asked>, String> {
                 let args = arguments.fold(Arguments::ZEROS, |args, (place, value)| {
                     args.with(*place, value.unwrap_or(other))
                 });
-                asked.push(Asked { call, args });
+                asked.push(Asked {
+                    call: call.syscall,
+                    args,
+                });
             }
         }
     }

@@ -23,6 +23,9 @@ use file::Suite;
 use report::Report;
 use seccomp_profile::{BUILTINS, Library};
 
+/// The most that is read of a test file.
+const MAX_BYTES: u64 = 16 << 20;
+
 /// Arguments of `test`.
 #[derive(Args, Debug)]
 pub struct TestArgs {
@@ -45,7 +48,7 @@ enum TestFormat {
     Text,
     /// One JSON object.
     Json,
-    /// `JUnit`'s XML.
+    #[value(help = "JUnit's XML")]
     Junit,
     /// The Test Anything Protocol.
     Tap,
@@ -117,8 +120,13 @@ fn test(file: &Path, live: bool) -> Result<Report, Failure> {
     let mut text = String::new();
     input
         .open()?
+        .take(MAX_BYTES + 1)
         .read_to_string(&mut text)
         .map_err(|error| input.unreadable(error))?;
+    if text.len() as u64 > MAX_BYTES {
+        let message = format!("{} has more than {} MiB", input.name(), MAX_BYTES >> 20);
+        return Err(Failure::Usage(message));
+    }
     let suites = file::parse(&text);
     let suites = suites.map_err(|error| Failure::Usage(format!("{}: {error}", input.name())))?;
     let folder = match &input {
