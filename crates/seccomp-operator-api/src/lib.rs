@@ -23,8 +23,8 @@ pub use profile::{
     SeccompProfileSpec, SeccompProfileStatus, StoredProfile, condition, define, selects,
 };
 pub use recording::{
-    MAX_RECORDING_NAME, MAX_VALUES, Merge, RECORDED_ANNOTATION, RecordedCounts, RecordingStop,
-    SeccompRecording, SeccompRecordingSpec, SeccompRecordingStatus, StatusCall,
+    CallArgument, MAX_RECORDING_NAME, MAX_VALUES, Merge, RECORDED_ANNOTATION, RecordedCounts,
+    RecordingStop, SeccompRecording, SeccompRecordingSpec, SeccompRecordingStatus, StatusCall,
     recording_condition, recording_profile_name,
 };
 pub use recording_report::{

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::recording::CallArgument;
 use super::{label, schema};
 use seccomp_profile::{
     CapabilitySet, Defined, Definition, Fields, MAX_BYTES, Problem, Problems, Spec, Undefined,
@@ -126,6 +127,10 @@ pub struct Record {
     /// The recording's uid.
     #[schemars(length(min = 1, max = 64))]
     pub uid: String,
+    /// The recording's `arguments`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub arguments: Vec<CallArgument>,
 }
 
 /// Whether a node with these labels has all that a `nodeSelector` asks for.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::recording_report::RecordedArgument;
 use super::schema::{self, Selector};
+use seccomp_profile::{ArgIndex, Syscall};
 
 /// The conditions of a [`SeccompRecording`].
 pub mod recording_condition {
@@ -89,6 +90,11 @@ pub struct SeccompRecordingSpec {
     #[serde(default = "default_base")]
     #[schemars(length(min = 1, max = 253))]
     pub base: String,
+    /// Arguments of which distinct values are kept, up to 64, beside those that always are: of `socket` the domain and the type, of
+    /// `personality` and `bpf` the first. The made profile allows the calls with the values that were seen, unless these were more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub arguments: Vec<CallArgument>,
     /// The name of the SeccompProfile to make of it; with `merge: PerContainer`, the container's name is put behind it. Default: the
     /// recording's namespace and name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,6 +113,28 @@ pub struct SeccompRecordingSpec {
     /// Whether pods and containers that state a profile of their own are recorded too, and run under the base meanwhile.
     #[serde(default)]
     pub overrides: bool,
+}
+
+/// An argument of a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CallArgument {
+    /// The system call.
+    #[schemars(length(min = 1, max = 64))]
+    pub call: String,
+    /// Which argument, from 0.
+    #[schemars(range(min = 0, max = 5))]
+    pub index: u8,
+}
+
+impl CallArgument {
+    /// Both as the engine has them; nothing if there is no such call.
+    #[must_use]
+    pub fn known(&self) -> Option<(Syscall, ArgIndex)> {
+        Some((
+            Syscall::named(&self.call)?,
+            ArgIndex::new(self.index.into())?,
+        ))
+    }
 }
 
 fn default_base() -> String {

@@ -1,14 +1,15 @@
-//! What is answered to a call: what the profile that a filter stands on would do with it. It comes with the filter's descriptor, so that
-//! whoever has the one has the other.
+//! What is answered to a call: what the profile that a filter stands on would do with it; and of which arguments values are kept. Both
+//! come with the filter's descriptor, so that whoever has the one has the other.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use seccomp_profile::{
-    Action, Arch, Arguments, CapabilitySet, Errno, KernelVersion, Model, Profile, Target, parse,
+    Action, Arch, ArgIndex, Arguments, CapabilitySet, Errno, KernelVersion, Model, Profile,
+    Syscall, Target, parse,
 };
 
 use crate::sys::Notification;
@@ -16,7 +17,7 @@ use crate::sys::Notification;
 /// The longest text of a [`Standing`]: runtime-default's has a third of it.
 pub const MAX_STANDING: usize = 20 << 10;
 
-/// The profile that a filter stands on, as JSON; empty where nothing is asked about but what is let happen. Clones share it.
+/// The profile that a filter stands on and the arguments whose values are kept, as JSON; empty where nothing is asked about but what is let happen. Clones share it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Standing(Arc<str>);
@@ -31,6 +32,14 @@ pub(crate) enum Answer {
     Proceed,
     /// It returns this error, and is not made.
     Refuse(u16),
+}
+
+/// What a [`Standing`] says.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) answers: Answers,
+    /// Arguments whose values are kept beside the [usual](crate::ARGUMENTS) ones.
+    pub(crate) kept: Vec<(Syscall, ArgIndex)>,
 }
 
 /// What to answer, call by call.
@@ -69,14 +78,18 @@ impl From<Standing> for String {
 }
 
 impl Standing {
-    /// The text of a profile in canonical form, if it is short enough to go with a descriptor.
-    pub(crate) fn of(profile: &Profile) -> Option<Self> {
+    /// The text for a profile in canonical form, if it is short enough to go with a descriptor.
+    pub(crate) fn of(profile: &Profile, kept: &[(Syscall, ArgIndex)]) -> Option<Self> {
         let document: Value = serde_json::from_slice(&profile.to_canonical_json()).ok()?;
-        let text = document.to_string();
+        let kept: Vec<_> = kept
+            .iter()
+            .map(|(call, argument)| json!([call.name(), argument.get()]))
+            .collect();
+        let text = json!({"arguments": kept, "base": document}).to_string();
         (text.len() <= MAX_STANDING).then(|| text.into())
     }
 
-    /// The profile as JSON.
+    /// As it goes with a descriptor.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.0
@@ -89,17 +102,28 @@ impl Standing {
         }
     }
 
-    /// What to answer. What cannot be read lets nothing happen.
-    pub(crate) fn answers(&self) -> Answers {
-        if self.0.is_empty() {
-            return Answers::All;
+    /// What it says. What cannot be read lets nothing happen.
+    pub(crate) fn read(&self) -> Known {
+        let text: Value = serde_json::from_str(&self.0).unwrap_or_default();
+        let model = || text.get("base").and_then(model);
+        let answers = if self.0.is_empty() {
+            Answers::All
+        } else {
+            model().map_or(Answers::None, |model| Answers::As(Box::new(model)))
+        };
+        let kept = |pair: &Value| {
+            let call = Syscall::named(pair.get(0)?.as_str()?)?;
+            Some((call, ArgIndex::new(pair.get(1)?.as_u64()?)?))
+        };
+        let pairs = text.get("arguments").and_then(Value::as_array);
+        Known {
+            answers,
+            kept: pairs.into_iter().flatten().filter_map(kept).collect(),
         }
-        model(&self.0).map_or(Answers::None, |model| Answers::As(Box::new(model)))
     }
 }
 
-fn model(text: &str) -> Option<Model> {
-    let document: Value = serde_json::from_str(text).ok()?;
+fn model(document: &Value) -> Option<Model> {
     let listed = document.get("architectures")?.as_array()?.iter();
     let listed: Vec<_> = listed
         .filter_map(|name| Arch::named(name.as_str()?))
@@ -112,7 +136,7 @@ fn model(text: &str) -> Option<Model> {
         kernel: KernelVersion::CURRENT,
         capabilities: CapabilitySet::EMPTY,
     };
-    parse(&document, "").ok()?.resolve(&target).model().ok()
+    parse(document, "").ok()?.resolve(&target).model().ok()
 }
 
 impl Answers {
@@ -146,7 +170,7 @@ impl Answers {
 
 #[cfg(test)]
 mod tests {
-    use seccomp_profile::{RUNTIME_DEFAULT, Syscall, builtin};
+    use seccomp_profile::{RUNTIME_DEFAULT, builtin};
 
     use super::*;
 
@@ -156,7 +180,9 @@ mod tests {
             kernel: KernelVersion::CURRENT,
             capabilities: CapabilitySet::RUNTIME_DEFAULT,
         };
-        Standing::of(&builtin(RUNTIME_DEFAULT).unwrap().resolve(&target)).unwrap()
+        let base = builtin(RUNTIME_DEFAULT).unwrap().resolve(&target);
+        let call = Syscall::named("setsockopt").unwrap();
+        Standing::of(&base, &[(call, ArgIndex::new(2).unwrap())]).unwrap()
     }
 
     fn answer(answers: &Answers, arch: Arch, call: &str, first: u64) -> Answer {
@@ -173,7 +199,12 @@ mod tests {
     fn a_call_gets_what_the_profile_gives_it() {
         let standing = standing();
         assert!(standing.text().len() < MAX_STANDING / 2, "{standing:?}");
-        let answers = standing.answers();
+        let Known { answers, kept } = standing.read();
+        let said: Vec<_> = kept
+            .iter()
+            .map(|(c, index)| (c.name(), index.get()))
+            .collect();
+        assert_eq!(said, [("setsockopt", 2)]);
         let refused = |errno: Errno| Answer::Refuse(errno.get());
         for (arch, call, first, expected) in [
             (Arch::X86_64, "mkdir", 0, Answer::Proceed),
@@ -202,13 +233,14 @@ mod tests {
             "{",
             "{}",
             "[]",
-            r#"{"architectures": ["SCMP_ARCH_X86_64"]}"#,
+            r#"{"base": {"architectures": ["SCMP_ARCH_X86_64"]}}"#,
+            r#"{"arguments": []}"#,
         ] {
-            let answers = Standing::from(wrong.to_owned()).answers();
+            let answers = Standing::from(wrong.to_owned()).read().answers;
             let said = answer(&answers, Arch::X86_64, "mkdir", 0);
             assert_eq!(said, Answer::Refuse(Errno::EPERM.get()), "{wrong}");
         }
-        let all = Standing::default().answers();
+        let all = Standing::default().read().answers;
         assert_eq!(answer(&all, Arch::X86_64, "mount", 0), Answer::Proceed);
         assert_eq!(all.to_unread(), Answer::Proceed);
     }

@@ -1,6 +1,6 @@
 //! Of which calls the values of arguments are worth keeping.
 
-use seccomp_profile::Syscall;
+use seccomp_profile::{ArgIndex, Syscall};
 
 /// How many values of one argument are told apart; more of them are "any".
 pub const MAX_VALUES: usize = 64;
@@ -18,10 +18,14 @@ pub const ARGUMENTS: &[(&str, &[u8])] = &[
     ("socket", &[0, 1]),
 ];
 
-/// The positions of the arguments of a call whose values are kept.
-pub(crate) fn kept(call: Syscall) -> &'static [u8] {
+/// The arguments of a call whose values are kept: those of the table, and those of `more`.
+pub(crate) fn kept(call: Syscall, more: &[(Syscall, ArgIndex)]) -> Vec<ArgIndex> {
     let found = ARGUMENTS.iter().find(|(name, _)| *name == call.name());
-    found.map_or(&[], |(_, positions)| positions)
+    let positions = found.map_or(&[][..], |(_, positions)| positions);
+    let known = |argument: &ArgIndex| {
+        positions.contains(&argument.get()) || more.contains(&(call, *argument))
+    };
+    ArgIndex::ALL.iter().copied().filter(known).collect()
 }
 
 #[cfg(test)]
@@ -31,8 +35,18 @@ mod tests {
     #[test]
     fn every_name_is_that_of_a_call() {
         for (name, positions) in ARGUMENTS {
-            assert_eq!(kept(Syscall::named(name).unwrap()), *positions);
+            let kept = kept(Syscall::named(name).unwrap(), &[]);
+            let kept: Vec<_> = kept.iter().map(|argument| argument.get()).collect();
+            assert_eq!(kept, *positions);
         }
-        assert_eq!(kept(Syscall::named("mkdir").unwrap()), [0_u8; 0]);
+        let [mkdir, socket] = ["mkdir", "socket"].map(|name| Syscall::named(name).unwrap());
+        let [first, last] = [0, 5].map(|index| ArgIndex::new(index).unwrap());
+        assert_eq!(kept(mkdir, &[(socket, last)]), []);
+        assert_eq!(kept(mkdir, &[(mkdir, last)]), [last]);
+        let second = ArgIndex::new(1).unwrap();
+        assert_eq!(
+            kept(socket, &[(socket, last), (socket, first)]),
+            [first, second, last]
+        );
     }
 }

@@ -5,8 +5,9 @@
 //! made valid, then it is written. Who finds a valid journal writes it once more, which changes nothing if it was written.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use seccomp_profile::{Arch, Syscall};
+use seccomp_profile::{Arch, ArgIndex, Syscall};
 
 use crate::answer::Answer;
 use crate::arguments::{self, MAX_VALUES};
@@ -84,9 +85,16 @@ fn word(answer: Answer) -> u64 {
 /// What makes the counters of a tally quick to find. The memory has all that it knows.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    entries: HashMap<u64, (u64, &'static [u8])>,
+    entries: HashMap<u64, Entry>,
     values: HashMap<(u64, u8), BTreeSet<u64>>,
     is_read: bool,
+}
+
+/// Where a call is counted, and of which of its arguments the values are kept.
+#[derive(Clone, Debug)]
+struct Entry {
+    place: u64,
+    kept: Arc<[ArgIndex]>,
 }
 
 /// A call to count.
@@ -98,6 +106,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) call: Option<&'a Notification>,
     /// What it is told.
     pub(crate) answer: Answer,
+    /// Arguments of which the values are kept beside the usual ones: the same for all of a tally.
+    pub(crate) kept: &'a [(Syscall, ArgIndex)],
     /// In seconds since 1970.
     pub(crate) now: u64,
     pub(crate) is_start_up: bool,
@@ -157,17 +167,17 @@ fn write_journal(memory: &Memory) {
 
 /// Counts a call.
 pub(crate) fn count(memory: &Memory, index: &mut Index, seen: &Seen<'_>) {
-    index.read(memory, seen.tally);
+    index.read(memory, seen.tally, seen.kept);
     let key = seen.call.map_or(UNNAMED, |call| key(call, seen.answer));
     let counter = match index.entry(memory, seen, key) {
-        Some((entry, kept)) => {
+        Some(Entry { place, kept }) => {
             if let Some(call) = seen.call {
-                for argument in kept {
-                    let value = call.args.get(usize::from(*argument)).copied().unwrap_or(0);
-                    index.keep(memory, seen.tally, entry, *argument, value);
+                for argument in kept.iter().map(|argument| argument.get()) {
+                    let value = call.args.get(usize::from(argument)).copied().unwrap_or(0);
+                    index.keep(memory, seen.tally, place, argument, value);
                 }
             }
-            entry_at(seen.tally, entry) + if seen.is_start_up { 1 } else { 2 }
+            entry_at(seen.tally, place) + if seen.is_start_up { 1 } else { 2 }
         }
         None => tally_at(seen.tally) + OF_REST,
     };
@@ -187,14 +197,15 @@ pub(crate) fn count(memory: &Memory, index: &mut Index, seen: &Seen<'_>) {
 }
 
 impl Index {
-    fn read(&mut self, memory: &Memory, tally: u32) {
+    fn read(&mut self, memory: &Memory, tally: u32, more: &[(Syscall, ArgIndex)]) {
         if self.is_read {
             return;
         }
         self.is_read = true;
-        for entry in 0..memory.load(tally_at(tally) + OF_ENTRIES).min(ENTRIES) {
-            let key = memory.load(entry_at(tally, entry));
-            self.entries.insert(key, (entry, kept(key)));
+        for place in 0..memory.load(tally_at(tally) + OF_ENTRIES).min(ENTRIES) {
+            let key = memory.load(entry_at(tally, place));
+            let kept = kept(key, more);
+            self.entries.insert(key, Entry { place, kept });
         }
         for value in 0..memory.load(tally_at(tally) + OF_VALUES).min(VALUES) {
             let (what, value) = value_of(memory, tally, value);
@@ -202,14 +213,9 @@ impl Index {
         }
     }
 
-    fn entry(
-        &mut self,
-        memory: &Memory,
-        seen: &Seen<'_>,
-        key: u64,
-    ) -> Option<(u64, &'static [u8])> {
+    fn entry(&mut self, memory: &Memory, seen: &Seen<'_>, key: u64) -> Option<Entry> {
         if let Some(found) = self.entries.get(&key) {
-            return Some(*found);
+            return Some(found.clone());
         }
         let many = tally_at(seen.tally) + OF_ENTRIES;
         let entry = memory.load(many);
@@ -220,8 +226,11 @@ impl Index {
             memory.store(entry_at(seen.tally, entry) + offset, word);
         }
         memory.store(many, entry + 1);
-        let found = (entry, kept(key));
-        self.entries.insert(key, found);
+        let found = Entry {
+            place: entry,
+            kept: kept(key, seen.kept),
+        };
+        self.entries.insert(key, found.clone());
         Some(found)
     }
 
@@ -270,8 +279,11 @@ fn named(key: u64) -> Option<(Arch, Syscall)> {
     Some((arch, Syscall::numbered(arch, number)?))
 }
 
-fn kept(key: u64) -> &'static [u8] {
-    named(key).map_or(&[], |(_, call)| arguments::kept(call))
+fn kept(key: u64, more: &[(Syscall, ArgIndex)]) -> Arc<[ArgIndex]> {
+    let named = named(key);
+    named
+        .map_or_else(Vec::new, |(_, call)| arguments::kept(call, more))
+        .into()
 }
 
 /// What was counted for one container, or for what was executed into it.
@@ -402,6 +414,7 @@ mod tests {
             id,
             call,
             answer: Answer::Proceed,
+            kept: &[],
             now: 1000 + id,
             is_start_up: id < 3,
         }
@@ -526,6 +539,28 @@ mod tests {
                 more: true
             }]
         );
+    }
+
+    #[test]
+    fn values_of_other_arguments_are_kept_where_it_is_asked_for() {
+        let (memory, mut index) = (memory(), Index::default());
+        let mkdir = call(1, "mkdir", 0);
+        let asked = [(Syscall::named("mkdir").unwrap(), ArgIndex::new(1).unwrap())];
+        for (id, mode) in [(1, 0o700), (2, 0o755), (3, 0o700)] {
+            let mut mkdir = mkdir;
+            mkdir.args[1] = mode;
+            let of_it = Seen {
+                kept: &asked,
+                ..seen(Some(&mkdir), id)
+            };
+            count(&memory, &mut index, &of_it);
+        }
+        let modes = Arguments {
+            index: 1,
+            values: vec![0o700, 0o755],
+            more: false,
+        };
+        assert_eq!(counts(&memory, 7).calls[0].arguments, [modes]);
     }
 
     /// A memory that forgets every write from the n-th on is that of a recorder that was killed before it.

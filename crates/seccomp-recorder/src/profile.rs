@@ -1,6 +1,6 @@
 //! The profile that a container is recorded under.
 
-use seccomp_profile::{Action, Problem, Problems, Profile};
+use seccomp_profile::{Action, ArgIndex, Problem, Problems, Profile, Syscall};
 
 use crate::answer::Standing;
 use crate::assumed::assumed;
@@ -18,11 +18,12 @@ pub struct NoRecording(#[from] pub Problems);
 
 /// The profile that asks the listener at `socket` about what `base` lets happen and what it refuses with an error, but for what is
 /// [assumed](crate::assumed). The runtime hands `metadata`, a line, to the listener with each descriptor, and below it the base, by
-/// which the listener refuses. A base too long for that refuses by itself, unheard. `at` is the path of the base.
+/// which the listener refuses, and the arguments of which it keeps the values beside the [usual](crate::ARGUMENTS) ones. A base too long for that refuses by itself, unheard. `at` is the path of the base.
 pub fn recording_profile(
     base: &Profile,
     socket: &str,
     metadata: &str,
+    kept: &[(Syscall, ArgIndex)],
     at: &str,
 ) -> Result<Profile, NoRecording> {
     let problem = |reason: String, remedy: &str| -> NoRecording {
@@ -56,7 +57,7 @@ pub fn recording_profile(
     }
     let semantics = base.exact_semantics(at)?;
     let assumed: Vec<_> = assumed().collect();
-    let standing = Standing::of(base);
+    let standing = Standing::of(base, kept);
     let is_asked = |action: Action| {
         action.is_permitted() || standing.is_some() && is_refused_with_error(action)
     };
@@ -84,8 +85,8 @@ fn is_refused_with_error(action: Action) -> bool {
 #[cfg(test)]
 mod tests {
     use seccomp_profile::{
-        AUDIT, Arch, Arguments, BUILTINS, CapabilitySet, Errno, KernelVersion, Model, Syscall,
-        Target, builtin, parse, parse_slice,
+        AUDIT, Arch, Arguments, BUILTINS, CapabilitySet, Errno, KernelVersion, Model, Target,
+        builtin, parse, parse_slice,
     };
     use serde_json::json;
 
@@ -135,12 +136,12 @@ mod tests {
     /// For every call and all arguments at which a rule begins or ends: refused is refused, and with the same error. How many are asked
     /// about of those that are let happen, and of those that are not.
     fn compare(base: &Profile, arch: Arch, name: &str) -> [usize; 2] {
-        let profile = recording_profile(base, SOCKET, "shop/web", "spec.base").unwrap();
+        let profile = recording_profile(base, SOCKET, "shop/web", &[], "spec.base").unwrap();
         let (before, after) = (base.model().unwrap(), profile.model().unwrap());
         assert_eq!(after.flaws(), []);
         let metadata = profile.listener().unwrap().metadata.clone().unwrap();
         let (_, standing) = metadata.split_once('\n').unwrap();
-        let answers = Standing::from(standing.to_owned()).answers();
+        let answers = Standing::from(standing.to_owned()).read().answers;
         let mut asked_about = [0, 0];
         let calls = base.architectures().iter().flat_map(|abi| {
             Syscall::all().filter_map(move |call| Some((abi, call, call.number(abi)?)))
@@ -220,7 +221,7 @@ mod tests {
             capabilities: CapabilitySet::EMPTY,
         };
         let base = parse(&document, "").unwrap().resolve(&target);
-        let profile = recording_profile(&base, SOCKET, "shop/web", "").unwrap();
+        let profile = recording_profile(&base, SOCKET, "shop/web", &[], "").unwrap();
         let metadata = profile.listener().unwrap().metadata.clone();
         assert_eq!(metadata.as_deref(), Some("shop/web"));
         let mount = Syscall::named("mount").unwrap();
@@ -232,8 +233,14 @@ mod tests {
 
     #[test]
     fn the_listener_decides_by_arguments_where_the_base_does() {
-        let profile =
-            recording_profile(&base("runtime-default", Arch::X86_64), SOCKET, "", "spec").unwrap();
+        let profile = recording_profile(
+            &base("runtime-default", Arch::X86_64),
+            SOCKET,
+            "",
+            &[],
+            "spec",
+        )
+        .unwrap();
         let model = profile.model().unwrap();
         let socket = Syscall::named("socket")
             .unwrap()
@@ -253,15 +260,15 @@ mod tests {
     fn what_cannot_be_recorded_is_said() {
         let open = base("audit", Arch::X86_64);
         let said = |socket: &str, metadata: &str| {
-            recording_profile(&open, socket, metadata, "spec.base")
+            recording_profile(&open, socket, metadata, &[], "spec.base")
                 .unwrap_err()
                 .to_string()
         };
         assert!(said("recorder.sock", "").contains("an absolute path of 107 bytes"));
         assert!(said(&format!("/{}", "a".repeat(107)), "").starts_with("spec.base: "));
         assert!(said(SOCKET, &"a".repeat(1025)).contains("1025 bytes of metadata"));
-        let recording = recording_profile(&open, SOCKET, "", "spec").unwrap();
-        let again = recording_profile(&recording, SOCKET, "", "spec.base").unwrap_err();
+        let recording = recording_profile(&open, SOCKET, "", &[], "spec").unwrap();
+        let again = recording_profile(&recording, SOCKET, "", &[], "spec.base").unwrap_err();
         assert!(
             again
                 .to_string()

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::EventfdFlags;
 use rustix::event::epoll::EventFlags;
 
-use crate::answer::{Answer, Answers, Standing};
+use crate::answer::{Answer, Known, Standing};
 use crate::folder::Folder;
 use crate::ledger::{self, Counts, Index, Seen};
 use crate::link::{Link, Notice};
@@ -42,7 +42,7 @@ enum Source {
 struct Filter {
     listener: Arc<OwnedFd>,
     memory: Arc<Memory>,
-    answers: Arc<Answers>,
+    standing: Arc<Known>,
     ledger: u64,
     descriptor: u32,
     tally: u32,
@@ -59,7 +59,7 @@ pub struct Recorder {
     retry: Instant,
     indexes: HashMap<(u64, u32), Index>,
     /// Of all that filters stand on: most stand on the same.
-    answers: HashMap<Standing, Weak<Answers>>,
+    known: HashMap<Standing, Weak<Known>>,
     shared: Arc<Shared>,
 }
 
@@ -192,7 +192,7 @@ impl Recorder {
             link: None,
             retry: Instant::now(),
             indexes: HashMap::new(),
-            answers: HashMap::new(),
+            known: HashMap::new(),
             shared,
         })
     }
@@ -378,7 +378,7 @@ impl Recorder {
                 let filter = known.map(|(listener, memory, of)| Filter {
                     listener,
                     memory,
-                    answers: self.answers(standing),
+                    standing: self.known(standing),
                     ledger: *ledger,
                     descriptor: *descriptor,
                     tally: *tally,
@@ -400,15 +400,14 @@ impl Recorder {
         Ok(())
     }
 
-    fn answers(&mut self, standing: &Standing) -> Arc<Answers> {
-        if let Some(known) = self.answers.get(standing).and_then(Weak::upgrade) {
+    fn known(&mut self, standing: &Standing) -> Arc<Known> {
+        if let Some(known) = self.known.get(standing).and_then(Weak::upgrade) {
             return known;
         }
-        self.answers.retain(|_, known| known.strong_count() > 0);
-        let answers = Arc::new(standing.answers());
-        self.answers
-            .insert(standing.clone(), Arc::downgrade(&answers));
-        answers
+        self.known.retain(|_, known| known.strong_count() > 0);
+        let known = Arc::new(standing.read());
+        self.known.insert(standing.clone(), Arc::downgrade(&known));
+        known
     }
 
     /// Answers what a killed recorder received and did not answer: nobody is told of it again, and its caller waits.
@@ -421,13 +420,13 @@ impl Recorder {
             if sys::is_waiting(filter.listener.as_fd(), id) {
                 // Up to the last one they are counted.
                 let answer = if (1..AFTER).contains(&id.wrapping_sub(last)) {
-                    let answer = filter.answers.to_unread();
+                    let answer = filter.standing.answers.to_unread();
                     self.count(filter, id, None, answer);
                     Some(answer)
                 } else {
                     ledger::last_answer(&filter.memory, filter.descriptor, id)
                 };
-                let answer = answer.unwrap_or_else(|| filter.answers.to_unread());
+                let answer = answer.unwrap_or_else(|| filter.standing.answers.to_unread());
                 let _ = sys::answer(filter.listener.as_fd(), id, answer); // its caller is dead if this fails
             }
         }
@@ -451,6 +450,7 @@ impl Recorder {
             id,
             call,
             answer,
+            kept: &filter.standing.kept,
             now,
             is_start_up: now < filter.steady_from,
         };
@@ -462,7 +462,7 @@ impl Recorder {
         if flags.contains(EventFlags::IN) {
             match sys::receive(filter.listener.as_fd()) {
                 Ok(Some(call)) => {
-                    let answer = filter.answers.to(&call);
+                    let answer = filter.standing.answers.to(&call);
                     self.count(filter, call.id, Some(&call), answer);
                     let _ = sys::answer(filter.listener.as_fd(), call.id, answer); // its caller is dead if this fails
                 }

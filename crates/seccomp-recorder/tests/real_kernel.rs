@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use seccomp_profile::{
-    Arch, CapabilitySet, KernelVersion, RUNTIME_DEFAULT, Syscall, Target, builtin,
+    Arch, ArgIndex, CapabilitySet, KernelVersion, RUNTIME_DEFAULT, Syscall, Target, builtin,
 };
 use seccomp_recorder::{Control, Folder, Holder, Recorder, Snapshot, recording_profile};
 use serde_json::{Value, json};
@@ -121,10 +121,13 @@ fn said(control: &Control) -> Value {
             let calls = recorded.counts.calls.iter().filter(move |count| count.refused == refused);
             calls.map(|count| (count.call.name(), count.start_up + count.steady)).collect::<BTreeMap<_, _>>()
         };
-        let socket = recorded.counts.calls.iter().find(|count| count.call.name() == "socket" && !count.refused);
+        let values = |name: &str| {
+            let found = recorded.counts.calls.iter().find(|count| count.call.name() == name && !count.refused);
+            found.map(|call| call.arguments.iter().map(|argument| argument.values.clone()).collect::<Vec<_>>())
+        };
         json!({
             "subject": recorded.subject, "ended": recorded.ended, "calls": counted(false), "refused": counted(true), "unnamed": recorded.counts.unnamed,
-            "socket": socket.map(|socket| socket.arguments.iter().map(|argument| argument.values.clone()).collect::<Vec<_>>()),
+            "socket": values("socket"), "mkdirat": values("mkdirat"),
         })
     });
     json!({"connected": snapshot.is_connected, "recorded": recorded.collect::<Vec<_>>()})
@@ -342,7 +345,12 @@ impl Place {
         };
         let socket = self.path("notify.sock");
         let base = builtin(RUNTIME_DEFAULT).unwrap().resolve(&target);
-        let profile = recording_profile(&base, socket.to_str().unwrap(), "shop/web/1", "").unwrap();
+        let mode = (
+            Syscall::named("mkdirat").unwrap(),
+            ArgIndex::new(2).unwrap(),
+        );
+        let socket = socket.to_str().unwrap();
+        let profile = recording_profile(&base, socket, "shop/web/1", &[mode], "").unwrap();
         let profile: Value = serde_json::from_slice(&profile.to_canonical_json()).unwrap();
         let program = std::env::current_exe().unwrap();
         let bind = |source: &Path, destination: &str| json!({"source": source, "destination": destination, "type": "bind", "options": ["rbind", "ro"]});
@@ -453,6 +461,7 @@ fn what_a_container_calls_is_recorded_and_what_is_executed_into_it_is_apart() {
         json!({"mkdirat": 3, "unlinkat": 3, "symlinkat": 1, "socket": 3})
     );
     assert_eq!(init["socket"], json!([[1, 2], [1]]));
+    assert_eq!(init["mkdirat"], json!([[0o700]]));
     let mut refused = init["refused"].clone();
     // A libseccomp that does not know so new a call cannot ask about it; it is refused all the same.
     let newest = refused.as_object_mut().unwrap().remove("open_tree_attr");

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::findings::{Call, Findings};
+use seccomp_operator_api::MAX_VALUES;
 use seccomp_profile::{
     Arch, ArgIndex, Arguments, CapabilitySet, Delivery, Finding, KernelVersion, Problems, Profile,
     Runtime, Semantics, Syscall, Target, every_program_needs, lint_document, parse, parse_slice,
@@ -28,6 +29,24 @@ pub struct Options<'a> {
     pub assumed: &'a [Syscall],
     /// Whether what only processes called that were started in a running container is left out.
     pub without_exec: bool,
+    /// Arguments by whose values calls are allowed, beside those of which that is always so.
+    pub arguments: &'a [(Syscall, ArgIndex)],
+}
+
+impl Options<'_> {
+    /// The arguments that the profile tells apart, and by how many values at most.
+    fn conditional(&self) -> impl Iterator<Item = (Syscall, ArgIndex, usize)> {
+        let asked = self
+            .arguments
+            .iter()
+            .map(|(call, index)| (*call, *index, MAX_VALUES));
+        let usual = CONDITIONAL.iter().filter_map(|(name, index)| {
+            let call = Syscall::named(name)?;
+            let is_asked = self.arguments.iter().any(|(asked, _)| *asked == call);
+            (!is_asked).then_some((call, *index, FEW))
+        });
+        asked.chain(usual)
+    }
 }
 
 /// A profile, and what is to be known of it.
@@ -107,7 +126,7 @@ pub fn make(
     }
     let profile = whole.ok_or(NoProfile::Nothing)?.profile("profile")?;
     for call in &wanted {
-        check(&profile, call)?;
+        check(&profile, &options, call)?;
     }
     let recorded: BTreeSet<_> = wanted.iter().map(|call| call.syscall).collect();
     let mut assumed = BTreeSet::new();
@@ -192,15 +211,15 @@ fn allow_list(
     let mut names = not_recorded(native, options);
     let mut rules = Vec::new();
     let mut conditional = BTreeSet::new();
-    for (name, index) in CONDITIONAL {
-        let Some(call) = Syscall::named(name).filter(|call| !names.contains(call)) else {
+    for (call, index, most) in options.conditional() {
+        if names.contains(&call) {
             continue;
-        };
-        if with_conditions && let Some(values) = few_values(&own, call, index) {
+        }
+        if with_conditions && let Some(values) = few_values(&own, call, index, most) {
             conditional.insert(call);
             rules.extend(values.into_iter().map(|value| {
                 let condition = json!({"index": index.get(), "op": "SCMP_CMP_EQ", "value": format!("{value:#x}")});
-                json!({"names": [name], "action": "SCMP_ACT_ALLOW", "args": [condition]})
+                json!({"names": [call.name()], "action": "SCMP_ACT_ALLOW", "args": [condition]})
             }));
         }
     }
@@ -231,7 +250,12 @@ fn allow_list(
 }
 
 /// The values that an argument had, over all architectures of a machine, if they are all known and few.
-fn few_values(calls: &[&Call<'_>], call: Syscall, index: ArgIndex) -> Option<BTreeSet<u64>> {
+fn few_values(
+    calls: &[&Call<'_>],
+    call: Syscall,
+    index: ArgIndex,
+    most: usize,
+) -> Option<BTreeSet<u64>> {
     let mut values = BTreeSet::new();
     for call in calls.iter().filter(|seen| seen.syscall == call) {
         let mut arguments = call.seen.arguments.iter();
@@ -239,11 +263,11 @@ fn few_values(calls: &[&Call<'_>], call: Syscall, index: ArgIndex) -> Option<BTr
             arguments.find(|argument| argument.index == index.get() && !argument.more)?;
         values.extend(argument.numbers());
     }
-    (!values.is_empty() && values.len() <= FEW).then_some(values)
+    (!values.is_empty() && values.len() <= most).then_some(values)
 }
 
 /// Whether a call that was made would be let through.
-fn check(profile: &Profile, call: &Call<'_>) -> Result<(), NoProfile> {
+fn check(profile: &Profile, options: &Options<'_>, call: &Call<'_>) -> Result<(), NoProfile> {
     let model = profile
         .model()
         .map_err(|error| NoProfile::Wrong(error.to_string()))?;
@@ -251,11 +275,11 @@ fn check(profile: &Profile, call: &Call<'_>) -> Result<(), NoProfile> {
         return Ok(());
     };
     let permitted = |args: &Arguments| model.decide(call.arch, number, args).is_permitted();
-    let known = CONDITIONAL
-        .iter()
-        .find(|(name, _)| *name == call.syscall.name());
-    let values =
-        known.and_then(|(_, index)| Some((*index, few_values(&[call], call.syscall, *index)?)));
+    let mut conditional = options.conditional();
+    let known = conditional.find(|(known, ..)| *known == call.syscall);
+    let values = known.and_then(|(_, index, most)| {
+        Some((index, few_values(&[call], call.syscall, index, most)?))
+    });
     let passes = match values {
         Some((index, values)) => values
             .iter()
@@ -312,6 +336,10 @@ mod tests {
         let options = Options {
             assumed: &assumed(),
             without_exec,
+            arguments: &[(
+                Syscall::named("setsockopt").unwrap(),
+                ArgIndex::new(2).unwrap(),
+            )],
         };
         make(&Findings::new([&report], None), options, base).unwrap()
     }
@@ -457,10 +485,31 @@ mod tests {
     }
 
     #[test]
+    fn a_call_is_allowed_by_the_argument_that_was_asked_for() {
+        let options: Vec<_> = (0..20).map(|n| format!("{n:#x}")).collect();
+        for (values, third) in [
+            (json!({"index": 2, "values": options}), EPERM),
+            (json!({"index": 2, "more": true}), Action::Allow),
+        ] {
+            let made = made(
+                &json!([["X86_64", "setsockopt", {"steady": 20, "arguments": [values]}]]),
+                false,
+            );
+            let on = |option| {
+                let args = [0, 0, option, 0, 0, 0];
+                decide(&made, Arch::X86_64, Arch::X86_64, "setsockopt", args)
+            };
+            assert_eq!([on(0), on(19)], [Action::Allow; 2]);
+            assert_eq!(on(20), third);
+        }
+    }
+
+    #[test]
     fn without_a_call_there_is_no_profile() {
         let options = Options {
             assumed: &[],
             without_exec: false,
+            arguments: &[],
         };
         assert!(matches!(
             make(&Findings::default(), options, base),

@@ -54,7 +54,8 @@ async fn one_command_makes_a_profile_of_what_a_workload_calls_and_takes_everythi
     let before = plugin(&[&record[..], &["--for", "10s", "--yes"]].concat()).await?;
     ensure!(before.code == Some(0), "{}{}", before.stdout, before.stderr);
     let how = ["--for", "20s", "--yes", "--apply"];
-    let recorded = plugin(&[&record[..], &how].concat()).await?;
+    let modes = ["--argument", "mkdir:1", "--argument", "mkdirat:2"];
+    let recorded = plugin(&[&record[..], &how, &modes].concat()).await?;
     let (written, said) = (recorded.stdout.clone(), recorded.stderr.clone());
     ensure!(recorded.code == Some(0), "{written}{said}");
     println!("{said}");
@@ -118,13 +119,18 @@ async fn one_command_makes_a_profile_of_what_a_workload_calls_and_takes_everythi
         .localhost(&path)
         .log_with(&cluster, "done")
         .await?;
-    let other =
-        "mkfifo /tmp/f || true; truncate -s 1 /tmp/t || true; ln -s a /tmp/l || true; echo end";
+    let other = "mkfifo /tmp/f || true; truncate -s 1 /tmp/t || true; ln -s a /tmp/l || true; mkdir -m 711 /tmp/m || true; echo end";
     let log = Pod::script(&cluster, &namespace, "other", other)
         .localhost(&path)
         .log_with(&cluster, "end")
         .await?;
-    for refused in ["mkfifo: cannot", "truncate: ", "ln: failed"] {
+    // The last one with another mode than what was seen.
+    for refused in [
+        "mkfifo: cannot",
+        "truncate: ",
+        "ln: failed",
+        "mkdir: cannot",
+    ] {
         ensure!(log.contains(refused), "no {refused:?} in {log}");
     }
 

@@ -1,7 +1,7 @@
 //! From what a user asks for to the bytes of a file on this node: a plain function, to be called again whenever the bytes are
 //! needed.
 
-use seccomp_operator_api::{Record, RecordingReference};
+use seccomp_operator_api::{CallArgument, Record, RecordingReference};
 use seccomp_profile::{Library, Profile, Target, parse_slice};
 use seccomp_recorder::recording_profile;
 
@@ -49,7 +49,9 @@ impl Renderer {
             uid: record.uid.clone(),
         };
         let metadata = reference.to_metadata(&record.namespace);
-        recording_profile(profile, socket, &metadata, "spec.base")
+        let kept = record.arguments.iter().filter_map(CallArgument::known);
+        let kept: Vec<_> = kept.collect();
+        recording_profile(profile, socket, &metadata, &kept, "spec.base")
             .map_err(|error| error.to_string())
     }
 }
@@ -185,6 +187,10 @@ mod tests {
             namespace: "shop".into(),
             name: "web".into(),
             uid: "7".into(),
+            arguments: vec![CallArgument {
+                call: "setsockopt".into(),
+                index: 2,
+            }],
         };
         let mut renderer = Renderer {
             target: AMD64,
@@ -206,8 +212,11 @@ mod tests {
         );
         // The recorder refuses by the base, which goes along.
         let metadata = file["listenerMetadata"].as_str().unwrap();
-        let (recording, base) = metadata.split_once('\n').unwrap();
+        let (recording, standing) = metadata.split_once('\n').unwrap();
         assert_eq!(recording, "shop/web/7");
+        let standing: Value = serde_json::from_str(standing).unwrap();
+        assert_eq!(standing["arguments"], json!([["setsockopt", 2]]));
+        let base = standing["base"].to_string();
         let mount = decision(base.as_bytes(), &AMD64, "mount", [0; 6]);
         assert_eq!(mount, Action::Errno(seccomp_profile::Errno::EPERM));
         for call in ["mkdir", "mount"] {

@@ -21,7 +21,8 @@ use super::restart::{Target as Restarted, restart};
 use super::{Failure, Findings as Outcome, output};
 use plan::{Kind, State, Workload};
 use seccomp_operator_api::{
-    ProfileName, SeccompProfile, SeccompRecording, SeccompRecordingReport, StoredProfile, define,
+    CallArgument, ProfileName, SeccompProfile, SeccompRecording, SeccompRecordingReport,
+    SeccompRecordingSpec, StoredProfile, define,
 };
 use seccomp_profile::{CapabilitySet, KernelVersion, Library, Target, builtin};
 use seccomp_recording::profile::{Made, Options, make};
@@ -72,6 +73,9 @@ pub struct RecordArgs {
     /// Record pods that state a profile of their own, too.
     #[arg(long)]
     overrides: bool,
+    /// Allow a call with the values that this argument had, from 0: setsockopt:2. May be given several times.
+    #[arg(long = "argument", value_name = "CALL:INDEX", value_parser = plan::argument)]
+    arguments: Vec<CallArgument>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -170,7 +174,8 @@ impl Session<'_> {
             "{}-{suffix:x}",
             workload.name.get(..80).unwrap_or(&workload.name)
         );
-        let spec = plan::spec(selector, self.args.length, self.args.overrides);
+        let mut spec = plan::spec(selector, self.args.length, self.args.overrides);
+        spec.arguments.clone_from(&self.args.arguments);
         let made = self
             .recordings()
             .create(&PostParams::default(), &SeccompRecording::new(&name, spec))
@@ -286,7 +291,7 @@ impl Session<'_> {
             let sentence = "nothing was recorded: no pod that the recording selects has started, or none of its containers can be recorded\n";
             return Ok(Outcome::Some(sentence.into()));
         }
-        let made = self.make(&object.spec.base, findings).await?;
+        let made = self.make(&object.spec, findings).await?;
         let workload = self
             .args
             .workload
@@ -329,11 +334,19 @@ impl Session<'_> {
         Ok(Outcome::None)
     }
 
-    async fn make(&self, base: &str, findings: &Findings) -> Result<Made, Failure> {
+    async fn make(
+        &self,
+        spec: &SeccompRecordingSpec,
+        findings: &Findings,
+    ) -> Result<Made, Failure> {
+        let base = spec.base.as_str();
         let assumed: Vec<_> = seccomp_recorder::assumed().collect();
+        let arguments = spec.arguments.iter();
+        let arguments: Vec<_> = arguments.filter_map(CallArgument::known).collect();
         let options = Options {
             assumed: &assumed,
             without_exec: self.args.without_exec,
+            arguments: &arguments,
         };
         let mut library = Library::default();
         if builtin(base).is_none() {

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 pub use crate::restart::Kind;
 use crate::text::plural;
 use seccomp_operator_api::{
-    RecordingStop, Requirement, RequirementOperator, SeccompRecording, SeccompRecordingSpec,
-    Selector, recording_condition,
+    CallArgument, RecordingStop, Requirement, RequirementOperator, SeccompRecording,
+    SeccompRecordingSpec, Selector, recording_condition,
 };
 use seccomp_profile::Syscall;
 use seccomp_recording::profile::{Made, Refused};
@@ -69,6 +69,18 @@ pub fn selector(selector: &LabelSelector) -> Result<Selector, String> {
     Ok(Selector {
         match_labels: selector.match_labels.clone().unwrap_or_default(),
         match_expressions: expressions.collect::<Result<_, _>>()?,
+    })
+}
+
+/// Reads `setsockopt:2`. What is wrong with the call itself, the recording says.
+pub fn argument(text: &str) -> Result<CallArgument, String> {
+    let read = || {
+        let (call, index) = text.split_once(':')?;
+        let (call, index) = (call.to_owned(), index.parse().ok()?);
+        Some(CallArgument { call, index }).filter(|argument| argument.known().is_some())
+    };
+    read().ok_or_else(|| {
+        format!("{text:?} is no argument of a call; write a call's name and an index from 0 to 5, as in setsockopt:2")
     })
 }
 
@@ -211,6 +223,18 @@ mod tests {
         for wrong in ["web", "pod/web", "deployment/", "deployment/a/b"] {
             assert!(
                 workload(wrong).is_err_and(|said| said.contains("deployment/NAME")),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_argument_goes_by_its_call_and_its_place() {
+        let read = argument("setsockopt:2").unwrap();
+        assert_eq!((read.call.as_str(), read.index), ("setsockopt", 2));
+        for wrong in ["setsockopt", "setsockopt:6", "nothing:0", ":1", "bind:x"] {
+            assert!(
+                argument(wrong).is_err_and(|said| said.contains("setsockopt:2")),
                 "{wrong}"
             );
         }

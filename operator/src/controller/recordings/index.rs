@@ -10,9 +10,9 @@ use super::super::conditions::{ConditionState, dated};
 use super::recorders::{Lack, Recorders};
 use kube_support::{Listing, Watched};
 use seccomp_operator_api::{
-    Merge, Record, RecordingReport, SeccompProfile, SeccompProfileSpec, SeccompRecording,
-    SeccompRecordingReport, SeccompRecordingSpec, SeccompRecordingStatus, recording_condition,
-    recording_profile_name,
+    CallArgument, Merge, Record, RecordingReport, SeccompProfile, SeccompProfileSpec,
+    SeccompRecording, SeccompRecordingReport, SeccompRecordingSpec, SeccompRecordingStatus,
+    recording_condition, recording_profile_name,
 };
 use seccomp_policy::selector;
 use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Syscall, Target, builtin};
@@ -354,12 +354,12 @@ impl Recordings {
     ) {
         let now = around.now;
         let name = recording_profile_name(&key.0, &key.1);
+        let assumed: Vec<Syscall> = seccomp_recorder::assumed().collect();
         let wrong = match &recording.spec {
             Err(said) => Some(said.clone()),
-            Ok(spec) => wrong(&key.1, spec),
+            Ok(spec) => wrong(&key.1, spec, &assumed),
         };
         let old = &recording.status.conditions;
-        let assumed: Vec<Syscall> = seccomp_recorder::assumed().collect();
         let reports: Vec<_> = self
             .reports_of(key, recording)
             .map(|(_, seen)| &seen.report)
@@ -473,12 +473,12 @@ fn published_name(step: &Step) -> Option<String> {
 }
 
 /// The first problem of a spec.
-fn wrong(name: &str, spec: &SeccompRecordingSpec) -> Option<String> {
+fn wrong(name: &str, spec: &SeccompRecordingSpec, assumed: &[Syscall]) -> Option<String> {
     let of_selector = selector::problems(&spec.pod_selector);
     let of_selector = of_selector
         .first()
         .map(|error| format!("spec.podSelector.{error}"));
-    of_selector.or_else(|| Some(problems(name, spec).first()?.to_string()))
+    of_selector.or_else(|| Some(problems(name, spec, assumed).first()?.to_string()))
 }
 
 fn recording_spec(
@@ -492,6 +492,7 @@ fn recording_spec(
             namespace: key.0.clone(),
             name: key.1.clone(),
             uid: recording.uid.clone(),
+            arguments: spec.arguments.clone(),
         }),
         ..SeccompProfileSpec::default()
     }
@@ -520,9 +521,12 @@ fn results(
             })
             .collect(),
     };
+    let arguments = spec.arguments.iter().filter_map(CallArgument::known);
+    let arguments: Vec<_> = arguments.collect();
     let options = Options {
         assumed,
         without_exec: spec.without_exec,
+        arguments: &arguments,
     };
     groups
         .into_iter()
