@@ -3,6 +3,7 @@
 
 mod admission;
 mod audit;
+mod block;
 mod cli;
 mod deaths;
 mod displaced;

@@ -527,7 +527,11 @@ impl<'a> Reached<'a> {
         if let Some(name) = named(row.profile.as_ref()) {
             match profiles.get(&name) {
                 Some(Change::Stands) if !seen.outdated.contains(&place) => {
-                    return Standing::Covered(name);
+                    // What its node has is not, or not for certain, what the profile says.
+                    return match &row.warning {
+                        Some(why) => Standing::Open(why.clone()),
+                        None => Standing::Covered(name),
+                    };
                 }
                 Some(Change::Impossible(why)) => {
                     return Standing::Open(format!(

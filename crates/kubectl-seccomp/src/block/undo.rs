@@ -129,7 +129,8 @@ async fn take_back(cluster: &Cluster, undo: &Undo, args: &BlockArgs) -> Result<(
         gone.map_err(|error| apply::refused::<SeccompProfile>(name, "delete", &error))?;
     }
     let changed = names(&undo.changed);
-    apply::await_ready(cluster, &changed, args.timeout).await?;
+    apply::await_ready(cluster, &changed, None, args.timeout).await?;
+    tokio::time::sleep(apply::HEARD).await;
     if !changed.is_empty() {
         eprintln!("{} as before on all nodes", named(&changed));
     }

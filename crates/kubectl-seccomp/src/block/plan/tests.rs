@@ -48,6 +48,17 @@ fn localhost(path: &str) -> Value {
     json!({"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": path}}})
 }
 
+/// The file of a profile, on all nodes.
+fn file(name: String) -> (String, File) {
+    let path = format!("profiles/{name}.json");
+    let file = File {
+        name,
+        state: true.into(),
+        ..File::default()
+    };
+    (path, file)
+}
+
 /// A cluster with the default policy, and these.
 fn seen(
     pods: Vec<Placed>,
@@ -55,13 +66,6 @@ fn seen(
     policies: Vec<SeccompPolicy>,
 ) -> Seen {
     let names = profiles.iter().flatten().map(ResourceExt::name_any);
-    let file = |name: String| {
-        let file = File {
-            name: name.clone(),
-            ..File::default()
-        };
-        (format!("profiles/{name}.json"), file)
-    };
     let namespaces = ["shop", "bank", "legacy"].map(|name| (name.to_owned(), BTreeMap::new()));
     let default = policy_of(
         "default",
@@ -111,6 +115,9 @@ fn applied(plan: &Plan, before: Seen) -> Seen {
             .profiles
             .retain(|profile| profile.as_ref().unwrap().name_any() != object.name_any());
         after.profiles.push(Ok(object.clone()));
+        let files = after.surroundings.files.as_mut().unwrap();
+        let (path, file) = file(object.name_any());
+        files.profiles.insert(path, file);
     }
     if let Some(object) = plan.policy.as_ref().and_then(|(_, change)| change.object()) {
         after
@@ -236,6 +243,13 @@ fn the_second_time_there_is_nothing_to_do_and_another_call_is_added() {
     assert_eq!(
         *standing_of(&third, "bare"),
         Standing::Covered("emergency-block".into())
+    );
+    // A node that could not write the file has another one.
+    let files = after.surroundings.files.as_mut().unwrap();
+    files.profiles.get_mut("profiles/web.json").unwrap().state = false.into();
+    let failed = plan(&calls(&["socket(AF_ALG)"]), &scope, &after).unwrap();
+    assert!(
+        matches!(standing_of(&failed, "own"), Standing::Open(why) if why.contains("not ready"))
     );
     let more = plan(&calls(&["ioprio_set"]), &scope, &after).unwrap();
     let own = more.profiles["emergency-block"].object().unwrap();
