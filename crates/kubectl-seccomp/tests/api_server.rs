@@ -520,7 +520,7 @@ fn what_would_be_blocked_is_shown_and_nothing_is_done_unless_somebody_says_so() 
         ),
         (
             &["block", "socket(AF_NONE)", "-A"],
-            "`AF_NONE` is no number",
+            "\"AF_NONE\" is neither a number",
         ),
     ] {
         let wrong = run(Some(&config), args);
