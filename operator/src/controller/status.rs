@@ -58,10 +58,9 @@ pub async fn run(
             let (wanted, later) = look(shared, &mut paces).await;
             // Every replica's index is fed, so what is written here comes back by the watch.
             let written = stream::iter(wanted)
-                .map(|(name, wanted)| {
+                .map(|(name, wanted, waits)| {
                     let api = &api;
                     let metrics = &shared.metrics;
-                    let waits = wanted.waits;
                     async move { (write(api, &name, wanted, metrics).await, name, waits) }
                 })
                 .buffer_unordered(CONCURRENCY)
@@ -98,11 +97,11 @@ pub async fn run(
     }
 }
 
-/// The statuses to write now, and the names of those that have to wait. A few at a time: others want the index meanwhile.
+/// The statuses to write now, each with whether nodes are waited for, and the names of those that have to wait. A few at a time: others want the index meanwhile.
 async fn look(
     shared: &Shared,
     paces: &mut HashMap<String, Pace>,
-) -> (Vec<(String, ProfileWrite)>, BTreeSet<String>) {
+) -> (Vec<(String, ProfileWrite, bool)>, BTreeSet<String>) {
     let (mut wanted, mut later) = (Vec::new(), BTreeSet::new());
     let now = Timestamp::now();
     loop {
@@ -115,15 +114,14 @@ async fn look(
             }
             for name in dirty {
                 let pace = paces.entry(name.clone()).or_default();
-                if !pace.may_write(index.waits(&name), Instant::now()) {
-                    wanted.extend(
-                        index
-                            .wanted_finalizer(&name)
-                            .map(|write| (name.clone(), write)),
-                    );
+                let waits = index.waits(&name);
+                if !pace.may_write(waits, Instant::now()) {
+                    if let Some(write) = index.wanted_finalizer(&name) {
+                        wanted.push((name.clone(), write, true));
+                    }
                     later.insert(name);
                 } else if let Some(write) = index.wanted(&name, now) {
-                    wanted.push((name, write));
+                    wanted.push((name, write, waits));
                 } else {
                     pace.unchanged();
                 }

@@ -96,7 +96,8 @@ enum OnNode<'a> {
 }
 
 impl Index {
-    /// Whether nodes are waited for, as they are not for a profile that is invalid or deleted. This is asked far more often than a status is worked out, and stops at the first such node.
+    /// Whether nodes are waited for, as they are not for a profile that is invalid or deleted. This is asked far more often than a status
+    /// is worked out, and stops at the first such node.
     #[must_use]
     pub fn waits(&self, name: &str) -> bool {
         let Some(profile) = self.profiles.get(name) else {
@@ -123,12 +124,11 @@ impl Index {
     ) -> Rollout {
         let mut rollout = Rollout::default();
         for (node, seen) in &self.nodes {
-            rollout.desired += 1;
             match self.on_node(profile, required_version, selector, node, seen) {
-                OnNode::Unmanaged => rollout.desired -= 1,
+                OnNode::Unmanaged => continue,
                 OnNode::Unselected => {
-                    rollout.desired -= 1;
                     rollout.unselected += 1;
+                    continue;
                 }
                 OnNode::Gone(why) => rollout.gone.push(format!("{node} ({why})")),
                 OnNode::Waiting => rollout.waiting.push(node.clone()),
@@ -139,6 +139,7 @@ impl Index {
                 }),
                 OnNode::Ready => rollout.ready += 1,
             }
+            rollout.desired += 1;
         }
         rollout
     }

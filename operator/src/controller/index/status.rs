@@ -27,8 +27,6 @@ pub struct ProfileWrite {
     pub finalizer: Option<(Step, Vec<String>)>,
     /// All of the status, if it has to change.
     pub status: Option<SeccompProfileStatus>,
-    /// Whether nodes are waited for.
-    pub waits: bool,
 }
 
 /// What the status says of a valid spec.
@@ -47,7 +45,6 @@ impl Index {
         let status = self.status(name, profile, &usage, now);
         let write = ProfileWrite {
             status: (status != profile.seen.status).then_some(status),
-            waits: self.waits(name),
             ..self.holding(profile, &usage)
         };
         (write.status.is_some() || write.finalizer.is_some()).then_some(write)
@@ -74,7 +71,6 @@ impl Index {
             version: *version,
             finalizer: step.map(|step| (step, finalizers.clone())),
             status: None,
-            waits: true,
         }
     }
 
