@@ -10,7 +10,6 @@ mod render;
 mod undo;
 mod verify;
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args, ValueEnum};
@@ -21,7 +20,7 @@ use kube::api::ListParams;
 use super::ask::confirmed;
 use super::call::{self, Call};
 use super::cluster::{Cluster, ClusterArgs, block_on};
-use super::restart::{self, outdated_pods, plan_for, roll_out};
+use super::restart::{outdated_pods, renew};
 use super::status::profiles;
 use super::text::{Style, plural};
 use super::{Failure, Findings, coverage, output};
@@ -168,14 +167,8 @@ async fn block(cluster: &Cluster, args: &BlockArgs) -> Result<Findings, Failure>
     let mut unfinished = String::new();
     if args.restart {
         let wanted = plan.to_restart();
-        let restarts = plan_for(cluster, &wanted, scope.namespace.as_deref()).await?;
-        output::print(restart::render_left(&restarts, Style::for_stdout()))?;
-        let targets: Vec<_> = restarts.targets.into_keys().collect();
         let left = args.timeout.saturating_sub(begun.elapsed());
-        for (target, why) in roll_out(cluster, &targets, left).await? {
-            let place = format!("{target} in namespace {}", target.namespace);
-            let _ = writeln!(unfinished, "{place}: {why}");
-        }
+        unfinished = renew(cluster, &wanted, scope.namespace.as_deref(), left).await?;
     }
     let found = verify::verify(cluster, &calls, &scope, args).await?;
     Ok(match unfinished + &found {

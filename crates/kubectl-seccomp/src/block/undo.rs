@@ -7,9 +7,8 @@ use super::plan::{Change, MADE, MARK, marked};
 use super::{BlockArgs, apply, named, names};
 use crate::ask::confirmed;
 use crate::cluster::Cluster;
-use crate::restart::{Named, outdated_pods, plan_for, render_left, roll_out};
+use crate::restart::{Named, outdated_pods, renew};
 use crate::status::profiles;
-use crate::text::Style;
 use crate::{Failure, Findings, coverage, output};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
@@ -94,14 +93,7 @@ pub async fn run(cluster: &Cluster, args: &BlockArgs) -> Result<Findings, Failur
     }
     let mut wanted = outdated_pods(cluster, None).await?;
     wanted.extend(users);
-    let restarts = plan_for(cluster, &wanted, None).await?;
-    output::print(render_left(&restarts, Style::for_stdout()))?;
-    let targets: Vec<_> = restarts.targets.into_keys().collect();
-    let unfinished = roll_out(cluster, &targets, args.timeout).await?;
-    let lines = unfinished
-        .iter()
-        .map(|(target, why)| format!("{target} in namespace {}: {why}\n", target.namespace));
-    let lines: String = lines.collect();
+    let lines = renew(cluster, &wanted, None, args.timeout).await?;
     Ok(if lines.is_empty() {
         Findings::None
     } else {

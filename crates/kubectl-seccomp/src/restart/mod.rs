@@ -25,8 +25,8 @@ use super::ask::{confirmed, show};
 use super::cluster::{Cluster, ClusterArgs, Refusal, block_on};
 use super::text::{Style, plural};
 use super::{Failure, Findings, output};
-pub use plan::{Kind, Named, Plan, Target, render, render_left};
-use plan::{Owners, plan};
+pub use plan::{Kind, Named, Target};
+use plan::{Owners, Plan, plan, render, render_left};
 use rollout::Progress;
 use seccomp_operator_api::SeccompNode;
 
@@ -120,7 +120,7 @@ async fn restart_outdated(
         failed.extend(
             unfinished
                 .into_iter()
-                .map(|(target, why)| (format!("{target} in namespace {}", target.namespace), why)),
+                .map(|(target, why)| (target.place(), why)),
         );
         tried.extend(targets);
         if is_over {
@@ -176,8 +176,25 @@ pub async fn outdated_pods(
         .collect())
 }
 
+/// Makes these pods anew, but for those that no workload makes, which it lists; a line about each workload that did not finish.
+pub async fn renew(
+    cluster: &Cluster,
+    wanted: &BTreeSet<Named>,
+    scope: Option<&str>,
+    timeout: Duration,
+) -> Result<String, Failure> {
+    let found = plan_for(cluster, wanted, scope).await?;
+    output::print(render_left(&found, Style::for_stdout()))?;
+    let targets: Vec<_> = found.targets.into_keys().collect();
+    let unfinished = roll_out(cluster, &targets, timeout).await?;
+    let lines = unfinished
+        .iter()
+        .map(|(target, why)| format!("{}: {why}\n", target.place()));
+    Ok(lines.collect())
+}
+
 /// The workloads that make these pods; what cannot be rolled out is among what is left.
-pub async fn plan_for(
+async fn plan_for(
     cluster: &Cluster,
     wanted: &BTreeSet<Named>,
     scope: Option<&str>,
@@ -241,7 +258,7 @@ fn api(client: &Client, target: &Target) -> Api<DynamicObject> {
 async fn get(client: &Client, target: &Target) -> Result<DynamicObject, Failure> {
     let found = api(client, target).get(&target.name).await;
     found
-        .with_context(|| format!("cannot read {target} in namespace {}", target.namespace))
+        .with_context(|| format!("cannot read {}", target.place()))
         .map_err(Failure::Other)
 }
 
@@ -255,12 +272,12 @@ pub async fn restart(client: &Client, target: &Target) -> Result<(), Failure> {
         .patch(&target.name, &params, &patch)
         .await;
     done.map(drop)
-        .with_context(|| format!("cannot restart {target} in namespace {}", target.namespace))
+        .with_context(|| format!("cannot restart {}", target.place()))
         .map_err(Failure::Other)
 }
 
 /// Restarts these workloads, a few at a time, and waits until all pods are new; those that did not finish, and why.
-pub async fn roll_out(
+async fn roll_out(
     cluster: &Cluster,
     targets: &[Target],
     timeout: Duration,

@@ -24,6 +24,13 @@ pub struct Target {
     pub name: String,
 }
 
+impl Target {
+    /// Which one it is of those of all namespaces, in words.
+    pub fn place(&self) -> String {
+        format!("{self} in namespace {}", self.namespace)
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
