@@ -108,16 +108,15 @@ where
     }
 }
 
-/// Whether only the status has changed since the object was read, which is why a change was refused.
+/// Whether what the object asks for is as it was when it was read, so that only a status was in the way of a change. The generation tells it
+/// alone: of the annotations, a change carries its own mark already, and touches no other.
 fn is_as_read<K: kube::Resource>(
-    read: &K,
+    changed: &K,
     now: &PartialObjectMeta<K>,
     error: &kube::Error,
 ) -> bool {
     let is_conflict = matches!(error, kube::Error::Api(status) if status.code == 409);
-    is_conflict
-        && read.meta().generation == now.metadata.generation
-        && read.meta().annotations == now.metadata.annotations
+    is_conflict && changed.meta().generation == now.metadata.generation
 }
 
 /// Why something was not done to an object.
@@ -198,6 +197,33 @@ fn unready(profile: &SeccompProfile, everywhere: bool) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_that_came_in_between_is_no_change_of_somebody_else() {
+        let profile = |generation: i64, annotations: Value| -> SeccompProfile {
+            serde_json::from_value(json!({
+                "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile",
+                "metadata": {"name": "web", "generation": generation, "annotations": annotations}, "spec": {"base": "audit"},
+            }))
+            .unwrap()
+        };
+        let error = |code: u16| {
+            let status: kube::core::Status = serde_json::from_value(json!({"code": code})).unwrap();
+            kube::Error::Api(Box::new(status))
+        };
+        let mark = json!({MARK: "[\"keyctl\"]"});
+        // A block brings its mark along, and its end takes it away.
+        for (read, changed) in [(json!({}), &mark), (mark.clone(), &json!({}))] {
+            let changed = profile(2, changed.clone());
+            let now = |generation| -> PartialObjectMeta<SeccompProfile> {
+                let metadata = profile(generation, read.clone()).metadata;
+                serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+            };
+            assert!(is_as_read(&changed, &now(2), &error(409)));
+            assert!(!is_as_read(&changed, &now(3), &error(409)));
+            assert!(!is_as_read(&changed, &now(2), &error(422)));
+        }
+    }
 
     #[test]
     fn a_node_that_failed_keeps_nobody_waiting_but_for_the_profile_that_new_pods_get() {
