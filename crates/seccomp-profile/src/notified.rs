@@ -9,6 +9,9 @@ use super::oci::Listener;
 use super::semantics::Semantics;
 use super::syscall::Syscall;
 
+/// What some architectures pass sockets and IPC through.
+const CARRIERS: [Syscall; 2] = [Syscall::SOCKETCALL, Syscall::IPC];
+
 impl Semantics {
     /// Where it takes an action that `is_asked` about, the listener at the socket `path` is notified instead, under the same
     /// conditions; everything else is as before. Calls that are `assumed` stay as they are, and so does `write`, which no runtime lets a
@@ -21,13 +24,66 @@ impl Semantics {
         path: &str,
         metadata: Option<&str>,
     ) -> Result<Self, TooComplex> {
+        let listener = listener(path, metadata);
+        self.asking(&is_asked, &is_assumed, &|_| true, &|_, _| true, listener)
+    }
+
+    /// As [`Self::notified`], where that leaves everything else as it is through every architecture but X32, which few kernels have.
+    /// Nothing is asked about calls that runc answers `ENOSYS` since they are newer than all that are named, nor about a call of which
+    /// the arguments to ask about cannot be told from others through every architecture.
+    pub fn notified_exactly(
+        &self,
+        is_asked: impl Fn(Action) -> bool,
+        is_assumed: impl Fn(Syscall) -> bool,
+        path: &str,
+        metadata: Option<&str>,
+    ) -> Result<Self, TooComplex> {
+        let arches = self.architectures.iter();
+        let last: Vec<_> = arches
+            .filter(|arch| *arch != Arch::X32)
+            .map(|arch| (arch, self.last(arch)))
+            .collect();
+        // A rule for a carrier would stand above those for what it carries.
+        let may_be_named = |call: Syscall| {
+            let mut last = last.iter();
+            last.all(|(arch, last)| call.number(*arch) <= *last) && !CARRIERS.contains(&call)
+        };
+        let carriers = || {
+            let named = CARRIERS.into_iter();
+            named.filter_map(|call| Some((call, self.calls.get(&call)?.clone())))
+        };
+        let can_be_told = |call: Syscall, decision: &Decision| {
+            let alone = || Self {
+                listener: None,
+                calls: carriers().chain([(call, decision.clone())]).collect(),
+                ..*self
+            };
+            decision.constant().is_some() || alone().profile("").is_ok()
+        };
+        let listener = listener(path, metadata);
+        self.asking(
+            &is_asked,
+            &is_assumed,
+            &may_be_named,
+            &can_be_told,
+            listener,
+        )
+    }
+
+    fn asking(
+        &self,
+        is_asked: &dyn Fn(Action) -> bool,
+        is_assumed: &dyn Fn(Syscall) -> bool,
+        may_be_named: &dyn Fn(Syscall) -> bool,
+        may_be_asked: &dyn Fn(Syscall, &Decision) -> bool,
+        listener: Listener,
+    ) -> Result<Self, TooComplex> {
         let mut notified = self.clone();
         let stays = |call: Syscall| call == Syscall::WRITE || is_assumed(call);
         if is_asked(self.default) {
             let is_there = |call: &Syscall| {
-                self.architectures
-                    .iter()
-                    .any(|arch| call.number(arch).is_some())
+                let mut arches = self.architectures.iter();
+                arches.any(|arch| call.number(arch).is_some()) && may_be_named(*call)
             };
             for call in Syscall::all().filter(is_there) {
                 let action = match self.default {
@@ -49,13 +105,14 @@ impl Semantics {
         let mut budget = WorkBudget::for_profile();
         for (call, decision) in &mut notified.calls {
             if !stays(*call) {
-                decision.change(&[ArgSet::ALL], ask, &mut budget)?;
+                let mut asked = decision.clone();
+                asked.change(&[ArgSet::ALL], ask, &mut budget)?;
+                if may_be_asked(*call, &asked) {
+                    *decision = asked;
+                }
             }
         }
-        notified.listener = Some(Listener {
-            path: path.to_owned(),
-            metadata: metadata.map(str::to_owned),
-        });
+        notified.listener = Some(listener);
         Ok(notified)
     }
 
@@ -67,8 +124,20 @@ impl Semantics {
         let Some((arch, number)) = arches.iter().find_map(numbers) else {
             return false;
         };
-        let named = self.calls.keys().filter_map(|named| named.number(arch));
-        named.max().is_some_and(|last| number > last)
+        self.last(arch).is_some_and(|last| number > last)
+    }
+
+    /// The highest number of those that are named.
+    fn last(&self, arch: Arch) -> Option<u32> {
+        let named = self.calls.keys();
+        named.filter_map(|named| named.number(arch)).max()
+    }
+}
+
+fn listener(path: &str, metadata: Option<&str>) -> Listener {
+    Listener {
+        path: path.to_owned(),
+        metadata: metadata.map(str::to_owned),
     }
 }
 
@@ -162,6 +231,49 @@ mod tests {
             let said = model.decide_under_runc(Arch::X86_64, number, &Arguments::ZEROS);
             assert_eq!(said, action, "{call}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_asked_about_without_changing_more_stays_as_it_is() {
+        let document = json!({
+            "defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+            "syscalls": [
+                {"names": ["read", "write", "statx", "bind"], "action": "SCMP_ACT_ALLOW"},
+                {"names": ["personality"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 0}]},
+                {"names": ["personality"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 0xffff_ffff_u32}]},
+                {"names": ["kill"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "op": "SCMP_CMP_EQ", "value": 8}]},
+            ],
+        });
+        let semantics = parse(&document, "").unwrap().resolve(&AMD64);
+        let semantics = semantics.semantics().unwrap();
+        let is_asked = |action| matches!(action, Action::Errno(_));
+        let is_assumed = |call: Syscall| call.name() == "openat";
+        let notified = semantics.notified_exactly(is_asked, is_assumed, "/run/s.sock", None);
+        let model = notified.unwrap().profile("").unwrap().model().unwrap();
+        for (arch, call, action) in [
+            (Arch::X86_64, "statx", Action::Allow),
+            (Arch::X86_64, "mkdir", Action::Notify),
+            (Arch::X86, "mkdir", Action::Notify),
+            (Arch::X86_64, "openat", Action::Errno(Errno::EPERM)),
+            // Newer than statx; the last one by the number that it has on one of the two.
+            (Arch::X86_64, "openat2", Action::Errno(Errno::ENOSYS)),
+            (Arch::X86, "openat2", Action::Errno(Errno::ENOSYS)),
+            (Arch::X86, "arch_prctl", Action::Errno(Errno::ENOSYS)),
+            (Arch::X86_64, "arch_prctl", Action::Errno(Errno::EPERM)),
+            (Arch::X86_64, "kill", Action::Notify),
+            // Its first argument says that it is socket.
+            (Arch::X86, "socketcall", Action::Notify),
+            // What is neither of two takes masks of 64 bits, of which programs of 32 bits have but the lower half.
+            (Arch::X86_64, "personality", Action::Errno(Errno::EPERM)),
+            (Arch::X86, "personality", Action::Errno(Errno::EPERM)),
+        ] {
+            let number = Syscall::named(call).unwrap().number(arch).unwrap();
+            let said = model.decide_under_runc(arch, number, &[1, 1, 0, 0, 0, 0].into());
+            assert_eq!(said, action, "{arch} {call}");
+        }
+        let number = Syscall::SOCKETCALL.number(Arch::X86).unwrap();
+        let bind = model.decide_under_runc(Arch::X86, number, &[2, 0, 0, 0, 0, 0].into());
+        assert_eq!(bind, Action::Allow);
     }
 
     #[test]

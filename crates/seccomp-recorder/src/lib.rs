@@ -34,5 +34,5 @@ pub use folder::Folder;
 pub use hold::Holder;
 pub use ledger::{Arguments, Count, Counts};
 pub use message::{MAX_MESSAGE, Message, MessageError, Subject, parse};
-pub use profile::{MAX_METADATA, NoRecording, recording_profile};
+pub use profile::{MAX_METADATA, NoRecording, observed_profile, recording_profile};
 pub use record::{Control, Recorded, Recorder, Snapshot};

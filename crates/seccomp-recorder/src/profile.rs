@@ -1,8 +1,10 @@
-//! The profile that a container is recorded under.
+//! The profiles that a container is recorded under, and that its refused calls are observed under.
 
-use seccomp_profile::{Action, ArgIndex, Problem, Problems, Profile, Syscall};
+use std::collections::BTreeSet;
 
-use crate::answer::Standing;
+use seccomp_profile::{Action, ArgIndex, Problem, Problems, Profile, Syscall, TooComplex};
+
+use crate::answer::{MAX_STANDING, Standing};
 use crate::assumed::assumed;
 
 /// The longest metadata that the recorder hands on.
@@ -26,35 +28,7 @@ pub fn recording_profile(
     kept: &[(Syscall, ArgIndex)],
     at: &str,
 ) -> Result<Profile, NoRecording> {
-    let problem = |reason: String, remedy: &str| -> NoRecording {
-        let (path, remedy) = (at.to_owned(), remedy.to_owned());
-        NoRecording(
-            Problem {
-                path,
-                reason,
-                remedy,
-            }
-            .into(),
-        )
-    };
-    if !socket.starts_with('/') || socket.len() > MAX_PATH {
-        let reason = format!("cannot be recorded through the socket {socket:?}");
-        return Err(problem(reason, "use an absolute path of 107 bytes at most"));
-    }
-    if metadata.len() > MAX_METADATA || metadata.contains('\n') {
-        let reason = format!(
-            "cannot be recorded with {} bytes of metadata",
-            metadata.len()
-        );
-        return Err(problem(reason, "use one line of 1024 bytes at most"));
-    }
-    if base.listener().is_some() {
-        let reason = "has a listener of its own, and the kernel lets a process have one".to_owned();
-        return Err(problem(
-            reason,
-            "record with a base that states no listenerPath",
-        ));
-    }
+    check(base, socket, metadata, "recorded", at)?;
     let semantics = base.exact_semantics(at)?;
     let assumed: Vec<_> = assumed().collect();
     let standing = Standing::of(base, kept);
@@ -68,13 +42,106 @@ pub fn recording_profile(
     let is_assumed = |call| assumed.contains(&call);
     let notified = semantics
         .notified(is_asked, is_assumed, socket, Some(&handed))
-        .map_err(|error| {
-            problem(
-                error.to_string(),
-                "use fewer conditions, and such as exclude each other",
-            )
-        })?;
+        .map_err(|error| too_complex(error, at))?;
     Ok(notified.profile(at)?)
+}
+
+/// The profile that asks the listener at `socket` about what `profile` refuses with an error, and about nothing else; none if there is
+/// nothing to ask about. What is [assumed](crate::assumed), what is newer than all that the profile names, and the few arguments that cannot
+/// be told apart by 32 bits are refused as ever, unheard. The runtime hands `metadata`, a line, to the listener with each descriptor, and below it the profile, by which the listener refuses. `at` is the
+/// path of the profile.
+pub fn observed_profile(
+    profile: &Profile,
+    socket: &str,
+    metadata: &str,
+    at: &str,
+) -> Result<Option<Profile>, NoRecording> {
+    check(profile, socket, metadata, "observed", at)?;
+    let semantics = profile.exact_semantics(at)?;
+    let Some(standing) = Standing::of(profile, &telling(profile)) else {
+        let reason = format!(
+            "cannot be observed with more than {MAX_STANDING} bytes of JSON, which go along with each container"
+        );
+        return Err(problem(reason, "use fewer rules with conditions", at));
+    };
+    let handed = format!("{metadata}\n{}", standing.text());
+    let assumed: Vec<_> = assumed().collect();
+    let is_assumed = |call| assumed.contains(&call);
+    let observed = semantics
+        .notified_exactly(is_refused_with_error, is_assumed, socket, Some(&handed))
+        .map_err(|error| too_complex(error, at))?
+        .profile(at)?;
+    let mut rules = observed.rules().iter();
+    let is_asked = rules.any(|rule| rule.action() == Action::Notify);
+    Ok(is_asked.then_some(observed))
+}
+
+/// The arguments that say why a call was refused: those that the profile compares, and a few that say what was meant.
+fn telling(profile: &Profile) -> Vec<(Syscall, ArgIndex)> {
+    let compared = profile.rules().iter().flat_map(|rule| {
+        let calls = rule.syscalls().iter();
+        calls.flat_map(|call| {
+            let conditions = rule.conditions().iter();
+            conditions.map(|condition| (*call, condition.arg))
+        })
+    });
+    let meant = MEANT
+        .iter()
+        .filter_map(|(name, index)| Some((Syscall::named(name)?, ArgIndex::new((*index).into())?)));
+    let all: BTreeSet<_> = compared.chain(meant).collect();
+    all.into_iter().collect()
+}
+
+/// Calls that profiles refuse whole, and the arguments that say what for they were made.
+const MEANT: &[(&str, u8)] = &[
+    ("keyctl", 0),
+    ("ptrace", 0),
+    ("setns", 1),
+    ("setsockopt", 1),
+    ("setsockopt", 2),
+    ("unshare", 0),
+];
+
+fn problem(reason: String, remedy: &str, at: &str) -> NoRecording {
+    let (path, remedy) = (at.to_owned(), remedy.to_owned());
+    NoRecording(
+        Problem {
+            path,
+            reason,
+            remedy,
+        }
+        .into(),
+    )
+}
+
+fn too_complex(error: TooComplex, at: &str) -> NoRecording {
+    let remedy = "use fewer conditions, and such as exclude each other";
+    problem(error.to_string(), remedy, at)
+}
+
+/// Whether calls can be `done`, recorded or observed, by the listener under this profile.
+fn check(
+    profile: &Profile,
+    socket: &str,
+    metadata: &str,
+    done: &str,
+    at: &str,
+) -> Result<(), NoRecording> {
+    if !socket.starts_with('/') || socket.len() > MAX_PATH {
+        let reason = format!("cannot be {done} through the socket {socket:?}");
+        let remedy = "use an absolute path of 107 bytes at most";
+        return Err(problem(reason, remedy, at));
+    }
+    if metadata.len() > MAX_METADATA || metadata.contains('\n') {
+        let reason = format!("cannot be {done} with {} bytes of metadata", metadata.len());
+        return Err(problem(reason, "use one line of 1024 bytes at most", at));
+    }
+    if profile.listener().is_some() {
+        let reason = "has a listener of its own, and the kernel lets a process have one".to_owned();
+        let remedy = format!("without listenerPath it can be {done}");
+        return Err(problem(reason, &remedy, at));
+    }
+    Ok(())
 }
 
 /// Whether the listener can refuse in its place. A success that is none, signals and tracers are the kernel's own.
@@ -229,6 +296,155 @@ mod tests {
         let model = profile.model().unwrap();
         let action = model.decide(Arch::X86_64, number, &Arguments::ZEROS);
         assert_eq!(action, Action::Errno(Errno::EPERM));
+    }
+
+    fn observed(profile: &Profile) -> (Model, Answers) {
+        let observed = observed_profile(profile, SOCKET, "observe:tight", "spec");
+        let observed = observed.unwrap().unwrap();
+        let metadata = observed.listener().unwrap().metadata.clone().unwrap();
+        let (first, standing) = metadata.split_once('\n').unwrap();
+        assert_eq!(first, "observe:tight");
+        let answers = Standing::from(standing.to_owned()).read().answers;
+        let target = Target {
+            arch: Arch::X86_64,
+            kernel: KernelVersion::CURRENT,
+            capabilities: CapabilitySet::EMPTY,
+        };
+        let arch = *Arch::KUBERNETES
+            .iter()
+            .find(|arch| profile.architectures().contains(**arch))
+            .unwrap();
+        let again = parse_slice(&observed.to_canonical_json(), "").unwrap();
+        assert!(again.resolve(&Target { arch, ..target }) == observed);
+        let model = observed.model().unwrap();
+        assert_eq!(model.flaws(), []);
+        (model, answers)
+    }
+
+    /// For every call and all arguments at which a rule begins or ends it is as without; only what is refused is asked about. How many are.
+    fn compare_observed(profile: &Profile, name: &str) -> usize {
+        let before = profile.model().unwrap();
+        let (after, answers) = observed(profile);
+        let mut asked_about = 0;
+        let calls = profile.architectures().iter().flat_map(|abi| {
+            Syscall::all().filter_map(move |call| Some((abi, call, call.number(abi)?)))
+        });
+        for (abi, call, number) in calls {
+            let firsts = [0, 1, 2, 10, 16, 17, 38, 40].map(|first| [first, 0, 0, 0, 0, 0]);
+            for args in firsts.into_iter().chain([[0x1000_0000, 2, 3, 0, 0, 0]]) {
+                let arguments = Arguments::from(args);
+                let was = before.decide_under_runc(abi, number, &arguments);
+                let (is, asked) = outcome(&after, &answers, (abi, number), args);
+                // Hardly a kernel has it.
+                let is_same = is == was
+                    || abi == Arch::X32 && is_refused_with_error(is) && is_refused_with_error(was);
+                assert!(is_same, "{name} {abi} {call} {args:?}: {was} became {is}");
+                assert!(!asked || is_refused_with_error(was), "{name} {abi} {call}");
+                asked_about += usize::from(asked);
+            }
+        }
+        asked_about
+    }
+
+    #[test]
+    fn an_observed_profile_does_what_it_did_and_asks_about_nothing_that_it_lets_happen() {
+        for name in BUILTINS.iter().filter(|name| **name != AUDIT) {
+            for arch in Arch::KUBERNETES {
+                let asked = compare_observed(&base(name, *arch), name);
+                assert!(asked > 100, "{name} {arch}: {asked}");
+            }
+        }
+        let (model, answers) = observed(&base("runtime-default", Arch::X86_64));
+        for (call, first, expected) in [
+            ("socket", 2, (Action::Allow, false)),
+            ("socket", 40, (Action::Errno(Errno::EPERM), true)),
+            ("mount", 0, (Action::Errno(Errno::EPERM), true)),
+            // What it allows of this cannot be told apart by 32 bits.
+            ("personality", 1, (Action::Errno(Errno::EPERM), false)),
+        ] {
+            let number = Syscall::named(call).unwrap().number(Arch::X86_64).unwrap();
+            let args = [first, 0, 0, 0, 0, 0];
+            let said = outcome(&model, &answers, (Arch::X86_64, number), args);
+            assert_eq!(said, expected, "{call} {first}");
+        }
+    }
+
+    #[test]
+    fn of_a_small_profile_what_is_refused_is_asked_about_but_for_what_it_does_not_know() {
+        let document = json!({
+            "defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+            "syscalls": [
+                {"names": ["read", "write", "mkdir", "statx", "execve"], "action": "SCMP_ACT_ALLOW"},
+                {"names": ["personality"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 8}]},
+                {"names": ["ptrace"], "action": "SCMP_ACT_KILL_PROCESS"},
+                {"names": ["reboot"], "action": "SCMP_ACT_TRAP"},
+                {"names": ["mount"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+            ],
+        });
+        let target = Target {
+            arch: Arch::X86_64,
+            kernel: KernelVersion::CURRENT,
+            capabilities: CapabilitySet::EMPTY,
+        };
+        let profile = parse(&document, "").unwrap().resolve(&target);
+        let profile = profile.canonical("").unwrap();
+        assert!(compare_observed(&profile, "small") > 1000);
+        let (model, answers) = observed(&profile);
+        let said = |call: &str, first: u64| {
+            let number = Syscall::named(call).unwrap().number(Arch::X86_64).unwrap();
+            outcome(
+                &model,
+                &answers,
+                (Arch::X86_64, number),
+                [first, 0, 0, 0, 0, 0],
+            )
+        };
+        let errno = |errno: Errno| Action::Errno(errno);
+        for (call, first, expected) in [
+            ("mkdir", 0, (Action::Allow, false)),
+            ("personality", 8, (Action::Allow, false)),
+            ("personality", 9, (errno(Errno::EPERM), true)),
+            ("process_vm_readv", 0, (errno(Errno::EPERM), true)),
+            ("mount", 0, (errno(Errno::ENOSYS), true)),
+            ("ptrace", 0, (Action::KillProcess, false)),
+            ("reboot", 0, (Action::Trap, false)),
+            // The runtime may make it before anybody can answer.
+            ("prctl", 0, (errno(Errno::EPERM), false)),
+            ("clone3", 0, (errno(Errno::ENOSYS), false)),
+        ] {
+            assert_eq!(said(call, first), expected, "{call} {first}");
+        }
+        let telling = telling(&profile);
+        let first = ArgIndex::new(0).unwrap();
+        for call in ["personality", "unshare"] {
+            assert!(telling.contains(&(Syscall::named(call).unwrap(), first)));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_observed_is_said_and_where_nothing_is_refused_nothing_is_asked() {
+        let open = base("audit", Arch::X86_64);
+        let none = observed_profile(&open, SOCKET, "observe:open", "spec").unwrap();
+        assert!(none.is_none());
+        let profile = base("runtime-default", Arch::X86_64);
+        let observed = observed_profile(&profile, SOCKET, "observe:a", "spec").unwrap();
+        let again = observed_profile(&observed.unwrap(), SOCKET, "observe:a", "spec");
+        let said = again.unwrap_err().to_string();
+        assert!(
+            said.starts_with("spec: has a listener of its own"),
+            "{said}"
+        );
+        let rule = |value: u64| json!({"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "op": "SCMP_CMP_EQ", "value": value}]});
+        let rules: Vec<_> = (0..400).map(|n| rule(n * 1000)).collect();
+        let document = json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": rules});
+        let target = Target {
+            arch: Arch::X86_64,
+            kernel: KernelVersion::CURRENT,
+            capabilities: CapabilitySet::EMPTY,
+        };
+        let long = parse(&document, "").unwrap().resolve(&target);
+        let said = observed_profile(&long, SOCKET, "observe:a", "spec").unwrap_err();
+        assert!(said.to_string().contains("more than 20480 bytes"), "{said}");
     }
 
     #[test]
