@@ -3,6 +3,7 @@
 //! These are the types of the wire, and the names that objects and files have. A SeccompProfile's spec can turn itself into what the
 //! profile engine reads. Which pod a policy selects, and whether its spec is valid, is not known here, nor are watches, nodes or files.
 
+mod denial;
 pub mod label;
 mod node;
 mod policy;
@@ -11,6 +12,7 @@ mod recording;
 mod recording_report;
 mod schema;
 
+pub use denial::{observed_by, observed_metadata};
 pub use node::{
     NodeFailure, NodeInfo, NodeUse, PodReference, SeccompNode, SeccompNodeReport, labels_digest,
 };

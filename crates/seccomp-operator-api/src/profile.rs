@@ -113,6 +113,11 @@ pub struct SeccompProfileSpec {
     /// The operator writes it for a SeccompRecording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Record>,
+    /// Whether what the profile refuses with an error is counted: the node's recorder hears of it, and refuses it with that error. What the
+    /// profile lets happen, and what it kills for, stays the kernel's business, and so does what container runtimes live on. Where a node has
+    /// no recorder, it does not get the profile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observe: bool,
 }
 
 /// Which recording a profile records for.
@@ -191,6 +196,14 @@ impl SeccompProfileSpec {
         }
         if let Some(problem) = self.selector_problem() {
             return Err(problem.into());
+        }
+        if self.observe && self.record.is_some() {
+            return Err(Problem {
+                path: "spec.observe".into(),
+                reason: "stands beside spec.record, which counts what is refused as well".into(),
+                remedy: "leave it out".into(),
+            }
+            .into());
         }
         let fields = Fields {
             profile: self.profile.as_ref(),
@@ -528,6 +541,19 @@ mod tests {
             let sentence = of(key, value).unwrap_err();
             assert!(sentence.starts_with(part), "{sentence}");
         }
+    }
+
+    #[test]
+    fn a_profile_that_records_is_not_observed_beside() {
+        let mut spec = SeccompProfileSpec {
+            base: Some("runtime-default".into()),
+            observe: true,
+            ..SeccompProfileSpec::default()
+        };
+        assert!(spec.define().is_ok());
+        spec.record = Some(Record::default());
+        let sentence = spec.define().unwrap_err().to_string();
+        assert!(sentence.starts_with("spec.observe: "), "{sentence}");
     }
 
     #[test]

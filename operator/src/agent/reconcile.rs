@@ -27,7 +27,7 @@ use super::folder_watch::Touched;
 use super::incidents::Incidents;
 use super::metrics::Metrics;
 use super::observed::Observed;
-use super::render::Renderer;
+use super::render::{Heard, Renderer};
 use super::repair_throttle::{Announce, RepairThrottle};
 use super::state::{NodeReport, State};
 use super::store::{Done, Edit, StoreError};
@@ -37,9 +37,7 @@ use kube_support::error::chain;
 use kube_support::events::{EventRequest, Events, reference};
 use kube_support::{Backoff, WatchEvent, watch, watch_as};
 use seccomp_diagnosis::{Failure, explain};
-use seccomp_operator_api::{
-    NodeFailure, ProfileName, Record, SeccompProfile, StoredProfile, define,
-};
+use seccomp_operator_api::{NodeFailure, ProfileName, SeccompProfile, StoredProfile, define};
 use seccomp_profile::Library;
 
 /// What failed is tried again after the first of these, then ever more slowly, up to the second.
@@ -102,8 +100,8 @@ pub struct Reconciler {
     node: String,
     renderer: Renderer,
     state: State,
-    /// The profiles that record, by name.
-    recording: BTreeMap<ProfileName, Record>,
+    /// The profiles that the node's recorder hears of, by name.
+    heard: BTreeMap<ProfileName, Heard>,
     usage: Usage,
     incidents: Incidents,
     library: Library,
@@ -132,7 +130,7 @@ impl Reconciler {
             node,
             renderer,
             state: State::default(),
-            recording: BTreeMap::new(),
+            heard: BTreeMap::new(),
             usage: Usage::new(profiles_dir),
             incidents: Incidents::new(profiles_dir),
             library: Library::default(),
@@ -335,9 +333,9 @@ impl Reconciler {
                     && self.state.exists(&name, observed)
                 {
                     self.library.define(name.as_str(), define(&profile));
-                    match profile.ok().and_then(|profile| profile.spec.record) {
-                        Some(record) => self.recording.insert(name.clone(), record),
-                        None => self.recording.remove(&name),
+                    match profile.ok().and_then(|profile| Heard::by(&profile.spec)) {
+                        Some(heard) => self.heard.insert(name.clone(), heard),
+                        None => self.heard.remove(&name),
                     };
                     self.state.stale(self.library.dependants(name.as_str()));
                 }
@@ -354,15 +352,15 @@ impl Reconciler {
     /// There is no such profile any more; those that derive from it have to say so.
     fn forget(&mut self, name: &ProfileName) {
         self.library.remove(name.as_str());
-        self.recording.remove(name);
+        self.heard.remove(name);
         self.state.stale(self.library.dependants(name.as_str()));
     }
 
     /// Works out what the files of changed profiles should hold. A few at a time: others want the thread meanwhile.
     async fn render(&mut self) {
         while let Some(name) = self.state.next_stale() {
-            let record = self.recording.get(&name);
-            let content = self.renderer.render(&self.library, name.as_str(), record);
+            let heard = self.heard.get(&name);
+            let content = self.renderer.render(&self.library, name.as_str(), heard);
             self.state.rendered(&name, content);
             yield_now().await;
         }

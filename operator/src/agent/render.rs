@@ -1,9 +1,11 @@
 //! From what a user asks for to the bytes of a file on this node: a plain function, to be called again whenever the bytes are
 //! needed.
 
-use seccomp_operator_api::{CallArgument, Record, RecordingReference};
+use seccomp_operator_api::{
+    CallArgument, Record, RecordingReference, SeccompProfileSpec, observed_metadata,
+};
 use seccomp_profile::{Library, Profile, Target, parse_slice};
-use seccomp_recorder::recording_profile;
+use seccomp_recorder::{observed_profile, recording_profile};
 
 /// What this node's files depend on beside the profiles.
 #[derive(Debug)]
@@ -14,19 +16,39 @@ pub struct Renderer {
     pub recorder_socket: Option<String>,
 }
 
+/// What a profile has the node's recorder for. What derives from it does not.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// All calls are recorded.
+    Recorded(Record),
+    /// What is refused is counted.
+    Observed,
+}
+
+impl Heard {
+    /// What this spec asks for.
+    #[must_use]
+    pub fn by(spec: &SeccompProfileSpec) -> Option<Self> {
+        let record = spec.record.clone().map(Self::Recorded);
+        record.or(spec.observe.then_some(Self::Observed))
+    }
+}
+
 impl Renderer {
-    /// The bytes of the profile's file on this node, or why there are none. `record` is the profile's own.
+    /// The bytes of the profile's file on this node, or why there are none. `heard` is the profile's own.
     pub fn render(
         &self,
         library: &Library,
         name: &str,
-        record: Option<&Record>,
+        heard: Option<&Heard>,
     ) -> Result<Vec<u8>, String> {
         let target = &self.target;
         let composed = library.compose(name, target, "spec");
         let mut profile = composed.map_err(|error| error.to_string())?;
-        if let Some(record) = record {
-            profile = self.recording(&profile, record)?;
+        match heard {
+            Some(Heard::Recorded(record)) => profile = self.recording(&profile, record)?,
+            Some(Heard::Observed) => profile = self.observed(profile, name)?,
+            None => {}
         }
         let bytes = profile.to_canonical_json();
         // The last guard before a file that a runtime might take for "no filter at all".
@@ -39,11 +61,7 @@ impl Renderer {
 
     /// The profile with what it lets happen, and what it refuses with an error, notified to the node's recorder.
     fn recording(&self, profile: &Profile, record: &Record) -> Result<Profile, String> {
-        let Some(socket) = &self.recorder_socket else {
-            return Err(
-                "spec.record: this node has no recorder, and no container could start; install the operator with recorder.enabled=true".into(),
-            );
-        };
+        let socket = self.socket("spec.record")?;
         let reference = RecordingReference {
             name: record.name.clone(),
             uid: record.uid.clone(),
@@ -53,6 +71,20 @@ impl Renderer {
         let kept: Vec<_> = kept.collect();
         recording_profile(profile, socket, &metadata, &kept, "spec.base")
             .map_err(|error| error.to_string())
+    }
+
+    /// The profile with what it refuses with an error notified to the node's recorder, if there is any such call.
+    fn observed(&self, profile: Profile, name: &str) -> Result<Profile, String> {
+        let socket = self.socket("spec.observe")?;
+        let observed = observed_profile(&profile, socket, &observed_metadata(name), "spec")
+            .map_err(|error| error.to_string())?;
+        Ok(observed.unwrap_or(profile))
+    }
+
+    fn socket(&self, field: &str) -> Result<&str, String> {
+        self.recorder_socket.as_deref().ok_or_else(|| {
+            format!("{field}: this node has no recorder, and no container could start; install the operator with recorder.enabled=true")
+        })
     }
 }
 
@@ -183,7 +215,7 @@ mod tests {
     #[test]
     fn a_profile_that_records_has_the_node_s_recorder_as_its_listener() {
         let library = library(&json!({"recording.shop.web": {"base": "runtime-default"}}));
-        let record = Record {
+        let record = Heard::Recorded(Record {
             namespace: "shop".into(),
             name: "web".into(),
             uid: "7".into(),
@@ -191,7 +223,7 @@ mod tests {
                 call: "setsockopt".into(),
                 index: 2,
             }],
-        };
+        });
         let mut renderer = Renderer {
             target: AMD64,
             recorder_socket: None,
@@ -224,5 +256,44 @@ mod tests {
         }
         // What the runtime lives on is not asked about.
         assert_eq!(decision(&bytes, &AMD64, "write", [0; 6]), Action::Allow);
+    }
+
+    #[test]
+    fn of_a_profile_that_is_observed_the_node_s_recorder_hears_what_is_refused() {
+        let library = library(&json!({
+            "tight": {"base": "runtime-default", "deny": ["mkdir"], "observe": true},
+            "above": {"base": "tight", "deny": ["rmdir"]},
+            "open": {"base": "audit"},
+        }));
+        let mut renderer = Renderer {
+            target: AMD64,
+            recorder_socket: None,
+        };
+        let said = renderer.render(&library, "tight", Some(&Heard::Observed));
+        let said = said.unwrap_err();
+        assert!(
+            said.starts_with("spec.observe: this node has no recorder"),
+            "{said}"
+        );
+        renderer.recorder_socket = Some("/var/lib/kubelet/seccomp/recorder/notify.sock".into());
+        let render = |name: &str| renderer.render(&library, name, Some(&Heard::Observed));
+        let bytes = render("tight").unwrap();
+        for (call, action) in [
+            ("rmdir", Action::Allow),
+            ("mkdir", Action::Notify),
+            ("mount", Action::Notify),
+        ] {
+            assert_eq!(decision(&bytes, &AMD64, call, [0; 6]), action, "{call}");
+        }
+        let file: Value = serde_json::from_slice(&bytes).unwrap();
+        let metadata = file["listenerMetadata"].as_str().unwrap();
+        assert!(metadata.starts_with("observe:tight\n{"), "{metadata}");
+        // Nothing is refused with an error.
+        let open = String::from_utf8(render("open").unwrap()).unwrap();
+        assert!(!open.contains("listener"), "{open}");
+        let spec = |fields: Value| serde_json::from_value(fields).unwrap();
+        assert!(Heard::by(&spec(json!({"base": "tight"}))).is_none());
+        let observed = Heard::by(&spec(json!({"base": "tight", "observe": true})));
+        assert!(matches!(observed, Some(Heard::Observed)));
     }
 }

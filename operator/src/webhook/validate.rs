@@ -4,8 +4,9 @@ use admission_review::{Answer, Request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use seccomp_operator_api::{ProfileName, SeccompPolicySpec, SeccompProfileSpec};
-use seccomp_profile::{Library, Severity};
+use seccomp_operator_api::{ProfileName, SeccompPolicySpec, SeccompProfileSpec, observed_metadata};
+use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Severity, Target};
+use seccomp_recorder::observed_profile;
 
 /// The fields of an object of ours that validation reads.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -100,8 +101,12 @@ pub fn answer(
 fn profile(name: &str, spec: &str, before: &Library) -> (Vec<String>, Vec<String>) {
     let name_problem = ProfileName::parse(name).err();
     let mut problems: Vec<_> = name_problem.iter().map(ToString::to_string).collect();
+    let mut observe = false;
     let defined = match serde_json::from_str::<SeccompProfileSpec>(spec) {
-        Ok(spec) => spec.define().map_err(Into::into),
+        Ok(spec) => {
+            observe = spec.observe;
+            spec.define().map_err(Into::into)
+        }
         Err(error) => Err(unreadable(&error).into()),
     };
     let mut after = before.clone();
@@ -115,12 +120,39 @@ fn profile(name: &str, spec: &str, before: &Library) -> (Vec<String>, Vec<String
         } else {
             problems.push(sentence.to_string());
         }
+    } else if observe {
+        match observability(name, &after) {
+            Ok(warning) => warnings.extend(warning),
+            Err(sentence) => problems.push(sentence),
+        }
     }
     if problems.is_empty() {
         warnings.extend(broken(name, before, &after));
         warnings.extend(findings(name, &after));
     }
     (problems, warnings)
+}
+
+/// Why nodes could not observe a valid profile, or else what its author should know.
+fn observability(name: &str, library: &Library) -> Result<Option<String>, String> {
+    // Where the socket is has nothing to do with the profile.
+    const ANYWHERE: &str = "/recorder";
+    let mut is_asked = false;
+    for arch in [Arch::X86_64, Arch::Aarch64] {
+        let target = Target {
+            arch,
+            kernel: KernelVersion::CURRENT,
+            capabilities: CapabilitySet::RUNTIME_DEFAULT,
+        };
+        let Ok(profile) = library.compose(name, &target, "spec") else {
+            continue;
+        };
+        let observed = observed_profile(&profile, ANYWHERE, &observed_metadata(name), "spec");
+        is_asked |= observed.map_err(|error| error.to_string())?.is_some();
+    }
+    Ok((!is_asked).then(|| {
+        "spec.observe: has no effect: the profile refuses no call with an error that could be observed".to_owned()
+    }))
 }
 
 /// What the author should know of a profile that is taken. What is only worth knowing is left to `kubectl seccomp lint`.
@@ -273,6 +305,28 @@ mod tests {
                 parts.iter().all(|part| sentence.contains(part)),
                 "{document}: {sentence}"
             );
+        }
+    }
+
+    #[test]
+    fn a_profile_that_cannot_be_observed_is_refused_and_one_without_refusals_warned_about() {
+        let listened = json!({"defaultAction": "SCMP_ACT_ERRNO", "listenerPath": "/run/a.sock", "architectures": ["SCMP_ARCH_X86_64"],
+            "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}, {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]});
+        let of = |spec: &Value| {
+            let object = json!({"metadata": {"name": "x"}, "spec": spec});
+            answered(&body("SeccompProfile", &object, None))
+        };
+        let denied = of(&json!({"profile": listened, "observe": true})).denied;
+        assert!(denied.unwrap().contains("a listener of its own"));
+        assert_eq!(of(&json!({"profile": listened})).denied, None);
+        let is_said = |answer: &Answer| {
+            let mut warnings = answer.warnings.iter();
+            warnings.any(|warning| warning.starts_with("spec.observe: has no effect"))
+        };
+        for (base, said) in [("audit", true), ("runtime-default", false)] {
+            let answer = of(&json!({"base": base, "observe": true}));
+            assert_eq!(answer.denied, None);
+            assert_eq!(is_said(&answer), said, "{base} {:?}", answer.warnings);
         }
     }
 
