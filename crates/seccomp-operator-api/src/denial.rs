@@ -1,7 +1,166 @@
-//! What the profiles with `spec.observe` refuse: how the recorder knows that a container runs under one.
+//! `SeccompDenialReport`: what one node's recorder saw refused under the profiles with `spec.observe`. One object per node, with the node's
+//! name, and only that node's recorder writes it.
+//!
+//! Like a SeccompNode it is a report, not a wish: it has no spec, and one server-side apply creates and updates it. It names pods, calls
+//! and argument values up to a bound, whatever containers do: who calls in a loop what is refused changes numbers in it and nothing
+//! else.
+
+use std::cmp::Reverse;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::recording_report::{RecordedArgument, earlier};
+use super::schema;
 
 /// What the metadata of an observed profile begin with. Those of a recording have no colon.
 const OBSERVED: &str = "observe:";
+
+/// How many refused calls a report names, those of each container apart.
+pub const MAX_DENIALS: usize = 256;
+/// How many values of an argument a report names; of one that had more it says so.
+pub const MAX_DENIED_VALUES: usize = 8;
+/// How many refused calls the status of a profile names.
+pub const MAX_PROFILE_DENIALS: usize = 20;
+
+/// What one node's recorder saw refused under the profiles that are observed.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "seccomp-operator.io",
+    version = "v1alpha1",
+    kind = "SeccompDenialReport",
+    shortname = "scdr",
+    category = "security",
+    no_spec,
+    derive = "PartialEq",
+    doc = "What one node's recorder saw refused under the profiles that are observed. Written by the operator.",
+    printcolumn(name = "Recorder", type_ = "string", json_path = ".recorderVersion"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DenialReport {
+    /// The node whose recorder writes this: the object's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub node: String,
+    /// The recorder's version.
+    #[schemars(length(max = 64))]
+    pub recorder_version: String,
+    /// The refused calls of the containers that run, and of those that have ended within the last hour, the most frequent first. Also
+    /// written when there are none.
+    #[serde(default)]
+    #[schemars(length(max = 256))]
+    pub denials: Vec<ObservedDenial>,
+    /// How many refused calls did not fit into `denials`, those of each container apart.
+    #[serde(default, skip_serializing_if = "schema::is_zero")]
+    #[schemars(range(min = 0))]
+    pub more: i32,
+}
+
+/// A call that a profile refused a container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ObservedDenial {
+    /// The SeccompProfile's name.
+    #[schemars(length(min = 1, max = 200))]
+    pub profile: String,
+    /// What was refused, and to whom.
+    #[serde(flatten)]
+    pub denial: Denial,
+}
+
+/// A call that was refused to a container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Denial {
+    /// The pod's namespace.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// The pod's name.
+    #[schemars(length(max = 253))]
+    pub pod: String,
+    /// The pod's uid.
+    #[schemars(length(max = 64))]
+    pub pod_uid: String,
+    /// The container's name.
+    #[schemars(length(max = 63))]
+    pub container: String,
+    /// The system call.
+    #[schemars(length(max = 64))]
+    pub call: String,
+    /// The architecture that it was made through, as profiles write it: `SCMP_ARCH_X86_64`.
+    #[schemars(length(max = 32))]
+    pub architecture: String,
+    /// How often it was refused, to processes that were executed into the container as well.
+    #[schemars(range(min = 0))]
+    pub count: i64,
+    /// When it was first refused.
+    #[schemars(schema_with = "schema::time")]
+    pub first_seen: Option<Time>,
+    /// When it was last refused.
+    #[schemars(schema_with = "schema::time")]
+    pub last_seen: Option<Time>,
+    /// The first values that its arguments had, where they say why it was refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 6))]
+    pub arguments: Vec<RecordedArgument>,
+}
+
+impl Denial {
+    /// Adds the same call of other processes of the container.
+    pub fn absorb(&mut self, other: Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.first_seen = earlier(self.first_seen.take(), other.first_seen);
+        self.last_seen = self.last_seen.take().max(other.last_seen);
+        for argument in other.arguments {
+            let mut mine = self.arguments.iter_mut();
+            match mine.find(|mine| mine.index == argument.index) {
+                Some(mine) => mine.absorb(&argument),
+                None => self.arguments.push(argument),
+            }
+        }
+    }
+
+    /// The most frequent first, and among equals in a fixed order.
+    fn rank(&self) -> (Reverse<i64>, [&str; 5]) {
+        let names = [
+            &self.namespace,
+            &self.pod,
+            &self.container,
+            &self.call,
+            &self.architecture,
+        ];
+        (Reverse(self.count), names.map(String::as_str))
+    }
+}
+
+/// The most frequent of these, in their order, at most so many.
+#[must_use]
+pub fn most_frequent(mut denials: Vec<Denial>, most: usize) -> Vec<Denial> {
+    denials.sort_by(|a, b| a.rank().cmp(&b.rank()));
+    denials.truncate(most);
+    denials
+}
+
+impl DenialReport {
+    /// A report of these, as far as they fit.
+    #[must_use]
+    pub fn new(node: &str, recorder_version: &str, mut denials: Vec<ObservedDenial>) -> Self {
+        denials.sort_by(|a, b| (a.denial.rank(), &a.profile).cmp(&(b.denial.rank(), &b.profile)));
+        let more = denials.len().saturating_sub(MAX_DENIALS);
+        denials.truncate(MAX_DENIALS);
+        Self {
+            node: node.to_owned(),
+            recorder_version: recorder_version.to_owned(),
+            denials,
+            more: i32::try_from(more).unwrap_or(i32::MAX),
+        }
+    }
+}
 
 /// The text that the file of an observed profile has as its `listenerMetadata`, which the runtime hands to the recorder with each filter.
 #[must_use]
@@ -29,5 +188,39 @@ mod tests {
         for wrong in ["", "tight", "observe/tight/1", "observe:", "observe:../x"] {
             assert_eq!(observed_by(wrong), None, "{wrong}");
         }
+    }
+
+    fn denial(pod: usize, count: i64) -> ObservedDenial {
+        let denial = Denial {
+            namespace: "shop".into(),
+            pod: format!("web-{pod:04}"),
+            pod_uid: "1f0c7f3e-5a5a-4a59-8d0e-0c1f0b8f2a11".into(),
+            container: "web".into(),
+            call: "mount".into(),
+            count,
+            ..Denial::default()
+        };
+        ObservedDenial {
+            profile: "tight".into(),
+            denial,
+        }
+    }
+
+    #[test]
+    fn a_report_has_the_most_frequent_denials_and_says_how_many_are_left_out() {
+        let all = (0..1000).map(|pod| denial(pod, if pod == 700 { 9 } else { 1 }));
+        let report = DenialReport::new("n1", "1", all.collect());
+        assert_eq!((report.denials.len(), report.more), (MAX_DENIALS, 744));
+        assert_eq!(report.denials[0], denial(700, 9));
+        assert_eq!(report.denials[1], denial(0, 1));
+    }
+
+    #[test]
+    fn a_denial_of_a_report_is_flat() {
+        let value = serde_json::to_value(denial(1, 2)).unwrap();
+        assert_eq!(value["profile"], "tight");
+        assert_eq!(value["podUid"], "1f0c7f3e-5a5a-4a59-8d0e-0c1f0b8f2a11");
+        let read: ObservedDenial = serde_json::from_value(value).unwrap();
+        assert_eq!(read, denial(1, 2));
     }
 }

@@ -12,7 +12,10 @@ mod recording;
 mod recording_report;
 mod schema;
 
-pub use denial::{observed_by, observed_metadata};
+pub use denial::{
+    Denial, DenialReport, MAX_DENIALS, MAX_DENIED_VALUES, MAX_PROFILE_DENIALS, ObservedDenial,
+    SeccompDenialReport, most_frequent, observed_by, observed_metadata,
+};
 pub use node::{
     NodeFailure, NodeInfo, NodeUse, PodReference, SeccompNode, SeccompNodeReport, labels_digest,
 };
@@ -50,8 +53,9 @@ pub const STARTUP_TAINT: &str = "seccomp-operator.io/agent-not-ready";
 
 /// All custom resource definitions, each with the file name (without extension) that it is kept under in `crds/`.
 #[must_use]
-pub fn crds() -> [(&'static str, CustomResourceDefinition); 5] {
+pub fn crds() -> [(&'static str, CustomResourceDefinition); 6] {
     let mut crds = [
+        ("seccompdenialreports", SeccompDenialReport::crd()),
         ("seccompnodes", SeccompNode::crd()),
         ("seccomppolicies", SeccompPolicy::crd()),
         ("seccompprofiles", SeccompProfile::crd()),

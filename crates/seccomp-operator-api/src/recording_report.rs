@@ -254,7 +254,7 @@ pub fn absorb_calls(known: &mut Vec<RecordedCall>, more: &[RecordedCall]) {
     known.extend(all.into_values());
 }
 
-fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+pub(crate) fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),

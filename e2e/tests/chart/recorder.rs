@@ -102,8 +102,11 @@ fn an_update_brings_the_new_pod_before_the_old_one_goes() -> Result<()> {
 fn it_may_write_reports_and_nothing_else() -> Result<()> {
     let objects = asked_for(CURRENT, &json!({}))?;
     let role = find(&objects, &format!("ClusterRole /{NAME}.security"))?;
-    let only = "seccomp-operator.io/seccomprecordingreports: get create patch";
-    assert_eq!(rules(&role)?.into_iter().collect::<Vec<_>>(), [only]);
+    let only = [
+        "seccomp-operator.io/seccompdenialreports: get create patch",
+        "seccomp-operator.io/seccomprecordingreports: get create patch",
+    ];
+    assert_eq!(rules(&role)?.into_iter().collect::<Vec<_>>(), only);
     let bound = |binding: &&Value| binding["subjects"][0]["name"] == NAME;
     let bindings: Vec<_> = all(&objects, "ClusterRoleBinding")
         .chain(all(&objects, "RoleBinding"))
@@ -153,6 +156,17 @@ fn it_may_write_reports_of_its_own_node_only() -> Result<()> {
             json!(expected),
             "{claim} {new} {old:?}"
         );
+    }
+    let named = string(&policy, "/spec/validations/1/expression")?;
+    for (kind, name, expected) in [
+        ("seccomprecordingreports", "web.n1.0", true),
+        ("seccompdenialreports", "n1", true),
+        ("seccompdenialreports", "n2", false),
+    ] {
+        let request = json!({"resource": {"resource": kind}});
+        let object = json!({"metadata": {"name": name}, "node": "n1"});
+        let given = [("request", &request), ("object", &object)];
+        assert_eq!(evaluate(named, &given)?, json!(expected), "{kind} {name}");
     }
     let off = asked_for(CURRENT, &json!({"ownNodeOnly": false}))?;
     assert!(find(&off, &format!("ValidatingAdmissionPolicy /{NAME}.security")).is_err());

@@ -1,8 +1,10 @@
 //! The recorder of a node: two processes, of which one holds what runtimes hand over and the other counts and reports.
 //!
 //! What they do is in the crate `seccomp-recorder`; here is what it has to do with Kubernetes. `report` decides what a recording's
-//! report says, `publish` writes it. Neither knows the agent, the controller or the webhook.
+//! report says, `publish` writes it; `denials` and `denial_publisher` are the same for what observed profiles refuse. None knows the agent, the controller or the webhook.
 
+mod denial_publisher;
+mod denials;
 mod publish;
 mod report;
 
@@ -18,6 +20,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use crate::{health, shutdown};
+use denial_publisher::DenialPublisher;
 use publish::Publisher;
 
 /// What the agent's binary is called where it is the recorder.
@@ -83,11 +86,13 @@ pub async fn record(args: RecordArgs) -> anyhow::Result<()> {
         connected.ok_or_else(|| "the holder has not handed over yet".to_owned())
     });
     let publisher = Publisher::new(client.clone(), args.node_name.clone());
+    let denials = DenialPublisher::new(client.clone(), args.node_name.clone());
     info!(node = args.node_name, "the recorder starts");
     tokio::select! {
         done = finish(ended, &control) => done?,
         served = health::serve(args.health_port, ready, Arc::new(registry)) => served?,
         () = publisher.run(control.clone()) => {}
+        () = denials.run(control.clone()) => {}
     }
     let mut publisher = Publisher::new(client, args.node_name);
     if tokio::time::timeout(LAST_WORDS, publisher.publish(&control, true))

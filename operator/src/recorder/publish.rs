@@ -8,7 +8,9 @@ use kube::core::ObjectMeta;
 use kube::{Client, ResourceExt as _};
 use kube_support::error::chain;
 use kube_support::{Backoff, Conflicts, WriteError, apply, bounded};
-use seccomp_operator_api::{RecordedContainer, RecordingReport, SeccompRecordingReport};
+use seccomp_operator_api::{
+    RecordedContainer, RecordingReport, SeccompRecordingReport, observed_by,
+};
 use seccomp_recorder::{Control, Snapshot};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
@@ -16,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::report::{Key, ended_before, kept, key_of, reports, says_news};
 
 /// The field manager of all that recorders write.
-const MANAGER: &str = "seccomp-operator-recorder";
+pub(super) const MANAGER: &str = "seccomp-operator-recorder";
 /// How often it is looked at what was recorded.
 const EVERY: Duration = Duration::from_secs(2);
 /// How long the next write of a report waits at least, and how long if there is nothing but other numbers.
@@ -197,7 +199,8 @@ impl Publisher {
                     written.is_gone
                         || old.contains(recorded.subject.container_id.as_str()) && is_said(written)
                 }
-                None => key.is_none(), // it is of no recording
+                // It is of no recording.
+                None => key.is_none() && observed_by(&recorded.subject.metadata).is_none(),
             };
             if is_over {
                 control.forget(recorded);

@@ -188,18 +188,18 @@ pub fn says_news(before: &RecordingReport, report: &RecordingReport) -> bool {
     what(before) != what(report)
 }
 
-fn number(count: u64) -> i64 {
+pub(super) fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn time(seconds: u64) -> Option<Time> {
+pub(super) fn time(seconds: u64) -> Option<Time> {
     Timestamp::from_second(i64::try_from(seconds).ok()?)
         .ok()
         .map(Time)
 }
 
 /// The longest beginning of at most so many bytes: what is longer, no runtime says.
-fn cut(text: &str, most: usize) -> String {
+pub(super) fn cut(text: &str, most: usize) -> String {
     text.get(..text.floor_char_boundary(most))
         .unwrap_or(text)
         .to_owned()
