@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::denial::Denial;
 use super::recording::CallArgument;
 use super::{label, schema};
 use seccomp_profile::{
@@ -313,6 +314,11 @@ pub struct SeccompProfileStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub outdated: Option<i32>,
+    /// With `spec.observe`: the calls that the profile refused to containers that run or have ended within the last hour, the 20 most
+    /// frequent first. What is new is told once a minute; the SeccompDenialReports of the nodes have more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub denials: Vec<Denial>,
     /// What is known of this object's state, one entry per aspect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]

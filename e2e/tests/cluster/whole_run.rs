@@ -18,6 +18,9 @@ const UNSEEN: &[&str] = &[
     "controller: delete seccompnodes",
     // When a report outlived its recording, because its node was away when the recording went.
     "controller: delete seccomprecordingreports",
+    // When a node is gone on which calls were refused.
+    "controller: delete seccompdenialreports",
+    "controller: get seccompdenialreports",
     // When the certificate authority grows old, after months.
     "controller: update secrets",
 ];

@@ -1,6 +1,6 @@
 //! Adds to each SeccompNode what only the cluster side may read of its Node: the Node as its owner, so that the one goes with the
 //! other, and the container runtime. Agents may not read Nodes. The leader does it, and removes what a Node left behind that went
-//! before it was an owner.
+//! before it was an owner, and the SeccompDenialReports of Nodes that are gone.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, PartialObjectMeta, Preconditions};
 use kube::core::ObjectMeta;
 use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -20,7 +21,7 @@ use super::{ControllerError, Shared};
 use kube_support::error::chain;
 use kube_support::leader::Role;
 use kube_support::{Conflicts, WriteError, apply, bounded};
-use seccomp_operator_api::SeccompNode;
+use seccomp_operator_api::{SeccompDenialReport, SeccompNode};
 
 /// How often to look for SeccompNodes without an owner. They do no harm meanwhile.
 const EVERY: Duration = Duration::from_secs(10);
@@ -70,6 +71,7 @@ pub async fn run(
     mut role: watch::Receiver<Role>,
 ) -> Result<(), ControllerError> {
     let (nodes, reports) = (Api::all(client.clone()), Api::all(client.clone()));
+    let denials: Api<SeccompDenialReport> = Api::all(client.clone());
     let mut all_at = Instant::now();
     loop {
         role.wait_for(|role| *role == Role::Leads).await?;
@@ -88,6 +90,16 @@ pub async fn run(
                     node = name,
                     error = chain(&error),
                     "a SeccompNode could not be completed from its Node"
+                );
+            }
+        }
+        let orphans = shared.index().orphaned_denials();
+        for name in orphans {
+            if let Err(error) = remove(&denials, &name).await {
+                let error = chain(&error);
+                warn!(
+                    node = name,
+                    error, "a SeccompDenialReport could not be removed"
                 );
             }
         }
@@ -126,8 +138,11 @@ async fn complete(
     written.map(drop)
 }
 
-/// Removes a SeccompNode, unless its agent writes it meanwhile.
-async fn remove(reports: &Api<SeccompNode>, name: &str) -> Result<(), WriteError> {
+/// Removes what was reported of a node that is gone, unless it is written meanwhile.
+async fn remove<K>(reports: &Api<K>, name: &str) -> Result<(), WriteError>
+where
+    K: Resource + DeserializeOwned + Clone + Debug,
+{
     let Some(PartialObjectMeta { metadata, .. }) = bounded(reports.get_metadata_opt(name)).await?
     else {
         return Ok(());
@@ -137,7 +152,7 @@ async fn remove(reports: &Api<SeccompNode>, name: &str) -> Result<(), WriteError
         resource_version: metadata.resource_version,
     };
     match bounded(reports.delete(name, &DeleteParams::default().preconditions(as_seen))).await {
-        Ok(_) => info!(node = name, "a SeccompNode without a Node was removed"),
+        Ok(_) => info!(node = name, "a report without a Node was removed"),
         Err(error) if error.is_not_found() || error.is_conflict() => {}
         Err(error) => return Err(error),
     }

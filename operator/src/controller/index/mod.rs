@@ -8,9 +8,10 @@
 //! revisions, the profile's *required version*: an agent that has applied a change has applied everything that follows from it.
 //!
 //! `profiles`, `nodes` and `reports` take what the watches see; `rollout`, `startup` and `in_use` say what follows from it for one profile,
-//! `status` what is to be written, `counts` what metrics show. Nothing here does I/O or reads a clock.
+//! `denials` what recorders say was refused, `status` what is to be written, `counts` what metrics show. Nothing here does I/O or reads a clock.
 
 mod counts;
+mod denials;
 mod in_use;
 mod nodes;
 mod profiles;
@@ -34,6 +35,7 @@ pub use nodes::SeenNode;
 pub use profiles::SeenProfile;
 pub use status::ProfileWrite;
 
+use denials::Denials;
 use profiles::Profile;
 use reports::NodeReport;
 use status::Accepted;
@@ -61,11 +63,12 @@ pub struct Index {
     reports: BTreeMap<String, NodeReport>,
     /// The uids of the nodes that own each SeccompNode.
     owners: BTreeMap<String, Vec<String>>,
+    denials: Denials,
     /// Profiles whose status may have to change.
     dirty: BTreeSet<String>,
     /// The definition of profiles is being deleted: none is held any more.
     definition_goes: bool,
-    listings: [Listing; 5],
+    listings: [Listing; 6],
 }
 
 /// The kinds that an index is fed with.
@@ -81,6 +84,8 @@ pub enum Kind {
     SeccompNode,
     /// The agents' DaemonSet.
     DaemonSet,
+    /// SeccompDenialReports.
+    DenialReport,
 }
 
 impl Index {
@@ -101,6 +106,7 @@ impl Index {
             now: Duration::ZERO,
             reports: BTreeMap::new(),
             owners: BTreeMap::new(),
+            denials: Denials::default(),
             dirty: BTreeSet::new(),
             definition_goes: false,
             listings: Default::default(),
@@ -116,6 +122,7 @@ impl Index {
     pub fn list_ends(&mut self, kind: Kind) {
         let listing = &mut self.listings[kind as usize];
         let gone = match kind {
+            Kind::DenialReport => listing.ends(self.denials.nodes()),
             Kind::Profile => listing.ends(self.profiles.keys().map(String::as_str)),
             Kind::Node => listing.ends(self.nodes.keys().map(String::as_str)),
             Kind::Agent => listing.ends(self.agents.pods()),
@@ -150,6 +157,7 @@ impl Index {
                 self.agents_change(|agents, _| agents.gone(name).into_iter().collect());
             }
             Kind::DaemonSet => self.daemon_set(name, None),
+            Kind::DenialReport => self.denials(name, None),
             Kind::SeccompNode => {
                 self.owners.remove(name);
                 if self.reports.remove(name).is_some() {

@@ -88,7 +88,7 @@ impl Index {
         }
     }
 
-    /// It is so long since the start of the process: some agents that are away count as gone from now on.
+    /// It is so long since the start of the process: some agents that are away count as gone from now on, and statuses may tell of more denials.
     pub fn tick(&mut self, now: Duration) {
         self.now = now;
         let due = self.waking.iter().filter(|(_, at)| **at <= now);
@@ -96,12 +96,14 @@ impl Index {
         for node in due {
             self.update_standing(&node);
         }
+        self.tick_denials();
     }
 
     /// When [`tick`](Self::tick) has something to do next.
     #[must_use]
     pub fn wakes(&self) -> Option<Duration> {
-        self.waking.values().min().copied()
+        let wakes = self.waking.values().copied();
+        wakes.chain(self.denials_wake()).min()
     }
 
     /// What to expect of a node may have changed, and with it every status.

@@ -150,6 +150,7 @@ impl Index {
             failures: rollout.failed.into_iter().take(MAX_FAILURES).collect(),
             used_by: Some(usage.pods()),
             outdated: Some(usage.outdated()),
+            denials: self.denials_of(name),
         }
     }
 

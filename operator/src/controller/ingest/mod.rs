@@ -26,8 +26,8 @@ use super::{ControllerArgs, ControllerError, Shared};
 use kube_support::{WatchEvent, Watched, resource_version, watch, watch_as};
 use objects::{AgentDaemonSet, AgentPod, ClusterNode, ClusterNodeSpec, created};
 use seccomp_operator_api::{
-    STARTUP_TAINT, SeccompNode, SeccompPolicy, SeccompPolicyStatus, SeccompProfile,
-    SeccompRecording, SeccompRecordingReport, StoredProfile, define,
+    STARTUP_TAINT, SeccompDenialReport, SeccompNode, SeccompPolicy, SeccompPolicyStatus,
+    SeccompProfile, SeccompRecording, SeccompRecordingReport, StoredProfile, define,
 };
 use seccomp_policy::profile_state::ProfileState;
 use seccomp_policy::view::{self, View};
@@ -49,10 +49,11 @@ pub enum Source {
     Recordings,
     RecordingReports,
     Recorders,
+    DenialReports,
 }
 
 impl Source {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Profiles,
         Self::Policies,
         Self::SeccompNodes,
@@ -63,6 +64,7 @@ impl Source {
         Self::Recordings,
         Self::RecordingReports,
         Self::Recorders,
+        Self::DenialReports,
     ];
 }
 
@@ -78,6 +80,7 @@ enum Event {
     Recording(WatchEvent<SeccompRecording>),
     RecordingReport(WatchEvent<SeccompRecordingReport>),
     Recorder(WatchEvent<AgentPod>),
+    DenialReport(WatchEvent<SeccompDenialReport>),
 }
 
 /// Watches for as long as the process lives.
@@ -124,6 +127,12 @@ pub async fn run(
         watch::<AgentPod>(recorders, Config::default().labels(&args.recorder_selector))
             .map(Event::Recorder)
             .boxed(),
+        watch(
+            all::<SeccompDenialReport>(client),
+            everywhere().page_size(PAGE)
+        )
+        .map(Event::DenialReport)
+        .boxed(),
     ]));
     while let Some(event) = events.next().await {
         take(event, shared);
@@ -214,6 +223,9 @@ fn take(event: Event, shared: &Shared) {
             let ended = take_recorder(&change, &mut shared.recordings().recorders);
             shared.recordings_changed.notify_one();
             ended.then_some(Source::Recorders)
+        }
+        Event::DenialReport(change) => {
+            take_denial_report(&change, &mut index()).then_some(Source::DenialReports)
         }
     };
     if let Some(source) = ended {
@@ -349,6 +361,29 @@ fn take_report(change: WatchEvent<SeccompNode>, index: &mut Index) -> bool {
             index.gone(index::Kind::SeccompNode, &name);
         }
         WatchEvent::Deleted(report) => index.gone(index::Kind::SeccompNode, &name_of(&report)),
+    }
+    false
+}
+
+fn take_denial_report(change: &WatchEvent<SeccompDenialReport>, index: &mut Index) -> bool {
+    match change {
+        WatchEvent::ListBegins => index.list_begins(index::Kind::DenialReport),
+        WatchEvent::ListEnds => {
+            index.list_ends(index::Kind::DenialReport);
+            return true;
+        }
+        WatchEvent::Exists(report) => {
+            let name = name_of(report);
+            match report {
+                Ok(report) => index.denials(&name, Some(&report.spec)),
+                Err(unreadable) => {
+                    let error = &unreadable.error;
+                    warn!(node = name, error, "a SeccompDenialReport cannot be read");
+                    index.gone(index::Kind::DenialReport, &name);
+                }
+            }
+        }
+        WatchEvent::Deleted(report) => index.gone(index::Kind::DenialReport, &name_of(report)),
     }
     false
 }

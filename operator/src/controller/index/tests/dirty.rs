@@ -8,7 +8,13 @@ fn nothing_is_written_before_everything_has_been_listed() {
     index.list_begins(Kind::Profile);
     index.profile("a", seen(1, 10), valid);
     index.list_ends(Kind::Profile);
-    for kind in [Kind::SeccompNode, Kind::Agent, Kind::DaemonSet, Kind::Node] {
+    for kind in [
+        Kind::SeccompNode,
+        Kind::Agent,
+        Kind::DaemonSet,
+        Kind::DenialReport,
+        Kind::Node,
+    ] {
         index.list_begins(kind);
         assert!(index.take_dirty(9).is_empty(), "{kind:?} is not known");
         index.list_ends(kind);

@@ -1,5 +1,6 @@
 //! Tests of the index: the cluster that they begin with, and how they ask.
 
+mod denials;
 mod derived;
 mod dirty;
 mod in_use;
@@ -94,6 +95,7 @@ fn empty() -> Index {
         Kind::Agent,
         Kind::SeccompNode,
         Kind::DaemonSet,
+        Kind::DenialReport,
     ] {
         index.list_begins(kind);
         index.list_ends(kind);
