@@ -12,6 +12,7 @@
 //! | `trace` | `from-strace`, `from-audit` and `check`: lines become calls, calls are counted |
 //! | `probe` | `probe`: the one module that makes system calls by hand (`probe/kernel`), here or in a pod (`probe/pod`) |
 //! | `status`, `coverage` | commands on a cluster: they list, decide in pure functions (`survey`, `effective`, `what_if`), and print |
+//! | `denials` | what nodes' recorders report of observed profiles |
 //! | `record` | makes a recording, restarts a workload, and takes both back (`plan`) |
 //! | `restart` | restarts what runs under an older content of its profile (`plan`, `rollout`) |
 //! | `block` | refuses calls everywhere by profiles and a policy (`plan`), restarts, verifies, and takes it back |
@@ -33,6 +34,7 @@ mod cluster;
 mod completion;
 mod convert;
 mod coverage;
+mod denials;
 mod diff;
 mod document;
 mod explain;
@@ -89,6 +91,9 @@ enum Command {
     /// Say whether seccomp is why a pod does not start, or was killed, and what to do.
     #[command(after_help = why::EXAMPLES)]
     Why(why::WhyArgs),
+    /// List the calls that observed profiles have refused, by pod and container.
+    #[command(after_help = denials::EXAMPLES)]
+    Denials(denials::DenialsArgs),
     /// Restart what still runs under an older content of its profile.
     #[command(after_help = restart::EXAMPLES)]
     Restart(restart::RestartArgs),
@@ -229,6 +234,7 @@ fn run(cli: &Cli) -> Result<Findings, Failure> {
         Command::Status(args) => status::run(args),
         Command::Coverage(args) => coverage::run(args),
         Command::Why(args) => why::run(args),
+        Command::Denials(args) => denials::run(args),
         Command::Restart(args) => restart::run(args),
         Command::Block(args) => block::run(args),
         Command::Record(args) => record::run(args),

@@ -233,6 +233,8 @@ mod tests {
                 "Containers(\"web\")@shop",
             ),
             (&["why", "-n", "shop", ""], "Pods@shop"),
+            (&["denials", "-n", "shop", ""], "Pods@shop"),
+            (&["denials", "-A", "--profile", ""], "Profiles@default"),
             (&["record", "--namespace=shop", ""], "Workloads@shop"),
             (&["record", "--from", ""], "Recordings@default"),
         ] {

@@ -37,10 +37,10 @@ impl Names {
         Some(match (command, argument) {
             (_, "context") => Self::Contexts,
             (_, "namespace" | "exclude_namespace" | "except") => Self::Namespaces,
-            ("status", "name") => Self::Profiles,
+            ("status", "name") | ("denials", "profile") => Self::Profiles,
             ("record", "workload") => Self::Workloads,
             ("record", "from") => Self::Recordings,
-            ("probe" | "why", "pod") => Self::Pods,
+            ("probe" | "why" | "denials", "pod") => Self::Pods,
             ("probe" | "why", "container") => Self::Containers(first?.to_owned()),
             _ => return None,
         })

@@ -1,0 +1,307 @@
+//! `kubectl seccomp denials`: what observed profiles have refused, from the reports of all nodes' recorders.
+
+use std::fmt::Write as _;
+
+use anyhow::anyhow;
+use clap::{Args, ValueEnum};
+use kube::Api;
+use kube::api::ListParams;
+use serde::Serialize;
+
+use super::cluster::{ClusterArgs, block_on};
+use super::table::Table;
+use super::text::Style;
+use super::{Failure, Findings, output};
+use seccomp_operator_api::{Denial, ObservedDenial, RecordedArgument, SeccompDenialReport};
+use seccomp_profile::Arch;
+
+/// Examples, for `--help`.
+pub const EXAMPLES: &str = "Examples:
+  kubectl seccomp denials -n shop
+  kubectl seccomp denials -n shop web-7d4b9c6f5-x2x7k
+  kubectl seccomp denials -A --profile no-chmod
+  kubectl seccomp denials -A -o json | jq -r '.denials[].call' | sort -u
+
+Profiles with `spec.observe: true` are observed. A node reports once a minute.
+
+Exit codes: 0 nothing was refused, 1 something was, 2 wrong use or no answer.";
+
+/// Arguments of `denials`.
+#[derive(Args, Debug)]
+pub struct DenialsArgs {
+    /// Only this pod.
+    pod: Option<String>,
+    /// The namespace [default: that of the kubeconfig's context].
+    #[arg(short, long, value_name = "NAME", conflicts_with = "all_namespaces")]
+    namespace: Option<String>,
+    /// All namespaces.
+    #[arg(short = 'A', long, conflicts_with = "pod")]
+    all_namespaces: bool,
+    /// Only what this profile refused.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// The output format.
+    #[arg(short, long, value_enum, default_value_t = DenialsFormat::Text)]
+    output: DenialsFormat,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DenialsFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &DenialsArgs) -> Result<Findings, Failure> {
+    let found = block_on(async {
+        let cluster = args.cluster.connect().await?;
+        let reports: Api<SeccompDenialReport> = Api::all(cluster.client.clone());
+        let kind = "seccompdenialreports.seccomp-operator.io";
+        let everything = ListParams::default();
+        let listed = cluster.list(&reports, &everything, kind, "the cluster");
+        let listed = listed.await;
+        let listed = listed.map_err(|refusal| Failure::Other(anyhow!(refusal)))?;
+        let own = args.namespace.as_ref().unwrap_or(&cluster.namespace);
+        let wanted = Wanted {
+            namespace: (!args.all_namespaces).then_some(own.as_str()),
+            pod: args.pod.as_deref(),
+            profile: args.profile.as_deref(),
+        };
+        Ok(Found::among(&listed, &wanted))
+    })?;
+    let text = match args.output {
+        DenialsFormat::Text => found.text(Style::for_stdout()),
+        DenialsFormat::Json => output::json(&found)?,
+    };
+    output::print(text)?;
+    Ok(if found.denials.is_empty() {
+        Findings::None
+    } else {
+        Findings::Some(String::new())
+    })
+}
+
+/// Whose denials are asked for.
+struct Wanted<'a> {
+    /// None for all.
+    namespace: Option<&'a str>,
+    pod: Option<&'a str>,
+    profile: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    fn is(&self, observed: &ObservedDenial) -> bool {
+        let ObservedDenial { profile, denial } = observed;
+        let holds = |wanted: Option<&str>, is: &str| wanted.is_none_or(|wanted| wanted == is);
+        holds(self.namespace, &denial.namespace)
+            && holds(self.pod, &denial.pod)
+            && holds(self.profile, profile)
+    }
+}
+
+/// What was found, the most frequent first.
+#[derive(Debug, Serialize)]
+struct Found {
+    denials: Vec<OnNode>,
+    /// Denials of any pods that did not fit into the reports of their nodes.
+    more: i64,
+    /// How many nodes have a report.
+    nodes: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct OnNode {
+    node: String,
+    #[serde(flatten)]
+    observed: ObservedDenial,
+}
+
+impl Found {
+    fn among(reports: &[SeccompDenialReport], wanted: &Wanted<'_>) -> Self {
+        let denials = reports.iter().flat_map(|report| {
+            let denials = report.spec.denials.iter();
+            let denials = denials.filter(|observed| wanted.is(observed));
+            denials.map(|observed| OnNode {
+                node: report.spec.node.clone(),
+                observed: observed.clone(),
+            })
+        });
+        let mut denials: Vec<_> = denials.collect();
+        // Each report is in a fixed order already.
+        denials.sort_by_key(|on_node| std::cmp::Reverse(on_node.observed.denial.count));
+        let more = reports.iter().map(|report| i64::from(report.spec.more));
+        Self {
+            denials,
+            more: more.sum(),
+            nodes: reports.len(),
+        }
+    }
+
+    fn text(&self, style: Style) -> String {
+        let mut text = if self.denials.is_empty() {
+            self.nothing().to_owned()
+        } else {
+            self.table(style)
+        };
+        if self.more > 0 {
+            let _ = writeln!(
+                text,
+                "{} rarer calls of pods did not fit into the reports of their nodes",
+                self.more
+            ); // a string takes all
+        }
+        text
+    }
+
+    fn nothing(&self) -> &'static str {
+        if self.nodes == 0 {
+            "No node has reported a refused call: either no profile is observed (spec.observe), or none has refused any.\n"
+        } else {
+            "Of what you asked for nothing was refused.\n"
+        }
+    }
+
+    fn table(&self, style: Style) -> String {
+        let mut table = Table::new([
+            "NAMESPACE",
+            "POD",
+            "CONTAINER",
+            "CALL",
+            "COUNT",
+            "LAST",
+            "ARGUMENTS",
+            "PROFILE",
+        ]);
+        for OnNode { observed, .. } in &self.denials {
+            let ObservedDenial { profile, denial } = observed;
+            let last = denial.last_seen.as_ref();
+            table.row([
+                denial.namespace.clone(),
+                denial.pod.clone(),
+                denial.container.clone(),
+                call(denial),
+                denial.count.to_string(),
+                last.map_or_else(String::new, |time| time.0.to_string()),
+                arguments(&denial.arguments),
+                profile.clone(),
+            ]);
+        }
+        table.lines(style)
+    }
+}
+
+/// The call, and through which architecture where that is one of 32 bits.
+fn call(denial: &Denial) -> String {
+    match Arch::named(&denial.architecture) {
+        Some(arch) if !arch.is_64_bit() => format!("{} ({arch})", denial.call),
+        _ => denial.call.clone(),
+    }
+}
+
+/// As `0: 0x26, 0x28; 1: any`.
+fn arguments(arguments: &[RecordedArgument]) -> String {
+    let argument = |argument: &RecordedArgument| {
+        let mut values = argument.values.clone();
+        if argument.more {
+            values.push(if values.is_empty() { "any" } else { "..." }.to_owned());
+        }
+        format!("{}: {}", argument.index, values.join(", "))
+    };
+    let all: Vec<_> = arguments.iter().map(argument).collect();
+    all.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn denial(namespace: &str, pod: &str, call: &str, count: i64, more: &Value) -> Value {
+        let mut denial = json!({
+            "profile": "tight", "namespace": namespace, "pod": pod, "podUid": "u", "container": "web", "call": call,
+            "architecture": "SCMP_ARCH_X86_64", "count": count, "firstSeen": "2026-01-01T00:00:00Z", "lastSeen": "2026-01-01T00:00:09Z",
+        });
+        let more = more.as_object().into_iter().flatten();
+        for (name, value) in more {
+            denial[name] = value.clone();
+        }
+        denial
+    }
+
+    fn reports() -> Vec<SeccompDenialReport> {
+        let report = |node: &str, denials: Vec<Value>, more: i32| -> SeccompDenialReport {
+            let report = json!({
+                "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompDenialReport", "metadata": {"name": node},
+                "node": node, "recorderVersion": "1", "denials": denials, "more": more,
+            });
+            serde_json::from_value(report).unwrap()
+        };
+        let socket = json!({"arguments": [{"index": 0, "values": ["0x26", "0x28"]}, {"index": 1, "more": true}], "profile": "other"});
+        let narrow = json!({"architecture": "SCMP_ARCH_X86"});
+        let first = vec![
+            denial("shop", "web-0", "mount", 3, &Value::Null),
+            denial("bank", "api-0", "mount", 1, &Value::Null),
+        ];
+        let second = vec![
+            denial("shop", "web-1", "socket", 70, &socket),
+            denial("shop", "web-1", "chmod", 2, &narrow),
+        ];
+        vec![report("n1", first, 0), report("n2", second, 5)]
+    }
+
+    fn found(namespace: Option<&str>, pod: Option<&str>, profile: Option<&str>) -> Found {
+        let wanted = Wanted {
+            namespace,
+            pod,
+            profile,
+        };
+        Found::among(&reports(), &wanted)
+    }
+
+    #[test]
+    fn what_was_refused_on_all_nodes_is_a_table_with_the_most_frequent_first() {
+        assert_eq!(
+            found(Some("shop"), None, None).text(Style::plain()),
+            "\
+NAMESPACE   POD     CONTAINER   CALL                    COUNT   LAST                   ARGUMENTS               PROFILE
+shop        web-1   web         socket                  70      2026-01-01T00:00:09Z   0: 0x26, 0x28; 1: any   other
+shop        web-0   web         mount                   3       2026-01-01T00:00:09Z                           tight
+shop        web-1   web         chmod (SCMP_ARCH_X86)   2       2026-01-01T00:00:09Z                           tight
+5 rarer calls of pods did not fit into the reports of their nodes
+"
+        );
+    }
+
+    #[test]
+    fn a_namespace_a_pod_or_a_profile_is_chosen() {
+        let count = |found: &Found| found.denials.len();
+        assert_eq!(count(&found(None, None, None)), 4);
+        assert_eq!(count(&found(Some("shop"), Some("web-0"), None)), 1);
+        assert_eq!(count(&found(None, None, Some("other"))), 1);
+        let none = found(Some("elsewhere"), None, None).text(Style::plain());
+        assert!(none.starts_with("Of what you asked for nothing"), "{none}");
+        let wanted = Wanted {
+            namespace: None,
+            pod: None,
+            profile: None,
+        };
+        let none = Found::among(&[], &wanted).text(Style::plain());
+        assert!(none.contains("no profile is observed"), "{none}");
+    }
+
+    #[test]
+    fn programs_get_the_same_with_the_node() {
+        let json = serde_json::to_value(found(Some("bank"), None, None)).unwrap();
+        let denial = &json["denials"][0];
+        assert_eq!(
+            (&denial["node"], &denial["pod"], &denial["count"]),
+            (&json!("n1"), &json!("api-0"), &json!(1))
+        );
+        assert_eq!(json["more"], 5);
+    }
+}
