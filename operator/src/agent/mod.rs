@@ -1,10 +1,11 @@
 //! The node side: one agent per node keeps the node's profile files as the SeccompProfiles say.
 //!
-//! `state` decides, `store` writes files, `publish` tells the cluster; `usage` knows what pods use, `incidents` which of them seccomp stops, `folder_watch` and
+//! `state` decides, `store` writes files, `publish` tells the cluster; `usage` knows what pods use, `incidents` which of them seccomp stops, `denials` what was refused to them, `folder_watch` and
 //! `repair_throttle` what others do to the files; `reconcile` ties them together. This file starts them. The agent writes
 //! nothing but its files, its own SeccompNode, and Events on profiles and pods. It knows neither `controller` nor `webhook`.
 
 mod content;
+mod denials;
 mod disk;
 #[cfg(test)]
 mod faults;
@@ -75,18 +76,27 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         args.node_name.clone(),
         Renderer {
             target: node::target()?,
-            recorder_socket: args.recorder_socket,
+            recorder_socket: args.recorder_socket.clone(),
         },
         Disk::new(&args.seccomp_root, args.profiles_dir.as_ref()),
         &args.profiles_dir,
-        events,
+        events.clone(),
         metrics.clone(),
     );
     let (ready, reports) = (reconciler.readiness(), reconciler.reports());
     let registry = Arc::new(registry);
+    let (of_denials, node) = (client.clone(), args.node_name.clone());
+    let denials = async {
+        // Without a recorder nobody reports any, and the chart gives no right to look.
+        if args.recorder_socket.is_some() {
+            denials::run(of_denials, &node, &events).await;
+        }
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         ended = reconciler.run() => Ok(ended?),
         () = written => anyhow::bail!("the writer of Events ended"),
+        () = denials => Ok(()), // it never ends
         ended = health::serve(args.health_port, ready, registry) => Ok(ended?),
         // After the last report it is the reconciler that ends.
         Published::Interrupted = publish::publish(client, args.node_name, reports, metrics) => anyhow::bail!("the publisher ended"),
