@@ -1,4 +1,5 @@
-//! Tells a pod what an observed profile refused it. The node's recorder knows, and may write no Event; its report comes by a watch.
+//! Tells a pod what an observed profile refused it, and counts it. The node's recorder knows, and may write no Event; its report comes by a
+//! watch.
 //!
 //! What is refused is mostly refused again and again. So an Event names the calls that none has named within the last hour, after which API
 //! servers forget them, and a pod gets one a minute at most.
@@ -16,6 +17,7 @@ use kube::{Api, Client};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
+use super::metrics::Metrics;
 use kube_support::events::{EventRequest, Events};
 use kube_support::{WatchEvent, watch};
 use seccomp_operator_api::{DenialReport, ObservedDenial, SeccompDenialReport};
@@ -32,11 +34,12 @@ const NEXT: Duration = Duration::from_secs(10);
 const NAMED: usize = 8;
 
 /// Runs for as long as the process lives.
-pub async fn run(client: Client, node: &str, events: &Events) {
+pub async fn run(client: Client, node: &str, events: &Events, metrics: &Metrics) {
     let api: Api<DeserializeGuard<SeccompDenialReport>> = Api::all(client);
     let itself = Config::default().fields(&format!("metadata.name={node}"));
     let mut changes = std::pin::pin!(watch(api, itself));
     let mut told = Told::default();
+    let mut counted = Counted::default();
     let mut report = DenialReport::default();
     let mut wakes = None;
     loop {
@@ -47,19 +50,49 @@ pub async fn run(client: Client, node: &str, events: &Events) {
                     warn!(error = unreadable.error, "this node's SeccompDenialReport cannot be read");
                     continue;
                 }
-                Some(WatchEvent::Deleted(_)) => report = DenialReport::default(),
-                Some(WatchEvent::ListBegins | WatchEvent::ListEnds) => continue,
+                // Its recorder makes it again with the same numbers.
+                Some(WatchEvent::Deleted(_) | WatchEvent::ListBegins) => continue,
+                Some(WatchEvent::ListEnds) => {}
                 // It does not end; without it nothing is told, and all else goes on.
                 None => std::future::pending().await,
             },
             () = sleep_until(wakes.unwrap_or_else(Instant::now)), if wakes.is_some() => {}
         }
+        metrics.refused(counted.growth(&report));
         let due;
         (due, wakes) = told.due(&report, Instant::now());
         for (event, id) in due {
             events.post_once(event, id);
         }
     }
+}
+
+/// How often each call had been refused when it was last looked; nothing before the first look, which may come long after.
+#[derive(Debug, Default)]
+struct Counted(Option<HashMap<u64, i64>>);
+
+impl Counted {
+    /// How often calls were refused since the last look.
+    fn growth(&mut self, report: &DenialReport) -> u64 {
+        let now: HashMap<_, _> = report.denials.iter().map(count).collect();
+        let before = self.0.replace(now);
+        let Some((before, now)) = before.zip(self.0.as_ref()) else {
+            return 0;
+        };
+        let grown = now.iter().map(|(which, count)| {
+            let grown = count - before.get(which).copied().unwrap_or_default();
+            u64::try_from(grown).unwrap_or_default()
+        });
+        grown.sum()
+    }
+}
+
+fn count(observed: &ObservedDenial) -> (u64, i64) {
+    let denial = &observed.denial;
+    let mut hasher = DefaultHasher::new();
+    let of = (&observed.profile, &denial.pod_uid, &denial.container);
+    (of, &denial.call, &denial.architecture).hash(&mut hasher);
+    (hasher.finish(), denial.count)
 }
 
 /// What was told of pods, by their uids.
@@ -257,6 +290,17 @@ mod tests {
         assert_eq!(events, [16, 16, 8]);
         told.due(&DenialReport::default(), start);
         assert!(told.0.is_empty());
+    }
+
+    #[test]
+    fn what_was_refused_before_this_process_looked_is_not_counted_again() {
+        let mut counted = Counted::default();
+        assert_eq!(counted.growth(&report(&[("a", "mount", 70)])), 0);
+        let next = report(&[("a", "mount", 72), ("b", "mount", 3)]);
+        assert_eq!(counted.growth(&next), 5);
+        assert_eq!(counted.growth(&next), 0);
+        assert_eq!(counted.growth(&DenialReport::default()), 0);
+        assert_eq!(counted.growth(&report(&[("c", "mount", 4)])), 4);
     }
 
     #[test]

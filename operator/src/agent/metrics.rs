@@ -42,6 +42,7 @@ pub struct Metrics {
     applied: Histogram,
     reports: Family<Label, Counter>,
     incidents: Family<Label, Counter>,
+    refused: Counter,
 }
 
 impl Metrics {
@@ -58,6 +59,7 @@ impl Metrics {
             applied: Histogram::new(BUCKETS),
             reports: family("result", &RESULTS),
             incidents: family("reason", &Reason::ALL.map(Reason::word)),
+            refused: Counter::default(),
         };
         let registry = registry.sub_registry_with_prefix(PREFIX);
         let registry = registry.sub_registry_with_prefix("agent");
@@ -107,7 +109,17 @@ impl Metrics {
             "Containers that a seccomp profile kept from starting, or may have killed, and that were explained in an Event",
             metrics.incidents.clone(),
         );
+        registry.register(
+            "refused_calls",
+            "Calls of this node's pods that observed profiles refused",
+            metrics.refused.clone(),
+        );
         metrics
+    }
+
+    /// So many more calls were refused.
+    pub fn refused(&self, calls: u64) {
+        self.refused.inc_by(calls);
     }
 
     /// An edit was carried out, so long after the agent learnt that it was due.

@@ -85,11 +85,12 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
     );
     let (ready, reports) = (reconciler.readiness(), reconciler.reports());
     let registry = Arc::new(registry);
-    let (of_denials, node) = (client.clone(), args.node_name.clone());
+    let of_denials = (client.clone(), args.node_name.clone(), metrics.clone());
     let denials = async {
         // Without a recorder nobody reports any, and the chart gives no right to look.
         if args.recorder_socket.is_some() {
-            denials::run(of_denials, &node, &events).await;
+            let (client, node, metrics) = of_denials;
+            denials::run(client, &node, &events, &metrics).await;
         }
         std::future::pending::<()>().await;
     };
