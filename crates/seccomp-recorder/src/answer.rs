@@ -49,6 +49,8 @@ pub(crate) enum Answers {
     All,
     /// What runc makes of this profile.
     As(Box<Model>),
+    /// What runc makes of this profile refuses, and nobody is asked about anything else.
+    Refusals(Box<Model>),
     /// Nobody knows what is to be let happen.
     None,
 }
@@ -79,13 +81,18 @@ impl From<Standing> for String {
 
 impl Standing {
     /// The text for a profile in canonical form, if it is short enough to go with a descriptor.
-    pub(crate) fn of(profile: &Profile, kept: &[(Syscall, ArgIndex)]) -> Option<Self> {
+    /// `refusals`: nothing but what it refuses is asked about.
+    pub(crate) fn of(
+        profile: &Profile,
+        kept: &[(Syscall, ArgIndex)],
+        refusals: bool,
+    ) -> Option<Self> {
         let document: Value = serde_json::from_slice(&profile.to_canonical_json()).ok()?;
         let kept: Vec<_> = kept
             .iter()
             .map(|(call, argument)| json!([call.name(), argument.get()]))
             .collect();
-        let text = json!({"arguments": kept, "base": document}).to_string();
+        let text = json!({"arguments": kept, "base": document, "refusals": refusals}).to_string();
         (text.len() <= MAX_STANDING).then(|| text.into())
     }
 
@@ -109,7 +116,12 @@ impl Standing {
         let answers = if self.0.is_empty() {
             Answers::All
         } else {
-            model().map_or(Answers::None, |model| Answers::As(Box::new(model)))
+            let refusals = text.get("refusals").and_then(Value::as_bool);
+            let known = match refusals {
+                Some(true) => Answers::Refusals,
+                _ => Answers::As,
+            };
+            model().map_or(Answers::None, |model| known(Box::new(model)))
         };
         let kept = |pair: &Value| {
             let call = Syscall::named(pair.get(0)?.as_str()?)?;
@@ -145,14 +157,16 @@ impl Answers {
         let model = match self {
             Self::All => return Answer::Proceed,
             Self::None => return Answer::Refuse(Errno::EPERM.get()),
-            Self::As(model) => model,
+            Self::As(model) | Self::Refusals(model) => model,
         };
         let mut arches = Arch::ALL.iter();
         let Some(arch) = arches.find(|arch| arch.audit_arch() == call.arch) else {
             return Answer::Refuse(Errno::ENOSYS.get());
         };
         match model.decide_under_runc(*arch, call.number, &Arguments::from(call.args)) {
-            action if action.is_permitted() => Answer::Proceed,
+            action if action.is_permitted() && !matches!(self, Self::Refusals(_)) => {
+                Answer::Proceed
+            }
             Action::Errno(errno) if errno.get() > 0 => Answer::Refuse(errno.get()),
             // The kernel does the rest itself and asks nobody.
             _ => Answer::Refuse(Errno::EPERM.get()),
@@ -163,7 +177,7 @@ impl Answers {
     pub(crate) fn to_unread(&self) -> Answer {
         match self {
             Self::All => Answer::Proceed,
-            Self::As(_) | Self::None => Answer::Refuse(EINTR),
+            Self::As(_) | Self::Refusals(_) | Self::None => Answer::Refuse(EINTR),
         }
     }
 }
@@ -174,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    fn standing() -> Standing {
+    fn standing(refusals: bool) -> Standing {
         let target = Target {
             arch: Arch::X86_64,
             kernel: KernelVersion::CURRENT,
@@ -182,7 +196,7 @@ mod tests {
         };
         let base = builtin(RUNTIME_DEFAULT).unwrap().resolve(&target);
         let call = Syscall::named("setsockopt").unwrap();
-        Standing::of(&base, &[(call, ArgIndex::new(2).unwrap())]).unwrap()
+        Standing::of(&base, &[(call, ArgIndex::new(2).unwrap())], refusals).unwrap()
     }
 
     fn answer(answers: &Answers, arch: Arch, call: &str, first: u64) -> Answer {
@@ -197,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_call_gets_what_the_profile_gives_it() {
-        let standing = standing();
+        let standing = standing(false);
         assert!(standing.text().len() < MAX_STANDING / 2, "{standing:?}");
         let Known { answers, kept } = standing.read();
         let said: Vec<_> = kept
@@ -228,6 +242,20 @@ mod tests {
     }
 
     #[test]
+    fn where_only_refusals_are_asked_about_nothing_is_let_happen() {
+        let answers = standing(true).read().answers;
+        for (call, errno) in [
+            ("mount", Errno::EPERM),
+            ("clone3", Errno::ENOSYS),
+            ("mkdir", Errno::EPERM),
+        ] {
+            let said = answer(&answers, Arch::X86_64, call, 0);
+            assert_eq!(said, Answer::Refuse(errno.get()), "{call}");
+        }
+        assert_eq!(answers.to_unread(), Answer::Refuse(EINTR));
+    }
+
+    #[test]
     fn what_cannot_be_read_lets_nothing_happen_and_nothing_lets_all() {
         for wrong in [
             "{",
@@ -247,7 +275,7 @@ mod tests {
 
     #[test]
     fn equal_texts_are_kept_once() {
-        let (one, mut other) = (standing(), standing());
+        let (one, mut other) = (standing(true), standing(true));
         assert!(!Arc::ptr_eq(&one.0, &other.0));
         other.share([&one].into_iter());
         assert!(Arc::ptr_eq(&one.0, &other.0));

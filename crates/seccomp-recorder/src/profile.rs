@@ -31,7 +31,7 @@ pub fn recording_profile(
     check(base, socket, metadata, "recorded", at)?;
     let semantics = base.exact_semantics(at)?;
     let assumed: Vec<_> = assumed().collect();
-    let standing = Standing::of(base, kept);
+    let standing = Standing::of(base, kept, false);
     let is_asked = |action: Action| {
         action.is_permitted() || standing.is_some() && is_refused_with_error(action)
     };
@@ -58,7 +58,7 @@ pub fn observed_profile(
 ) -> Result<Option<Profile>, NoRecording> {
     check(profile, socket, metadata, "observed", at)?;
     let semantics = profile.exact_semantics(at)?;
-    let Some(standing) = Standing::of(profile, &telling(profile)) else {
+    let Some(standing) = Standing::of(profile, &telling(profile), true) else {
         let reason = format!(
             "cannot be observed with more than {MAX_STANDING} bytes of JSON, which go along with each container"
         );

@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use seccomp_profile::{
-    Arch, ArgIndex, CapabilitySet, KernelVersion, RUNTIME_DEFAULT, Syscall, Target, builtin,
+    Arch, ArgIndex, CapabilitySet, KernelVersion, Profile, RUNTIME_DEFAULT, Syscall, Target,
+    builtin,
 };
-use seccomp_recorder::{Control, Folder, Holder, Recorder, Snapshot, recording_profile};
+use seccomp_recorder::{
+    Control, Folder, Holder, Recorder, Snapshot, observed_profile, recording_profile,
+};
 use serde_json::{Value, json};
 
 /// What this program is when it is started by its own tests: its role, and the folder.
@@ -27,6 +30,10 @@ const TESTS: &[(&str, fn())] = &[
     (
         "names",
         what_a_container_calls_is_recorded_and_what_is_executed_into_it_is_apart,
+    ),
+    (
+        "observed",
+        under_an_observed_profile_what_is_refused_is_counted_and_nothing_else,
     ),
     (
         "forgets",
@@ -248,6 +255,15 @@ fn host() -> Arch {
     }
 }
 
+fn base() -> Profile {
+    let target = Target {
+        arch: host(),
+        kernel: KernelVersion::CURRENT,
+        capabilities: CapabilitySet::RUNTIME_DEFAULT,
+    };
+    builtin(RUNTIME_DEFAULT).unwrap().resolve(&target)
+}
+
 impl Place {
     /// Nothing if it cannot be tested here.
     fn new() -> Option<Self> {
@@ -334,23 +350,21 @@ impl Place {
 
     /// Starts a container of the host's own libraries, read-only, under the recording profile.
     fn run(&self, name: &str, role: &str) -> Running {
-        let bundle = self.path(name);
-        for folder in ["proc", "lib", "lib64", "usr", "tool", "tmp"] {
-            std::fs::create_dir_all(bundle.join("rootfs").join(folder)).unwrap();
-        }
-        let target = Target {
-            arch: host(),
-            kernel: KernelVersion::CURRENT,
-            capabilities: CapabilitySet::RUNTIME_DEFAULT,
-        };
-        let socket = self.path("notify.sock");
-        let base = builtin(RUNTIME_DEFAULT).unwrap().resolve(&target);
         let mode = (
             Syscall::named("mkdirat").unwrap(),
             ArgIndex::new(2).unwrap(),
         );
+        let socket = self.path("notify.sock");
         let socket = socket.to_str().unwrap();
-        let profile = recording_profile(&base, socket, "shop/web/1", &[mode], "").unwrap();
+        let profile = recording_profile(&base(), socket, "shop/web/1", &[mode], "").unwrap();
+        self.run_under(&profile, name, role)
+    }
+
+    fn run_under(&self, profile: &Profile, name: &str, role: &str) -> Running {
+        let bundle = self.path(name);
+        for folder in ["proc", "lib", "lib64", "usr", "tool", "tmp"] {
+            std::fs::create_dir_all(bundle.join("rootfs").join(folder)).unwrap();
+        }
         let profile: Value = serde_json::from_slice(&profile.to_canonical_json()).unwrap();
         let program = std::env::current_exe().unwrap();
         let bind = |source: &Path, destination: &str| json!({"source": source, "destination": destination, "type": "bind", "options": ["rbind", "ro"]});
@@ -483,6 +497,35 @@ fn what_a_container_calls_is_recorded_and_what_is_executed_into_it_is_apart() {
     };
     assert_eq!(exec["calls"], json!({chmod: 1}));
     assert_eq!(exec["subject"]["containerId"], place.id("a"));
+}
+
+fn under_an_observed_profile_what_is_refused_is_counted_and_nothing_else() {
+    let Some(place) = Place::new() else { return };
+    let _holder = place.hold();
+    let _recorder = place.record("one");
+    let socket = place.path("notify.sock");
+    let observed = observed_profile(&base(), socket.to_str().unwrap(), "observe:a", "");
+    let profile = observed.unwrap().unwrap();
+    let container = place.run_under(&profile, "a", "calls");
+    place.wait("the last call", "one", |said| {
+        of(said, false)["refused"]["userfaultfd"] == 1
+    });
+    place.exec("a", "exec");
+    container.succeeds();
+    let said = place.wait("the end", "one", |said| {
+        has_ended(said) && of(said, true)["ended"].is_number()
+    });
+    let init = of(&said, false);
+    // What the profile does not know, runc answers itself.
+    assert_eq!(
+        init["refused"],
+        json!({"socket": 5, "mount": 1, "keyctl": 1, "userfaultfd": 1})
+    );
+    assert_eq!(init["subject"]["metadata"], "observe:a");
+    for recorded in [init, of(&said, true)] {
+        assert_eq!(recorded["calls"], json!({}));
+        assert_eq!(recorded["unnamed"], 0);
+    }
 }
 
 /// All that were counted, with a name and without.
