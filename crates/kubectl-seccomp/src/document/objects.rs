@@ -226,14 +226,16 @@ fn version_of(value: &Value) -> Value {
 }
 
 /// The fields of a SeccompProfile's spec. Others the API server drops without a word.
-const SPEC: [&str; 7] = [
+const SPEC: [&str; 9] = [
     "allow",
     "base",
     "capabilities",
     "deny",
     "log",
     "nodeSelector",
+    "observe",
     "profile",
+    "record",
 ];
 
 fn from_manifest(name: &str, value: &Value) -> Result<Named, Faulty> {
@@ -377,5 +379,16 @@ mod tests {
             );
         }
         assert!(parse("f", b"defaultAction: SCMP_ACT_LOG\n# {{ x }}\n")[0].is_ok());
+    }
+
+    #[test]
+    fn the_fields_of_a_profile_are_those_of_its_definition() {
+        let crds = seccomp_operator_api::crds();
+        let mut crds = crds.iter();
+        let (_, profiles) = crds.find(|(name, _)| *name == "seccompprofiles").unwrap();
+        let version = serde_json::to_value(&profiles.spec.versions[0]).unwrap();
+        let fields = &version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+        let fields: Vec<_> = fields.as_object().unwrap().keys().collect();
+        assert_eq!(fields, SPEC);
     }
 }
