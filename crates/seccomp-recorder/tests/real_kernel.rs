@@ -36,6 +36,10 @@ const TESTS: &[(&str, fn())] = &[
         under_an_observed_profile_what_is_refused_is_counted_and_nothing_else,
     ),
     (
+        "deserted",
+        without_holder_and_recorder_an_observed_profile_refuses_and_lets_nothing_start,
+    ),
+    (
         "forgets",
         a_container_is_recorded_after_all_before_it_were_forgotten,
     ),
@@ -92,6 +96,7 @@ fn play(role: &str) {
             .unwrap();
             std::fs::write("/tmp/end", "").unwrap();
         }
+        ["deserted"] => deserted(),
         ["many", threads, times] => many(threads.parse().unwrap(), times.parse().unwrap()),
         _ => panic!("no role {role}"),
     }
@@ -173,6 +178,24 @@ fn calls() {
     }
     let deadline = Instant::now() + PATIENCE;
     while !Path::new("/tmp/end").exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Calls what is refused until nobody answers any more; all else goes on.
+fn deserted() {
+    use rustix::fs::{AtFlags, CWD, mkdirat, unlinkat};
+    use rustix::io::Errno;
+    let number = Syscall::named("keyctl").unwrap().number(host()).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        mkdirat(CWD, "/tmp/folder", 0o700.into()).unwrap();
+        unlinkat(CWD, "/tmp/folder", AtFlags::REMOVEDIR).unwrap();
+        match raw(number) {
+            Err(Errno::PERM | Errno::INTR) if Instant::now() < deadline => {}
+            Err(Errno::NOSYS) => return,
+            other => panic!("{other:?}"),
+        }
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -360,6 +383,12 @@ impl Place {
         self.run_under(&profile, name, role)
     }
 
+    fn observed(&self) -> Profile {
+        let socket = self.path("notify.sock");
+        let observed = observed_profile(&base(), socket.to_str().unwrap(), "observe:a", "");
+        observed.unwrap().unwrap()
+    }
+
     fn run_under(&self, profile: &Profile, name: &str, role: &str) -> Running {
         let bundle = self.path(name);
         for folder in ["proc", "lib", "lib64", "usr", "tool", "tmp"] {
@@ -503,9 +532,7 @@ fn under_an_observed_profile_what_is_refused_is_counted_and_nothing_else() {
     let Some(place) = Place::new() else { return };
     let _holder = place.hold();
     let _recorder = place.record("one");
-    let socket = place.path("notify.sock");
-    let observed = observed_profile(&base(), socket.to_str().unwrap(), "observe:a", "");
-    let profile = observed.unwrap().unwrap();
+    let profile = place.observed();
     let container = place.run_under(&profile, "a", "calls");
     place.wait("the last call", "one", |said| {
         of(said, false)["refused"]["userfaultfd"] == 1
@@ -526,6 +553,21 @@ fn under_an_observed_profile_what_is_refused_is_counted_and_nothing_else() {
         assert_eq!(recorded["calls"], json!({}));
         assert_eq!(recorded["unnamed"], 0);
     }
+}
+
+fn without_holder_and_recorder_an_observed_profile_refuses_and_lets_nothing_start() {
+    let Some(place) = Place::new() else { return };
+    let (holder, recorder) = (place.hold(), place.record("one"));
+    let profile = place.observed();
+    let container = place.run_under(&profile, "a", "deserted");
+    place.wait("a refused call", "one", |said| {
+        of(said, false)["refused"]["keyctl"].is_number()
+    });
+    drop((holder, recorder));
+    container.succeeds();
+    let mut other = place.run_under(&profile, "b", "deserted");
+    let status = other.0.wait().unwrap();
+    assert!(!status.success(), "{status}");
 }
 
 /// All that were counted, with a name and without.
