@@ -242,7 +242,7 @@ fn every_alert_says_what_it_means_and_has_its_remedy_in_the_manual() -> Result<(
     for rule in alerting_rules()? {
         let name = string(&rule, "/alert")?;
         assert!(
-            ["warning", "critical"].contains(&string(&rule, "/labels/severity")?),
+            ["info", "warning", "critical"].contains(&string(&rule, "/labels/severity")?),
             "{name}"
         );
         for field in ["summary", "description"] {
