@@ -103,6 +103,7 @@ fn explain_known(
         Cause::Refused(why) => subject.refused_by_runtime(why),
         Cause::Step { said, calls } => subject.step(said, calls),
         Cause::Stopped => subject.stopped(),
+        Cause::NoListener => subject.no_listener(),
         Cause::Killed => subject.killed(),
     };
     Explanation {
@@ -216,6 +217,22 @@ impl Subject<'_> {
             Vec::new(),
             remedy,
         )
+    }
+
+    fn no_listener(&self) -> Found {
+        let sentence = format!(
+            "nobody answered on the node for the calls that {} asks a listener about",
+            self.name()
+        );
+        let remedy = match self.applied {
+            Applied::Managed(_) => {
+                "see to the node's recorder (kubectl get pods -A -l app.kubernetes.io/component=recorder); kubelet tries again by itself"
+            }
+            _ => {
+                "start on the node what listens at the profile's listenerPath; kubelet tries again by itself"
+            }
+        };
+        (Certainty::Certain, sentence, Vec::new(), remedy.to_owned())
     }
 
     fn step(&self, said: &str, calls: &[&'static str]) -> Found {
@@ -482,6 +499,21 @@ mod tests {
         );
         let found = of(cause(), &json!({"defaultAction": "SCMP_ACT_ALLOW"}));
         assert_eq!(found.certainty, Certainty::No, "{found:?}");
+    }
+
+    #[test]
+    fn a_listener_that_is_away_is_named_whatever_the_profile_allows() {
+        let found = of(Cause::NoListener, &allowing(&["read"], "SCMP_ACT_ERRNO"));
+        assert_eq!((found.certainty, found.lacks), (Certainty::Certain, vec![]));
+        assert_eq!(found.reason, Reason::ListenerAway);
+        assert!(
+            found
+                .sentence
+                .contains("the SeccompProfile tight asks a listener"),
+            "{}",
+            found.sentence
+        );
+        assert!(found.remedy.contains("recorder"), "{}", found.remedy);
     }
 
     #[test]

@@ -14,17 +14,20 @@ pub enum Reason {
     ProfileRefused,
     /// The profile refuses what the runtime itself has to call.
     RuntimeCallRefused,
+    /// Nobody is there whom the profile asks about calls.
+    ListenerAway,
     /// A call ended the container.
     KilledBySeccomp,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ProfileMissing,
         Self::ProfileUnreadable,
         Self::ProfileRefused,
         Self::RuntimeCallRefused,
+        Self::ListenerAway,
         Self::KilledBySeccomp,
     ];
 
@@ -36,6 +39,7 @@ impl Reason {
             Self::ProfileUnreadable => "SeccompProfileUnreadable",
             Self::ProfileRefused => "SeccompProfileRefused",
             Self::RuntimeCallRefused => "SeccompRefusesRuntime",
+            Self::ListenerAway => "SeccompListenerAway",
             Self::KilledBySeccomp => "SeccompKilled",
         }
     }
@@ -63,6 +67,8 @@ pub enum Cause {
     },
     /// The runtime's process had ended when the program should have been executed.
     Stopped,
+    /// Nobody listens where the profile says.
+    NoListener,
     /// SIGSYS.
     Killed,
 }
@@ -76,6 +82,7 @@ impl Cause {
             Self::NotJson(_) => Reason::ProfileUnreadable,
             Self::Refused(_) => Reason::ProfileRefused,
             Self::Step { .. } | Self::Stopped => Reason::RuntimeCallRefused,
+            Self::NoListener => Reason::ListenerAway,
             Self::Killed => Reason::KilledBySeccomp,
         }
     }
@@ -99,6 +106,9 @@ impl Cause {
         }
         if message.contains("localhostProfile must be set if seccompProfile type is Localhost") {
             return Some(Self::NoPath);
+        }
+        if message.contains(NO_LISTENER) {
+            return Some(Self::NoListener);
         }
         let said = said_by_runtime(message);
         if REFUSALS.iter().any(|refusal| said.contains(refusal)) {
@@ -127,6 +137,9 @@ impl Cause {
 
 /// What runc's process in the container says begins so.
 const IN_CONTAINER: &str = "error during container init: ";
+
+/// What runc says when it cannot hand over the filter.
+const NO_LISTENER: &str = "failed to connect with seccomp agent specified in the seccomp profile";
 
 /// The words of an error that profiles answer with.
 const ERRNOS: &[&str] = &[
@@ -291,6 +304,12 @@ mod tests {
                 "failed to start containerd task \"1f\": cannot start a stopped process: unknown"
                     .to_owned(),
                 Cause::Stopped,
+            ),
+            (
+                format!(
+                    "{SHIM}{INIT}failed to connect with seccomp agent specified in the seccomp profile: dial unix /x/notify.sock: connect: connection refused: unknown"
+                ),
+                Cause::NoListener,
             ),
             // By runc 1.5.
             (
