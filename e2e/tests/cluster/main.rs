@@ -15,6 +15,7 @@ mod injection;
 mod install;
 mod lifecycle;
 mod nodes;
+mod observe;
 mod probe;
 mod recording;
 mod repair;
