@@ -13,7 +13,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/seccomp-operator
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PROVIDER
 
-.PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-webhook bench-traces bench-cluster fuzz generate deny
+.PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-webhook bench-traces bench-record bench-cluster fuzz generate deny
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -57,7 +57,7 @@ e2e:
 	KUBERNETES=1.20 e2e/test $(FLOOR)
 
 # How fast it is, beside the budgets; docs/performance.md has figures and says what they mean.
-bench: bench-engine bench-webhook bench-traces bench-cluster
+bench: bench-engine bench-webhook bench-traces bench-record bench-cluster
 
 bench-engine:
 	e2e/prerequisites check
@@ -72,6 +72,11 @@ bench-webhook:
 bench-traces:
 	e2e/prerequisites check
 	cargo bench $(CARGO_SELECTION) --bench traces
+
+# What a recorded call and an observed refusal cost, beside a bare loop in C and the kernel alone.
+bench-record:
+	e2e/prerequisites check
+	cargo bench $(CARGO_SELECTION) --bench record
 
 # From apply to file, bursts, memory and requests to the API server, on a cluster of its own.
 bench-cluster:
