@@ -39,27 +39,41 @@ impl Finished {
 
 /// Runs kubectl, with `input` on its standard input.
 pub async fn kubectl(args: &[&str], input: &str) -> anyhow::Result<Finished> {
-    run(
-        &std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".into()),
-        args,
-        input,
-    )
-    .await
+    run(&kubectl_program(), args, input).await
 }
 
 /// Runs `kubectl seccomp`, with the plugin that was built beside the tests.
 pub async fn plugin(args: &[&str]) -> anyhow::Result<Finished> {
+    plugin_by(&[&kubectl_program()], args).await
+}
+
+/// What `kubectl seccomp` prints in this time, of a command that goes on until it is stopped.
+pub async fn plugin_for(time: Duration, args: &[&str]) -> anyhow::Result<String> {
+    let seconds = time.as_secs().to_string();
+    let finished = plugin_by(&["timeout", &seconds, &kubectl_program()], args).await?;
+    // `timeout` ends with this where it had to stop the command.
+    if finished.code != Some(124) {
+        bail!("the command did not go on: {finished:?}");
+    }
+    Ok(finished.stdout)
+}
+
+async fn plugin_by(program: &[&str], args: &[&str]) -> anyhow::Result<Finished> {
     let tests = std::env::current_exe()?;
     let built = tests.ancestors().nth(2).context("no folder of binaries")?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::iter::once(built.to_owned()).chain(std::env::split_paths(&path));
-    let program = std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".into());
-    let mut command = Command::new(&program);
+    let mut command = Command::new(program[0]);
     command
+        .args(&program[1..])
         .arg("seccomp")
         .args(args)
         .env("PATH", std::env::join_paths(path)?);
-    finish(&program, command, "").await
+    finish(program[0], command, "").await
+}
+
+fn kubectl_program() -> String {
+    std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".into())
 }
 
 /// Runs helm.

@@ -1,5 +1,9 @@
 //! `kubectl seccomp denials`: what observed profiles have refused, from the reports of all nodes' recorders.
 
+mod suggest;
+mod suggested;
+mod watch;
+
 use std::fmt::Write as _;
 
 use anyhow::anyhow;
@@ -8,12 +12,17 @@ use kube::Api;
 use kube::api::ListParams;
 use serde::Serialize;
 
-use super::cluster::{ClusterArgs, block_on};
+use super::cluster::{Cluster, ClusterArgs, block_on};
+use super::status::profiles;
+use super::stored::library;
 use super::table::Table;
 use super::text::Style;
 use super::{Failure, Findings, output};
-use seccomp_operator_api::{Denial, ObservedDenial, RecordedArgument, SeccompDenialReport};
+use seccomp_operator_api::{
+    Denial, ObservedDenial, RecordedArgument, SeccompDenialReport, StoredProfile,
+};
 use seccomp_profile::Arch;
+use suggested::Suggested;
 
 /// Examples, for `--help`.
 pub const EXAMPLES: &str = "Examples:
@@ -21,6 +30,13 @@ pub const EXAMPLES: &str = "Examples:
   kubectl seccomp denials -n shop web-7d4b9c6f5-x2x7k
   kubectl seccomp denials -A --profile no-chmod
   kubectl seccomp denials -A -o json | jq -r '.denials[].call' | sort -u
+
+  # What is refused from now on
+  kubectl seccomp denials -n shop --watch
+
+  # The changes to the profiles that would allow it: to be read first, then applied
+  kubectl seccomp denials -n shop --suggest
+  kubectl seccomp denials -n shop --suggest -o yaml | kubectl apply -f -
 
 Profiles with `spec.observe: true` are observed. A node reports once a minute.
 
@@ -40,6 +56,12 @@ pub struct DenialsArgs {
     /// Only what this profile refused.
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
+    /// Go on: a line whenever a node reports that something was refused again.
+    #[arg(short, long, conflicts_with = "suggest")]
+    watch: bool,
+    /// Instead: how the profiles would have to change to allow what they refused, and what else that opens. Nothing is written.
+    #[arg(long)]
+    suggest: bool,
     /// The output format.
     #[arg(short, long, value_enum, default_value_t = DenialsFormat::Text)]
     output: DenialsFormat,
@@ -51,38 +73,72 @@ pub struct DenialsArgs {
 enum DenialsFormat {
     /// For people.
     Text,
-    /// For programs.
+    /// For programs; with --watch an object a line.
     Json,
+    /// With --suggest: the profiles, changed, for `kubectl apply`.
+    Yaml,
 }
 
 /// Runs the subcommand.
 pub fn run(args: &DenialsArgs) -> Result<Findings, Failure> {
-    let found = block_on(async {
-        let cluster = args.cluster.connect().await?;
-        let reports: Api<SeccompDenialReport> = Api::all(cluster.client.clone());
-        let kind = "seccompdenialreports.seccomp-operator.io";
-        let everything = ListParams::default();
-        let listed = cluster.list(&reports, &everything, kind, "the cluster");
-        let listed = listed.await;
-        let listed = listed.map_err(|refusal| Failure::Other(anyhow!(refusal)))?;
-        let own = args.namespace.as_ref().unwrap_or(&cluster.namespace);
-        let wanted = Wanted {
-            namespace: (!args.all_namespaces).then_some(own.as_str()),
-            pod: args.pod.as_deref(),
-            profile: args.profile.as_deref(),
-        };
-        Ok(Found::among(&listed, &wanted))
-    })?;
-    let text = match args.output {
-        DenialsFormat::Text => found.text(Style::for_stdout()),
-        DenialsFormat::Json => output::json(&found)?,
+    if args.output == DenialsFormat::Yaml && !args.suggest {
+        return Err(Failure::Usage(
+            "-o yaml is for --suggest; use -o json".into(),
+        ));
+    }
+    block_on(ask(args))
+}
+
+async fn ask(args: &DenialsArgs) -> Result<Findings, Failure> {
+    let cluster = args.cluster.connect().await?;
+    let reports: Api<SeccompDenialReport> = Api::all(cluster.client.clone());
+    let kind = "seccompdenialreports.seccomp-operator.io";
+    let everything = ListParams::default();
+    let listed = cluster.list(&reports, &everything, kind, "the cluster");
+    let listed = listed.await;
+    let listed = listed.map_err(|refusal| Failure::Other(anyhow!(refusal)))?;
+    let own = args.namespace.as_ref().unwrap_or(&cluster.namespace);
+    let wanted = Wanted {
+        namespace: (!args.all_namespaces).then_some(own.as_str()),
+        pod: args.pod.as_deref(),
+        profile: args.profile.as_deref(),
     };
-    output::print(text)?;
+    let found = Found::among(&listed, &wanted);
+    if args.suggest && !found.denials.is_empty() {
+        output::print(suggest(&cluster, &found, args.output).await?)?;
+        return Ok(Findings::Some(String::new()));
+    }
+    output::print(match args.output {
+        DenialsFormat::Text | DenialsFormat::Yaml => found.text(Style::for_stdout()),
+        DenialsFormat::Json if args.watch => String::new(),
+        DenialsFormat::Json => output::json(&found)?,
+    })?;
+    if args.watch {
+        watch::watch(reports, &listed, &wanted, args.output).await?;
+    }
     Ok(if found.denials.is_empty() {
         Findings::None
     } else {
         Findings::Some(String::new())
     })
+}
+
+async fn suggest(
+    cluster: &Cluster,
+    found: &Found,
+    format: DenialsFormat,
+) -> Result<String, Failure> {
+    let stored = profiles(cluster).await?.into_iter();
+    let read: Vec<_> = stored.map(StoredProfile::read).collect();
+    let library = library(&read);
+    let readable: Vec<_> = read.into_iter().flatten().collect();
+    let denials = found.denials.iter().map(|on_node| &on_node.observed);
+    let suggested = Suggested::new(denials, &readable, &library);
+    match format {
+        DenialsFormat::Text => suggested.text(Style::for_stdout()),
+        DenialsFormat::Json => output::json(&suggested.data()?),
+        DenialsFormat::Yaml => suggested.manifests(),
+    }
 }
 
 /// Whose denials are asked for.
@@ -113,7 +169,7 @@ struct Found {
     nodes: usize,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 struct OnNode {
     node: String,
     #[serde(flatten)]

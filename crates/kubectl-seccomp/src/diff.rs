@@ -11,7 +11,7 @@ use super::target::TargetArgs;
 use super::text::{Style, wrap};
 use super::view::{CallEffect, View};
 use super::{Failure, Findings, markdown, output};
-use seccomp_profile::{Action, Arch, Loader, Profile};
+use seccomp_profile::{Action, Arch, Loader, Profile, Runtime, TooComplex};
 
 /// Which profiles, and how to tell their difference.
 #[derive(Args, Debug)]
@@ -201,6 +201,21 @@ fn to_text(old: &Named, new: &Named, differences: &[Difference], style: Style) -
     if differences.is_empty() {
         return format!("{} and {} do the same\n", old.name, new.name);
     }
+    headed(differences, style)
+}
+
+/// What a profile of each of these architectures does otherwise than an older content of it, when runc loads it; nothing if it does the
+/// same.
+pub fn change(contents: &[(Arch, Profile, Profile)], style: Style) -> Result<String, TooComplex> {
+    let mut differences = Vec::new();
+    for (native, old, new) in contents {
+        let view = |profile| View::from_profile(profile, *native, Loader::any(Runtime::Runc));
+        differences.extend(compare((old, &view(old)?), (new, &view(new)?)));
+    }
+    Ok(headed(&differences, style))
+}
+
+fn headed(differences: &[Difference], style: Style) -> String {
     let mut out = String::new();
     for (change, head) in HEADS {
         let groups = groups(differences.iter().filter(|d| d.change == change));

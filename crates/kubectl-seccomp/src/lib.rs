@@ -12,7 +12,7 @@
 //! | `trace` | `from-strace`, `from-audit` and `check`: lines become calls, calls are counted |
 //! | `probe` | `probe`: the one module that makes system calls by hand (`probe/kernel`), here or in a pod (`probe/pod`) |
 //! | `status`, `coverage` | commands on a cluster: they list, decide in pure functions (`survey`, `effective`, `what_if`), and print |
-//! | `denials` | what nodes' recorders report of observed profiles |
+//! | `denials` | what nodes' recorders report of observed profiles (`watch`), and what would allow it (`suggest`) |
 //! | `record` | makes a recording, restarts a workload, and takes both back (`plan`) |
 //! | `restart` | restarts what runs under an older content of its profile (`plan`, `rollout`) |
 //! | `block` | refuses calls everywhere by profiles and a policy (`plan`), restarts, verifies, and takes it back |
@@ -22,6 +22,7 @@
 //! | `document`, `target` | profiles as users write them, and the kind of node they are resolved for |
 //! | `view` | what a profile does, syscall by syscall, as tables show it |
 //! | `cluster` | kubeconfig, lists, and what to say when there is no answer |
+//! | `stored`, `manifest` | a cluster's profiles for the engine, and as their authors write them |
 //! | `ask` | questions and progress |
 //! | `lines`, `output`, `junit`, `markdown`, `table`, `text`, `machine` | reading files, writing to standard output, and words for people |
 //!
@@ -42,6 +43,7 @@ mod junit;
 mod lines;
 mod lint;
 mod machine;
+mod manifest;
 mod markdown;
 mod merge;
 mod output;
@@ -50,6 +52,7 @@ mod record;
 mod restart;
 mod schema;
 mod status;
+mod stored;
 mod table;
 mod take_over;
 mod target;

@@ -16,6 +16,7 @@ use crate::call::Call;
 use crate::coverage::effective::{Kind, Placed, Row, State, Surroundings, rows};
 use crate::coverage::what_if::Known;
 use crate::restart::Named;
+use crate::stored::{ARCHES, compose, library, with};
 use crate::text::plural;
 use seccomp_operator_api::{
     Mode, Overridden, PolicyProfile, ProfileType, Requirement, RequirementOperator, SeccompPolicy,
@@ -26,7 +27,7 @@ use seccomp_policy::given::as_written;
 use seccomp_policy::localhost::LocalhostProfile;
 use seccomp_policy::patch::stated;
 use seccomp_policy::view::View;
-use seccomp_profile::{Arch, KernelVersion, Library, Model, RUNTIME_DEFAULT, Severity, Target};
+use seccomp_profile::{Arch, Library, Model, RUNTIME_DEFAULT, Severity};
 
 /// On what a block has made, as a label, and on every profile that has entries of a block, as an annotation: these entries.
 pub const MARK: &str = "seccomp-operator.io/block";
@@ -36,8 +37,6 @@ const NAME: &str = "emergency-block";
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// The policy's priority where no other policy gives a profile of ours.
 const PRIORITY: i32 = 1_000_000;
-/// What nodes mostly are.
-const ARCHES: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
 
 /// Where calls are to be refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -345,8 +344,7 @@ fn change(profile: &SeccompProfile, wanted: &[Value], library: &Library) -> Chan
         Ok(models) => models,
         Err(why) => return Change::Impossible(why),
     };
-    let mut with = library.clone();
-    with.define(&name, define(&Ok(changed.clone())));
+    let with = with(library, &changed);
     let after: Result<Vec<_>, _> = ARCHES
         .iter()
         .map(|arch| model(&with, &name, *arch))
@@ -367,26 +365,8 @@ fn change(profile: &SeccompProfile, wanted: &[Value], library: &Library) -> Chan
 }
 
 fn model(library: &Library, name: &str, arch: Arch) -> Result<Model, String> {
-    let target = Target {
-        arch,
-        kernel: KernelVersion::CURRENT,
-        capabilities: library.capabilities(name),
-    };
-    let composed = library.compose(name, &target, "spec");
-    let composed = composed.map_err(|error| error.to_string())?;
+    let composed = compose(library, name, arch).map_err(|error| error.to_string())?;
     composed.model().map_err(|error| error.to_string())
-}
-
-fn library(profiles: &[Result<SeccompProfile, InvalidObject>]) -> Library {
-    let mut library = Library::default();
-    for profile in profiles {
-        let name = match profile {
-            Ok(profile) => profile.metadata.name.as_deref(),
-            Err(unreadable) => unreadable.metadata.name.as_deref(),
-        };
-        library.define(name.unwrap_or_default(), define(profile));
-    }
-    library
 }
 
 /// What lint says of the entries: ways around them that are left, for example.

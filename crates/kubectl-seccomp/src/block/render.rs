@@ -3,16 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use kube::core::ObjectMeta;
-use serde::Serialize;
-
 use super::plan::{Change, Fate, Plan, Standing, marked};
 use crate::Failure;
 use crate::call::Call;
-use crate::output;
+use crate::manifest;
 use crate::table::Table;
 use crate::text::{Style, plural, wrap};
-use seccomp_operator_api::{SeccompPolicy, SeccompProfile};
+use seccomp_operator_api::SeccompProfile;
 
 /// So many rows of what cannot be reached; more are a number.
 const MAX_OPEN: usize = 30;
@@ -157,38 +154,11 @@ pub fn manifests(plan: &Plan) -> Result<String, Failure> {
         out += &document;
     };
     for profile in plan.profiles.values().filter_map(Change::object) {
-        let mut written = SeccompProfile::new("", profile.spec.clone());
-        written.metadata = written_metadata(&profile.metadata);
-        add(yaml(&written)?);
+        add(manifest::profile(profile)?);
     }
     let policy = plan.policy.as_ref();
     if let Some(policy) = policy.and_then(|(_, change)| change.object()) {
-        let mut written = SeccompPolicy::new("", policy.spec.clone());
-        written.metadata = written_metadata(&policy.metadata);
-        add(yaml(&written)?);
+        add(manifest::policy(policy)?);
     }
     Ok(out)
-}
-
-fn yaml(object: &impl Serialize) -> Result<String, Failure> {
-    let text = output::yaml(object)?;
-    Ok(if text.ends_with('\n') {
-        text
-    } else {
-        text + "\n"
-    })
-}
-
-/// What its author writes of an object's metadata.
-fn written_metadata(stored: &ObjectMeta) -> ObjectMeta {
-    let mut annotations = stored.annotations.clone();
-    if let Some(annotations) = &mut annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
-    ObjectMeta {
-        name: stored.name.clone(),
-        labels: stored.labels.clone(),
-        annotations,
-        ..ObjectMeta::default()
-    }
 }
