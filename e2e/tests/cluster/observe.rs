@@ -217,3 +217,39 @@ async fn what_an_observed_profile_refuses_is_refused_and_told_of_in_each_place()
     cluster.delete("seccompprofile", PROFILE).await?;
     cluster.install(NAMESPACE, &[]).await
 }
+
+#[tokio::test]
+async fn a_node_without_a_recorder_does_not_get_an_observed_profile_and_says_what_helps() -> Tested
+{
+    let cluster = Cluster::with_operator().await?;
+    let name = "e2e-unobserved";
+    let profile = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile", "metadata": {"name": name},
+        "spec": {"base": "runtime-default", "observe": true},
+    });
+    cluster.apply(&profile.to_string()).await?;
+    until("every node to refuse", Duration::from_mins(1), || async {
+        let status = cluster.status(name).await?;
+        let nodes = status.nodes.context("no nodes")?;
+        ensure!(
+            nodes.failed == nodes.desired && nodes.ready == 0,
+            "{nodes:?}"
+        );
+        let failure = status.failures.first().context("no failure")?;
+        ensure!(
+            failure
+                .message
+                .contains("spec.observe: this node has no recorder"),
+            "{failure:?}"
+        );
+        Ok(())
+    })
+    .await?;
+    // The remedy that it names.
+    cluster
+        .install(NAMESPACE, &["--set", "recorder.enabled=true"])
+        .await?;
+    cluster.wait_ready(name).await?;
+    cluster.delete("seccompprofile", name).await?;
+    cluster.install(NAMESPACE, &[]).await
+}
