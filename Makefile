@@ -13,7 +13,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/seccomp-operator
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PROVIDER
 
-.PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-webhook bench-traces bench-record bench-cluster fuzz generate deny
+.PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-webhook bench-traces bench-record bench-cluster scale fuzz generate deny
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -33,7 +33,7 @@ check:
 	e2e/prerequisites check
 	cargo fmt --all --check
 	cargo clippy $(CARGO_SELECTION) --all-targets -- --deny warnings
-	shellcheck --external-sources .ci/run fuzz/run kind/cluster e2e/bench e2e/demo e2e/prerequisites e2e/test e2e/images/build e2e/images/operator e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
+	shellcheck --external-sources .ci/run fuzz/run kind/cluster e2e/bench e2e/demo e2e/prerequisites e2e/scale e2e/test e2e/images/build e2e/images/operator e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
 
 # The tests beside the crates, and those of the house: its walls, and the links of its documents. The other tests of e2e/ have targets of
 # their own.
@@ -81,6 +81,10 @@ bench-record:
 # From apply to file, bursts, memory and requests to the API server, on a cluster of its own.
 bench-cluster:
 	e2e/bench
+
+# How the costs grow with nodes and profiles: e2e/scale --help.
+scale:
+	e2e/scale
 
 # The custom resource definitions, from the types; in two places, since Helm reads no file outside a chart.
 generate:

@@ -29,8 +29,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
+use kube::Client;
+use prometheus_client::registry::Registry;
 use tracing::info;
 
+use crate::health::Readiness;
 use crate::{health, shutdown};
 use disk::Disk;
 use kube_support::events::events;
@@ -63,47 +66,84 @@ pub struct AgentArgs {
 /// Runs until it is told to stop.
 pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let mut registry = crate::metrics::registry();
-    let metrics = Metrics::new(&mut registry);
     let client = in_cluster_client(&Requests::new(
         registry.sub_registry_with_prefix(crate::metrics::PREFIX),
     ))
     .context("cannot find out how to reach the API server; the agent has to run as a pod")?;
     info!(node = args.node_name, root = %args.seccomp_root.display(), "the agent starts");
-
-    let (events, written) = events(client.clone(), publish::MANAGER, args.node_name.clone());
-    let reconciler = Reconciler::new(
-        client.clone(),
-        args.node_name.clone(),
-        Renderer {
-            target: node::target()?,
-            recorder_socket: args.recorder_socket.clone(),
-        },
-        Disk::new(&args.seccomp_root, args.profiles_dir.as_ref()),
-        &args.profiles_dir,
-        events.clone(),
-        metrics.clone(),
-    );
-    let (ready, reports) = (reconciler.readiness(), reconciler.reports());
-    let registry = Arc::new(registry);
-    let of_denials = (client.clone(), args.node_name.clone(), metrics.clone());
-    let denials = async {
-        // Without a recorder nobody reports any, and the chart gives no right to look.
-        if args.recorder_socket.is_some() {
-            let (client, node, metrics) = of_denials;
-            denials::run(client, &node, &events, &metrics).await;
-        }
-        std::future::pending::<()>().await;
+    let agent = Agent {
+        client,
+        node: args.node_name,
+        seccomp_root: args.seccomp_root,
+        profiles_dir: args.profiles_dir,
+        recorder_socket: args.recorder_socket,
     };
+    let (runs, ready) = agent.start(&mut registry)?;
     tokio::select! {
-        ended = reconciler.run() => Ok(ended?),
-        () = written => anyhow::bail!("the writer of Events ended"),
-        () = denials => Ok(()), // it never ends
-        ended = health::serve(args.health_port, ready, registry) => Ok(ended?),
-        // After the last report it is the reconciler that ends.
-        Published::Interrupted = publish::publish(client, args.node_name, reports, metrics) => anyhow::bail!("the publisher ended"),
+        ended = runs => ended,
+        ended = health::serve(args.health_port, ready, Arc::new(registry)) => Ok(ended?),
         () = shutdown::requested() => {
             info!("the agent stops; the files stay");
             Ok(())
         }
+    }
+}
+
+/// The agent of one node. A process may have several, each with a folder of its own.
+#[derive(Clone)]
+pub struct Agent {
+    /// What it asks the API server with.
+    pub client: Client,
+    /// The node's name.
+    pub node: String,
+    /// Where kubelet's seccomp folder is.
+    pub seccomp_root: PathBuf,
+    /// The folder below it that the profiles go to.
+    pub profiles_dir: String,
+    /// The socket of the node's recorder, if it has one.
+    pub recorder_socket: Option<String>,
+}
+
+impl Agent {
+    /// What runs it, and whether the node is in sync. Must be called inside a tokio runtime.
+    pub fn start(
+        self,
+        registry: &mut Registry,
+    ) -> anyhow::Result<(impl Future<Output = anyhow::Result<()>> + use<>, Readiness)> {
+        let metrics = Metrics::new(registry);
+        let client = self.client;
+        let (events, written) = events(client.clone(), publish::MANAGER, self.node.clone());
+        let reconciler = Reconciler::new(
+            client.clone(),
+            self.node.clone(),
+            Renderer {
+                target: node::target()?,
+                recorder_socket: self.recorder_socket.clone(),
+            },
+            Disk::new(&self.seccomp_root, self.profiles_dir.as_ref()),
+            &self.profiles_dir,
+            events.clone(),
+            metrics.clone(),
+        );
+        let (ready, reports) = (reconciler.readiness(), reconciler.reports());
+        let of_denials = (client.clone(), self.node.clone(), metrics.clone());
+        let denials = async move {
+            // Without a recorder nobody reports any, and the chart gives no right to look.
+            if self.recorder_socket.is_some() {
+                let (client, node, metrics) = of_denials;
+                denials::run(client, &node, &events, &metrics).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let runs = async move {
+            tokio::select! {
+                ended = reconciler.run() => Ok(ended?),
+                () = written => anyhow::bail!("the writer of Events ended"),
+                () = denials => Ok(()), // it never ends
+                // After the last report it is the reconciler that ends.
+                Published::Interrupted = publish::publish(client, self.node, reports, metrics) => anyhow::bail!("the publisher ended"),
+            }
+        };
+        Ok((runs, ready))
     }
 }

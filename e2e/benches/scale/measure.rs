@@ -1,0 +1,265 @@
+//! What changes cost, and how it grows.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use e2e::cluster::{Cluster, NAMESPACE};
+use e2e::metrics::{scrape, sum};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
+
+use crate::agents::Agents;
+
+const MIB: f64 = 1024.0 * 1024.0;
+/// More than this, as the power of the number of nodes, is more than growth with it.
+const LINEAR: f64 = 1.1;
+const CONTROLLER_PORT: u16 = 8081;
+
+/// One size.
+pub struct Measured {
+    pub nodes: usize,
+    pub profiles: usize,
+    /// Until all nodes had the profiles that this size has more than the one before.
+    pub made: Duration,
+    /// Of each single change, from the request until it was heard that all nodes had it.
+    pub times: Vec<Duration>,
+    pub single: Cost,
+    pub burst: usize,
+    pub burst_took: Duration,
+    pub in_burst: Cost,
+    pub state: State,
+}
+
+/// What one change cost.
+pub struct Cost {
+    pub node_writes: f64,
+    pub status_writes: f64,
+    /// Milliseconds.
+    pub controller: f64,
+    /// Of all agents together, milliseconds.
+    pub agents: f64,
+}
+
+/// What there is when nothing happens, in bytes.
+pub struct State {
+    pub agent: f64,
+    pub controller: f64,
+    pub stored: f64,
+}
+
+/// What was counted so far.
+pub struct Counts {
+    node_writes: f64,
+    status_writes: f64,
+    controller: f64,
+    agents: f64,
+}
+
+impl Counts {
+    pub async fn read(cluster: &Cluster, agents: &Agents) -> anyhow::Result<Self> {
+        let requests = scrape("/metrics").await?;
+        let writes = |resource: &str, part: &str| {
+            sum(&requests, "apiserver_request_total", |labels| {
+                let verbs = ["POST", "PUT", "PATCH", "APPLY"];
+                let mut verbs = verbs.iter();
+                verbs.any(|verb| labels.contains(&format!("verb=\"{verb}\"")))
+                    && labels.contains(&format!("resource=\"{resource}\""))
+                    && labels.contains(&format!("subresource=\"{part}\""))
+            })
+        };
+        Ok(Self {
+            node_writes: writes("seccompnodes", ""),
+            status_writes: writes("seccompprofiles", "status"),
+            controller: of_controllers(cluster, "process_cpu_seconds_total")
+                .await?
+                .iter()
+                .sum(),
+            agents: agents.cpu()?,
+        })
+    }
+
+    pub fn since(&self, before: &Self, changes: usize) -> Cost {
+        let changes = f64::from(u32::try_from(changes).unwrap_or(u32::MAX));
+        Cost {
+            node_writes: (self.node_writes - before.node_writes) / changes,
+            status_writes: (self.status_writes - before.status_writes) / changes,
+            controller: (self.controller - before.controller) * 1000.0 / changes,
+            agents: (self.agents - before.agents) * 1000.0 / changes,
+        }
+    }
+}
+
+impl State {
+    pub async fn read(cluster: &Cluster, agents: &Agents, nodes: usize) -> anyhow::Result<Self> {
+        let nodes = f64::from(u32::try_from(nodes)?);
+        let controllers = of_controllers(cluster, "process_resident_memory_bytes").await?;
+        let metrics = scrape("/metrics").await?;
+        Ok(Self {
+            agent: agents.memory()? / nodes,
+            controller: controllers.into_iter().fold(0.0, f64::max),
+            stored: sum(&metrics, "apiserver_storage_size_bytes", |_| true),
+        })
+    }
+}
+
+/// What each controller says of itself.
+async fn of_controllers(cluster: &Cluster, metric: &str) -> anyhow::Result<Vec<f64>> {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    let selected = ListParams::default().labels("app.kubernetes.io/component=controller");
+    let mut all = Vec::new();
+    for pod in pods.list(&selected).await? {
+        let path = format!(
+            "/api/v1/namespaces/{NAMESPACE}/pods/{}:{CONTROLLER_PORT}/proxy/metrics",
+            pod.name_any()
+        );
+        let metrics = scrape(&path).await?;
+        let prefix = format!("{metric} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&prefix));
+        all.push(line.with_context(|| format!("no {metric}"))?.parse()?);
+    }
+    Ok(all)
+}
+
+impl Measured {
+    fn p50(&self) -> f64 {
+        let mut times = self.times.clone();
+        times.sort_unstable();
+        let median = times.get(times.len() / 2);
+        median.map_or(0.0, Duration::as_secs_f64)
+    }
+
+    fn per_agent(&self, cost: &Cost) -> f64 {
+        cost.agents / f64::from(u32::try_from(self.nodes).unwrap_or(u32::MAX))
+    }
+
+    fn rows(&self) -> [(&'static str, String); 11] {
+        let writes = |cost: &Cost| format!("{:.1} / {:.1}", cost.node_writes, cost.status_writes);
+        let cpu = |cost: &Cost| format!("{:.1} / {:.2}", cost.controller, self.per_agent(cost));
+        [
+            (
+                "one change: apply -> Ready on all nodes, p50",
+                format!("{:.2} s", self.p50()),
+            ),
+            (
+                "writes for it: SeccompNodes / statuses",
+                writes(&self.single),
+            ),
+            ("CPU for it: controllers / one agent, ms", cpu(&self.single)),
+            ("changes at once", self.burst.to_string()),
+            (
+                "first request -> all Ready",
+                format!("{:.1} s", self.burst_took.as_secs_f64()),
+            ),
+            (
+                "writes for each of them: SeccompNodes / statuses",
+                writes(&self.in_burst),
+            ),
+            (
+                "CPU for each of them: controllers / one agent, ms",
+                cpu(&self.in_burst),
+            ),
+            (
+                "new profiles of this size, all Ready after",
+                format!("{:.1} s", self.made.as_secs_f64()),
+            ),
+            (
+                "agent, resident",
+                format!("{:.1} MiB", self.state.agent / MIB),
+            ),
+            (
+                "controller, resident",
+                format!("{:.1} MiB", self.state.controller / MIB),
+            ),
+            ("etcd", format!("{:.1} MiB", self.state.stored / MIB)),
+        ]
+    }
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, value) in self.rows() {
+            writeln!(f, "  {what}: {value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A table in Markdown, a column for each size.
+pub fn print(all: &[Measured]) {
+    let line = |cells: Vec<String>| println!("| {} |", cells.join(" | "));
+    let sizes = all
+        .iter()
+        .map(|one| format!("N = {}, P = {}", one.nodes, one.profiles));
+    line(std::iter::once(String::new()).chain(sizes).collect());
+    println!("|---{}|", "|---".repeat(all.len()));
+    let rows: Vec<_> = all.iter().map(Measured::rows).collect();
+    let Some(first) = rows.first() else { return };
+    for (at, (what, _)) in first.iter().enumerate() {
+        let cells = rows.iter().map(|rows| rows[at].1.clone());
+        line(std::iter::once((*what).to_owned()).chain(cells).collect());
+    }
+}
+
+type CostOf = fn(&Measured) -> f64;
+
+/// With which power of the number of nodes each cost grows, for as many profiles.
+pub fn growth(all: &[Measured]) {
+    let costs: [(&str, CostOf); 6] = [
+        ("writes for a change", |one| {
+            one.single.node_writes + one.single.status_writes
+        }),
+        ("controllers' CPU for a change", |one| one.single.controller),
+        ("an agent's CPU for a change", |one| {
+            one.per_agent(&one.single)
+        }),
+        ("a controller's memory", |one| one.state.controller),
+        ("an agent's memory", |one| one.state.agent),
+        ("etcd's bytes", |one| one.state.stored),
+    ];
+    let mut profiles: Vec<_> = all.iter().map(|one| one.profiles).collect();
+    profiles.sort_unstable();
+    profiles.dedup();
+    for number in profiles {
+        let sizes: Vec<_> = all.iter().filter(|one| one.profiles == number).collect();
+        for (what, cost) in costs {
+            let points = sizes.iter().map(|one| {
+                let nodes = f64::from(u32::try_from(one.nodes).unwrap_or(u32::MAX));
+                (nodes, cost(one))
+            });
+            let points: Vec<_> = points.collect();
+            let Some((a, b)) = fit(&points) else { continue };
+            let Some((_, power)) = fit(&points
+                .iter()
+                .map(|(n, y)| (n.ln(), y.ln()))
+                .collect::<Vec<_>>())
+            else {
+                continue;
+            };
+            let verdict = if power > LINEAR {
+                "  MORE THAN LINEAR"
+            } else {
+                ""
+            };
+            println!("P = {number}: {what} = {a:.3} + {b:.5} N; as N to the {power:.2}{verdict}");
+        }
+    }
+}
+
+/// The line of least squares through these.
+fn fit(points: &[(f64, f64)]) -> Option<(f64, f64)> {
+    let many = f64::from(u32::try_from(points.len()).ok()?);
+    if points.len() < 2 {
+        return None;
+    }
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / many;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    let slope = points
+        .iter()
+        .map(|point| (point.0 - x) * (point.1 - y))
+        .sum::<f64>()
+        / spread;
+    slope.is_finite().then_some((y - slope * x, slope))
+}
