@@ -59,6 +59,8 @@ pub async fn run(
             // Every replica's index is fed, so what is written here comes back by the watch.
             let written = stream::iter(wanted)
                 .map(|(name, wanted, waits)| {
+                    // A finalizer alone says nothing of the nodes.
+                    let waits = wanted.status.is_some().then_some(waits);
                     let api = &api;
                     let metrics = &shared.metrics;
                     async move { (write(api, &name, wanted, metrics).await, name, waits) }
@@ -71,7 +73,11 @@ pub async fn run(
                 let now = Instant::now();
                 let pace = paces.entry(name.clone()).or_default();
                 match outcome {
-                    Ok(()) => pace.written(waits, now),
+                    Ok(()) => {
+                        if let Some(waits) = waits {
+                            pace.written(waits, now);
+                        }
+                    }
                     // Somebody else was faster, or this process's own last write has not come back yet: what was written comes by the
                     // watch, and is looked at after a moment.
                     Err(error) if error.is_not_found() || error.is_conflict() => {
@@ -176,7 +182,7 @@ mod tests {
 
     use super::*;
     use crate::controller::index::tests::cluster;
-    use seccomp_operator_api::{GROUP, NodeFailure, SeccompNode, SeccompNodeReport};
+    use seccomp_operator_api::{GROUP, NodeFailure, NodeUse, SeccompNode, SeccompNodeReport};
 
     /// An API server that takes every write, and counts those of a status.
     fn counting(writes: &Arc<AtomicUsize>) -> Client {
@@ -256,5 +262,31 @@ mod tests {
             sleep(Duration::from_millis(pause)).await;
             assert_eq!(writes.load(Ordering::Relaxed), written, "{node}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_finalizer_that_is_written_holds_no_status_back() {
+        let writes = Arc::new(AtomicUsize::new(0));
+        let shared = Arc::new(Shared::around(cluster()));
+        let (_elected, role) = watch::channel(Role::Leads);
+        let (client, task) = (counting(&writes), shared.clone());
+        tokio::spawn(async move { run(&client, &task, role).await });
+        // The other node is waited for, and the profile is held at once.
+        let report = SeccompNodeReport {
+            applied_resource_version: "10".into(),
+            in_use: vec![NodeUse {
+                profile: "a".into(),
+                pods: 1,
+                ..NodeUse::default()
+            }],
+            ..SeccompNodeReport::default()
+        };
+        let report = SeccompNode::new("n1", report);
+        shared.index.lock().unwrap().report("n1", &report);
+        shared.changed.notify_one();
+        sleep(Duration::from_millis(500)).await;
+        assert_eq!(writes.load(Ordering::Relaxed), 0);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(writes.load(Ordering::Relaxed), 1);
     }
 }
