@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::arch::Arch;
 use super::condition::{ArgIndex, Condition, Operator};
 use super::model::Clauses;
-use super::oci::Profile;
+use super::oci::{Profile, Rule};
 
 /// How many instructions the kernel loads for one filter (`BPF_MAXINSNS`).
 pub const MAX_INSTRUCTIONS: usize = 4096;
@@ -16,6 +16,9 @@ const FRAME: usize = 4;
 
 /// What every architecture has: it is compared, and the number of the call is loaded; `x86_64` and X32 are told apart by it.
 const OF_ARCH: usize = 5;
+
+/// So many masks are compiled as they are counted, or nearly.
+const FEW_MASKS: usize = 16;
 
 impl Profile {
     /// How many instructions libseccomp makes of its rules, at least and at most, whether as a list of calls or as a tree (as runc 1.2
@@ -49,15 +52,28 @@ impl Profile {
         }
         // A jump of more than 255 needs one on the way, for each place where it can end; the rest is what was seen.
         most += most / 8 + (most / 32 + 3) * targets.len();
-        // Of several hundred masks on a call libseccomp repeats more than is known here: twice as much was the most that was seen.
-        let masks = self.rules().iter().flat_map(super::oci::Rule::conditions);
-        let masks =
-            masks.filter(|condition| matches!(condition.operator, Operator::MaskedEqual { .. }));
-        if masks.count() > 16 {
+        // Of masks on 64 bits, or beside other conditions, libseccomp repeats more than is known here: twice as much was the most that was seen.
+        if self.rules().iter().map(repeated_masks).sum::<usize>() > FEW_MASKS {
             most *= 2;
         }
         least..=most
     }
+}
+
+/// The masks of a rule, but for one that is all of its conditions and is about 32 bits: of a value of so many bits that is denied there are
+/// 32, and libseccomp makes of them what is counted.
+fn repeated_masks(rule: &Rule) -> usize {
+    let masks = rule
+        .conditions()
+        .iter()
+        .filter_map(|condition| match condition.operator {
+            Operator::MaskedEqual { mask } => Some(mask),
+            _ => None,
+        });
+    let is_alone = rule.conditions().len() == 1;
+    masks
+        .filter(|mask| !is_alone || *mask > u64::from(u32::MAX))
+        .count()
 }
 
 /// A comparison of 32 bits, as far as it is known: the argument, which half, the mask and what it is compared with.

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use libseccomp::ScmpSyscall;
 use proptest::prelude::*;
 use seccomp_profile::{
-    Arch, CapabilitySet, KernelVersion, MAX_INSTRUCTIONS, Profile, Rule, Syscall, Target, parse,
-    parse_slice,
+    Arch, CapabilitySet, Delta, KernelVersion, MAX_INSTRUCTIONS, Profile, RUNTIME_DEFAULT, Rule,
+    Spec, Syscall, Target, compose, parse, parse_slice,
 };
 use serde_json::{Value, json};
 
@@ -279,6 +279,34 @@ fn the_number_of_instructions_is_within_what_is_predicted() {
         margin.0, margin.1
     );
     assert!(margin.0 < 1.8, "{margin:?}");
+}
+
+/// What is most often denied on top of a default: single values of an argument of 32 bits. Written out, each is a mask a bit.
+#[test]
+fn denied_values_of_an_int_are_predicted_as_what_they_take() {
+    let mut margin = 1.0_f64;
+    for number in [1_u64, 2, 3, 4, 8, 12, 16, 24] {
+        let denied = (0..number).map(|i| {
+            json!({"name": "ioctl", "args": [{"index": 1, "op": "SCMP_CMP_EQ", "value": 0x5412 + i * 0x1_2345}]})
+        });
+        let denied: Vec<_> = denied.collect();
+        let definition = Spec::Derived {
+            base: RUNTIME_DEFAULT.into(),
+            changes: Delta::parse(&[], &[], &denied, "spec").unwrap(),
+        };
+        let profile = compose(&definition, &|_| None, &target(Arch::X86_64), "spec").unwrap();
+        let predicted = profile.instructions();
+        for tree in [false, true] {
+            let made = compile(&profile, Arch::X86_64, tree).unwrap().len() / 8;
+            println!("{number} denied, tree {tree}: {made}, and {predicted:?} predicted");
+            assert!(predicted.contains(&made), "{number}: {made} {predicted:?}");
+            let ratio = |a: usize, b: usize| {
+                f64::from(u32::try_from(a).unwrap()) / f64::from(u32::try_from(b).unwrap())
+            };
+            margin = margin.max(ratio(*predicted.end(), made));
+        }
+    }
+    assert!(margin < 2.1, "{margin}");
 }
 
 /// Profiles on which random tests with more cases failed once.
