@@ -78,7 +78,17 @@ pub async fn make(
     )
     .await?;
     let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    let pods_api: Api<Pod> = Api::namespaced(cluster.client.clone(), NAMESPACE);
     let token = async |(node, pod): (String, Pod)| -> anyhow::Result<(String, String)> {
+        // Its kubelet would say so once the agent answers; here the agents are started right after.
+        let now = k8s_openapi::jiff::Timestamp::now().to_string();
+        let ready = ["Initialized", "Ready", "ContainersReady", "PodScheduled"]
+            .map(|kind| json!({"type": kind, "status": "True", "lastTransitionTime": now}));
+        let status = json!({"status": {"phase": "Running", "conditions": ready}});
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        pods_api
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await?;
         let request = TokenRequest {
             spec: TokenRequestSpec {
                 expiration_seconds: Some(TOKEN_SECONDS),
