@@ -25,8 +25,8 @@ pub enum Excess {
     Number(Arch, u32, Arguments),
 }
 
-/// Calls that carry others.
-const CARRIERS: [Syscall; 2] = [Syscall::SOCKETCALL, Syscall::IPC];
+/// Calls that carry others: what some architectures pass sockets and IPC through.
+pub(super) const CARRIERS: [Syscall; 2] = [Syscall::SOCKETCALL, Syscall::IPC];
 
 /// What a carrier must get in an intersection so that nothing comes through it that does not under one of the two.
 ///
@@ -207,7 +207,7 @@ impl Model {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -455,7 +455,7 @@ mod tests {
     }
 
     /// Documents with rules of all kinds for calls that are alike, carried ones and their carriers among them.
-    fn document() -> impl Strategy<Value = Value> {
+    pub(crate) fn document() -> impl Strategy<Value = Value> {
         let action = prop_oneof![
             Just(("SCMP_ACT_ALLOW", None)),
             Just(("SCMP_ACT_LOG", None)),
@@ -503,7 +503,7 @@ mod tests {
         })
     }
 
-    fn read(document: &Value) -> Option<Semantics> {
+    pub(crate) fn read(document: &Value) -> Option<Semantics> {
         // Two rules with one condition and two actions have no semantics, and what 32 bits cannot hold has two.
         let document = parse(document, "").ok()?;
         document.resolve(&TARGET).exact_semantics("").ok()

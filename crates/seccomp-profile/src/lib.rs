@@ -103,6 +103,7 @@ mod size;
 mod suggest;
 mod syscall;
 mod target;
+mod trial;
 
 pub use action::Action;
 pub use algebra::Excess;
@@ -139,6 +140,7 @@ pub use semantics::Semantics;
 pub use size::MAX_INSTRUCTIONS;
 pub use syscall::{KERNEL as SYSCALLS_OF_KERNEL, Syscall};
 pub use target::{KernelVersion, Target};
+pub use trial::{Reporting, Trial};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

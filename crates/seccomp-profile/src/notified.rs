@@ -1,6 +1,7 @@
 //! The semantics that hand calls to a listener first: what a recording of calls, or of refusals, is made with.
 
 use super::action::Action;
+use super::algebra::CARRIERS;
 use super::arch::Arch;
 use super::arg_set::ArgSet;
 use super::decision::{Decision, TooComplex, WorkBudget};
@@ -8,9 +9,6 @@ use super::errno::Errno;
 use super::oci::Listener;
 use super::semantics::Semantics;
 use super::syscall::Syscall;
-
-/// What some architectures pass sockets and IPC through.
-const CARRIERS: [Syscall; 2] = [Syscall::SOCKETCALL, Syscall::IPC];
 
 impl Semantics {
     /// Where it takes an action that `is_asked` about, the listener at the socket `path` is notified instead, under the same
@@ -48,18 +46,7 @@ impl Semantics {
             let mut last = last.iter();
             last.all(|(arch, last)| call.number(*arch) <= *last) && !CARRIERS.contains(&call)
         };
-        let carriers = || {
-            let named = CARRIERS.into_iter();
-            named.filter_map(|call| Some((call, self.calls.get(&call)?.clone())))
-        };
-        let can_be_told = |call: Syscall, decision: &Decision| {
-            let alone = || Self {
-                listener: None,
-                calls: carriers().chain([(call, decision.clone())]).collect(),
-                ..*self
-            };
-            decision.constant().is_some() || alone().profile("").is_ok()
-        };
+        let can_be_told = |call, decision: &Decision| self.can_tell(call, decision);
         let listener = listener(path, metadata);
         self.asking(
             &is_asked,
