@@ -22,6 +22,18 @@ pub const MAX_STANDING: usize = 20 << 10;
 #[serde(from = "String", into = "String")]
 pub struct Standing(Arc<str>);
 
+/// What a filter asks about, of what the profile says that it stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Asked {
+    /// What is let happen, and what is refused.
+    Both,
+    /// What is refused alone.
+    Refusals,
+    /// What is let happen alone.
+    Permissions,
+}
+
 /// What a call returns that a signal has interrupted.
 const EINTR: u16 = 4;
 
@@ -51,6 +63,8 @@ pub(crate) enum Answers {
     As(Box<Model>),
     /// What runc makes of this profile refuses, and nobody is asked about anything else.
     Refusals(Box<Model>),
+    /// What runc makes of this profile lets happen, and nobody is asked about anything else.
+    Permissions(Box<Model>),
     /// Nobody knows what is to be let happen.
     None,
 }
@@ -81,18 +95,17 @@ impl From<Standing> for String {
 
 impl Standing {
     /// The text for a profile in canonical form, if it is short enough to go with a descriptor.
-    /// `refusals`: nothing but what it refuses is asked about.
     pub(crate) fn of(
         profile: &Profile,
         kept: &[(Syscall, ArgIndex)],
-        refusals: bool,
+        asked: Asked,
     ) -> Option<Self> {
         let document: Value = serde_json::from_slice(&profile.to_canonical_json()).ok()?;
         let kept: Vec<_> = kept
             .iter()
             .map(|(call, argument)| json!([call.name(), argument.get()]))
             .collect();
-        let text = json!({"arguments": kept, "base": document, "refusals": refusals}).to_string();
+        let text = json!({"arguments": kept, "base": document, "asked": asked}).to_string();
         (text.len() <= MAX_STANDING).then(|| text.into())
     }
 
@@ -116,10 +129,11 @@ impl Standing {
         let answers = if self.0.is_empty() {
             Answers::All
         } else {
-            let refusals = text.get("refusals").and_then(Value::as_bool);
-            let known = match refusals {
-                Some(true) => Answers::Refusals,
-                _ => Answers::As,
+            let asked = text.get("asked").map(Asked::deserialize);
+            let known = match asked.and_then(Result::ok) {
+                Some(Asked::Refusals) => Answers::Refusals,
+                Some(Asked::Permissions) => Answers::Permissions,
+                Some(Asked::Both) | None => Answers::As,
             };
             model().map_or(Answers::None, |model| known(Box::new(model)))
         };
@@ -157,7 +171,7 @@ impl Answers {
         let model = match self {
             Self::All => return Answer::Proceed,
             Self::None => return Answer::Refuse(Errno::EPERM.get()),
-            Self::As(model) | Self::Refusals(model) => model,
+            Self::As(model) | Self::Refusals(model) | Self::Permissions(model) => model,
         };
         let mut arches = Arch::ALL.iter();
         let Some(arch) = arches.find(|arch| arch.audit_arch() == call.arch) else {
@@ -176,7 +190,7 @@ impl Answers {
     /// What to answer to a call that nobody has read: as if a signal had come, so that it is made again, where it may be one to refuse.
     pub(crate) fn to_unread(&self) -> Answer {
         match self {
-            Self::All => Answer::Proceed,
+            Self::All | Self::Permissions(_) => Answer::Proceed,
             Self::As(_) | Self::Refusals(_) | Self::None => Answer::Refuse(EINTR),
         }
     }
@@ -188,7 +202,7 @@ mod tests {
 
     use super::*;
 
-    fn standing(refusals: bool) -> Standing {
+    fn standing(asked: Asked) -> Standing {
         let target = Target {
             arch: Arch::X86_64,
             kernel: KernelVersion::CURRENT,
@@ -196,7 +210,7 @@ mod tests {
         };
         let base = builtin(RUNTIME_DEFAULT).unwrap().resolve(&target);
         let call = Syscall::named("setsockopt").unwrap();
-        Standing::of(&base, &[(call, ArgIndex::new(2).unwrap())], refusals).unwrap()
+        Standing::of(&base, &[(call, ArgIndex::new(2).unwrap())], asked).unwrap()
     }
 
     fn answer(answers: &Answers, arch: Arch, call: &str, first: u64) -> Answer {
@@ -211,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_call_gets_what_the_profile_gives_it() {
-        let standing = standing(false);
+        let standing = standing(Asked::Both);
         assert!(standing.text().len() < MAX_STANDING / 2, "{standing:?}");
         let Known { answers, kept } = standing.read();
         let said: Vec<_> = kept
@@ -243,7 +257,7 @@ mod tests {
 
     #[test]
     fn where_only_refusals_are_asked_about_nothing_is_let_happen() {
-        let answers = standing(true).read().answers;
+        let answers = standing(Asked::Refusals).read().answers;
         for (call, errno) in [
             ("mount", Errno::EPERM),
             ("clone3", Errno::ENOSYS),
@@ -253,6 +267,16 @@ mod tests {
             assert_eq!(said, Answer::Refuse(errno.get()), "{call}");
         }
         assert_eq!(answers.to_unread(), Answer::Refuse(EINTR));
+    }
+
+    #[test]
+    fn where_only_permissions_are_asked_about_what_nobody_has_read_happens_and_a_refusal_is_refused()
+     {
+        let answers = standing(Asked::Permissions).read().answers;
+        let said = |call| answer(&answers, Arch::X86_64, call, 0);
+        assert_eq!(said("mkdir"), Answer::Proceed);
+        assert_eq!(said("mount"), Answer::Refuse(Errno::EPERM.get()));
+        assert_eq!(answers.to_unread(), Answer::Proceed);
     }
 
     #[test]
@@ -275,7 +299,7 @@ mod tests {
 
     #[test]
     fn equal_texts_are_kept_once() {
-        let (one, mut other) = (standing(true), standing(true));
+        let (one, mut other) = (standing(Asked::Both), standing(Asked::Both));
         assert!(!Arc::ptr_eq(&one.0, &other.0));
         other.share([&one].into_iter());
         assert!(Arc::ptr_eq(&one.0, &other.0));

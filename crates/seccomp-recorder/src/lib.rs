@@ -26,6 +26,7 @@ mod profile;
 mod record;
 mod register;
 mod sys;
+mod trial;
 
 pub use answer::{MAX_STANDING, Standing};
 pub use arguments::{ARGUMENTS, MAX_VALUES};
@@ -36,3 +37,4 @@ pub use ledger::{Arguments, Count, Counts};
 pub use message::{MAX_MESSAGE, Message, MessageError, Subject, parse};
 pub use profile::{MAX_METADATA, NoRecording, observed_profile, recording_profile};
 pub use record::{Control, Recorded, Recorder, Snapshot};
+pub use trial::Versions;

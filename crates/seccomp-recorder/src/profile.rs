@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use seccomp_profile::{Action, ArgIndex, Problem, Problems, Profile, Syscall, TooComplex};
 
-use crate::answer::{MAX_STANDING, Standing};
+use crate::answer::{Asked, MAX_STANDING, Standing};
 use crate::assumed::assumed;
 
 /// The longest metadata that the recorder hands on.
@@ -31,7 +31,7 @@ pub fn recording_profile(
     check(base, socket, metadata, "recorded", at)?;
     let semantics = base.exact_semantics(at)?;
     let assumed: Vec<_> = assumed().collect();
-    let standing = Standing::of(base, kept, false);
+    let standing = Standing::of(base, kept, Asked::Both);
     let is_asked = |action: Action| {
         action.is_permitted() || standing.is_some() && is_refused_with_error(action)
     };
@@ -58,12 +58,8 @@ pub fn observed_profile(
 ) -> Result<Option<Profile>, NoRecording> {
     check(profile, socket, metadata, "observed", at)?;
     let semantics = profile.exact_semantics(at)?;
-    let Some(standing) = Standing::of(profile, &telling(profile), true) else {
-        let reason = format!(
-            "cannot be observed with more than {MAX_STANDING} bytes of JSON, which go along with each container"
-        );
-        return Err(problem(reason, "use fewer rules with conditions", at));
-    };
+    let standing = Standing::of(profile, &telling(profile), Asked::Refusals);
+    let standing = standing.ok_or_else(|| too_long("observed", at))?;
     let handed = format!("{metadata}\n{}", standing.text());
     let assumed: Vec<_> = assumed().collect();
     let is_assumed = |call| assumed.contains(&call);
@@ -77,7 +73,7 @@ pub fn observed_profile(
 }
 
 /// The arguments that say why a call was refused: those that the profile compares, and a few that say what was meant.
-fn telling(profile: &Profile) -> Vec<(Syscall, ArgIndex)> {
+pub(crate) fn telling(profile: &Profile) -> Vec<(Syscall, ArgIndex)> {
     let compared = profile.rules().iter().flat_map(|rule| {
         let calls = rule.syscalls().iter();
         calls.flat_map(|call| {
@@ -102,6 +98,14 @@ const MEANT: &[(&str, u8)] = &[
     ("unshare", 0),
 ];
 
+/// The profile does not go along with a descriptor.
+pub(crate) fn too_long(done: &str, at: &str) -> NoRecording {
+    let reason = format!(
+        "cannot be {done} with more than {MAX_STANDING} bytes of JSON, which go along with each container"
+    );
+    problem(reason, "use fewer rules with conditions", at)
+}
+
 fn problem(reason: String, remedy: &str, at: &str) -> NoRecording {
     let (path, remedy) = (at.to_owned(), remedy.to_owned());
     NoRecording(
@@ -114,13 +118,13 @@ fn problem(reason: String, remedy: &str, at: &str) -> NoRecording {
     )
 }
 
-fn too_complex(error: TooComplex, at: &str) -> NoRecording {
+pub(crate) fn too_complex(error: TooComplex, at: &str) -> NoRecording {
     let remedy = "use fewer conditions, and such as exclude each other";
     problem(error.to_string(), remedy, at)
 }
 
-/// Whether calls can be `done`, recorded or observed, by the listener under this profile.
-fn check(
+/// Whether calls can be `done`, recorded, observed or tried, by the listener under this profile.
+pub(crate) fn check(
     profile: &Profile,
     socket: &str,
     metadata: &str,
@@ -145,7 +149,7 @@ fn check(
 }
 
 /// Whether the listener can refuse in its place. A success that is none, signals and tracers are the kernel's own.
-fn is_refused_with_error(action: Action) -> bool {
+pub(crate) fn is_refused_with_error(action: Action) -> bool {
     matches!(action, Action::Errno(errno) if errno.get() > 0)
 }
 

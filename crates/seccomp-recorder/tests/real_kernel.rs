@@ -8,8 +8,9 @@ mod place;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use place::{FORGETFUL, PATIENCE, Place, host, raw};
-use seccomp_profile::Syscall;
+use place::{FORGETFUL, PATIENCE, Place, base, host, raw, target};
+use seccomp_profile::{Reporting, Syscall};
+use seccomp_recorder::Versions;
 use serde_json::{Value, json};
 
 const TESTS: &[(&str, fn())] = &[
@@ -20,6 +21,10 @@ const TESTS: &[(&str, fn())] = &[
     (
         "observed",
         under_an_observed_profile_what_is_refused_is_counted_and_nothing_else,
+    ),
+    (
+        "tried",
+        what_the_next_version_would_refuse_happens_and_is_counted_and_nothing_else,
     ),
     (
         "deserted",
@@ -234,6 +239,46 @@ fn under_an_observed_profile_what_is_refused_is_counted_and_nothing_else() {
         assert_eq!(recorded["calls"], json!({}));
         assert_eq!(recorded["unnamed"], 0);
     }
+}
+
+fn what_the_next_version_would_refuse_happens_and_is_counted_and_nothing_else() {
+    let Some(place) = Place::new() else { return };
+    let _holder = place.hold();
+    let _recorder = place.record("one");
+    let now = base();
+    // The same without these: `socket` for but one family.
+    let mut document: Value = serde_json::from_slice(&now.to_canonical_json()).unwrap();
+    let rules = document["syscalls"].as_array_mut().unwrap();
+    for rule in rules.iter_mut() {
+        let names = rule["names"].as_array_mut().unwrap();
+        names.retain(|name| !["mkdirat", "socket"].contains(&name.as_str().unwrap()));
+    }
+    rules.retain(|rule| rule["names"] != json!([]));
+    let family = json!({"index": 0, "op": "SCMP_CMP_EQ", "value": 1});
+    rules.push(json!({"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [family]}));
+    let next = seccomp_profile::parse(&document, "").unwrap();
+    let next = next.resolve(&target()).canonical("").unwrap();
+    let versions = Versions {
+        now: &now.canonical("").unwrap(),
+        next: &next,
+        reporting: Reporting::Notify,
+        observed: false,
+    };
+    let socket = place.path("notify.sock");
+    let trial = versions.trial().unwrap();
+    let profile = versions.profile(&trial, socket.to_str().unwrap(), "trial:a");
+    let container = place.run_under(&profile.unwrap().unwrap(), "a", "calls");
+    place.wait("the last call", "one", |said| {
+        of(said, false)["calls"]["socket"] == 2
+    });
+    place.exec("a", "exec");
+    container.succeeds();
+    let said = place.wait("the end", "one", has_ended);
+    let init = of(&said, false);
+    // The program has seen that what the version in force refuses was refused.
+    assert_eq!(init["calls"], json!({"mkdirat": 3, "socket": 2}));
+    assert_eq!(init["refused"], json!({}));
+    assert_eq!(init["socket"], json!([[2], [1]]));
 }
 
 fn without_holder_and_recorder_an_observed_profile_refuses_and_lets_nothing_start() {

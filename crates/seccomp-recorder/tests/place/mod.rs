@@ -149,13 +149,16 @@ pub fn host() -> Arch {
     }
 }
 
-pub fn base() -> Profile {
-    let target = Target {
+pub fn target() -> Target {
+    Target {
         arch: host(),
         kernel: KernelVersion::CURRENT,
         capabilities: CapabilitySet::RUNTIME_DEFAULT,
-    };
-    builtin(RUNTIME_DEFAULT).unwrap().resolve(&target)
+    }
+}
+
+pub fn base() -> Profile {
+    builtin(RUNTIME_DEFAULT).unwrap().resolve(&target())
 }
 
 impl Place {
