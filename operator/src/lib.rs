@@ -15,4 +15,5 @@ pub mod pki;
 pub mod process;
 pub mod recorder;
 mod shutdown;
+mod trials;
 pub mod webhook;

@@ -17,6 +17,8 @@ use super::schema;
 
 /// What the metadata of an observed profile begin with. Those of a recording have no colon.
 const OBSERVED: &str = "observe:";
+/// What comes before the digest of the next version of a profile on trial.
+const TRIED: &str = "trial:";
 
 /// How many refused calls a report names, those of each container apart.
 pub const MAX_DENIALS: usize = 256;
@@ -60,6 +62,45 @@ pub struct DenialReport {
     #[serde(default, skip_serializing_if = "schema::is_zero")]
     #[schemars(range(min = 0))]
     pub more: i32,
+    /// The trials that containers of the node are on, up to 256.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub trials: Vec<ObservedTrial>,
+    /// The calls that were let happen and that the next version of a profile would refuse, the most frequent 256 first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub would_refuse: Vec<TriedDenial>,
+}
+
+/// A trial, as one node's recorder sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObservedTrial {
+    /// The SeccompProfile's name.
+    #[schemars(length(min = 1, max = 200))]
+    pub profile: String,
+    /// What tells the next version from others.
+    #[schemars(length(max = 16))]
+    pub digest: String,
+    /// How many pods are on it.
+    #[schemars(range(min = 0))]
+    pub pods: i32,
+    /// How many containers of them.
+    #[schemars(range(min = 0))]
+    pub containers: i32,
+    /// How often they, and those that have ended within the last hour, called what would be refused.
+    #[schemars(range(min = 0))]
+    pub count: i64,
+}
+
+/// A call that the next version of a profile would refuse a container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TriedDenial {
+    /// What tells the next version from others.
+    #[schemars(length(max = 16))]
+    pub digest: String,
+    /// What would be refused, and to whom.
+    #[serde(flatten)]
+    pub observed: ObservedDenial,
 }
 
 /// A call that a profile refused a container.
@@ -95,7 +136,7 @@ pub struct Denial {
     /// The architecture that it was made through, as profiles write it: `SCMP_ARCH_X86_64`.
     #[schemars(length(max = 32))]
     pub architecture: String,
-    /// How often it was refused, to processes that were executed into the container as well.
+    /// How often it was refused, or would have been, to processes that were executed into the container as well.
     #[schemars(range(min = 0))]
     pub count: i64,
     /// When it was first refused.
@@ -125,16 +166,22 @@ impl Denial {
         }
     }
 
+    /// Whose call it is.
+    pub(crate) fn key(&self) -> [&str; 5] {
+        let Self {
+            namespace,
+            pod,
+            container,
+            call,
+            architecture,
+            ..
+        } = self;
+        [namespace, pod, container, call, architecture].map(String::as_str)
+    }
+
     /// The most frequent first, and among equals in a fixed order.
     fn rank(&self) -> (Reverse<i64>, [&str; 5]) {
-        let names = [
-            &self.namespace,
-            &self.pod,
-            &self.container,
-            &self.call,
-            &self.architecture,
-        ];
-        (Reverse(self.count), names.map(String::as_str))
+        (Reverse(self.count), self.key())
     }
 }
 
@@ -158,21 +205,83 @@ impl DenialReport {
             recorder_version: recorder_version.to_owned(),
             denials,
             more: i32::try_from(more).unwrap_or(i32::MAX),
+            ..Self::default()
         }
+    }
+
+    /// The same report with what is known of trials, as far as it fits.
+    #[must_use]
+    pub fn with_trials(mut self, trials: Vec<ObservedTrial>, tried: Vec<TriedDenial>) -> Self {
+        self.trials = trials;
+        self.trials.truncate(MAX_DENIALS);
+        self.would_refuse = tried;
+        self.would_refuse.sort_by(|a, b| {
+            let rank = |tried: &TriedDenial| {
+                let profile = tried.observed.profile.clone();
+                (profile, tried.digest.clone())
+            };
+            let (one, other) = (&a.observed.denial, &b.observed.denial);
+            one.rank()
+                .cmp(&other.rank())
+                .then_with(|| rank(a).cmp(&rank(b)))
+        });
+        self.would_refuse.truncate(MAX_DENIALS);
+        self
+    }
+
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.denials.is_empty() && self.trials.is_empty() && self.would_refuse.is_empty()
     }
 }
 
-/// The text that the file of an observed profile has as its `listenerMetadata`, which the runtime hands to the recorder with each filter.
-#[must_use]
-pub fn observed_metadata(profile: &str) -> String {
-    format!("{OBSERVED}{profile}")
+/// What a node's recorder hears of a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listening<'a> {
+    /// The SeccompProfile's name.
+    pub profile: &'a str,
+    /// Whether it hears what is refused.
+    pub observes: bool,
+    /// What tells the next version that is on trial from others.
+    pub trial: Option<&'a str>,
 }
 
-/// The observed profile that a `listenerMetadata` names.
-#[must_use]
-pub fn observed_by(metadata: &str) -> Option<&str> {
-    let name = metadata.strip_prefix(OBSERVED)?;
-    super::ProfileName::parse(name).is_ok().then_some(name)
+impl<'a> Listening<'a> {
+    /// The text that the profile's file has as its `listenerMetadata`, which the runtime hands to the recorder with each filter.
+    #[must_use]
+    pub fn to_metadata(&self) -> String {
+        let observes = if self.observes { OBSERVED } else { "" };
+        match self.trial {
+            Some(digest) => format!("{observes}{TRIED}{digest}:{}", self.profile),
+            None => format!("{observes}{}", self.profile),
+        }
+    }
+
+    /// What such a text says.
+    #[must_use]
+    pub fn from_metadata(metadata: &'a str) -> Option<Self> {
+        let (observes, rest) = match metadata.strip_prefix(OBSERVED) {
+            Some(rest) => (true, rest),
+            None => (false, metadata),
+        };
+        let (trial, profile) = match rest.strip_prefix(TRIED) {
+            Some(rest) => {
+                let (digest, profile) = rest.split_once(':')?;
+                (Some(digest), profile)
+            }
+            None => (None, rest),
+        };
+        let is_digest =
+            |digest: &str| digest.len() == 16 && digest.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_said = observes || trial.is_some();
+        let is_right = is_said && trial.is_none_or(is_digest);
+        (is_right && super::ProfileName::parse(profile).is_ok()).then_some(Self {
+            profile,
+            observes,
+            trial,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -181,12 +290,29 @@ mod tests {
     use crate::RecordingReference;
 
     #[test]
-    fn the_runtime_hands_back_which_profile_is_observed() {
-        let text = observed_metadata("team.tight");
-        assert_eq!(observed_by(&text), Some("team.tight"));
-        assert_eq!(RecordingReference::from_metadata(&text), None);
-        for wrong in ["", "tight", "observe/tight/1", "observe:", "observe:../x"] {
-            assert_eq!(observed_by(wrong), None, "{wrong}");
+    fn the_runtime_hands_back_what_is_heard_of_which_profile() {
+        let digest = Some("83df1b1cb1ac02eb");
+        for (observes, trial) in [(true, None), (true, digest), (false, digest)] {
+            let listening = Listening {
+                profile: "team.tight",
+                observes,
+                trial,
+            };
+            let text = listening.to_metadata();
+            assert_eq!(Listening::from_metadata(&text), Some(listening));
+            assert_eq!(RecordingReference::from_metadata(&text), None);
+        }
+        for wrong in [
+            "",
+            "tight",
+            "observe/tight/1",
+            "observe:",
+            "observe:../x",
+            "trial:x",
+            "trial:0:tight",
+            "trial:83df1b1cb1ac02eb:",
+        ] {
+            assert_eq!(Listening::from_metadata(wrong), None, "{wrong}");
         }
     }
 

@@ -11,10 +11,11 @@ mod profile;
 mod recording;
 mod recording_report;
 mod schema;
+mod trial;
 
 pub use denial::{
-    Denial, DenialReport, MAX_DENIALS, MAX_DENIED_VALUES, MAX_PROFILE_DENIALS, ObservedDenial,
-    SeccompDenialReport, most_frequent, observed_by, observed_metadata,
+    Denial, DenialReport, Listening, MAX_DENIALS, MAX_DENIED_VALUES, MAX_PROFILE_DENIALS,
+    ObservedDenial, ObservedTrial, SeccompDenialReport, TriedDenial, most_frequent,
 };
 pub use node::{
     NodeFailure, NodeInfo, NodeUse, PodReference, SeccompNode, SeccompNodeReport, labels_digest,
@@ -37,6 +38,7 @@ pub use recording_report::{
     SeccompRecordingReport, absorb_calls,
 };
 pub use schema::{Requirement, RequirementOperator, Selector};
+pub use trial::{Trial, TrialReport, TrialStatus, Tried};
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! `SeccompProfile`: a seccomp profile that every node should have as a file.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::{fmt, io};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -14,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::denial::Denial;
 use super::recording::CallArgument;
+use super::trial::{self, Trial, TrialStatus};
 use super::{label, schema};
 use seccomp_profile::{
     CapabilitySet, Defined, Definition, Fields, MAX_BYTES, Problem, Problems, Spec, Undefined,
@@ -119,6 +121,10 @@ pub struct SeccompProfileSpec {
     /// no recorder, it does not get the profile.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub observe: bool,
+    /// The next version of the profile, to be tried: what it would refuse in addition still happens, and is reported. What is refused today
+    /// stays refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
 }
 
 /// Which recording a profile records for.
@@ -206,20 +212,35 @@ impl SeccompProfileSpec {
             }
             .into());
         }
-        let fields = Fields {
+        let capabilities = self.capabilities.as_deref();
+        Ok(Definition {
+            spec: Spec::parse(&self.fields(), "spec")?.into(),
+            capabilities: capabilities
+                .map(|names| CapabilitySet::parse(names, "spec.capabilities"))
+                .transpose()?,
+            next: self.next()?,
+        })
+    }
+
+    /// What the next version says, if one is on trial.
+    fn next(&self) -> Result<Option<Arc<Spec>>, Problems> {
+        let Some(promoted) = self.trial.as_ref().and(self.promoted()) else {
+            return Ok(None);
+        };
+        if let Some(trial) = &self.trial {
+            trial.check(self.record.is_some())?;
+        }
+        Ok(Some(Spec::parse(&promoted.fields(), trial::PATH)?.into()))
+    }
+
+    pub(super) fn fields(&self) -> Fields<'_> {
+        Fields {
             profile: self.profile.as_ref(),
             base: self.base.as_deref(),
             allow: &self.allow,
             log: &self.log,
             deny: &self.deny,
-        };
-        let capabilities = self.capabilities.as_deref();
-        Ok(Definition {
-            spec: Spec::parse(&fields, "spec")?.into(),
-            capabilities: capabilities
-                .map(|names| CapabilitySet::parse(names, "spec.capabilities"))
-                .transpose()?,
-        })
+        }
     }
 }
 
@@ -247,7 +268,7 @@ impl SeccompProfileSpec {
 }
 
 /// Whether a document has more than [`MAX_BYTES`] as JSON. It is counted, not written, and no further than that.
-fn is_too_large(document: &Value) -> bool {
+pub(super) fn is_too_large(document: &Value) -> bool {
     struct Room(usize);
     impl io::Write for Room {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -319,6 +340,9 @@ pub struct SeccompProfileStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub denials: Vec<Denial>,
+    /// With `spec.trial`: what the next version would have refused since the trial began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialStatus>,
     /// What is known of this object's state, one entry per aspect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]

@@ -20,6 +20,8 @@ pub struct Definition {
     pub spec: Arc<Spec>,
     /// The capability set that it states. Without one it is that of its base, and at the bottom the runtimes' default.
     pub capabilities: Option<CapabilitySet>,
+    /// The next version, if it is on trial. What derives from the profile knows nothing of it.
+    pub next: Option<Arc<Spec>>,
 }
 
 /// A definition, or why there is none.
@@ -90,15 +92,22 @@ pub struct Library {
     profiles: BTreeMap<String, Defined>,
     /// For each name those that have it as their base, whether there is a profile of that name or not.
     derived: BTreeMap<String, BTreeSet<String>>,
+    /// For each name those whose next version has it as its base.
+    tried: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Library {
     /// There is a profile of this name, and this is what it says.
     pub fn define(&mut self, name: &str, defined: Defined) {
         self.remove(name);
-        if let Some(base) = base_of(&defined) {
-            let above = self.derived.entry(base.to_owned()).or_default();
-            above.insert(name.to_owned());
+        for (base, above) in [
+            (base_of(&defined), &mut self.derived),
+            (next_base_of(&defined), &mut self.tried),
+        ] {
+            if let Some(base) = base {
+                let above = above.entry(base.to_owned()).or_default();
+                above.insert(name.to_owned());
+            }
         }
         self.profiles.insert(name.to_owned(), defined);
     }
@@ -108,12 +117,17 @@ impl Library {
         let Some(defined) = self.profiles.remove(name) else {
             return;
         };
-        if let Some(base) = base_of(&defined)
-            && let Some(above) = self.derived.get_mut(base)
-        {
-            above.remove(name);
-            if above.is_empty() {
-                self.derived.remove(base);
+        for (base, names) in [
+            (base_of(&defined), &mut self.derived),
+            (next_base_of(&defined), &mut self.tried),
+        ] {
+            if let Some(base) = base
+                && let Some(above) = names.get_mut(base)
+            {
+                above.remove(name);
+                if above.is_empty() {
+                    names.remove(base);
+                }
             }
         }
     }
@@ -137,6 +151,33 @@ impl Library {
             }
         }
         found
+    }
+
+    /// All profiles of which a change of this one changes what nodes have: its [`Self::dependants`], and those of which the next version
+    /// derives from one of these.
+    #[must_use]
+    pub fn affected(&self, name: &str) -> BTreeSet<&str> {
+        let mut found = self.dependants(name);
+        let below = found.iter().copied().chain([name]);
+        let tried = below.filter_map(|name| self.tried.get(name)).flatten();
+        let tried: Vec<_> = tried.map(String::as_str).collect();
+        found.extend(tried);
+        found.remove(name);
+        found
+    }
+
+    /// The library as it will be once the next version of this profile is the one in force, if one is on trial.
+    #[must_use]
+    pub fn with_next(&self, name: &str) -> Option<Self> {
+        let definition = self.get(name)?;
+        let next = Definition {
+            spec: definition.next.clone()?,
+            capabilities: definition.capabilities,
+            next: None,
+        };
+        let mut library = self.clone();
+        library.define(name, Ok(next.into()));
+        Some(library)
     }
 
     /// The profiles that this one derives from, the nearest first, as far as they are known; built-ins are none.
@@ -266,10 +307,15 @@ impl Library {
 
 /// The name of the profile that a definition derives from, unless it is a built-in.
 fn base(definition: &Definition) -> Option<&str> {
-    definition
-        .spec
-        .base()
-        .filter(|base| !BUILTINS.contains(base))
+    own_base(&definition.spec)
+}
+
+fn own_base(spec: &Spec) -> Option<&str> {
+    spec.base().filter(|base| !BUILTINS.contains(base))
+}
+
+fn next_base_of(defined: &Defined) -> Option<&str> {
+    own_base(defined.as_ref().ok()?.next.as_deref()?)
 }
 
 fn base_of(defined: &Defined) -> Option<&str> {
@@ -301,6 +347,7 @@ mod tests {
         Definition {
             spec: Arc::new(Spec::parse(&fields, "spec").unwrap()),
             capabilities: None,
+            next: None,
         }
     }
 
@@ -308,6 +355,7 @@ mod tests {
         Definition {
             spec: Arc::new(Spec::Document(parse(document, "spec.profile").unwrap())),
             capabilities: None,
+            next: None,
         }
     }
 
@@ -319,6 +367,35 @@ mod tests {
         library.define("a", Ok(derived("docker-default", &[]).into()));
         library.define("other", Ok(derived("audit", &[]).into()));
         library
+    }
+
+    #[test]
+    fn a_profile_on_trial_changes_with_what_its_next_version_derives_from() {
+        let mut library = chain();
+        let next = derived("a", &[json!("ptrace")]).spec;
+        let tried = Definition {
+            next: Some(next),
+            ..derived("audit", &[])
+        };
+        library.define("tried", Ok(tried.into()));
+        library.define("above", Ok(derived("tried", &[]).into()));
+        assert_eq!(library.dependants("a"), BTreeSet::from(["b", "c"]));
+        assert_eq!(library.affected("a"), BTreeSet::from(["b", "c", "tried"]));
+        assert_eq!(library.affected("tried"), BTreeSet::from(["above"]));
+        assert!(library.with_next("a").is_none());
+        let next = library.with_next("tried").unwrap();
+        assert_eq!(next.bases("tried").collect::<Vec<_>>(), ["a"]);
+        assert_eq!(library.bases("tried").count(), 0);
+        library.remove("tried");
+        assert_eq!(library.affected("a"), BTreeSet::from(["b", "c"]));
+        // On itself it would be in a circle.
+        let circle = Definition {
+            next: Some(derived("a", &[]).spec),
+            ..derived("audit", &[])
+        };
+        library.define("a", Ok(circle.into()));
+        let said = said(&library.with_next("a").unwrap(), "a");
+        assert!(said.starts_with("spec.base: leads in a circle"), "{said}");
     }
 
     fn said(library: &Library, name: &str) -> String {

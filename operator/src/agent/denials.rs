@@ -1,4 +1,4 @@
-//! Tells a pod what an observed profile refused it, and counts it. The node's recorder knows, and may write no Event; its report comes by a
+//! Tells a pod what an observed profile refused it, or what the next version of one would have refused, and counts it. The node's recorder knows, and may write no Event; its report comes by a
 //! watch.
 //!
 //! What is refused is mostly refused again and again. So an Event names the calls that none has named within the last hour, after which API
@@ -38,8 +38,8 @@ pub async fn run(client: Client, node: &str, events: &Events, metrics: &Metrics)
     let api: Api<DeserializeGuard<SeccompDenialReport>> = Api::all(client);
     let itself = Config::default().fields(&format!("metadata.name={node}"));
     let mut changes = std::pin::pin!(watch(api, itself));
-    let mut told = Told::default();
-    let mut counted = Counted::default();
+    let [mut told, mut told_of_trials] = [Told::of(Kind::Refused), Told::of(Kind::Tried)];
+    let [mut counted, mut counted_of_trials] = [Counted::default(), Counted::default()];
     let mut report = DenialReport::default();
     let mut wakes = None;
     loop {
@@ -58,12 +58,16 @@ pub async fn run(client: Client, node: &str, events: &Events, metrics: &Metrics)
             },
             () = sleep_until(wakes.unwrap_or_else(Instant::now)), if wakes.is_some() => {}
         }
-        metrics.refused(counted.growth(&report));
-        let due;
-        (due, wakes) = told.due(&report, Instant::now());
-        for (event, id) in due {
+        let tried = || report.would_refuse.iter().map(|tried| &tried.observed);
+        metrics.refused(counted.growth(report.denials.iter()));
+        metrics.would_be_refused(counted_of_trials.growth(tried()));
+        let now = Instant::now();
+        let (due, next) = told.due(report.denials.iter(), now);
+        let (due_of_trials, next_of_trials) = told_of_trials.due(tried(), now);
+        for (event, id) in due.into_iter().chain(due_of_trials) {
             events.post_once(event, id);
         }
+        wakes = next.into_iter().chain(next_of_trials).min();
     }
 }
 
@@ -73,8 +77,8 @@ struct Counted(Option<HashMap<u64, i64>>);
 
 impl Counted {
     /// How often calls were refused since the last look.
-    fn growth(&mut self, report: &DenialReport) -> u64 {
-        let now: HashMap<_, _> = report.denials.iter().map(count).collect();
+    fn growth<'r>(&mut self, denials: impl Iterator<Item = &'r ObservedDenial>) -> u64 {
+        let now: HashMap<_, _> = denials.map(count).collect();
         let before = self.0.replace(now);
         let Some((before, now)) = before.zip(self.0.as_ref()) else {
             return 0;
@@ -95,9 +99,21 @@ fn count(observed: &ObservedDenial) -> (u64, i64) {
     (hasher.finish(), denial.count)
 }
 
+/// What is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Calls were refused.
+    Refused,
+    /// Calls happened that the next version would refuse.
+    Tried,
+}
+
 /// What was told of pods, by their uids.
-#[derive(Debug, Default)]
-struct Told(HashMap<String, OfPod>);
+#[derive(Debug)]
+struct Told {
+    kind: Kind,
+    pods: HashMap<String, OfPod>,
+}
 
 #[derive(Debug, Default)]
 struct OfPod {
@@ -120,22 +136,29 @@ fn key(observed: &ObservedDenial) -> (String, String) {
 }
 
 impl Told {
+    fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            pods: HashMap::new(),
+        }
+    }
+
     /// The Events that are due, each with what tells its incident from others, and when more may be.
-    fn due(
+    fn due<'r>(
         &mut self,
-        report: &DenialReport,
+        denials: impl Iterator<Item = &'r ObservedDenial>,
         now: Instant,
     ) -> (Vec<(EventRequest, u64)>, Option<Instant>) {
         let mut by_pod = BTreeMap::<&str, Vec<&ObservedDenial>>::new();
-        for observed in &report.denials {
+        for observed in denials {
             let uid = observed.denial.pod_uid.as_str();
             by_pod.entry(uid).or_default().push(observed);
         }
-        self.0.retain(|uid, _| by_pod.contains_key(uid.as_str()));
+        self.pods.retain(|uid, _| by_pod.contains_key(uid.as_str()));
         let (mut due, mut wakes) = (Vec::new(), None::<Instant>);
         let mut wake = |at: Instant| wakes = Some(wakes.map_or(at, |earlier| earlier.min(at)));
         for (uid, denials) in by_pod {
-            let of_pod = self.0.entry(uid.to_owned()).or_default();
+            let of_pod = self.pods.entry(uid.to_owned()).or_default();
             let news = denials.into_iter();
             let news: Vec<_> = news.filter(|denial| of_pod.is_news(denial, now)).collect();
             let Some(first) = news.first() else { continue };
@@ -144,7 +167,7 @@ impl Told {
                 wake(from.unwrap_or(now + NEXT));
                 continue;
             }
-            due.push(event(first, &news));
+            due.push(event(self.kind, first, &news));
             of_pod.at = Some(now);
             let said = news.iter();
             let said = said.map(|observed| (key(observed), (now, observed.denial.count)));
@@ -154,7 +177,7 @@ impl Told {
     }
 }
 
-fn event(first: &ObservedDenial, news: &[&ObservedDenial]) -> (EventRequest, u64) {
+fn event(kind: Kind, first: &ObservedDenial, news: &[&ObservedDenial]) -> (EventRequest, u64) {
     let mut note = String::new();
     for observed in news.iter().take(NAMED) {
         let ObservedDenial { profile, denial } = observed;
@@ -165,16 +188,41 @@ fn event(first: &ObservedDenial, news: &[&ObservedDenial]) -> (EventRequest, u64
             "several times"
         };
         let (container, call) = (&denial.container, &denial.call);
+        let of = match kind {
+            Kind::Refused => "profile",
+            Kind::Tried => "trial of profile",
+        };
         let _ = write!(
             note,
-            "{separator}{call} {times} to container {container} (profile {profile})"
+            "{separator}{call} {times} to container {container} ({of} {profile})"
         ); // a string takes all
     }
     if news.len() > NAMED {
         let _ = write!(note, " and {} more", news.len() - NAMED); // as above
     }
     let denial = &first.denial;
+    let (namespace, pod) = (&denial.namespace, &denial.pod);
     let mut hasher = DefaultHasher::new();
+    let (reason, action, note) = match kind {
+        Kind::Refused => (
+            "SeccompDenied",
+            "Refuse",
+            format!(
+                "refused: {note}; `kubectl seccomp denials -n {namespace} {pod}` has the numbers"
+            ),
+        ),
+        Kind::Tried => {
+            "trial".hash(&mut hasher);
+            let profile = &first.profile;
+            (
+                "SeccompTrial",
+                "Try",
+                format!(
+                    "would be refused: {note}; it still happens, and `kubectl seccomp trial {profile}` has the numbers"
+                ),
+            )
+        }
+    };
     let mut named: Vec<_> = news.iter().map(|observed| key(observed)).collect();
     named.sort();
     (&denial.pod_uid, named).hash(&mut hasher);
@@ -187,13 +235,10 @@ fn event(first: &ObservedDenial, news: &[&ObservedDenial]) -> (EventRequest, u64
             uid: Some(denial.pod_uid.clone()),
             ..ObjectReference::default()
         },
-        warning: true,
-        reason: "SeccompDenied",
-        action: "Refuse",
-        note: format!(
-            "refused: {note}; `kubectl seccomp denials -n {} {}` has the numbers",
-            denial.namespace, denial.pod
-        ),
+        warning: kind == Kind::Refused,
+        reason,
+        action,
+        note,
     };
     (event, hasher.finish())
 }
@@ -221,14 +266,14 @@ mod tests {
     }
 
     fn notes(told: &mut Told, report: &DenialReport, now: Instant) -> Vec<String> {
-        let (due, _) = told.due(report, now);
+        let (due, _) = told.due(report.denials.iter(), now);
         due.into_iter().map(|(event, _)| event.note).collect()
     }
 
     #[test]
     fn a_pod_is_told_once_of_each_call_and_once_a_minute_at_most() {
         let start = Instant::now();
-        let mut told = Told::default();
+        let mut told = Told::of(Kind::Refused);
         let mount = report(&[("a", "mount", 1)]);
         assert_eq!(
             notes(&mut told, &mount, start),
@@ -245,7 +290,7 @@ mod tests {
             ("a", "keyctl", 2),
             ("b", "mount", 1),
         ]);
-        let (due, wakes) = told.due(&both, start + PACE / 2);
+        let (due, wakes) = told.due(both.denials.iter(), start + PACE / 2);
         assert_eq!(due.len(), 1);
         assert_eq!(due[0].0.regarding.name.as_deref(), Some("b"));
         assert_eq!(wakes, Some(start + PACE));
@@ -254,15 +299,15 @@ mod tests {
             said[0].starts_with("refused: keyctl several times"),
             "{said:?}"
         );
-        assert_eq!(told.due(&both, start + PACE).1, None);
+        assert_eq!(told.due(both.denials.iter(), start + PACE).1, None);
     }
 
     #[test]
     fn what_goes_on_is_told_again_when_its_event_is_forgotten() {
         let start = Instant::now();
-        let mut told = Told::default();
+        let mut told = Told::of(Kind::Refused);
         let id = |told: &mut Told, count, now| {
-            let (due, _) = told.due(&report(&[("a", "mount", count)]), now);
+            let (due, _) = told.due(report(&[("a", "mount", count)]).denials.iter(), now);
             due.first().map(|(_, id)| *id)
         };
         let first = id(&mut told, 1, start);
@@ -270,37 +315,58 @@ mod tests {
         assert_eq!(id(&mut told, 1, start + REMEMBERED), None, "it has stopped");
         assert_eq!(id(&mut told, 2, start + REMEMBERED), first);
         // An agent that started anew finds the same name for it.
-        assert_eq!(id(&mut Told::default(), 2, start), first);
+        assert_eq!(id(&mut Told::of(Kind::Refused), 2, start), first);
     }
 
     #[test]
     fn many_pods_are_told_a_few_at_a_time_and_forgotten_with_the_report() {
         let start = Instant::now();
-        let mut told = Told::default();
+        let mut told = Told::of(Kind::Refused);
         let pods: Vec<_> = (0..40).map(|n| format!("web-{n}")).collect();
         let all: Vec<_> = pods.iter().map(|pod| (pod.as_str(), "mount", 1)).collect();
         let all = report(&all);
         let mut events = Vec::new();
         let mut now = Some(start);
         while let Some(at) = now {
-            let (due, wakes) = told.due(&all, at);
+            let (due, wakes) = told.due(all.denials.iter(), at);
             events.push(due.len());
             now = wakes;
         }
         assert_eq!(events, [16, 16, 8]);
-        told.due(&DenialReport::default(), start);
-        assert!(told.0.is_empty());
+        told.due([].iter(), start);
+        assert!(told.pods.is_empty());
     }
 
     #[test]
     fn what_was_refused_before_this_process_looked_is_not_counted_again() {
         let mut counted = Counted::default();
-        assert_eq!(counted.growth(&report(&[("a", "mount", 70)])), 0);
+        assert_eq!(
+            counted.growth(report(&[("a", "mount", 70)]).denials.iter()),
+            0
+        );
         let next = report(&[("a", "mount", 72), ("b", "mount", 3)]);
-        assert_eq!(counted.growth(&next), 5);
-        assert_eq!(counted.growth(&next), 0);
-        assert_eq!(counted.growth(&DenialReport::default()), 0);
-        assert_eq!(counted.growth(&report(&[("c", "mount", 4)])), 4);
+        assert_eq!(counted.growth(next.denials.iter()), 5);
+        assert_eq!(counted.growth(next.denials.iter()), 0);
+        assert_eq!(counted.growth([].iter()), 0);
+        assert_eq!(
+            counted.growth(report(&[("c", "mount", 4)]).denials.iter()),
+            4
+        );
+    }
+
+    #[test]
+    fn of_a_trial_a_pod_is_told_what_would_be_refused() {
+        let mut told = Told::of(Kind::Tried);
+        let report = report(&[("a", "chmod", 2)]);
+        let (due, _) = told.due(report.denials.iter(), Instant::now());
+        let (event, id) = &due[0];
+        assert_eq!(event.reason, "SeccompTrial");
+        assert_eq!(
+            event.note,
+            "would be refused: chmod several times to container web (trial of profile tight); it still happens, and `kubectl seccomp trial tight` has the numbers"
+        );
+        let (refused, _) = Told::of(Kind::Refused).due(report.denials.iter(), Instant::now());
+        assert_ne!(refused[0].1, *id, "they are two incidents");
     }
 
     #[test]
@@ -308,7 +374,7 @@ mod tests {
         let calls = (0..20).map(|n| format!("call_{n:02}"));
         let calls: Vec<_> = calls.collect();
         let all: Vec<_> = calls.iter().map(|call| ("a", call.as_str(), 1)).collect();
-        let said = notes(&mut Told::default(), &report(&all), Instant::now());
+        let said = notes(&mut Told::of(Kind::Refused), &report(&all), Instant::now());
         assert!(said[0].contains(" and 12 more; "), "{said:?}");
         assert_eq!(said.len(), 1);
     }

@@ -43,6 +43,7 @@ pub struct Metrics {
     reports: Family<Label, Counter>,
     incidents: Family<Label, Counter>,
     refused: Counter,
+    would_be_refused: Counter,
 }
 
 impl Metrics {
@@ -60,6 +61,7 @@ impl Metrics {
             reports: family("result", &RESULTS),
             incidents: family("reason", &Reason::ALL.map(Reason::word)),
             refused: Counter::default(),
+            would_be_refused: Counter::default(),
         };
         let registry = registry.sub_registry_with_prefix(PREFIX);
         let registry = registry.sub_registry_with_prefix("agent");
@@ -114,12 +116,22 @@ impl Metrics {
             "Calls of this node's pods that observed profiles refused",
             metrics.refused.clone(),
         );
+        registry.register(
+            "trial_calls",
+            "Calls of this node's pods that happened, and that profiles on trial would have refused",
+            metrics.would_be_refused.clone(),
+        );
         metrics
     }
 
     /// So many more calls were refused.
     pub fn refused(&self, calls: u64) {
         self.refused.inc_by(calls);
+    }
+
+    /// So many more calls happened that profiles on trial would have refused.
+    pub fn would_be_refused(&self, calls: u64) {
+        self.would_be_refused.inc_by(calls);
     }
 
     /// An edit was carried out, so long after the agent learnt that it was due.

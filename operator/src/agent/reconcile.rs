@@ -337,7 +337,7 @@ impl Reconciler {
                         Some(heard) => self.heard.insert(name.clone(), heard),
                         None => self.heard.remove(&name),
                     };
-                    self.state.stale(self.library.dependants(name.as_str()));
+                    self.state.stale(self.library.affected(name.as_str()));
                 }
             }
             WatchEvent::Deleted(profile) => {
@@ -353,7 +353,7 @@ impl Reconciler {
     fn forget(&mut self, name: &ProfileName) {
         self.library.remove(name.as_str());
         self.heard.remove(name);
-        self.state.stale(self.library.dependants(name.as_str()));
+        self.state.stale(self.library.affected(name.as_str()));
     }
 
     /// Works out what the files of changed profiles should hold. A few at a time: others want the thread meanwhile.

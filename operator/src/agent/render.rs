@@ -2,10 +2,10 @@
 //! needed.
 
 use seccomp_operator_api::{
-    CallArgument, Record, RecordingReference, SeccompProfileSpec, observed_metadata,
+    CallArgument, Listening, Record, RecordingReference, SeccompProfileSpec, TrialReport,
 };
-use seccomp_profile::{Library, Profile, Target, parse_slice};
-use seccomp_recorder::{observed_profile, recording_profile};
+use seccomp_profile::{Library, Profile, Reporting, Target, parse_slice};
+use seccomp_recorder::{Versions, observed_profile, recording_profile};
 
 /// What this node's files depend on beside the profiles.
 #[derive(Debug)]
@@ -21,8 +21,20 @@ pub struct Renderer {
 pub enum Heard {
     /// All calls are recorded.
     Recorded(Record),
-    /// What is refused is counted.
-    Observed,
+    /// What is refused is counted, if it is `observed`, and what the next version would refuse, if one is on trial.
+    Observed {
+        observed: bool,
+        trial: Option<OnTrial>,
+    },
+}
+
+/// Which next version is on trial.
+#[derive(Clone, Debug)]
+pub struct OnTrial {
+    /// What tells it from others.
+    pub digest: String,
+    /// How what it would refuse is reported.
+    pub report: TrialReport,
 }
 
 impl Heard {
@@ -30,7 +42,13 @@ impl Heard {
     #[must_use]
     pub fn by(spec: &SeccompProfileSpec) -> Option<Self> {
         let record = spec.record.clone().map(Self::Recorded);
-        record.or(spec.observe.then_some(Self::Observed))
+        let trial = spec.trial.as_ref().map(|trial| OnTrial {
+            digest: trial.digest(),
+            report: trial.report,
+        });
+        let observed = spec.observe;
+        let is_heard = observed || trial.is_some();
+        record.or(is_heard.then_some(Self::Observed { observed, trial }))
     }
 }
 
@@ -47,7 +65,16 @@ impl Renderer {
         let mut profile = composed.map_err(|error| error.to_string())?;
         match heard {
             Some(Heard::Recorded(record)) => profile = self.recording(&profile, record)?,
-            Some(Heard::Observed) => profile = self.observed(profile, name)?,
+            Some(Heard::Observed { observed, trial }) => {
+                let trial = trial.as_ref();
+                let tried =
+                    trial.and_then(|trial| self.tried(library, &profile, name, trial, *observed));
+                profile = match tried {
+                    Some(tried) => tried,
+                    None if *observed => self.observed(profile, name)?,
+                    None => profile,
+                };
+            }
             None => {}
         }
         let bytes = profile.to_canonical_json();
@@ -76,9 +103,53 @@ impl Renderer {
     /// The profile with what it refuses with an error notified to the node's recorder, if there is any such call.
     fn observed(&self, profile: Profile, name: &str) -> Result<Profile, String> {
         let socket = self.socket("spec.observe")?;
-        let observed = observed_profile(&profile, socket, &observed_metadata(name), "spec")
+        let listening = Listening {
+            profile: name,
+            observes: true,
+            trial: None,
+        };
+        let observed = observed_profile(&profile, socket, &listening.to_metadata(), "spec")
             .map_err(|error| error.to_string())?;
         Ok(observed.unwrap_or(profile))
+    }
+
+    /// The profile with what its next version would refuse reported: by the node's recorder, or where that cannot be by the kernel. Whatever
+    /// is wrong with a trial, a node has the profile that is in force; the controller says that it is not tried.
+    fn tried(
+        &self,
+        library: &Library,
+        profile: &Profile,
+        name: &str,
+        trial: &OnTrial,
+        observed: bool,
+    ) -> Option<Profile> {
+        let next = library.with_next(name)?;
+        let next = next.compose(name, &self.target, "spec.trial").ok()?;
+        let socket = self.recorder_socket.as_deref();
+        // Observing without a recorder is what is refused by the caller.
+        if observed && socket.is_none() {
+            return None;
+        }
+        let tried = |reporting: Reporting| {
+            let versions = Versions {
+                now: profile,
+                next: &next,
+                reporting,
+                observed,
+            };
+            let listening = Listening {
+                profile: name,
+                observes: observed,
+                trial: (reporting == Reporting::Notify).then_some(trial.digest.as_str()),
+            };
+            let trial = versions.trial().ok()?;
+            let tried =
+                versions.profile(&trial, socket.unwrap_or_default(), &listening.to_metadata());
+            tried.ok().flatten()
+        };
+        let notifies = trial.report == TrialReport::Notify && socket.is_some();
+        let notified = notifies.then(|| tried(Reporting::Notify)).flatten();
+        notified.or_else(|| tried(Reporting::Log))
     }
 
     fn socket(&self, field: &str) -> Result<&str, String> {
@@ -108,6 +179,13 @@ mod tests {
             recorder_socket: None,
         };
         renderer.render(library, name, None)
+    }
+
+    fn observed() -> Heard {
+        Heard::Observed {
+            observed: true,
+            trial: None,
+        }
     }
 
     fn library(specs: &Value) -> Library {
@@ -269,14 +347,14 @@ mod tests {
             target: AMD64,
             recorder_socket: None,
         };
-        let said = renderer.render(&library, "tight", Some(&Heard::Observed));
+        let said = renderer.render(&library, "tight", Some(&observed()));
         let said = said.unwrap_err();
         assert!(
             said.starts_with("spec.observe: this node has no recorder"),
             "{said}"
         );
         renderer.recorder_socket = Some("/var/lib/kubelet/seccomp/recorder/notify.sock".into());
-        let render = |name: &str| renderer.render(&library, name, Some(&Heard::Observed));
+        let render = |name: &str| renderer.render(&library, name, Some(&observed()));
         let bytes = render("tight").unwrap();
         for (call, action) in [
             ("rmdir", Action::Allow),
@@ -293,7 +371,60 @@ mod tests {
         assert!(!open.contains("listener"), "{open}");
         let spec = |fields: Value| serde_json::from_value(fields).unwrap();
         assert!(Heard::by(&spec(json!({"base": "tight"}))).is_none());
-        let observed = Heard::by(&spec(json!({"base": "tight", "observe": true})));
-        assert!(matches!(observed, Some(Heard::Observed)));
+        let heard = Heard::by(&spec(json!({"base": "tight", "observe": true})));
+        assert!(matches!(
+            heard,
+            Some(Heard::Observed {
+                observed: true,
+                trial: None
+            })
+        ));
+    }
+
+    #[test]
+    fn what_the_next_version_would_refuse_is_notified_where_there_is_a_recorder_and_logged_elsewhere()
+     {
+        let specs = json!({
+            "tried": {"base": "runtime-default", "deny": ["rmdir"], "trial": {"deny": ["mkdir", "openat"]}},
+            "both": {"base": "runtime-default", "deny": ["rmdir"], "observe": true, "trial": {"deny": ["mkdir"]}},
+            "logged": {"base": "runtime-default", "deny": ["rmdir"], "trial": {"deny": ["mkdir"], "report": "Log"}},
+            "above": {"base": "tried"},
+            "no-base": {"base": "runtime-default", "deny": ["rmdir"], "trial": {"base": "later"}},
+            "nothing": {"base": "runtime-default", "deny": ["rmdir"], "trial": {"deny": ["mount"]}},
+        });
+        let library = library(&specs);
+        let recorder = Some("/var/lib/kubelet/seccomp/recorder/notify.sock".to_owned());
+        let decide = |name: &str, recorder_socket: &Option<String>, call: &str| {
+            let spec = serde_json::from_value(specs[name].clone()).unwrap();
+            let renderer = Renderer {
+                target: AMD64,
+                recorder_socket: recorder_socket.clone(),
+            };
+            let bytes = renderer.render(&library, name, Heard::by(&spec).as_ref());
+            bytes.map(|bytes| decision(&bytes, &AMD64, call, [0; 6]))
+        };
+        let eperm = Action::Errno(seccomp_profile::Errno::EPERM);
+        for (name, recorder, call, action) in [
+            ("tried", &recorder, "mkdir", Action::Notify),
+            ("tried", &recorder, "openat", Action::Allow),
+            ("tried", &recorder, "rmdir", eperm),
+            ("tried", &recorder, "chmod", Action::Allow),
+            ("tried", &None, "mkdir", Action::Log),
+            ("tried", &None, "openat", Action::Log),
+            ("both", &recorder, "mkdir", Action::Notify),
+            ("both", &recorder, "rmdir", Action::Notify),
+            ("logged", &recorder, "mkdir", Action::Log),
+            ("above", &recorder, "mkdir", Action::Allow),
+            ("no-base", &recorder, "rmdir", eperm),
+            ("nothing", &recorder, "rmdir", eperm),
+        ] {
+            let said = decide(name, recorder, call).unwrap();
+            assert_eq!(said, action, "{name} {call}");
+        }
+        assert!(
+            decide("both", &None, "mkdir")
+                .unwrap_err()
+                .starts_with("spec.observe: ")
+        );
     }
 }

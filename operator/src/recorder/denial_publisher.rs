@@ -1,4 +1,4 @@
-//! Tells the API server what was refused under observed profiles: what is first refused at once, everything later once a minute.
+//! Tells the API server what was refused under observed profiles, and what their next versions would refuse: what is first refused at once, everything later once a minute.
 
 use std::time::Duration;
 
@@ -36,21 +36,38 @@ struct DenialPace {
     /// Whether it is known what the recorder before this one has written.
     is_known: bool,
     from: Option<Instant>,
+    /// The same where nothing but the pods on trial have changed: they come and go, and must not delay what is refused.
+    trials_from: Option<Instant>,
 }
 
 impl DenialPace {
     fn may_write(&self, report: &DenialReport, now: Instant) -> bool {
-        let is_news = match &self.written {
-            // Where nothing is observed there is no report.
-            None => !report.denials.is_empty(),
-            Some(written) => written != report,
+        // Where nothing is observed there is no report.
+        let nothing = DenialReport::default();
+        let written = match &self.written {
+            None if report.is_empty() => return false,
+            None => &nothing,
+            Some(written) => written,
         };
-        is_news && self.from.is_none_or(|from| from <= now)
+        let from =
+            if written.denials != report.denials || written.would_refuse != report.would_refuse {
+                self.from
+            } else {
+                self.trials_from
+            };
+        written != report && from.is_none_or(|from| from <= now)
     }
 
     fn written(&mut self, report: DenialReport, now: Instant) {
+        let written = self.written.as_ref();
+        let is_same = written.is_some_and(|written| {
+            written.denials == report.denials && written.would_refuse == report.would_refuse
+        });
+        if !is_same {
+            self.from = Some(now + PACE);
+        }
+        self.trials_from = Some(now + PACE);
         self.written = Some(report);
-        self.from = Some(now + PACE);
     }
 }
 
@@ -116,7 +133,7 @@ impl DenialPublisher {
 
 #[cfg(test)]
 mod tests {
-    use seccomp_operator_api::ObservedDenial;
+    use seccomp_operator_api::{ObservedDenial, ObservedTrial};
 
     use super::*;
 
@@ -137,6 +154,19 @@ mod tests {
             }
         }
         assert_eq!(writes, [10, 70, 130, 190]);
+        let with = |pods: i32| {
+            let trial = ObservedTrial {
+                pods,
+                ..ObservedTrial::default()
+            };
+            of(20).with_trials(vec![trial], vec![])
+        };
+        let now = start + Duration::from_mins(9);
+        assert!(pace.may_write(&with(1), now));
+        pace.written(of(20), now - PACE);
+        pace.written(with(1), now);
+        assert!(!pace.may_write(&with(2), now + PACE / 2), "only pods");
+        assert!(pace.may_write(&of(21), now + PACE / 2), "a first denial");
         // That none is left is said as well.
         assert!(pace.may_write(&of(0), start + Duration::from_mins(10)));
     }

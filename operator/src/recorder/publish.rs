@@ -8,9 +8,7 @@ use kube::core::ObjectMeta;
 use kube::{Client, ResourceExt as _};
 use kube_support::error::chain;
 use kube_support::{Backoff, Conflicts, WriteError, apply, bounded};
-use seccomp_operator_api::{
-    RecordedContainer, RecordingReport, SeccompRecordingReport, observed_by,
-};
+use seccomp_operator_api::{Listening, RecordedContainer, RecordingReport, SeccompRecordingReport};
 use seccomp_recorder::{Control, Snapshot};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
@@ -200,7 +198,9 @@ impl Publisher {
                         || old.contains(recorded.subject.container_id.as_str()) && is_said(written)
                 }
                 // It is of no recording.
-                None => key.is_none() && observed_by(&recorded.subject.metadata).is_none(),
+                None => {
+                    key.is_none() && Listening::from_metadata(&recorded.subject.metadata).is_none()
+                }
             };
             if is_over {
                 control.forget(recorded);

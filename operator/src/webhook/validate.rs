@@ -4,9 +4,13 @@ use admission_review::{Answer, Request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use seccomp_operator_api::{ProfileName, SeccompPolicySpec, SeccompProfileSpec, observed_metadata};
+use seccomp_operator_api::{
+    Listening, ProfileName, SeccompPolicySpec, SeccompProfileSpec, TrialReport,
+};
 use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Severity, Target};
 use seccomp_recorder::observed_profile;
+
+use crate::trials;
 
 /// The fields of an object of ours that validation reads.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -102,9 +106,11 @@ fn profile(name: &str, spec: &str, before: &Library) -> (Vec<String>, Vec<String
     let name_problem = ProfileName::parse(name).err();
     let mut problems: Vec<_> = name_problem.iter().map(ToString::to_string).collect();
     let mut observe = false;
+    let mut trial: Option<TrialReport> = None;
     let defined = match serde_json::from_str::<SeccompProfileSpec>(spec) {
         Ok(spec) => {
             observe = spec.observe;
+            trial = spec.trial.as_ref().map(|trial| trial.report);
             spec.define().map_err(Into::into)
         }
         Err(error) => Err(unreadable(&error).into()),
@@ -120,10 +126,15 @@ fn profile(name: &str, spec: &str, before: &Library) -> (Vec<String>, Vec<String
         } else {
             problems.push(sentence.to_string());
         }
-    } else if observe {
-        match observability(name, &after) {
-            Ok(warning) => warnings.extend(warning),
-            Err(sentence) => problems.push(sentence),
+    } else {
+        let of_trial = trial.map(|report| trials::assess(name, &after, report));
+        let of_observing = observe.then(|| observability(name, &after));
+        let said = of_observing.map(|said| said.map(Vec::from_iter));
+        for said in said.into_iter().chain(of_trial) {
+            match said {
+                Ok(sentences) => warnings.extend(sentences),
+                Err(sentence) => problems.push(sentence),
+            }
         }
     }
     if problems.is_empty() {
@@ -147,7 +158,12 @@ fn observability(name: &str, library: &Library) -> Result<Option<String>, String
         let Ok(profile) = library.compose(name, &target, "spec") else {
             continue;
         };
-        let observed = observed_profile(&profile, ANYWHERE, &observed_metadata(name), "spec");
+        let listening = Listening {
+            profile: name,
+            observes: true,
+            trial: None,
+        };
+        let observed = observed_profile(&profile, ANYWHERE, &listening.to_metadata(), "spec");
         is_asked |= observed.map_err(|error| error.to_string())?.is_some();
     }
     Ok((!is_asked).then(|| {
@@ -328,6 +344,35 @@ mod tests {
             assert_eq!(answer.denied, None);
             assert_eq!(is_said(&answer), said, "{base} {:?}", answer.warnings);
         }
+    }
+
+    #[test]
+    fn a_trial_that_cannot_be_is_refused_and_one_that_refuses_no_more_warned_about() {
+        let of = |trial: Value| {
+            let spec = json!({"base": "runtime-default", "trial": trial});
+            let object = json!({"metadata": {"name": "x"}, "spec": spec});
+            answered(&body("SeccompProfile", &object, None))
+        };
+        for (trial, said) in [
+            (json!({}), "spec.trial: changes nothing"),
+            (json!({"deny": ["chmood"]}), "spec.trial.deny[0]"),
+            (
+                json!({"base": "x"}),
+                "once spec.trial is promoted: spec.base: leads in a circle",
+            ),
+        ] {
+            let denied = of(trial).denied.unwrap();
+            assert!(denied.starts_with(said), "{denied}");
+        }
+        let none = of(json!({"deny": ["mount"]}));
+        assert_eq!(none.denied, None);
+        assert!(
+            none.warnings[0].starts_with("spec.trial: refuses nothing"),
+            "{:?}",
+            none.warnings
+        );
+        let fine = of(json!({"deny": ["@chmod"]}));
+        assert_eq!((fine.denied, fine.warnings.len()), (None, 0));
     }
 
     #[test]

@@ -395,6 +395,7 @@ fn whole(document: Document) -> Definition {
     Definition {
         spec: Arc::new(Spec::Document(document)),
         capabilities: None,
+        next: None,
     }
 }
 

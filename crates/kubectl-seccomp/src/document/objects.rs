@@ -226,7 +226,7 @@ fn version_of(value: &Value) -> Value {
 }
 
 /// The fields of a SeccompProfile's spec. Others the API server drops without a word.
-const SPEC: [&str; 9] = [
+const SPEC: [&str; 10] = [
     "allow",
     "base",
     "capabilities",
@@ -236,6 +236,7 @@ const SPEC: [&str; 9] = [
     "observe",
     "profile",
     "record",
+    "trial",
 ];
 
 fn from_manifest(name: &str, value: &Value) -> Result<Named, Faulty> {

@@ -1,11 +1,16 @@
-//! What the nodes' recorders say was refused under observed profiles, and what the profiles' statuses say of it. They change all the time
+//! What the nodes' recorders say was refused under observed profiles, or would be by their next versions, and what the profiles' statuses say of it. They change all the time
 //! where something is refused in a loop, so that a status takes what is new once a minute.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Index, Kind};
-use seccomp_operator_api::{Denial, DenialReport, MAX_PROFILE_DENIALS, most_frequent};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use super::{Index, Kind, SeenProfile};
+use seccomp_operator_api::{
+    Denial, DenialReport, MAX_PROFILE_DENIALS, TrialStatus, Tried, most_frequent,
+};
 
 /// How long what is told of a profile stays as it is.
 const PACE: Duration = Duration::from_mins(1);
@@ -14,25 +19,64 @@ const PACE: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub(super) struct Denials {
     /// By node and profile.
-    reported: BTreeMap<String, BTreeMap<String, Vec<Denial>>>,
+    reported: BTreeMap<String, BTreeMap<String, OfProfile>>,
     /// By profile.
     told: BTreeMap<String, Told>,
     /// The profiles of which something else was reported than is told.
     changed: BTreeSet<String>,
 }
 
+/// What is said of a profile.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct OfProfile {
+    denials: Vec<Denial>,
+    /// By the digest of the next version.
+    trials: BTreeMap<String, Tried>,
+}
+
 #[derive(Debug)]
 struct Told {
-    denials: Vec<Denial>,
+    said: OfProfile,
     until: Duration,
+}
+
+impl OfProfile {
+    /// Of all nodes.
+    fn of<'a>(nodes: impl Iterator<Item = &'a Self>) -> Self {
+        let mut all = Self::default();
+        for node in nodes {
+            all.denials.extend(node.denials.iter().cloned());
+            for (digest, tried) in &node.trials {
+                all.trials.entry(digest.clone()).or_default().add(tried);
+            }
+        }
+        all.denials = most_frequent(all.denials, MAX_PROFILE_DENIALS);
+        all
+    }
 }
 
 impl Denials {
     fn report(&mut self, node: &str, report: Option<&DenialReport>) {
-        let mut by_profile = BTreeMap::<_, Vec<_>>::new();
+        let mut by_profile = BTreeMap::<_, OfProfile>::new();
         for observed in report.iter().flat_map(|report| &report.denials) {
-            let denials = by_profile.entry(observed.profile.clone()).or_default();
-            denials.push(observed.denial.clone());
+            let of = by_profile.entry(observed.profile.clone()).or_default();
+            of.denials.push(observed.denial.clone());
+        }
+        for trial in report.iter().flat_map(|report| &report.trials) {
+            let of = by_profile.entry(trial.profile.clone()).or_default();
+            let tried = of.trials.entry(trial.digest.clone()).or_default();
+            tried.add(&Tried {
+                pods: trial.pods,
+                containers: trial.containers,
+                count: trial.count,
+                denials: Vec::new(),
+            });
+        }
+        for tried in report.iter().flat_map(|report| &report.would_refuse) {
+            let observed = &tried.observed;
+            let of = by_profile.entry(observed.profile.clone()).or_default();
+            let of = of.trials.entry(tried.digest.clone()).or_default();
+            of.denials.push(observed.denial.clone());
         }
         let old = match report {
             Some(_) => self.reported.insert(node.to_owned(), by_profile.clone()),
@@ -54,16 +98,19 @@ impl Denials {
             self.changed.remove(&profile);
             let nodes = self.reported.values();
             let all = nodes.filter_map(|by_profile| by_profile.get(&profile));
-            let denials = most_frequent(all.flatten().cloned().collect(), MAX_PROFILE_DENIALS);
+            let said = OfProfile::of(all);
             let until = now + PACE;
-            let old = self.told.insert(profile.clone(), Told { denials, until });
-            let old = old.map(|told| told.denials).unwrap_or_default();
-            if old != self.told(&profile) {
+            let is_other = match self.told.get(&profile) {
+                Some(told) => told.said != said,
+                None => said != OfProfile::default(),
+            };
+            self.told.insert(profile.clone(), Told { said, until });
+            if is_other {
                 others.push(profile);
             }
         }
         self.told
-            .retain(|_, told| !told.denials.is_empty() || told.until > now);
+            .retain(|_, told| told.said != OfProfile::default() || told.until > now);
         others
     }
 
@@ -83,8 +130,8 @@ impl Denials {
         self.reported.keys().map(String::as_str)
     }
 
-    fn told(&self, profile: &str) -> &[Denial] {
-        self.told.get(profile).map_or(&[], |told| &told.denials)
+    fn told(&self, profile: &str) -> Option<&OfProfile> {
+        self.told.get(profile).map(|told| &told.said)
     }
 }
 
@@ -110,7 +157,28 @@ impl Index {
 
     /// What the status of a profile says of it.
     pub(super) fn denials_of(&self, profile: &str) -> Vec<Denial> {
-        self.denials.told(profile).to_vec()
+        let told = self.denials.told(profile);
+        told.map(|said| said.denials.clone()).unwrap_or_default()
+    }
+
+    /// What it says of the profile's trial.
+    pub(super) fn trial_of(
+        &self,
+        profile: &str,
+        seen: &SeenProfile,
+        now: Timestamp,
+    ) -> Option<TrialStatus> {
+        let digest = seen.trial.as_ref().map(|trial| trial.digest.as_str())?;
+        let told = self.denials.told(profile);
+        let tried = told.and_then(|said| said.trials.get(digest));
+        let nothing = Tried::default();
+        let before = seen.status.trial.as_ref();
+        Some(TrialStatus::after(
+            before,
+            digest,
+            tried.unwrap_or(&nothing),
+            Time(now),
+        ))
     }
 
     /// What half of the reports say is told to nobody.

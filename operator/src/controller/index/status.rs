@@ -7,6 +7,7 @@ use super::profiles::{Profile, SeenProfile};
 use crate::controller::conditions::{ConditionState, Holds, dated};
 use crate::controller::finalizer::{self, Step};
 use crate::controller::usage::Usage;
+use crate::trials;
 use seccomp_operator_api::{
     IN_USE_FINALIZER, NodeCounts, ProfileName, SeccompProfileStatus, condition,
 };
@@ -151,6 +152,7 @@ impl Index {
             used_by: Some(usage.pods()),
             outdated: Some(usage.outdated()),
             denials: self.denials_of(name),
+            trial: self.trial_of(name, &profile.seen, now),
         }
     }
 
@@ -162,10 +164,19 @@ impl Index {
         let warnings = findings
             .iter()
             .filter(|finding| finding.severity >= Severity::Warning)
-            .map(|finding| finding.to_string().chars().take(MAX_WARNING).collect());
+            .map(ToString::to_string);
+        let profile = self.profiles.get(name);
+        let trial = profile.and_then(|profile| profile.seen.trial.as_ref());
+        let of_trial = trial.map(|trial| trials::assess(name, &self.library, trial.report));
+        let of_trial = of_trial.map(|assessed| {
+            assessed
+                .unwrap_or_else(|sentence| vec![format!("spec.trial: is not tried: {sentence}")])
+        });
+        let warnings = of_trial.into_iter().flatten().chain(warnings);
+        let short = |warning: String| warning.chars().take(MAX_WARNING).collect();
         Ok(Accepted {
             default_action: default.to_string(),
-            warnings: warnings.take(MAX_WARNINGS).collect(),
+            warnings: warnings.take(MAX_WARNINGS).map(short).collect(),
         })
     }
 }

@@ -18,7 +18,7 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::index::{self, Index, SeenProfile};
+use super::index::{self, Index, SeenProfile, SeenTrial};
 use super::policies::index::{Policies, SeenPolicy};
 use super::recordings::index::{self as recordings, Recordings};
 use super::recordings::recorders::Recorders;
@@ -69,6 +69,7 @@ impl Source {
 }
 
 /// What any of the watches tells.
+#[allow(clippy::large_enum_variant)] // one at a time, and a profile is what comes most
 enum Event {
     Profile(WatchEvent<SeccompProfile>),
     Policy(WatchEvent<SeccompPolicy>),
@@ -629,6 +630,13 @@ fn profile_of(profile: &Watched<SeccompProfile>) -> (String, SeenProfile) {
             .as_ref()
             .map(|profile| profile.spec.node_selector.clone())
             .unwrap_or_default(),
+        trial: profile.as_ref().ok().and_then(|profile| {
+            let trial = profile.spec.trial.as_ref()?;
+            Some(SeenTrial {
+                digest: trial.digest(),
+                report: trial.report,
+            })
+        }),
         status: profile
             .as_ref()
             .ok()

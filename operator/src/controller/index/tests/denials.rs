@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Index, Kind, PATIENCE, cluster, seen, status, valid};
-use seccomp_operator_api::{Denial, DenialReport, MAX_PROFILE_DENIALS, ObservedDenial};
+use serde_json::json;
+
+use super::super::{SeenProfile, SeenTrial};
+use super::{Index, Kind, PATIENCE, cluster, defined, seen, status, valid};
+use seccomp_operator_api::{
+    Denial, DenialReport, MAX_PROFILE_DENIALS, ObservedDenial, ObservedTrial, TriedDenial,
+};
 
 fn report(pods: &[(&str, i64)]) -> DenialReport {
     let denials = pods.iter().map(|(pod, count)| ObservedDenial {
@@ -95,4 +100,94 @@ fn before_all_reports_are_known_nothing_is_told() {
     // Neither node is there.
     assert_eq!(index.orphaned_denials(), ["n1", "n2"]);
     assert_eq!(cluster().orphaned_denials(), [""; 0]);
+}
+
+const DIGEST: &str = "34e78c2287b96582";
+
+fn on_trial(generation: i64, digest: &str) -> SeenProfile {
+    SeenProfile {
+        trial: Some(SeenTrial {
+            digest: digest.into(),
+            ..SeenTrial::default()
+        }),
+        ..seen(generation, 10)
+    }
+}
+
+/// What a node says of a pod that called once or more often what the trial would refuse.
+fn tried(pods: i32, call: Option<(&str, i64)>) -> DenialReport {
+    let trial = ObservedTrial {
+        profile: "a".into(),
+        digest: DIGEST.into(),
+        pods,
+        containers: pods,
+        count: call.map_or(0, |(_, count)| count),
+    };
+    let observed = report(&call.into_iter().collect::<Vec<_>>()).denials;
+    let tried = observed.into_iter().map(|observed| TriedDenial {
+        digest: DIGEST.into(),
+        observed,
+    });
+    DenialReport::new("n", "1", Vec::new()).with_trials(vec![trial], tried.collect())
+}
+
+#[test]
+fn a_status_says_of_a_trial_what_was_heard_since_it_began() {
+    let mut index = cluster();
+    assert_eq!(status(&index).trial, None);
+    let spec = json!({"base": "runtime-default", "trial": {"deny": ["mkdir"]}});
+    index.profile("a", on_trial(2, DIGEST), || defined(&spec));
+    let quiet = status(&index).trial.unwrap();
+    assert_eq!(
+        (quiet.digest.as_str(), quiet.pods, quiet.count),
+        (DIGEST, 0, 0)
+    );
+    assert!(quiet.since.is_some());
+    index.denials("n1", Some(&tried(2, Some(("web-0", 3)))));
+    index.denials("n2", Some(&tried(1, None)));
+    index.tick(at(1));
+    let said = status(&index);
+    let trial = said.trial.clone().unwrap();
+    assert_eq!((trial.pods, trial.containers, trial.count), (3, 3, 3));
+    assert_eq!(trial.denials[0].pod, "web-0");
+    assert_eq!(said.denials, [], "nothing was refused");
+    // The node forgets the pod; the status does not, until another version is tried.
+    let mut written = on_trial(2, DIGEST);
+    written.status = said;
+    index.profile("a", written.clone(), || defined(&spec));
+    index.denials("n1", Some(&tried(1, None)));
+    index.tick(at(100));
+    let later = status(&index).trial.unwrap();
+    assert_eq!((later.pods, later.count), (2, 3));
+    assert_eq!(later.denials, trial.denials);
+    written.trial = on_trial(3, "0000000000000000").trial;
+    written.generation = 3;
+    index.profile("a", written, || defined(&spec));
+    let other = status(&index).trial.unwrap();
+    assert_eq!((other.pods, other.count, other.denials.len()), (0, 0, 0));
+}
+
+#[test]
+fn a_status_warns_of_a_trial_that_is_not_tried_or_tells_nothing() {
+    let mut index = cluster();
+    let warned = |index: &mut Index, generation, trial: serde_json::Value| {
+        let spec = json!({"base": "runtime-default", "trial": trial});
+        index.profile("a", on_trial(generation, DIGEST), || defined(&spec));
+        status(index)
+            .warnings
+            .into_iter()
+            .next()
+            .unwrap_or_default()
+    };
+    let circle = warned(&mut index, 2, json!({"base": "a"}));
+    assert!(
+        circle.starts_with("spec.trial: is not tried: once spec.trial is promoted: "),
+        "{circle}"
+    );
+    let nothing = warned(&mut index, 3, json!({"deny": ["mount"]}));
+    assert!(
+        nothing.starts_with("spec.trial: refuses nothing"),
+        "{nothing}"
+    );
+    assert_eq!(warned(&mut index, 4, json!({"deny": ["@chmod"]})), "");
 }
