@@ -251,7 +251,7 @@ impl Found {
 }
 
 /// The call, and through which architecture where that is one of 32 bits.
-fn call(denial: &Denial) -> String {
+pub fn call(denial: &Denial) -> String {
     match Arch::named(&denial.architecture) {
         Some(arch) if !arch.is_64_bit() => format!("{} ({arch})", denial.call),
         _ => denial.call.clone(),
@@ -259,7 +259,7 @@ fn call(denial: &Denial) -> String {
 }
 
 /// As `0: 0x26, 0x28; 1: any`.
-fn arguments(arguments: &[RecordedArgument]) -> String {
+pub fn arguments(arguments: &[RecordedArgument]) -> String {
     let argument = |argument: &RecordedArgument| {
         let mut values = argument.values.clone();
         if argument.more {

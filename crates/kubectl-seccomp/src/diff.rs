@@ -138,7 +138,7 @@ pub fn run(args: &DiffArgs) -> Result<Findings, Failure> {
     }
     let differences = compare((&old.1, &old.2), (&new.1, &new.2));
     let text = match args.output {
-        DiffFormat::Text => to_text(&old.0, &new.0, &differences, Style::for_stdout()),
+        DiffFormat::Text => to_text(&old.0.name, &new.0.name, &differences, Style::for_stdout()),
         DiffFormat::Json => {
             let data =
                 serde_json::json!({"equal": differences.is_empty(), "differences": differences});
@@ -197,9 +197,22 @@ impl Direction {
     }
 }
 
-fn to_text(old: &Named, new: &Named, differences: &[Difference], style: Style) -> String {
+/// What one does otherwise than the other under runc, for people. `native` is the machine's architecture.
+pub fn between(
+    old: (&str, &Profile),
+    new: (&str, &Profile),
+    native: Arch,
+    style: Style,
+) -> Result<String, TooComplex> {
+    let view = |profile| View::from_profile(profile, native, Loader::any(Runtime::Runc));
+    let views = (view(old.1)?, view(new.1)?);
+    let differences = compare((old.1, &views.0), (new.1, &views.1));
+    Ok(to_text(old.0, new.0, &differences, style))
+}
+
+fn to_text(old: &str, new: &str, differences: &[Difference], style: Style) -> String {
     if differences.is_empty() {
-        return format!("{} and {} do the same\n", old.name, new.name);
+        return format!("{old} and {new} do the same\n");
     }
     headed(differences, style)
 }

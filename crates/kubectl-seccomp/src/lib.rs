@@ -59,6 +59,7 @@ mod target;
 mod test;
 mod text;
 mod trace;
+mod trial;
 mod view;
 mod why;
 
@@ -97,6 +98,9 @@ enum Command {
     /// List the calls that observed profiles have refused, by pod and container.
     #[command(after_help = denials::EXAMPLES)]
     Denials(denials::DenialsArgs),
+    /// Show what the next version of a profile would refuse, and make it the one in force or drop it.
+    #[command(after_help = trial::EXAMPLES)]
+    Trial(Box<trial::TrialArgs>),
     /// Restart what still runs under an older content of its profile.
     #[command(after_help = restart::EXAMPLES)]
     Restart(restart::RestartArgs),
@@ -238,6 +242,7 @@ fn run(cli: &Cli) -> Result<Findings, Failure> {
         Command::Coverage(args) => coverage::run(args),
         Command::Why(args) => why::run(args),
         Command::Denials(args) => denials::run(args),
+        Command::Trial(args) => trial::run(args),
         Command::Restart(args) => restart::run(args),
         Command::Block(args) => block::run(args),
         Command::Record(args) => record::run(args),

@@ -24,6 +24,7 @@ use super::restart::{outdated_pods, renew};
 use super::status::profiles;
 use super::text::{Style, plural};
 use super::{Failure, Findings, coverage, output};
+pub use apply::refused;
 use plan::{Plan, Scope, Seen};
 use seccomp_operator_api::{SeccompPolicy, StoredProfile};
 

@@ -37,7 +37,9 @@ impl Names {
         Some(match (command, argument) {
             (_, "context") => Self::Contexts,
             (_, "namespace" | "exclude_namespace" | "except") => Self::Namespaces,
-            ("status", "name") | ("denials", "profile") => Self::Profiles,
+            ("status" | "trial" | "promote" | "drop", "name") | ("denials", "profile") => {
+                Self::Profiles
+            }
             ("record", "workload") => Self::Workloads,
             ("record", "from") => Self::Recordings,
             ("probe" | "why" | "denials", "pod") => Self::Pods,

@@ -1,0 +1,230 @@
+//! What is known of a trial, for people and programs: pure.
+
+use std::fmt::Write as _;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::Found;
+use crate::denials::{arguments, call};
+use crate::table::Table;
+use crate::text::Style;
+use seccomp_operator_api::{Denial, Trial, TrialReport, TrialStatus};
+
+/// What is known.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    profile: String,
+    /// How it is reported.
+    report: TrialReport,
+    /// Whether the controller has seen this next version.
+    is_known: bool,
+    /// Since when it is on trial.
+    since: Option<Timestamp>,
+    /// For how long, in seconds.
+    seconds: Option<i64>,
+    /// How many pods use the profile, and how many of them are on trial: recorders hear them.
+    used_by: i32,
+    pods: i32,
+    containers: i32,
+    /// How often what would have been refused was called, at least.
+    count: i64,
+    denials: Vec<Denial>,
+    /// What the operator says of the trial.
+    warnings: Vec<String>,
+}
+
+impl Shown {
+    pub fn of(found: &Found, now: Timestamp) -> Self {
+        let profile = &found.profile;
+        let trial = profile.spec.trial.as_ref();
+        let status = profile.status.clone().unwrap_or_default();
+        let digest = trial.map(Trial::digest);
+        let known = status
+            .trial
+            .filter(|known| Some(&known.digest) == digest.as_ref());
+        let is_known = known.is_some();
+        let TrialStatus {
+            since,
+            pods,
+            containers,
+            count,
+            denials,
+            ..
+        } = known.unwrap_or_default();
+        let since = since.map(|since| since.0);
+        let is_of_trial = |warning: &String| {
+            warning.starts_with("spec.trial") || warning.starts_with("once spec.trial")
+        };
+        Self {
+            profile: profile.metadata.name.clone().unwrap_or_default(),
+            report: trial.map(|trial| trial.report).unwrap_or_default(),
+            is_known,
+            since,
+            seconds: since.map(|since| now.duration_since(since).as_secs()),
+            used_by: status.used_by.unwrap_or_default(),
+            pods,
+            containers,
+            count,
+            denials,
+            warnings: status.warnings.into_iter().filter(is_of_trial).collect(),
+        }
+    }
+
+    /// Whether nothing would have been refused, as far as anybody heard.
+    pub fn is_quiet(&self) -> bool {
+        self.count == 0
+    }
+
+    pub fn text(&self, style: Style) -> String {
+        let mut text = String::new();
+        let mut line = |sentence: &str| {
+            let _ = writeln!(text, "{sentence}"); // a string takes all
+        };
+        let name = &self.profile;
+        if !self.is_known {
+            line(&format!(
+                "The controller has not seen this next version of {name} yet."
+            ));
+            return text;
+        }
+        let long = SignedDuration::from_secs(self.seconds.unwrap_or_default().max(0));
+        let pods = match self.used_by {
+            1 => "the one pod that uses".to_owned(),
+            many => format!("{many} pods that use"),
+        };
+        line(&format!(
+            "{name} has been on trial for {long:#}; recorders hear {} of {pods} it ({} containers).",
+            self.pods, self.containers
+        ));
+        if self.report == TrialReport::Log {
+            line(
+                "With report: Log the kernels of the nodes log what would be refused, and nobody counts it here.",
+            );
+        } else if self.pods < self.used_by {
+            line(
+                "The others were started before the trial (`kubectl seccomp restart --outdated`), or their nodes have no recorder and log instead.",
+            );
+        }
+        if self.is_quiet() {
+            line("Nothing that was heard would have been refused.");
+        } else {
+            line(&format!(
+                "Calls that would have been refused: {} at least.",
+                self.count
+            ));
+            line("");
+            text += &self.table(style);
+        }
+        for warning in &self.warnings {
+            let _ = writeln!(text, "note: {warning}"); // as above
+        }
+        let _ = writeln!(
+            text,
+            "\n`kubectl seccomp trial promote {name}` makes the next version the one in force, `... drop {name}` ends the trial."
+        ); // as above
+        text
+    }
+
+    fn table(&self, style: Style) -> String {
+        let mut table = Table::new([
+            "NAMESPACE",
+            "POD",
+            "CONTAINER",
+            "CALL",
+            "COUNT",
+            "LAST",
+            "ARGUMENTS",
+        ]);
+        for denial in &self.denials {
+            let last = denial.last_seen.as_ref();
+            table.row([
+                denial.namespace.clone(),
+                denial.pod.clone(),
+                denial.container.clone(),
+                call(denial),
+                denial.count.to_string(),
+                last.map_or_else(String::new, |time| time.0.to_string()),
+                arguments(&denial.arguments),
+            ]);
+        }
+        table.lines(style)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seccomp_operator_api::{SeccompProfile, SeccompProfileSpec};
+    use seccomp_profile::Library;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn shown(status: &Value, report: &str) -> Shown {
+        let spec =
+            json!({"base": "runtime-default", "trial": {"deny": ["@chmod"], "report": report}});
+        let spec: SeccompProfileSpec = serde_json::from_value(spec).unwrap();
+        let mut profile = SeccompProfile::new("no-chmod", spec);
+        let mut status = status.clone();
+        if status["trial"]["digest"] == "own" {
+            status["trial"]["digest"] = profile.spec.trial.as_ref().unwrap().digest().into();
+        }
+        profile.status = Some(serde_json::from_value(status).unwrap());
+        let found = Found {
+            profile,
+            library: Library::default(),
+        };
+        Shown::of(&found, "2026-01-02T03:00:00Z".parse().unwrap())
+    }
+
+    fn text(shown: &Shown) -> String {
+        shown.text(Style::plain())
+    }
+
+    #[test]
+    fn it_is_said_for_how_long_who_is_heard_and_what_would_be_refused() {
+        let denial = json!({
+            "namespace": "shop", "pod": "web-0", "podUid": "u", "container": "web", "call": "fchmodat", "architecture": "SCMP_ARCH_X86_64",
+            "count": 12, "firstSeen": "2026-01-01T00:00:00Z", "lastSeen": "2026-01-01T00:00:09Z",
+        });
+        let mut status = json!({"usedBy": 3, "warnings": ["spec.trial: would refuse sendto", "spec.deny[0]: other"],
+            "trial": {"digest": "own", "since": "2026-01-01T00:00:00Z", "pods": 2, "containers": 2, "count": 12, "denials": [denial]}});
+        let said = text(&shown(&status, "Notify"));
+        for line in [
+            "no-chmod has been on trial for 27h; recorders hear 2 of 3 pods that use it (2 containers).",
+            "The others were started before the trial",
+            "Calls that would have been refused: 12 at least.",
+            "shop        web-0   web         fchmodat   12      2026-01-01T00:00:09Z",
+            "note: spec.trial: would refuse sendto",
+        ] {
+            assert!(said.contains(line), "{line}\n{said}");
+        }
+        assert!(!said.contains("spec.deny[0]"), "{said}");
+        status["trial"]["count"] = 0.into();
+        status["trial"]["denials"] = json!([]);
+        status["trial"]["pods"] = 3.into();
+        let quiet = shown(&status, "Notify");
+        assert!(quiet.is_quiet());
+        let said = text(&quiet);
+        assert!(
+            said.contains("Nothing that was heard would have been refused."),
+            "{said}"
+        );
+        assert!(!said.contains("The others"), "{said}");
+        assert!(text(&shown(&status, "Log")).contains("nobody counts it here"));
+        let data = serde_json::to_value(quiet).unwrap();
+        assert_eq!(
+            (&data["seconds"], &data["pods"]),
+            (&json!(97_200), &json!(3))
+        );
+    }
+
+    #[test]
+    fn what_was_heard_of_another_next_version_is_not_shown() {
+        let status = json!({"trial": {"digest": "0000000000000000", "pods": 2, "containers": 2, "count": 12}});
+        let shown = shown(&status, "Notify");
+        assert!(!shown.is_known && shown.count == 0);
+        assert!(text(&shown).contains("has not seen this next version of no-chmod yet"));
+    }
+}
