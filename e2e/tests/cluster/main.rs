@@ -22,6 +22,7 @@ mod repair;
 mod rights;
 mod runtime_default;
 mod startup;
+mod trial;
 mod usage;
 mod webhook;
 mod what_if;

@@ -1,0 +1,168 @@
+//! The next version of a profile on trial on every node: what it would refuse happens and is told of, until it is promoted or dropped.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use e2e::cluster::{Cluster, NAMESPACE};
+use e2e::command::{plugin, until};
+use e2e::pods::Pod;
+use serde_json::{Value, json};
+
+use super::Tested;
+
+const NAME: &str = "e2e-tried";
+/// Wants over and over what is refused today, and what the next version would refuse.
+const WORK: &str =
+    "while true; do chmod 700 /tmp; mkdir /tmp/a && rmdir /tmp/a && echo done; sleep 0.2; done";
+const REFUSED_TODAY: &str = "chmod: changing permissions";
+const REFUSED_NEXT: &str = "mkdir: cannot create directory";
+
+fn profile(trial: &Value) -> String {
+    let object = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile", "metadata": {"name": NAME},
+        "spec": {"base": "runtime-default", "deny": ["@chmod"], "trial": trial},
+    });
+    object.to_string()
+}
+
+async fn spec(cluster: &Cluster) -> anyhow::Result<Value> {
+    let object = cluster.get(&["seccompprofile", NAME]).await?;
+    Ok(object.data["spec"].clone())
+}
+
+/// A pod on each node, and the log of each once it holds `text`.
+async fn pods(cluster: &Cluster, namespace: &str, text: &str) -> anyhow::Result<Vec<String>> {
+    let mut logs = Vec::new();
+    for (number, node) in cluster.nodes().await?.iter().enumerate() {
+        let pod = Pod::script(cluster, namespace, &format!("wants-{number}"), WORK).on(node);
+        let pod = pod.localhost(&format!("profiles/{NAME}.json"));
+        logs.push(pod.log_with(cluster, text).await?);
+    }
+    Ok(logs)
+}
+
+async fn about(cluster: &Cluster, namespace: &str, reason: &str) -> anyhow::Result<Vec<Value>> {
+    let events = cluster.get(&["events", "-n", namespace]).await?;
+    let all = events.data["items"].as_array().cloned();
+    let all = all.into_iter().flatten();
+    Ok(all.filter(|event| event["reason"] == reason).collect())
+}
+
+#[tokio::test]
+async fn what_the_next_version_would_refuse_happens_and_is_told_until_it_is_promoted_or_dropped()
+-> Tested {
+    let cluster = Cluster::connect().await?;
+    cluster
+        .install(NAMESPACE, &["--set", "recorder.enabled=true"])
+        .await?;
+    let namespace = cluster.namespace("e2e-trial", &[]).await?;
+    let nodes = cluster.nodes().await?.len();
+
+    let said = cluster.apply(&profile(&json!({"deny": ["mount"]}))).await?;
+    ensure!(
+        said.contains("refuses nothing that the profile does not refuse"),
+        "{said}"
+    );
+    let wrong = cluster.try_apply(&profile(&json!({"base": NAME}))).await?;
+    ensure!(
+        !wrong.success && wrong.stderr.contains("leads in a circle"),
+        "{}",
+        wrong.stderr
+    );
+    let next = json!({"deny": ["mkdir", "mkdirat"]});
+    let said = cluster.apply(&profile(&next)).await?;
+    ensure!(!said.contains("Warning: spec.trial"), "{said}");
+    cluster.wait_ready(NAME).await?;
+
+    for log in pods(&cluster, &namespace, "done").await? {
+        ensure!(
+            log.contains(REFUSED_TODAY) && !log.contains(REFUSED_NEXT),
+            "{log}"
+        );
+    }
+    let heard = format!("recorders hear {nodes} of {nodes} pods that use it");
+    let shown = until("the trial to be told", Duration::from_mins(3), || async {
+        let shown = plugin(&["trial", NAME]).await?;
+        let all = (0..nodes).all(|number| shown.stdout.contains(&format!("wants-{number}")));
+        ensure!(
+            shown.code == Some(1) && all && shown.stdout.contains(&heard),
+            "{}{}",
+            shown.stdout,
+            shown.stderr
+        );
+        Ok(shown.stdout)
+    })
+    .await?;
+    println!("{shown}");
+    ensure!(
+        shown.contains("mkdir") && !shown.contains("chmod"),
+        "{shown}"
+    );
+    let data = plugin(&["trial", NAME, "-o", "json"]).await?.stdout;
+    let data: Value = serde_json::from_str(&data)?;
+    ensure!(
+        data["pods"] == nodes && data["count"].as_i64() > Some(0),
+        "{data}"
+    );
+    let status = cluster.status(NAME).await?;
+    let trial = status.trial.context("no status of the trial")?;
+    ensure!(
+        trial.count > 0 && trial.denials[0].call.starts_with("mkdir"),
+        "{trial:?}"
+    );
+    ensure!(status.denials.is_empty(), "{:?}", status.denials);
+    until("an Event", Duration::from_mins(1), || async {
+        let said = about(&cluster, &namespace, "SeccompTrial").await?;
+        let message = said.first().context("none")?["message"].to_string();
+        ensure!(message.contains("would be refused: mkdir"), "{message}");
+        Ok(())
+    })
+    .await?;
+    let refused = about(&cluster, &namespace, "SeccompDenied").await?;
+    ensure!(refused.is_empty(), "{refused:?}");
+
+    let promoted = plugin(&["trial", "promote", NAME, "--yes"]).await?.ok()?;
+    println!("{promoted}");
+    ensure!(
+        promoted.contains("Closed") && promoted.contains("mkdir"),
+        "{promoted}"
+    );
+    let now = json!({"base": "runtime-default", "deny": ["@chmod", "mkdir", "mkdirat"]});
+    ensure!(spec(&cluster).await? == now, "{}", spec(&cluster).await?);
+    cluster.wait_ready(NAME).await?;
+    cluster.delete_pods(&namespace).await?;
+    for log in pods(&cluster, &namespace, REFUSED_NEXT).await? {
+        ensure!(
+            log.contains(REFUSED_TODAY) && !log.contains("done"),
+            "{log}"
+        );
+    }
+    ensure!(
+        cluster.status(NAME).await?.trial.is_none(),
+        "the trial is over"
+    );
+    let none = plugin(&["trial", NAME]).await?;
+    ensure!(
+        none.code == Some(2) && none.stderr.contains("is on no trial"),
+        "{}",
+        none.stderr
+    );
+
+    // The kernel logs instead, and what it logs happens.
+    cluster
+        .apply(&profile(
+            &json!({"deny": ["mkdir", "mkdirat"], "report": "Log"}),
+        ))
+        .await?;
+    cluster.wait_ready(NAME).await?;
+    cluster.delete_pods(&namespace).await?;
+    pods(&cluster, &namespace, "done").await?;
+    let dropped = plugin(&["trial", "drop", NAME, "--yes"]).await?.ok()?;
+    println!("{dropped}");
+    let stays = json!({"base": "runtime-default", "deny": ["@chmod"]});
+    ensure!(spec(&cluster).await? == stays, "{}", spec(&cluster).await?);
+
+    cluster.delete("namespace", &namespace).await?;
+    cluster.delete("seccompprofile", NAME).await?;
+    cluster.install(NAMESPACE, &[]).await
+}
