@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 /// What is kept of a line; whatever it says after that is read and forgotten.
@@ -89,47 +90,71 @@ impl Input {
     }
 }
 
-/// Calls `each` with every line, without its end and its colours. What is neither UTF-8 nor UTF-16 is replaced.
-pub fn for_each(mut from: impl Read + Send, each: impl FnMut(&str)) -> io::Result<()> {
+/// Calls `each` with every line, without its end and its colours, and with what `look` sees in it. What is neither UTF-8 nor UTF-16 is
+/// replaced.
+///
+/// A second thread reads, and looks while `each` is busy.
+pub fn for_each<L: Send>(
+    mut from: impl Read + Send,
+    look: impl Fn(&str) -> L + Sync,
+    each: impl FnMut(&str, L),
+) -> io::Result<()> {
     let mut start = Vec::with_capacity(3);
     (&mut from).take(3).read_to_end(&mut start)?;
     match start.as_slice() {
         [0xff, 0xfe, rest @ ..] => {
-            for_each_utf16(Cursor::new(rest).chain(from), u16::from_le_bytes, each)
+            let from = Utf16::new(Cursor::new(rest).chain(from), u16::from_le_bytes);
+            for_each_utf8(from, vec![], look, each)
         }
         [0xfe, 0xff, rest @ ..] => {
-            for_each_utf16(Cursor::new(rest).chain(from), u16::from_be_bytes, each)
+            let from = Utf16::new(Cursor::new(rest).chain(from), u16::from_be_bytes);
+            for_each_utf8(from, vec![], look, each)
         }
-        [0xef, 0xbb, 0xbf] => for_each_utf8(from, vec![], each),
-        _ => for_each_utf8(from, start, each),
+        [0xef, 0xbb, 0xbf] => for_each_utf8(from, vec![], look, each),
+        _ => for_each_utf8(from, start, look, each),
     }
 }
 
-/// As `PowerShell` writes what a command prints.
-fn for_each_utf16(
-    from: impl Read + Send,
-    unit: fn([u8; 2]) -> u16,
-    each: impl FnMut(&str),
-) -> io::Result<()> {
-    let decoded = Utf16 {
-        from: BufReader::with_capacity(KEPT, from),
-        unit,
-        high: None,
-    };
-    for_each_utf8(decoded, vec![], each)
+/// Where in a text a part of it is: smaller than a range, since each line has some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// Where `part` is if it starts there.
+    pub fn new(start: usize, part: impl AsRef<[u8]>) -> Self {
+        let narrow = |at| u32::try_from(at).unwrap_or(u32::MAX);
+        Self {
+            start: narrow(start),
+            end: narrow(start + part.as_ref().len()),
+        }
+    }
+
+    /// That part of the text that it was made for.
+    pub fn of(self, text: &str) -> &str {
+        &text[self.start as usize..self.end as usize]
+    }
 }
 
 /// What is read at once.
-const BLOCK: usize = 1 << 18;
+const BLOCK: usize = 1 << 17;
 
 /// Whole lines, each with its end, but for the last of an input.
-enum Block {
+struct Block<L> {
+    text: Text,
+    /// Of plain text that was looked at: where each line is, and what is seen in it.
+    lines: Vec<(Span, L)>,
+}
+
+enum Text {
     /// In UTF-8, and without colours.
     Plain(String),
     Other(Vec<u8>),
 }
 
-impl From<Vec<u8>> for Block {
+impl From<Vec<u8>> for Text {
     fn from(bytes: Vec<u8>) -> Self {
         if memchr::memchr(b'\x1b', &bytes).is_some() {
             return Self::Other(bytes);
@@ -138,111 +163,141 @@ impl From<Vec<u8>> for Block {
     }
 }
 
-/// A second thread reads, so that waiting for the kernel's copies and looking at lines happen at once.
-fn for_each_utf8(
+/// Calls `each` with every line, without its end, and where it starts.
+fn plain_lines<'t>(text: &'t str, mut each: impl FnMut(usize, &'t str)) {
+    let ends = memchr::memchr_iter(b'\n', text.as_bytes());
+    let last = (!text.ends_with('\n')).then_some(text.len());
+    let mut start = 0;
+    for end in ends.chain(last) {
+        let kept = text.floor_char_boundary(end.min(start + KEPT));
+        let mut line = &text[start..kept];
+        while let Some(shorter) = line.strip_suffix('\r') {
+            line = shorter;
+        }
+        each(start, line);
+        start = end + 1;
+    }
+}
+
+fn for_each_utf8<L: Send>(
     from: impl Read + Send,
     start: Vec<u8>,
-    mut each: impl FnMut(&str),
+    look: impl Fn(&str) -> L + Sync,
+    mut each: impl FnMut(&str, L),
 ) -> io::Result<()> {
     let (send, blocks) = mpsc::sync_channel(2);
     let (give_back, used) = mpsc::channel();
+    let (look, ahead) = (&look, &AtomicUsize::new(0));
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            if let Err(error) = read_blocks(from, start, &send, &used) {
+            let mut room = vec![];
+            let give = |bytes: Vec<u8>| {
+                let mut lines = std::mem::take(&mut room);
+                let text = bytes.into();
+                // If the other thread waits for this, it looks for itself: so both have as much to do.
+                if ahead.fetch_add(1, Ordering::Relaxed) > 0
+                    && let Text::Plain(text) = &text
+                {
+                    plain_lines(text, |start, line| {
+                        lines.push((Span::new(start, line), look(line)));
+                    });
+                }
+                send.send(Ok(Block { text, lines })).ok()?;
+                let bytes;
+                (bytes, room) = used.try_recv().unwrap_or_default();
+                Some(bytes)
+            };
+            if let Err(error) = read_blocks(from, start, give) {
                 // Whoever does not listen any more does not ask what was wrong.
                 let _ = send.send(Err(error));
             }
         });
         for block in blocks {
-            let bytes = match block? {
-                Block::Plain(text) => {
-                    let mut start = 0;
-                    for end in memchr::memchr_iter(b'\n', text.as_bytes()) {
-                        plain_line(&text[start..end], &mut each);
-                        start = end + 1;
+            let Block { text, mut lines } = block?;
+            let bytes = match text {
+                Text::Plain(text) => {
+                    if lines.is_empty() {
+                        plain_lines(&text, |_, line| each(line, look(line)));
                     }
-                    if start < text.len() {
-                        plain_line(&text[start..], &mut each);
+                    for (at, seen) in lines.drain(..) {
+                        each(at.of(&text), seen);
                     }
                     text.into_bytes()
                 }
-                Block::Other(bytes) => {
+                Text::Other(bytes) => {
                     let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-                    text.split(|b| *b == b'\n')
-                        .for_each(|line| any_line(line, &mut each));
+                    for line in text.split(|b| *b == b'\n') {
+                        let line = decoded(line);
+                        let line = plain(line.trim_end_matches('\r'));
+                        each(&line, look(&line));
+                    }
                     bytes
                 }
             };
+            ahead.fetch_sub(1, Ordering::Relaxed);
             // Nobody reads any more at the end.
-            let _ = give_back.send(bytes);
+            let _ = give_back.send((bytes, lines));
         }
         Ok(())
     })
 }
 
-fn plain_line(line: &str, each: &mut impl FnMut(&str)) {
-    if line.len() > KEPT {
-        any_line(line.as_bytes(), each);
-    } else {
-        each(line.trim_end_matches('\r'));
-    }
+fn decoded(line: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(line.get(..KEPT).unwrap_or(line))
 }
 
-fn any_line(line: &[u8], each: &mut impl FnMut(&str)) {
-    let kept = line.get(..KEPT).unwrap_or(line);
-    let text = String::from_utf8_lossy(kept);
-    each(&plain(text.trim_end_matches('\r')));
-}
-
-/// Sends what is read in blocks, as soon as lines are whole: a pipe may go on for days.
+/// Gives away what is read in blocks, as soon as lines are whole: a pipe may go on for days. What it gets for one is room for the next,
+/// whatever is in it; none if nobody wants more.
 fn read_blocks(
     mut from: impl Read,
-    start: Vec<u8>,
-    send: &mpsc::SyncSender<io::Result<Block>>,
-    used: &mpsc::Receiver<Vec<u8>>,
+    mut rest: Vec<u8>,
+    mut give: impl FnMut(Vec<u8>) -> Option<Vec<u8>>,
 ) -> io::Result<()> {
-    let mut block = start;
+    let mut block = vec![];
     // Whether the line is so long that the rest of it is forgotten.
     let mut skips = false;
     loop {
-        let old = block.len();
         block.resize(BLOCK, 0);
-        let read = loop {
-            match from.read(&mut block[old..]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read?,
+        block[..rest.len()].copy_from_slice(&rest);
+        let mut filled = rest.len();
+        let whole = loop {
+            let read = match from.read(&mut block[filled..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            filled += read;
+            if read == 0 {
+                block.truncate(filled);
+                if filled > 0 {
+                    give(block);
+                }
+                return Ok(());
+            }
+            if skips {
+                let Some(end) = memchr::memchr(b'\n', &block[..filled]) else {
+                    filled = 0;
+                    continue;
+                };
+                block.copy_within(end + 1..filled, 0);
+                filled -= end + 1;
+                skips = false;
+            }
+            match memchr::memrchr(b'\n', &block[..filled]) {
+                Some(end) => break end + 1,
+                None if filled < BLOCK => {}
+                None => {
+                    skips = true;
+                    break filled;
+                }
             }
         };
-        block.truncate(old + read);
-        if read == 0 {
-            if !block.is_empty() {
-                let _ = send.send(Ok(block.into()));
-            }
+        rest.clear();
+        rest.extend_from_slice(&block[whole..filled]);
+        block.truncate(whole);
+        let Some(room) = give(block) else {
             return Ok(());
-        }
-        if skips {
-            match memchr::memchr(b'\n', &block) {
-                Some(end) => {
-                    block.drain(..=end);
-                    skips = false;
-                }
-                None => block.clear(),
-            }
-        }
-        let mut next = used.try_recv().unwrap_or_default();
-        next.clear();
-        if let Some(end) = memchr::memrchr(b'\n', &block) {
-            next.extend_from_slice(&block[end + 1..]);
-            block.truncate(end + 1);
-        } else if block.len() < BLOCK {
-            continue;
-        } else {
-            skips = true;
-        }
-        if send.send(Ok(block.into())).is_err() {
-            return Ok(());
-        }
-        block = next;
+        };
+        block = room;
     }
 }
 
@@ -255,6 +310,15 @@ struct Utf16<R> {
 }
 
 impl<R: Read> Utf16<R> {
+    /// As `PowerShell` writes what a command prints.
+    fn new(from: R, unit: fn([u8; 2]) -> u16) -> Utf16<BufReader<R>> {
+        Utf16 {
+            from: BufReader::with_capacity(KEPT, from),
+            unit,
+            high: None,
+        }
+    }
+
     fn unit(&mut self) -> io::Result<Option<u16>> {
         let mut pair = Vec::with_capacity(2);
         (&mut self.from).take(2).read_to_end(&mut pair)?;
@@ -342,7 +406,11 @@ mod tests {
 
     fn lines(bytes: &[u8]) -> Vec<String> {
         let mut lines = vec![];
-        for_each(bytes, |line| lines.push(line.into())).unwrap();
+        for_each(bytes, str::len, |line, length| {
+            assert_eq!(line.len(), length);
+            lines.push(line.into());
+        })
+        .unwrap();
         lines
     }
 
@@ -379,13 +447,17 @@ mod tests {
         write.replace(writer);
         write.as_mut().unwrap().write_all(b"one\ntw").unwrap();
         let mut told = vec![];
-        for_each(reader, |line| {
-            told.push(line.to_owned());
-            match told.len() {
-                1 => write.as_mut().unwrap().write_all(b"o\n").unwrap(),
-                _ => drop(write.take()),
-            }
-        })
+        for_each(
+            reader,
+            |_| (),
+            |line, ()| {
+                told.push(line.to_owned());
+                match told.len() {
+                    1 => write.as_mut().unwrap().write_all(b"o\n").unwrap(),
+                    _ => drop(write.take()),
+                }
+            },
+        )
         .unwrap();
         assert_eq!(told, ["one", "two"]);
     }

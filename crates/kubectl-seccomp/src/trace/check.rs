@@ -81,13 +81,19 @@ struct AnyLines {
 }
 
 impl Parser for AnyLines {
+    type Glance = Option<audit::Glance>;
+
+    fn glance(&self) -> impl Fn(&str) -> Self::Glance + Sync + use<> {
+        self.audit.glance()
+    }
+
     fn begin(&mut self, name: &str) {
         self.audit.begin();
         self.tracers.begin(name);
     }
 
-    fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
-        match self.audit.read(line, found) {
+    fn read(&mut self, line: &str, glance: Self::Glance, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
+        match self.audit.read(line, glance, found) {
             Seen::Silent => {}
             seen => return seen,
         }

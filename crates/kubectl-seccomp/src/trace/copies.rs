@@ -6,8 +6,8 @@ use std::hash::{BuildHasher as _, Hash};
 
 use super::quick_hash::QuickHash;
 
-/// More than these are not remembered at once. Copies stand close to each other.
-const REMEMBERED: usize = 1 << 13;
+/// More than these are not remembered at once. Copies stand close to each other. A table of 8192 places is full with them.
+const REMEMBERED: usize = 7 << 10;
 
 /// How many sources are told apart.
 const SOURCES: usize = 3;

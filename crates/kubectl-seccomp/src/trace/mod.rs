@@ -261,10 +261,14 @@ pub fn from_audit(args: &AuditArgs) -> Result<Findings, Failure> {
 
 /// A parser of lines.
 trait Parser {
+    /// What is seen of a line without those before it.
+    type Glance: Send;
+    /// Glances at lines, on whichever thread has time.
+    fn glance(&self) -> impl Fn(&str) -> Self::Glance + Sync + use<Self>;
     /// To be called before the first line of each input.
     fn begin(&mut self, name: &str);
     /// Reads a line.
-    fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen;
+    fn read(&mut self, line: &str, glance: Self::Glance, found: &mut dyn FnMut(&Call<'_>)) -> Seen;
     /// To be called after the last line of each input.
     fn end(&mut self, found: &mut dyn FnMut(&Call<'_>));
     /// What is wrong with all that was read.
@@ -290,18 +294,8 @@ impl Tracers {
             perf: perf::Reader::new(native),
         }
     }
-}
-
-impl Parser for Tracers {
-    fn begin(&mut self, name: &str) {
-        self.strace.begin(name);
-        self.perf.begin();
-    }
 
     fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
-        if self.strace.read_repeat(line) {
-            return Seen::Used;
-        }
         let Some(line) = carrier::unwrapped(line) else {
             return Seen::Unreadable;
         };
@@ -309,6 +303,26 @@ impl Parser for Tracers {
         match self.perf.read(line, found) {
             Some(seen) => seen,
             None => self.strace.read(line, found),
+        }
+    }
+}
+
+impl Parser for Tracers {
+    type Glance = Option<strace::Beginning>;
+
+    fn glance(&self) -> impl Fn(&str) -> Self::Glance + Sync + use<> {
+        strace::Beginning::read
+    }
+
+    fn begin(&mut self, name: &str) {
+        self.strace.begin(name);
+        self.perf.begin();
+    }
+
+    fn read(&mut self, line: &str, glance: Self::Glance, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
+        match glance {
+            Some(beginning) if self.strace.read_repeat(line, beginning) => Seen::Used,
+            _ => self.read(line, found),
         }
     }
 
@@ -322,12 +336,18 @@ impl Parser for Tracers {
 }
 
 impl Parser for audit::Reader {
+    type Glance = Option<audit::Glance>;
+
+    fn glance(&self) -> impl Fn(&str) -> Self::Glance + Sync + use<> {
+        self.glance()
+    }
+
     fn begin(&mut self, _: &str) {
         self.begin();
     }
 
-    fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
-        self.read(line, found)
+    fn read(&mut self, line: &str, glance: Self::Glance, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
+        self.read(line, glance, found)
     }
 
     fn end(&mut self, found: &mut dyn FnMut(&Call<'_>)) {
@@ -407,9 +427,9 @@ impl Drop for Progress {
     }
 }
 
-fn read(
+fn read<P: Parser>(
     files: &[PathBuf],
-    parser: &mut dyn Parser,
+    parser: &mut P,
     filter: &Filter,
     of_machine: impl Fn(Arch) -> bool,
     counted: &mut dyn FnMut(&Call<'_>),
@@ -425,7 +445,7 @@ fn read(
         let (mut number, mut lost) = (0_u64, 0_u64);
         let mut progress = Progress::of(&input);
         let from = input.open_unbuffered()?;
-        lines::for_each(from, |line| {
+        lines::for_each(from, parser.glance(), |line, glance| {
             number += 1;
             if let Some(progress) = &mut progress {
                 progress.show(number, reading.lines.used);
@@ -436,7 +456,7 @@ fn read(
                     counted(call);
                 }
             };
-            match parser.read(line, &mut count) {
+            match parser.read(line, glance, &mut count) {
                 Seen::Used => reading.lines.used += 1,
                 Seen::Silent => {}
                 Seen::Lost(records) => lost = lost.saturating_add(records),

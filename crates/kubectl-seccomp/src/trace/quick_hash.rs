@@ -32,6 +32,22 @@ fn halves(value: u128) -> (u64, u64) {
     (value as u64, (value >> 64) as u64)
 }
 
+/// Less than sixteen bytes as two numbers, which differ where bytes of that number do.
+#[inline]
+fn short(bytes: &[u8]) -> (u64, u64) {
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (
+            u32::from_le_bytes(*first).into(),
+            u32::from_le_bytes(*last).into(),
+        )
+    } else {
+        let number = bytes.iter().fold(0, |all, b| all << 8 | u64::from(*b));
+        (number, 0)
+    }
+}
+
 /// The halves of the product, one upon the other.
 #[inline]
 fn folded(a: u64, b: u64) -> u64 {
@@ -50,9 +66,7 @@ impl Quick {
     }
 
     #[inline]
-    fn add_pair(&mut self, pair: [u8; 16]) {
-        let pair = u128::from_le_bytes(pair);
-        let (low, high) = halves(pair);
+    fn add_pair(&mut self, (low, high): (u64, u64)) {
         self.0 = folded(self.0 ^ low, FACTOR ^ high);
     }
 }
@@ -60,13 +74,16 @@ impl Quick {
 impl Hasher for Quick {
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        let (pairs, rest) = bytes.as_chunks::<16>();
-        for pair in pairs {
-            self.add_pair(*pair);
+        // Some of the last sixteen may have been added already.
+        match bytes.last_chunk() {
+            Some(last) => {
+                let (pairs, _) = bytes[..bytes.len() - 1].as_chunks();
+                for pair in pairs.iter().chain([last]) {
+                    self.add_pair(halves(u128::from_le_bytes(*pair)));
+                }
+            }
+            None => self.add_pair(short(bytes)),
         }
-        let mut last = [0; 16];
-        last[..rest.len()].copy_from_slice(rest);
-        self.add_pair(last);
         // This tells a text from one with zeros behind it.
         self.add(bytes.len() as u64);
     }
@@ -113,6 +130,17 @@ mod tests {
         let texts = ["", "\0", "a", "a\0", "aaaaaaaa", "aaaaaaaab", "baaaaaaaa"];
         let hashes: BTreeSet<_> = texts.iter().map(|text| quick.hash_one(text)).collect();
         assert_eq!(hashes.len(), texts.len());
+        // Every byte counts, and the length.
+        for length in 1..50 {
+            let mut text = vec![b'a'; length];
+            let mut hashes = BTreeSet::from([quick.hash_one(&text)]);
+            for at in 0..length {
+                text[at] = b'b';
+                hashes.insert(quick.hash_one(&text));
+                text[at] = b'a';
+            }
+            assert_eq!(hashes.len(), length + 1);
+        }
         // Tables use the upper bits and the lower.
         let numbers = || (0..4096_u64).map(|n| quick.hash_one(n));
         let upper: BTreeSet<_> = numbers().map(|hash| hash >> 57).collect();

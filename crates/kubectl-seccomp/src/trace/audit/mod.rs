@@ -13,7 +13,9 @@ use super::call::{Call, Seen};
 use super::carrier;
 use super::copies::Copies;
 use super::quick_hash::QuickHash;
+use crate::lines::Span;
 use std::hash::BuildHasher as _;
+use std::sync::Arc;
 
 use needles::Needles;
 use record::Record;
@@ -47,10 +49,72 @@ enum Way {
     Journal,
 }
 
+/// What is seen of a record without those before it.
+#[derive(Debug)]
+struct Sight {
+    /// Where among the fields the kernel's own are.
+    record: Span,
+    /// Whether whoever looks for each field has to find those of the kernel.
+    is_sure: bool,
+    written: Option<Written>,
+}
+
+impl Sight {
+    fn of(needles: &Needles, hasher: &QuickHash, fields: &str, kind: Kind) -> Self {
+        // Where it nearly always is, it need not be searched for.
+        let is_first = fields.starts_with(" auid=");
+        let auid = if is_first {
+            Some(1)
+        } else {
+            needles.auid.find(fields)
+        };
+        let start = auid.unwrap_or(0);
+        let record = &fields[start..];
+        let end = memchr::memchr(0x1d, record.as_bytes()).unwrap_or(record.len());
+        let (record, added) = record.split_at(end);
+        let record = record.trim_end();
+        let is_sure = auid.is_some_and(|at| at <= 1)
+            && (added.is_empty()
+                || [&needles.arch, &needles.syscall, &needles.code]
+                    .iter()
+                    .all(|key| key.find(added).is_none()));
+        let written = match kind {
+            Kind::Seccomp => Written::read(needles, hasher, record),
+            Kind::Rule => None,
+        };
+        Self {
+            record: Span::new(start, record),
+            is_sure,
+            written,
+        }
+    }
+}
+
+/// What is seen of a line of auditd's.
+#[derive(Debug)]
+pub struct Glance {
+    /// Where the record's fields begin.
+    fields: Span,
+    sight: Sight,
+}
+
+impl Glance {
+    /// What auditd writes, in nothing else: neither a loss nor a number of the kernel's log is in it.
+    fn at(needles: &Needles, hasher: &QuickHash, line: &str) -> Option<Self> {
+        let record = line.strip_prefix("type=SECCOMP msg=audit(")?;
+        let end = memchr::memchr(b')', record.as_bytes())?;
+        let fields = record[end..].strip_prefix("):")?;
+        Some(Self {
+            fields: Span::new(line.len() - fields.len(), fields),
+            sight: Sight::of(needles, hasher, fields, Kind::Seccomp),
+        })
+    }
+}
+
 /// Reads line by line.
 #[derive(Debug)]
 pub struct Reader {
-    needles: Needles,
+    needles: Arc<Needles>,
     copies: Copies,
     hasher: QuickHash,
     /// The last serial number that the kernel has printed in this input.
@@ -64,7 +128,7 @@ pub struct Reader {
 impl Default for Reader {
     fn default() -> Self {
         Self {
-            needles: Needles::new(MARKS.map(|(mark, ..)| mark)),
+            needles: Arc::new(Needles::new(MARKS.map(|(mark, ..)| mark))),
             copies: Copies::default(),
             hasher: QuickHash::default(),
             serial: None,
@@ -89,14 +153,22 @@ impl Reader {
         self.whole = false;
     }
 
+    /// What glances at lines for [`Self::read`].
+    pub fn glance(&self) -> impl Fn(&str) -> Option<Glance> + Sync + use<> {
+        let (needles, hasher) = (Arc::clone(&self.needles), self.hasher.clone());
+        move |line| Glance::at(&needles, &hasher, line)
+    }
+
     /// Reads a line. A call that another record has told of is not told of again.
-    pub fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
-        // What auditd writes, in nothing else: neither a loss nor a number of the kernel's log is in it.
-        if let Some(record) = line.strip_prefix("type=SECCOMP msg=audit(")
-            && let Some(end) = memchr::memchr(b')', record.as_bytes())
-            && let Some(fields) = record[end..].strip_prefix("):")
-        {
-            return self.read_record(fields, Kind::Seccomp, Way::Auditd, found);
+    pub fn read(
+        &mut self,
+        line: &str,
+        glance: Option<Glance>,
+        found: &mut dyn FnMut(&Call<'_>),
+    ) -> Seen {
+        if let Some(Glance { fields, sight }) = glance {
+            let fields = fields.of(line);
+            return self.read_record(fields, &sight, Kind::Seccomp, Way::Auditd, found);
         }
         let Some(line) = carrier::unwrapped(line) else {
             return Seen::Unreadable;
@@ -112,7 +184,10 @@ impl Reader {
             self.missing = self.missing.saturating_add(gap);
         }
         match record(needles, &line) {
-            Some((fields, kind, way)) => self.read_record(fields, kind, way, found),
+            Some((fields, kind, way)) => {
+                let sight = Sight::of(needles, &self.hasher, fields, kind);
+                self.read_record(fields, &sight, kind, way, found)
+            }
             None => Seen::Silent,
         }
     }
@@ -120,60 +195,46 @@ impl Reader {
     fn read_record(
         &mut self,
         fields: &str,
+        sight: &Sight,
         kind: Kind,
         way: Way,
         found: &mut dyn FnMut(&Call<'_>),
     ) -> Seen {
-        let needles = &self.needles;
-        let auid = needles.auid.find(fields);
-        let same_record = auid.map_or(fields, |at| &fields[at..]);
-        let end = memchr::memchr(0x1d, same_record.as_bytes()).unwrap_or(same_record.len());
-        let (same_record, added) = same_record.split_at(end);
-        let same_record = same_record.trim_end();
+        let record = sight.record.of(fields);
         let copies = &mut self.copies;
         let mut is_new = |record: u64, pid: Option<u32>, arch, called| {
             copies.is_new(record, way as usize)
                 && pid.is_none_or(|pid| copies.is_new((pid, arch, called), kind as usize))
         };
-        // Whoever looks for each field has to find those of the kernel.
-        let is_sure = auid.is_some_and(|at| at <= 1)
-            && (added.is_empty()
-                || [&needles.arch, &needles.syscall, &needles.code]
-                    .iter()
-                    .all(|key| key.find(added).is_none()));
-        let mut written = None;
-        if let Some(repeats) = &mut self.repeats
-            && kind == Kind::Seccomp
-            && let Some(parts) = Written::read(needles, same_record)
-        {
-            let (of_kind, own) = repeats.hashes(&parts);
-            if is_sure && let Some(known) = repeats.find(of_kind, &parts) {
-                self.whole |= way == Way::Journal;
-                if is_new(own, Some(parts.pid), known.arch, known.called) {
-                    known.times += 1;
-                    return Seen::Used;
-                }
-                return Seen::Silent;
+        let known = match (&mut self.repeats, &sight.written) {
+            (Some(repeats), Some(written)) if sight.is_sure => repeats.find(written, record),
+            _ => None,
+        };
+        if let (Some(known), Some(written)) = (known, &sight.written) {
+            self.whole |= way == Way::Journal;
+            if is_new(written.number, Some(written.pid), known.arch, known.called) {
+                known.times += 1;
+                return Seen::Used;
             }
-            written = Some((parts, of_kind, own));
+            return Seen::Silent;
         }
-        let Some(record) = Record::read(needles, fields, kind) else {
+        let Some(parts) = Record::read(&self.needles, fields, kind) else {
             return Seen::Unreadable;
         };
         self.whole |= way == Way::Journal;
-        let call = record.call();
-        let own = match written {
-            Some((.., own)) => own,
-            None => self.hasher.hash_one((same_record, kind as u8)),
+        let call = parts.call();
+        let number = match &sight.written {
+            Some(written) => written.number,
+            None => self.hasher.hash_one((record, kind as u8)),
         };
-        let is_new = is_new(own, call.pid, call.arch, call.called);
-        if let (Some(repeats), Some((parts, of_kind, _)), true) =
-            (&mut self.repeats, &written, is_sure)
+        let is_new = is_new(number, call.pid, call.arch, call.called);
+        if let (Some(repeats), Some(written)) = (&mut self.repeats, &sight.written)
+            && sight.is_sure
         {
             if repeats.is_full() {
                 repeats.take(&mut *found);
             }
-            repeats.learn(*of_kind, parts, &record);
+            repeats.learn(written, record, &call);
         }
         if is_new {
             found(&call);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _};
 
 use super::needles::Needles;
-use super::record::Record;
+use crate::lines::Span;
 use crate::trace::arguments::Given;
 use crate::trace::call::{Call, Called, Verdict};
 use crate::trace::quick_hash::QuickHash;
@@ -14,26 +14,27 @@ use seccomp_profile::Arch;
 /// So many are counted at once; then all are told of.
 const MAX_KINDS: usize = 1 << 10;
 
-/// A record of seccomp in the kernel's own form, in parts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Written<'a> {
+/// A record of seccomp in the kernel's own form.
+#[derive(Clone, Debug)]
+pub struct Written {
     pub pid: u32,
-    /// Up to the process.
-    before: &'a str,
     /// From the program's name to the address.
-    what: &'a str,
-    address: &'a str,
-    code: &'a str,
+    what: Span,
+    code: Span,
+    /// A number for records of its kind.
+    kind: u64,
+    /// A number for the record.
+    pub number: u64,
 }
 
-impl<'a> Written<'a> {
+impl Written {
     /// `auid=0 uid=0 gid=0 ses=1 pid=12 comm="a" exe="/bin/a" sig=0 arch=c000003e syscall=83 compat=0 ip=0x47b567 code=0x7ffc0000`: none of
     /// anything else, so that whoever looks for each field finds the same.
-    pub fn read(needles: &Needles, record: &'a str) -> Option<Self> {
-        let last = |text: &'a str, key: &str| {
+    pub fn read(needles: &Needles, hasher: &QuickHash, record: &str) -> Option<Self> {
+        fn last<'a>(text: &'a str, key: &str) -> Option<(&'a str, &'a str)> {
             let at = memchr::memrchr(b' ', text.as_bytes())?;
             Some((&text[..at], text[at + 1..].strip_prefix(key)?))
-        };
+        }
         let (rest, code) = last(record, "code=")?;
         let (rest, address) = last(rest, "ip=0x")?;
         let at = needles.pid.find(rest)?;
@@ -42,12 +43,19 @@ impl<'a> Written<'a> {
         let pid = after[..digits].parse().ok()?;
         // A process has no say in what comes before its name.
         let what = after[digits..].strip_prefix(" comm=")?;
+        let mut hasher = hasher.build_hasher();
+        hasher.write(what.as_bytes());
+        hasher.write(code.as_bytes());
+        let kind = hasher.finish();
+        hasher.write(&rest.as_bytes()[..at]);
+        hasher.write_u32(pid);
+        hasher.write(address.as_bytes());
         Some(Self {
             pid,
-            before: &rest[..at],
-            what,
-            address,
-            code,
+            what: Span::new(rest.len() - what.len(), what),
+            code: Span::new(record.len() - code.len(), code),
+            kind,
+            number: hasher.finish(),
         })
     }
 }
@@ -69,34 +77,21 @@ pub struct Kind {
 #[derive(Debug, Default)]
 pub struct Repeats {
     by_hash: HashMap<u64, Kind, QuickHash>,
-    hasher: QuickHash,
 }
 
 impl Repeats {
-    /// Two numbers for a record: that of its kind, and its own.
-    pub fn hashes(&self, written: &Written<'_>) -> (u64, u64) {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(written.what.as_bytes());
-        hasher.write(written.code.as_bytes());
-        let kind = hasher.finish();
-        hasher.write(written.before.as_bytes());
-        hasher.write_u32(written.pid);
-        hasher.write(written.address.as_bytes());
-        (kind, hasher.finish())
-    }
-
     /// What an earlier record of the same words said.
-    pub fn find(&mut self, hash: u64, written: &Written<'_>) -> Option<&mut Kind> {
-        let kind = self.by_hash.get_mut(&hash);
-        kind.filter(|kind| *kind.what == *written.what && *kind.code == *written.code)
+    pub fn find(&mut self, written: &Written, record: &str) -> Option<&mut Kind> {
+        let kind = self.by_hash.get_mut(&written.kind);
+        let (what, code) = (written.what.of(record), written.code.of(record));
+        kind.filter(|kind| *kind.what == *what && *kind.code == *code)
     }
 
     /// Remembers what a record said that has been told of.
-    pub fn learn(&mut self, hash: u64, written: &Written<'_>, record: &Record<'_>) {
-        let call = record.call();
-        self.by_hash.entry(hash).or_insert_with(|| Kind {
-            what: written.what.into(),
-            code: written.code.into(),
+    pub fn learn(&mut self, written: &Written, record: &str, call: &Call<'_>) {
+        self.by_hash.entry(written.kind).or_insert_with(|| Kind {
+            what: written.what.of(record).into(),
+            code: written.code.of(record).into(),
             arch: call.arch,
             called: call.called,
             comm: call.comm.into(),
@@ -149,7 +144,7 @@ mod tests {
         reader.begin();
         let seen = lines
             .iter()
-            .map(|line| reader.read(line, &mut add))
+            .map(|line| reader.read(line, reader.glance()(line), &mut add))
             .collect();
         reader.end(&mut add);
         (counts, seen)

@@ -6,10 +6,16 @@ use super::*;
 use crate::trace::call::{Called, Verdict};
 use seccomp_profile::Arch;
 
+fn read(reader: &mut Reader, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
+    let glance = reader.glance()(line);
+    reader.read(line, glance, found)
+}
+
 /// `arch name pid comm exe verdict`
 fn say(line: &str) -> Result<String, Seen> {
     let mut said = String::new();
-    match Reader::default().read(line, &mut |call| said = call.to_string()) {
+    let mut reader = Reader::default();
+    match read(&mut reader, line, &mut |call| said = call.to_string()) {
         Seen::Used => Ok(said),
         other => Err(other),
     }
@@ -251,7 +257,7 @@ fn calls(lines: &[String]) -> (usize, Option<u64>) {
     let (mut reader, mut calls) = (Reader::default(), 0);
     reader.begin();
     for line in lines {
-        reader.read(line, &mut |_| calls += 1);
+        read(&mut reader, line, &mut |_| calls += 1);
     }
     (calls, reader.missing())
 }
@@ -342,7 +348,7 @@ proptest::proptest! {
             arch.audit_arch(),
         );
         let mut found = vec![];
-        let seen = Reader::default().read(&line, &mut |call| {
+        let seen = read(&mut Reader::default(), &line, &mut |call| {
             found.push((call.arch, call.called, call.comm.to_owned(), call.verdict));
         });
         proptest::prop_assert_eq!(seen, Seen::Used);
@@ -355,7 +361,7 @@ proptest::proptest! {
         line in "(type=1326 |type=SECCOMP |SECCOMP |arch=|syscall=|code=0x|comm=|\"|=|[0-9a-f]| |\\{|\\PC){0,30}"
     ) {
         let mut calls = 0;
-        let seen = Reader::default().read(&line, &mut |_| calls += 1);
+        let seen = read(&mut Reader::default(), &line, &mut |_| calls += 1);
         proptest::prop_assert_eq!(seen == Seen::Used, calls == 1);
     }
 }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 /// The largest process number (`PID_MAX_LIMIT`). A larger number in its place is a time.
-const PID_MAX: u64 = 1 << 22;
+const PID_MAX: u32 = 1 << 22;
 
 /// What stands before a call.
 pub struct Head<'a> {
@@ -94,11 +94,13 @@ impl<'a> Head<'a> {
 }
 
 /// A process's number; none if it is no number that a process can have.
-pub fn pid(text: &str) -> Option<u32> {
-    let number: u64 = text.parse().ok()?;
-    u32::try_from(number)
-        .ok()
-        .filter(|_| number > 0 && number <= PID_MAX && text.bytes().all(|b| b.is_ascii_digit()))
+pub fn pid(text: impl AsRef<[u8]>) -> Option<u32> {
+    let mut digits = text.as_ref().iter();
+    let number = digits.try_fold(0_u32, |number, digit| {
+        let digit = char::from(*digit).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit)
+    })?;
+    (1..=PID_MAX).contains(&number).then_some(number)
 }
 
 /// Whether it may be the name of a syscall.

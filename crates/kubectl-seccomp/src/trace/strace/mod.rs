@@ -16,10 +16,13 @@ use super::arguments::Given;
 use super::call::{Call, Called, Seen};
 use line::Head;
 use processes::Processes;
-use repeats::{Beginning, Part, Repeats};
+use repeats::{Part, Repeats};
 use seccomp_profile::Arch;
+use std::rc::Rc;
 use syscall::{is_spawn, kernel_calls, mode_arch};
 use table::Tables;
+
+pub use repeats::Beginning;
 
 /// Reads line by line.
 #[derive(Debug)]
@@ -86,25 +89,25 @@ impl Reader {
         });
     }
 
-    /// Reads a line if it is of a kind that was read before; whether it is.
-    pub fn read_repeat(&mut self, line: &str) -> bool {
+    /// Reads a line that begins so if it is of a kind that was read before; whether it is.
+    pub fn read_repeat(&mut self, line: &str, beginning: Beginning) -> bool {
         let Some(repeats) = &mut self.repeats else {
             return false;
         };
         if self.cut.is_some() || self.ltrace || self.tables.is_open() {
             return false;
         }
-        let Some(Beginning { pid, name, part }) = Beginning::read(line) else {
-            return false;
-        };
-        let pid = pid.unwrap_or_else(|| self.processes.whose(None, None));
-        let is_read = match (part, self.processes.idle(pid)) {
+        let name = beginning.name.of(line);
+        let pid = beginning
+            .pid
+            .unwrap_or_else(|| self.processes.whose(None, None));
+        let is_read = match (beginning.part, self.processes.idle(pid)) {
             (Part::End, _) => self.processes.resume_plain(pid, name),
             (_, None) => false,
             (part, Some((program, arch))) => match repeats.count(program, arch, name) {
                 Some(name) => {
                     if part == Part::Start {
-                        self.processes.suspend_plain(pid, name);
+                        self.processes.suspend_plain(pid, Rc::clone(name));
                     }
                     true
                 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::line;
 use super::processes::Program;
+use crate::lines::Span;
 use crate::trace::arguments::Given;
 use crate::trace::call::{Call, Called};
 use crate::trace::quick_hash::QuickHash;
@@ -27,66 +28,65 @@ pub enum Part {
 
 /// The beginning of a line about one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Beginning<'a> {
+pub struct Beginning {
     pub pid: Option<u32>,
-    pub name: &'a str,
+    /// Where the call's name is.
+    pub name: Span,
     pub part: Part,
 }
 
-impl<'a> Beginning<'a> {
+impl Beginning {
     /// `12 read(`, `[pid 12] read(`, `12 10:20:30.123456 read(`, `read(`, `12 <... read resumed>`; none for anything else, and for a
     /// line that ends otherwise than strace's lines about calls do.
-    pub fn read(line: &'a str) -> Option<Self> {
-        let is_start = line.ends_with(" <unfinished ...>");
-        // `<no return ...>`, `strace: Process 12 attached`; what nearly every line ends with is looked at once.
-        let is_odd = matches!(line.as_bytes().last(), Some(b'>' | b'd'));
+    pub fn read(line: &str) -> Option<Self> {
+        let bytes = line.as_bytes();
+        // What nearly every line ends with is looked at once.
+        let is_odd = matches!(bytes.last(), Some(b'>' | b'd'));
+        let is_start = is_odd && line.ends_with(" <unfinished ...>");
+        // `<no return ...>`, `strace: Process 12 attached`
         if is_odd && !is_start && (line.ends_with("...>") || line.ends_with(" attached")) {
             return None;
         }
-        let (pid, mut rest) = match line.strip_prefix("[pid ") {
+        let (mut pid, mut rest) = match bytes.strip_prefix(b"[pid ") {
             Some(rest) => {
-                let (pid, rest) = rest.split_once("] ")?;
-                (Some(line::pid(pid.trim_start())?), rest)
+                let end = memchr::memchr(b']', rest)?;
+                let pid = line::pid(rest[..end].trim_ascii_start())?;
+                (Some(pid), rest[end + 1..].strip_prefix(b" ")?)
             }
-            None => (None, line),
+            None => (None, bytes),
         };
-        let part = if is_start { Part::Start } else { Part::Whole };
-        let name = "";
-        let mut this = Self { pid, name, part };
         loop {
             rest = &rest[length(rest, |b| b == b' ')..];
-            let bytes = rest.as_bytes();
             let digits = length(rest, |b| b.is_ascii_digit());
-            if bytes.first() == Some(&b'<')
-                && let Some(resumed) = rest.strip_prefix("<... ").filter(|_| !is_start)
-            {
-                this.name = resumed.split_once(" resumed>")?.0;
-                this.part = Part::End;
-                return line::is_name(this.name).then_some(this);
-            }
             if digits == 0 {
-                let name = length(rest, |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-                this.name = &rest[..name];
-                return (name > 0 && bytes.get(name) == Some(&b'(')).then_some(this);
+                let resumed = rest.strip_prefix(b"<... ").filter(|_| !is_start);
+                let (part, text, follows) = match resumed {
+                    Some(text) => (Part::End, text, &b" resumed>"[..]),
+                    None if is_start => (Part::Start, rest, &b"("[..]),
+                    None => (Part::Whole, rest, &b"("[..]),
+                };
+                let length = length(text, |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+                let name = Span::new(bytes.len() - text.len(), &text[..length]);
+                let is_call = length > 0 && text[length..].starts_with(follows);
+                return is_call.then_some(Self { pid, name, part });
             }
-            let end = match bytes.get(digits)? {
+            let end = match rest.get(digits)? {
                 b' ' => {
-                    if this.pid.is_none() {
-                        this.pid = Some(line::pid(&rest[..digits])?);
+                    if pid.is_none() {
+                        pid = Some(line::pid(&rest[..digits])?);
                     }
                     digits
                 }
                 b':' | b'.' => length(rest, |b| matches!(b, b'0'..=b'9' | b':' | b'.')),
                 _ => return None,
             };
-            rest = rest[end..].strip_prefix(' ')?;
+            rest = rest[end..].strip_prefix(b" ")?;
         }
     }
 }
 
-/// How many of the first bytes are such, all of them ASCII.
-fn length(text: &str, is: impl Fn(u8) -> bool) -> usize {
-    let bytes = text.as_bytes();
+/// How many of the first bytes are such.
+fn length(bytes: &[u8], is: impl Fn(u8) -> bool) -> usize {
     bytes.iter().position(|b| !is(*b)).unwrap_or(bytes.len())
 }
 
@@ -114,13 +114,13 @@ impl Repeats {
     }
 
     /// Counts a call whose kind is known, and gives its name; none if it is not.
-    pub fn count(&mut self, program: &Rc<Program>, arch: Arch, name: &str) -> Option<Rc<str>> {
+    pub fn count(&mut self, program: &Rc<Program>, arch: Arch, name: &str) -> Option<&Rc<str>> {
         let hash = self.hash(program, arch, name);
         let kind = self.by_hash.get_mut(&hash)?;
         let same = *kind.name == *name && kind.arch == arch && Rc::ptr_eq(&kind.program, program);
         same.then(|| {
             kind.times += 1;
-            Rc::clone(&kind.name)
+            &kind.name
         })
     }
 
@@ -202,8 +202,9 @@ mod tests {
             ("{\"log\":\"read(0) = 1\"}", None),
         ] {
             let read = Beginning::read(line);
-            assert!(read.is_none_or(|b| b.part == Part::Whole), "{line}");
-            assert_eq!(read.map(|b| (b.pid, b.name)), want, "{line}");
+            let parts = read.map(|b| (b.pid, b.name.of(line), b.part));
+            let want = want.map(|(pid, name)| (pid, name, Part::Whole));
+            assert_eq!(parts, want, "{line}");
         }
         for (line, want) in [
             ("12 read(0 <unfinished ...>", Some(("read", Part::Start))),
@@ -217,7 +218,7 @@ mod tests {
             ("12 <... exit resumed>) = ?", Some(("exit", Part::End))),
             ("12 <... x y resumed>) = 0", None),
         ] {
-            let read = Beginning::read(line).map(|b| (b.name, b.part));
+            let read = Beginning::read(line).map(|b| (b.name.of(line), b.part));
             assert_eq!(read, want, "{line}");
         }
     }
@@ -233,7 +234,8 @@ mod tests {
         };
         reader.begin("trace");
         for line in lines {
-            if !reader.read_repeat(line) {
+            let beginning = Beginning::read(line);
+            if !beginning.is_some_and(|beginning| reader.read_repeat(line, beginning)) {
                 reader.read(line, &mut add);
             }
         }
