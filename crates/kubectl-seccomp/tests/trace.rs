@@ -9,7 +9,7 @@ mod tool;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use seccomp_profile::{Action, Arch, CapabilitySet, KernelVersion, Profile, Rule, Syscall, Target};
 use serde_json::{Value, json};
@@ -402,4 +402,18 @@ fn recorded_audit_lines_say_what_is_known_of_them() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn a_terminal_shows_how_much_was_read_when_a_pipe_pauses() {
+    let tool = env!("CARGO_BIN_EXE_kubectl-seccomp");
+    let trace = r"printf '1 read(0) = 1\n1 close(0) = 0\n1 brk(0) = 0\n'; sleep 2";
+    let pipe = format!("({trace}) | {tool} from-strace -o names");
+    let mut on_terminal = Command::new("script");
+    on_terminal
+        .args(["-qec", &pipe, "/dev/null"])
+        .stdin(Stdio::null());
+    let shown = stdout(&on_terminal.output().unwrap());
+    let count = "\r3 lines, 3 of them about calls\x1b[K";
+    assert_eq!(shown, format!("{count}\r\x1b[Kbrk\r\nclose\r\nread\r\n"));
 }

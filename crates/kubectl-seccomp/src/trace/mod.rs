@@ -15,7 +15,11 @@ mod strace;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -395,7 +399,10 @@ struct Reading {
 
 /// A count that runs while a pipe goes on, on a terminal.
 struct Progress {
-    shown: Option<Instant>,
+    counts: Arc<[AtomicU64; 2]>,
+    /// Dropped to end it.
+    stop: Option<mpsc::Sender<()>>,
+    shows: Option<JoinHandle<()>>,
 }
 
 impl Progress {
@@ -403,27 +410,48 @@ impl Progress {
     fn of(input: &Input) -> Option<Self> {
         let may_go_on = *input == Input::Stdin && !std::io::stdin().is_terminal();
         let is_seen = may_go_on && std::io::stderr().is_terminal();
-        is_seen.then_some(Self { shown: None })
+        is_seen.then(Self::start)
     }
 
-    fn show(&mut self, lines: u64, used: u64) {
-        let pause = Duration::from_millis(500);
-        if self.shown.is_some_and(|shown| shown.elapsed() < pause) {
-            return;
+    /// Shows on a thread of its own, since a pipe may pause after any line.
+    fn start() -> Self {
+        let counts = Arc::<[AtomicU64; 2]>::default();
+        let (stop, stopped) = mpsc::channel();
+        let shown = Arc::clone(&counts);
+        let shows = std::thread::spawn(move || {
+            let mut last = 0;
+            while stopped.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout)
+            {
+                let [lines, used] = [0, 1].map(|n: usize| shown[n].load(Ordering::Relaxed));
+                if lines != last {
+                    let text = plural(lines, "line");
+                    eprint!("\r{text}, {used} of them about calls\x1b[K");
+                }
+                last = lines;
+            }
+            if last > 0 {
+                eprint!("\r\x1b[K");
+            }
+        });
+        Self {
+            counts,
+            stop: Some(stop),
+            shows: Some(shows),
         }
-        self.shown = Some(Instant::now());
-        eprint!(
-            "\r{}, {used} of them about calls\x1b[K",
-            plural(lines, "line")
-        );
+    }
+
+    fn set(&self, lines: u64, used: u64) {
+        for (count, now) in self.counts.iter().zip([lines, used]) {
+            count.store(now, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.shown.is_some() {
-            eprint!("\r\x1b[K");
-        }
+        self.stop = None;
+        // Nothing may be written behind it before it has cleared its line.
+        let _ = self.shows.take().map(JoinHandle::join);
     }
 }
 
@@ -443,13 +471,10 @@ fn read<P: Parser>(
     for input in Input::all(files) {
         parser.begin(&input.name());
         let (mut number, mut lost) = (0_u64, 0_u64);
-        let mut progress = Progress::of(&input);
+        let progress = Progress::of(&input);
         let from = input.open_unbuffered()?;
         lines::for_each(from, parser.glance(), |line, glance| {
             number += 1;
-            if let Some(progress) = &mut progress {
-                progress.show(number, reading.lines.used);
-            }
             let counters = &mut reading.counters;
             let mut count = |call: &Call<'_>| {
                 if counters.add_of(call, &of_machine, filter) {
@@ -467,6 +492,9 @@ fn read<P: Parser>(
                         format!("line {number} of {}: {}", input.name(), visible(&shown))
                     });
                 }
+            }
+            if let Some(progress) = &progress {
+                progress.set(number, reading.lines.used);
             }
         })
         .map_err(|error| input.unreadable(error))?;
