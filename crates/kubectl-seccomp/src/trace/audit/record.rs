@@ -173,20 +173,23 @@ fn call(arch: &str, syscall: &str) -> Option<(Arch, Called)> {
     Some((arch, Called::numbered(arch, number)))
 }
 
-/// The call that the audit tools mean by that name. Where theirs is not the kernel's, it may be the kernel's name of another
-/// call.
+/// Names that the audit tools have for calls, and the kernel has not everywhere.
+const AUDIT_NAMES: [&str; 7] = [
+    "getdents",
+    "madvise1",
+    "newfstat",
+    "pread",
+    "pwrite",
+    "sys_kexec_load",
+    "timerfd",
+];
+
+/// The call that the audit tools mean by that name.
 fn audit_name(arch: Arch, name: &str) -> Option<Syscall> {
-    let kernels = match (name, arch) {
-        ("pread", _) => "pread64",
-        ("pwrite", _) => "pwrite64",
-        ("madvise1", _) => "madvise",
-        ("sys_kexec_load", _) => "kexec_load",
-        ("timerfd", Arch::X86_64 | Arch::X86) => "timerfd_create",
-        ("newfstat", _) => "fstat",
-        ("getdents", Arch::Aarch64 | Arch::Riscv64 | Arch::Loongarch64) => "getdents64",
-        _ => name,
-    };
-    Syscall::named(kernels).filter(|call| call.number(arch).is_some())
+    if AUDIT_NAMES.contains(&name) {
+        return Syscall::named_on(name, arch);
+    }
+    Syscall::named(name).filter(|call| call.number(arch).is_some())
 }
 
 fn arch_from_audit(number: u32) -> Option<Arch> {

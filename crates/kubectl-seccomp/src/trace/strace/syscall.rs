@@ -30,6 +30,18 @@ pub fn mode_arch(mode: &str, native: Arch) -> Option<Arch> {
     }
 }
 
+/// Names that older versions of strace, and other tools, have for calls. No others are understood: what ltrace prints of libraries is no call.
+const OTHER_NAMES: [&str; 8] = [
+    "fstatat",
+    "newfstat",
+    "old_getrlimit",
+    "old_mmap",
+    "old_select",
+    "pread",
+    "pwrite",
+    "umount",
+];
+
 /// The call that strace means on that architecture.
 pub fn called(name: &str, arch: Arch) -> Option<Called> {
     if let Some(number) = name.strip_prefix("syscall_0x") {
@@ -41,29 +53,15 @@ pub fn called(name: &str, arch: Arch) -> Option<Called> {
     if let Ok(number) = decimal.parse() {
         return Some(Called::numbered(arch, number));
     }
-    let call = Syscall::named(current_name(name, arch));
-    if let Some(call) = call.filter(|call| call.number(arch).is_some()) {
+    let call = if OTHER_NAMES.contains(&name) {
+        Syscall::named_on(name, arch)
+    } else {
+        Syscall::named(name).filter(|call| call.number(arch).is_some())
+    };
+    if let Some(call) = call {
         return Some(Called::Known(call));
     }
     multiplexer(name, arch).map(Called::Known)
-}
-
-/// The kernel's name of a call that older versions of strace, and other tools, name otherwise.
-fn current_name(name: &str, arch: Arch) -> &str {
-    match name {
-        "pread" => "pread64",
-        "pwrite" => "pwrite64",
-        "old_mmap" => "mmap",
-        "old_select" => "select",
-        "old_getrlimit" => "getrlimit",
-        "newfstat" => "fstat",
-        "fstatat" => "newfstatat",
-        // An architecture with `umount2` only.
-        "umount" if Syscall::named(name).is_none_or(|call| call.number(arch).is_none()) => {
-            "umount2"
-        }
-        other => other,
-    }
 }
 
 /// Whether the call has that number.
