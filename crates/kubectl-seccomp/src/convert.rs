@@ -73,7 +73,7 @@ pub fn run(args: &ConvertArgs) -> Result<Findings, Failure> {
     if args.output == ProfileFormat::Manifest && found.iter().any(take_over::is_foreign) {
         return take_over::all(found, args.name.as_deref());
     }
-    let (named, library) = args.target.one_of(found, file, &with)?;
+    let (named, library) = target::one_of(found, file, &with)?;
     let named = match named {
         Ok(named) => named,
         Err(faulty) => return Ok(faulty.into()),

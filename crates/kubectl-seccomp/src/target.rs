@@ -170,21 +170,19 @@ impl TargetArgs {
     ) -> Result<(Result<Named, Faulty>, Library), Failure> {
         let with = self.with()?;
         let found = document::read_joined(file, &with)?;
-        self.one_of(found, file, &with)
+        one_of(found, file, &with)
     }
+}
 
-    /// The one profile among those of an input, and those that may be its base.
-    #[allow(clippy::unused_self)] // reads beside `read_with`
-    pub fn one_of(
-        &self,
-        found: Vec<Result<Named, Faulty>>,
-        file: Option<&PathBuf>,
-        with: &[Named],
-    ) -> Result<(Result<Named, Faulty>, Library), Failure> {
-        let (named, mut library) = document::one_of(found, file)?;
-        add(&mut library, with.iter());
-        Ok((named, library))
-    }
+/// The one profile among those of an input, and those that may be its base.
+pub fn one_of(
+    found: Vec<Result<Named, Faulty>>,
+    file: Option<&PathBuf>,
+    with: &[Named],
+) -> Result<(Result<Named, Faulty>, Library), Failure> {
+    let (named, mut library) = document::one_of(found, file)?;
+    add(&mut library, with.iter());
+    Ok((named, library))
 }
 
 fn this_kernel() -> Option<KernelVersion> {
