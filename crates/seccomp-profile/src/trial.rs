@@ -72,7 +72,7 @@ impl Trial {
         }
     }
 
-    /// The profile, with this listener if it notifies one. `at` is the path of what it is about.
+    /// What is written where a listener is notified: this one.
     #[must_use]
     pub fn notifying(&self, path: &str, metadata: &str) -> Semantics {
         Semantics {

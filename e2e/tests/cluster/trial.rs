@@ -80,6 +80,17 @@ async fn what_the_next_version_would_refuse_happens_and_is_told_until_it_is_prom
             "{log}"
         );
     }
+    is_told(&cluster, &namespace, nodes).await?;
+    is_promoted(&cluster, &namespace).await?;
+    is_logged_and_dropped(&cluster, &namespace).await?;
+
+    cluster.delete("namespace", &namespace).await?;
+    cluster.delete("seccompprofile", NAME).await?;
+    cluster.install(NAMESPACE, &[]).await
+}
+
+/// By the command, the status, and an Event.
+async fn is_told(cluster: &Cluster, namespace: &str, nodes: usize) -> Tested {
     let heard = format!("recorders hear {nodes} of {nodes} pods that use it");
     let shown = until("the trial to be told", Duration::from_mins(3), || async {
         let shown = plugin(&["trial", NAME]).await?;
@@ -112,15 +123,18 @@ async fn what_the_next_version_would_refuse_happens_and_is_told_until_it_is_prom
     );
     ensure!(status.denials.is_empty(), "{:?}", status.denials);
     until("an Event", Duration::from_mins(1), || async {
-        let said = about(&cluster, &namespace, "SeccompTrial").await?;
+        let said = about(cluster, namespace, "SeccompTrial").await?;
         let message = said.first().context("none")?["message"].to_string();
         ensure!(message.contains("would be refused: mkdir"), "{message}");
         Ok(())
     })
     .await?;
-    let refused = about(&cluster, &namespace, "SeccompDenied").await?;
+    let refused = about(cluster, namespace, "SeccompDenied").await?;
     ensure!(refused.is_empty(), "{refused:?}");
+    Ok(())
+}
 
+async fn is_promoted(cluster: &Cluster, namespace: &str) -> Tested {
     let promoted = plugin(&["trial", "promote", NAME, "--yes"]).await?.ok()?;
     println!("{promoted}");
     ensure!(
@@ -128,10 +142,10 @@ async fn what_the_next_version_would_refuse_happens_and_is_told_until_it_is_prom
         "{promoted}"
     );
     let now = json!({"base": "runtime-default", "deny": ["@chmod", "mkdir", "mkdirat"]});
-    ensure!(spec(&cluster).await? == now, "{}", spec(&cluster).await?);
+    ensure!(spec(cluster).await? == now, "{}", spec(cluster).await?);
     cluster.wait_ready(NAME).await?;
-    cluster.delete_pods(&namespace).await?;
-    for log in pods(&cluster, &namespace, REFUSED_NEXT).await? {
+    cluster.delete_pods(namespace).await?;
+    for log in pods(cluster, namespace, REFUSED_NEXT).await? {
         ensure!(
             log.contains(REFUSED_TODAY) && !log.contains("done"),
             "{log}"
@@ -148,21 +162,22 @@ async fn what_the_next_version_would_refuse_happens_and_is_told_until_it_is_prom
         none.stderr
     );
 
-    // The kernel logs instead, and what it logs happens.
+    Ok(())
+}
+
+/// The kernel logs instead, and what it logs happens.
+async fn is_logged_and_dropped(cluster: &Cluster, namespace: &str) -> Tested {
     cluster
         .apply(&profile(
             &json!({"deny": ["mkdir", "mkdirat"], "report": "Log"}),
         ))
         .await?;
     cluster.wait_ready(NAME).await?;
-    cluster.delete_pods(&namespace).await?;
-    pods(&cluster, &namespace, "done").await?;
+    cluster.delete_pods(namespace).await?;
+    pods(cluster, namespace, "done").await?;
     let dropped = plugin(&["trial", "drop", NAME, "--yes"]).await?.ok()?;
     println!("{dropped}");
     let stays = json!({"base": "runtime-default", "deny": ["@chmod"]});
-    ensure!(spec(&cluster).await? == stays, "{}", spec(&cluster).await?);
-
-    cluster.delete("namespace", &namespace).await?;
-    cluster.delete("seccompprofile", NAME).await?;
-    cluster.install(NAMESPACE, &[]).await
+    ensure!(spec(cluster).await? == stays, "{}", spec(cluster).await?);
+    Ok(())
 }
