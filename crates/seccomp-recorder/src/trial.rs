@@ -89,8 +89,8 @@ impl Versions<'_> {
 #[cfg(test)]
 mod tests {
     use seccomp_profile::{
-        AUDIT, Arch, Arguments, BUILTINS, CapabilitySet, DOCKER_DEFAULT, Errno, KernelVersion,
-        Model, RUNTIME_DEFAULT, Syscall, Target, builtin, parse, parse_slice,
+        AUDIT, Arch, Arguments, CapabilitySet, DOCKER_DEFAULT, Errno, KernelVersion, Model,
+        RUNTIME_DEFAULT, Syscall, Target, builtin, parse, parse_slice,
     };
     use serde_json::{Value, json};
 
@@ -236,31 +236,42 @@ mod tests {
 
     #[test]
     fn nothing_that_happens_today_is_refused_and_what_would_be_is_reported() {
-        const LESS: &[&[&str]] = &[
-            &["chmod", "fchmod", "fchmodat", "fchmodat2"],
-            &["socket"],
-            &["bind", "connect", "listen", "shmget", "msgsnd"],
-            &["mkdir", "mkdirat", "statx", "mseal", "io_uring_setup"],
+        const LESS: &[&str] = &[
+            "chmod",
+            "fchmod",
+            "fchmodat",
+            "fchmodat2",
+            "socket",
+            "bind",
+            "connect",
+            "listen",
+            "shmget",
+            "msgsnd",
+            "mkdir",
+            "mkdirat",
+            "statx",
+            "mseal",
         ];
-        for arch in [Arch::X86_64, Arch::Aarch64, Arch::S390X] {
-            for reporting in [Reporting::Notify, Reporting::Log] {
-                for observed in [false, true] {
-                    for name in BUILTINS {
-                        let now = built_in(name, arch);
-                        for less in LESS {
-                            let next = without(&now, less);
-                            let versions = Versions {
-                                now: &now,
-                                next: &next,
-                                reporting,
-                                observed: observed && *name != AUDIT,
-                            };
-                            let reported = compare(&versions, &format!("{name} without {less:?}"));
-                            assert!(reported > 0, "{name} {arch} {less:?}");
-                        }
-                    }
-                }
-            }
+        let try_out = |arch, name: &str, reporting, observed| {
+            let now = built_in(name, arch);
+            let next = without(&now, LESS);
+            let versions = Versions {
+                now: &now,
+                next: &next,
+                reporting,
+                observed,
+            };
+            let reported = compare(&versions, name);
+            assert!(reported > 0, "{name} {arch}");
+        };
+        try_out(Arch::X86_64, AUDIT, Reporting::Notify, false);
+        try_out(Arch::X86_64, DOCKER_DEFAULT, Reporting::Log, true);
+        for observed in [false, true] {
+            try_out(Arch::X86_64, RUNTIME_DEFAULT, Reporting::Notify, observed);
+        }
+        for arch in [Arch::Aarch64, Arch::S390X] {
+            try_out(arch, RUNTIME_DEFAULT, Reporting::Notify, true);
+            try_out(arch, RUNTIME_DEFAULT, Reporting::Log, false);
         }
     }
 
