@@ -184,6 +184,11 @@ pub fn decide<'a>(pod: &'a Pod<'_>, scope: &Scope<'a>) -> Decision<'a> {
             break;
         }
     }
+    for (policy, effect) in &mut decision.policies {
+        if draft.is_changed_by(policy) {
+            *effect = Effect::Changes;
+        }
+    }
     if recorded.is_some() {
         decision.reason = Reason::Recorded;
     } else if enforced {
@@ -288,8 +293,10 @@ struct Level<'a> {
     after: Option<Cow<'a, SeccompProfile<'a>>>,
     /// The policy that `after` is from, if it is from one.
     by: Option<&'a Policy>,
-    /// An enforced policy with `images` has decided about it.
+    /// An enforced policy with `images` has decided about it, or a recording.
     decided: bool,
+    /// That policy.
+    asked: Option<&'a Policy>,
 }
 
 /// A pod as it is becoming.
@@ -349,6 +356,7 @@ impl<'a> Draft<'a> {
                 stated,
                 by: None,
                 decided: false,
+                asked: None,
             });
         };
         add(None, Place::Pod, spec.security_context.as_ref());
@@ -395,7 +403,25 @@ impl<'a> Draft<'a> {
                 placed = true;
             }
         }
+        self.ask_again();
         placed
+    }
+
+    /// A policy with `images` that left a container alone for what the pod stated is asked once more for what the pod has got instead: it
+    /// would be asked if admission saw the pod a second time.
+    fn ask_again(&mut self) {
+        let Some((pod, containers)) = self.levels.split_first_mut() else {
+            return;
+        };
+        let Some(got) = pod.after.as_deref().filter(|_| pod.by.is_some()) else {
+            return;
+        };
+        for level in containers.iter_mut().filter(|level| level.after.is_none()) {
+            if let Some(asked) = level.asked.filter(|asked| asked.replaces(&got.type_)) {
+                self.warnings.push(level.overridden(asked, got));
+                level.give(asked);
+            }
+        }
     }
 
     fn apply_to_containers(&mut self, policy: &'a Policy) -> bool {
@@ -408,6 +434,7 @@ impl<'a> Draft<'a> {
                 continue;
             }
             level.decided = true;
+            level.asked = Some(policy);
             let effective = level.after.as_deref().or(pod.after.as_deref());
             let replaced = effective.filter(|effective| policy.replaces(&effective.type_));
             if let Some(replaced) = replaced {
@@ -419,6 +446,11 @@ impl<'a> Draft<'a> {
             }
         }
         placed
+    }
+
+    fn is_changed_by(&self, policy: &Policy) -> bool {
+        let mut by = self.levels.iter().filter_map(|level| level.by);
+        by.any(|by| std::ptr::eq(by, policy))
     }
 
     /// What a policy that only observes would have done: `self` is `before` with the policy applied.

@@ -304,6 +304,46 @@ prop_compose! {
     }
 }
 
+#[test]
+fn a_policy_for_an_image_is_asked_again_for_what_the_pod_has_got() {
+    let policy = |images: Value, profile: Value, overrides: &str| -> SeccompPolicySpec {
+        let spec = json!({"images": images, "profile": profile, "overrides": [overrides]});
+        serde_json::from_value(spec).unwrap()
+    };
+    let own = json!({"type": "Localhost", "name": "no-chmod"});
+    let mut view = View::new("profiles", []);
+    view.policy("a-nginx", policy(json!(["nginx"]), own, "RuntimeDefault"));
+    let standard = json!({"type": "RuntimeDefault"});
+    view.policy("b-all", policy(json!([]), standard, "Unconfined"));
+    let pod = json!({"metadata": {}, "spec": {
+        "securityContext": {"seccompProfile": {"type": "Unconfined"}},
+        "containers": [{"name": "a", "image": "nginx:1.27"}, {"name": "b", "image": "redis"}],
+    }});
+    let text = pod.to_string();
+    let read = read(&text);
+    let decision = decide(&read, &view.scope("default"));
+    let effects: Vec<_> = decision
+        .policies
+        .iter()
+        .map(|(_, effect)| *effect)
+        .collect();
+    assert_eq!(effects, [Effect::Changes; 2]);
+    assert_eq!(
+        decision.warnings[..2],
+        [
+            "SeccompPolicy \"b-all\" replaced the Unconfined of this pod with RuntimeDefault",
+            "SeccompPolicy \"a-nginx\" replaced the RuntimeDefault of container \"a\" with Localhost profiles/no-chmod.json",
+        ]
+    );
+    let after = patched(&pod, &decision);
+    let containers = &after["spec"]["containers"];
+    let given = &containers[0]["securityContext"]["seccompProfile"];
+    assert_eq!(given["localhostProfile"], "profiles/no-chmod.json");
+    assert!(containers[1].get("securityContext").is_none());
+    let again = Pod::deserialize(&after).unwrap();
+    assert!(decide(&again, &view.scope("default")).changes.is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
