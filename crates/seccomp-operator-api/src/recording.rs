@@ -122,7 +122,7 @@ pub struct CallArgument {
     #[schemars(length(min = 1, max = 64))]
     pub call: String,
     /// Which argument, from 0.
-    #[schemars(range(min = 0, max = 5))]
+    #[schemars(range(min = 0, max = 5), extend("format" = "int32"))]
     pub index: u8,
 }
 

@@ -151,7 +151,7 @@ pub struct RecordedCall {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordedArgument {
     /// Which argument, from 0.
-    #[schemars(range(min = 0, max = 5))]
+    #[schemars(range(min = 0, max = 5), extend("format" = "int32"))]
     pub index: u8,
     /// The values, each once, in ascending order; as `0x1f`, since JSON has no numbers of 64 bits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
