@@ -233,25 +233,32 @@ impl Found {
             "PROFILE",
         ]);
         for OnNode { observed, .. } in &self.denials {
-            let ObservedDenial { profile, denial } = observed;
-            let last = denial.last_seen.as_ref();
+            let [namespace, pod, container, call, count, last, arguments] = cells(&observed.denial);
+            let profile = observed.profile.clone();
             table.row([
-                denial.namespace.clone(),
-                denial.pod.clone(),
-                denial.container.clone(),
-                call(denial),
-                denial.count.to_string(),
-                last.map_or_else(String::new, |time| time.0.to_string()),
-                arguments(&denial.arguments),
-                profile.clone(),
+                namespace, pod, container, call, count, last, arguments, profile,
             ]);
         }
         table.lines(style)
     }
 }
 
+/// The columns of a table that are about the call: namespace, pod, container, call, count, last time, arguments.
+pub fn cells(denial: &Denial) -> [String; 7] {
+    let last = denial.last_seen.as_ref();
+    [
+        denial.namespace.clone(),
+        denial.pod.clone(),
+        denial.container.clone(),
+        call(denial),
+        denial.count.to_string(),
+        last.map_or_else(String::new, |time| time.0.to_string()),
+        arguments(&denial.arguments),
+    ]
+}
+
 /// The call, and through which architecture where that is one of 32 bits.
-pub fn call(denial: &Denial) -> String {
+fn call(denial: &Denial) -> String {
     match Arch::named(&denial.architecture) {
         Some(arch) if !arch.is_64_bit() => format!("{} ({arch})", denial.call),
         _ => denial.call.clone(),
@@ -259,7 +266,7 @@ pub fn call(denial: &Denial) -> String {
 }
 
 /// As `0: 0x26, 0x28; 1: any`.
-pub fn arguments(arguments: &[RecordedArgument]) -> String {
+fn arguments(arguments: &[RecordedArgument]) -> String {
     let argument = |argument: &RecordedArgument| {
         let mut values = argument.values.clone();
         if argument.more {

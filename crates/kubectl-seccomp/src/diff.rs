@@ -204,9 +204,7 @@ pub fn between(
     native: Arch,
     style: Style,
 ) -> Result<String, TooComplex> {
-    let view = |profile| View::from_profile(profile, native, Loader::any(Runtime::Runc));
-    let views = (view(old.1)?, view(new.1)?);
-    let differences = compare((old.1, &views.0), (new.1, &views.1));
+    let differences = under_runc(native, old.1, new.1)?;
     Ok(to_text(old.0, new.0, &differences, style))
 }
 
@@ -222,10 +220,14 @@ fn to_text(old: &str, new: &str, differences: &[Difference], style: Style) -> St
 pub fn change(contents: &[(Arch, Profile, Profile)], style: Style) -> Result<String, TooComplex> {
     let mut differences = Vec::new();
     for (native, old, new) in contents {
-        let view = |profile| View::from_profile(profile, *native, Loader::any(Runtime::Runc));
-        differences.extend(compare((old, &view(old)?), (new, &view(new)?)));
+        differences.extend(under_runc(*native, old, new)?);
     }
     Ok(headed(&differences, style))
+}
+
+fn under_runc(native: Arch, old: &Profile, new: &Profile) -> Result<Vec<Difference>, TooComplex> {
+    let view = |profile| View::from_profile(profile, native, Loader::any(Runtime::Runc));
+    Ok(compare((old, &view(old)?), (new, &view(new)?)))
 }
 
 fn headed(differences: &[Difference], style: Style) -> String {

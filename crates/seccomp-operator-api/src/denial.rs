@@ -185,6 +185,14 @@ impl Denial {
     }
 }
 
+impl TriedDenial {
+    /// As that of denials, and among equals of those by whose it is.
+    fn rank(&self) -> (impl Ord, &str, &str) {
+        let ObservedDenial { profile, denial } = &self.observed;
+        (denial.rank(), profile, &self.digest)
+    }
+}
+
 /// The most frequent of these, in their order, at most so many.
 #[must_use]
 pub fn most_frequent(mut denials: Vec<Denial>, most: usize) -> Vec<Denial> {
@@ -215,16 +223,7 @@ impl DenialReport {
         self.trials = trials;
         self.trials.truncate(MAX_DENIALS);
         self.would_refuse = tried;
-        self.would_refuse.sort_by(|a, b| {
-            let rank = |tried: &TriedDenial| {
-                let profile = tried.observed.profile.clone();
-                (profile, tried.digest.clone())
-            };
-            let (one, other) = (&a.observed.denial, &b.observed.denial);
-            one.rank()
-                .cmp(&other.rank())
-                .then_with(|| rank(a).cmp(&rank(b)))
-        });
+        self.would_refuse.sort_by(|a, b| a.rank().cmp(&b.rank()));
         self.would_refuse.truncate(MAX_DENIALS);
         self
     }

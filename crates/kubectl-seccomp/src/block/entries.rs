@@ -6,7 +6,7 @@ use crate::call::Call;
 use seccomp_profile::{Arch, Syscall, to_answer_enosys};
 
 /// The type of a socket is in these bits of its argument; those above are `SOCK_CLOEXEC` and `SOCK_NONBLOCK`.
-const SOCKET_TYPE: u64 = 0xf;
+pub const SOCKET_TYPE: u64 = 0xf;
 
 /// Arguments that are flags: such a call is refused with whatever other flags. (Of `clone` on s390x it is the second.)
 const FLAGS: &[(&str, usize)] = &[
@@ -73,7 +73,7 @@ fn condition(name: &str, at: usize, value: u64) -> Value {
 }
 
 /// API servers round what has more than 63 bits.
-fn number(value: u64) -> Value {
+pub fn number(value: u64) -> Value {
     match i64::try_from(value) {
         Ok(small) => small.into(),
         Err(_) => format!("{value:#x}").into(),

@@ -4,7 +4,7 @@
 //! writes it and waits for the nodes, `verify` looks at what came of it, `undo` takes it back. Restarts are those of `restart`.
 
 mod apply;
-mod entries;
+pub mod entries;
 pub mod plan;
 mod render;
 mod undo;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use crate::block::entries::{SOCKET_TYPE, number};
 use crate::stored::{compose, with};
 use seccomp_operator_api::{Denial, SeccompProfile};
 use seccomp_profile::{
@@ -15,8 +16,6 @@ use seccomp_profile::{
 
 /// More combinations of values than these are allowed whatever the values.
 const MAX_COMBINATIONS: usize = 8;
-/// The type of a socket is in these bits of its argument; those above are `SOCK_CLOEXEC` and `SOCK_NONBLOCK`.
-const SOCKET_TYPE: u64 = 0xf;
 
 /// What becomes of one profile.
 #[derive(Debug, PartialEq)]
@@ -110,11 +109,6 @@ impl Seen {
 
 /// Under what it is told from others: the condition and the value. Two types of sockets that differ in their flags are one.
 fn condition(call: Syscall, index: ArgIndex, value: u64) -> (u64, (Value, u64)) {
-    let number = |value: u64| match i64::try_from(value) {
-        Ok(small) => small.into(),
-        // API servers round what has more than 63 bits.
-        Err(_) => Value::from(format!("{value:#x}")),
-    };
     let is_type = matches!(call.name(), "socket" | "socketpair") && index.get() == 1;
     if is_type {
         let kind = value & SOCKET_TYPE;

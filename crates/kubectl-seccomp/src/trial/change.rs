@@ -14,10 +14,10 @@ use crate::ask::confirmed;
 use crate::block::refused;
 use crate::cluster::Cluster;
 use crate::diff::between;
+use crate::stored::{ARCHES, compose};
 use crate::text::Style;
 use crate::{Failure, Findings, output};
 use seccomp_operator_api::{SeccompProfile, SeccompProfileSpec};
-use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Target};
 
 /// The fields that say what a profile does.
 const FIELDS: [&str; 5] = ["profile", "base", "allow", "log", "deny"];
@@ -75,14 +75,9 @@ fn none() -> Failure {
 fn difference(found: &Found, name: &str) -> Result<String, Failure> {
     let next = found.library.with_next(name).ok_or_else(none)?;
     let mut said: Vec<(String, Vec<&str>)> = Vec::new();
-    for arch in [Arch::X86_64, Arch::Aarch64] {
-        let target = Target {
-            arch,
-            kernel: KernelVersion::CURRENT,
-            capabilities: CapabilitySet::RUNTIME_DEFAULT,
-        };
-        let of = |library: &seccomp_profile::Library| library.compose(name, &target, "spec");
-        let (now, next) = (of(&found.library)?, of(&next)?);
+    for arch in ARCHES {
+        let now = compose(&found.library, name, arch)?;
+        let next = compose(&next, name, arch)?;
         let labels = ["the version in force", "the next one"];
         let text = between(
             (labels[0], &now),

@@ -7,12 +7,14 @@ mod show;
 use anyhow::anyhow;
 use clap::{Args, Subcommand, ValueEnum};
 use k8s_openapi::jiff::Timestamp;
+use kube::core::error_boundary::InvalidObject;
 
 use super::cluster::{Cluster, ClusterArgs, block_on};
 use super::status::profiles;
+use super::stored::library;
 use super::text::Style;
 use super::{Failure, Findings, output};
-use seccomp_operator_api::{SeccompProfile, define};
+use seccomp_operator_api::{SeccompProfile, StoredProfile};
 use seccomp_profile::Library;
 use show::Shown;
 
@@ -107,21 +109,16 @@ impl Found {
     async fn ask(cluster: &Cluster, name: &str) -> Result<Self, Failure> {
         let listed = profiles(cluster).await;
         let listed = listed.map_err(|refusal| Failure::Other(anyhow!(refusal)))?;
-        let mut library = Library::default();
-        let mut wanted = None;
-        for stored in listed {
-            let profile = stored.read();
-            let metadata = match &profile {
+        let read: Vec<_> = listed.into_iter().map(StoredProfile::read).collect();
+        let library = library(&read);
+        let is_wanted = |profile: &Result<SeccompProfile, InvalidObject>| {
+            let metadata = match profile {
                 Ok(profile) => &profile.metadata,
                 Err(unreadable) => &unreadable.metadata,
             };
-            let own = metadata.name.clone().unwrap_or_default();
-            library.define(&own, define(&profile));
-            if own == name {
-                wanted = Some(profile);
-            }
-        }
-        let profile = match wanted {
+            metadata.name.as_deref() == Some(name)
+        };
+        let profile = match read.into_iter().find(is_wanted) {
             None => {
                 return Err(Failure::Usage(format!(
                     "there is no SeccompProfile {name:?}; `kubectl get seccompprofiles` lists them"

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::Found;
-use crate::denials::{arguments, call};
+use crate::denials::cells;
 use crate::table::Table;
 use crate::text::Style;
 use seccomp_operator_api::{Denial, Trial, TrialReport, TrialStatus};
@@ -138,16 +138,7 @@ impl Shown {
             "ARGUMENTS",
         ]);
         for denial in &self.denials {
-            let last = denial.last_seen.as_ref();
-            table.row([
-                denial.namespace.clone(),
-                denial.pod.clone(),
-                denial.container.clone(),
-                call(denial),
-                denial.count.to_string(),
-                last.map_or_else(String::new, |time| time.0.to_string()),
-                arguments(&denial.arguments),
-            ]);
+            table.row(cells(denial));
         }
         table.lines(style)
     }

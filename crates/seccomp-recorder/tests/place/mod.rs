@@ -43,7 +43,7 @@ pub fn role() -> Option<String> {
 }
 
 /// Makes a call of which only the number matters.
-#[allow(unsafe_code)]
+#[allow(unsafe_code)] // calls without a wrapper are what is to be refused
 pub fn raw(number: u32) -> Result<(), rustix::io::Errno> {
     let zero = 0_usize;
     // SAFETY: with null pointers and no flags, no call that the tests name changes anything of this process.
