@@ -10,7 +10,7 @@ use rustix::event::epoll::EventFlags;
 use crate::folder::Folder;
 use crate::intake::{Connection, MAX_CONNECTIONS, Refused, accept, check_peer};
 use crate::link::{Link, Notice};
-use crate::poller::{Poller, room_for_filters};
+use crate::poller::{Events, Poller, room_for_filters};
 use crate::register::{Register, now};
 use crate::sys;
 
@@ -130,9 +130,11 @@ impl Holder {
 
     /// Runs until it is asked to end and nobody depends on it any more: there is no filter left, or another holder has them all.
     pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::new();
         while !self.is_done() {
             let most = (!self.connections.is_empty()).then_some(TICK);
-            for (name, flags) in self.poller.wait(most)? {
+            self.poller.wait(most, &mut events)?;
+            for (name, flags) in events.iter().copied() {
                 self.on_event(name, flags)?;
             }
             self.drop_late();

@@ -16,7 +16,7 @@ use crate::folder::Folder;
 use crate::ledger::{self, Counts, Index, Seen};
 use crate::link::{Link, Notice};
 use crate::message::Subject;
-use crate::poller::{Poller, room_for_filters};
+use crate::poller::{Events, Poller, room_for_filters};
 use crate::register::{Register, now};
 use crate::sys::{self, Memory};
 
@@ -50,6 +50,9 @@ struct Filter {
     steady_from: u64,
 }
 
+/// What is known of the ledgers' tallies, by their names.
+type Indexes = HashMap<(u64, u32), Index>;
+
 /// Counts and answers until it is told to stop.
 #[derive(Debug)]
 pub struct Recorder {
@@ -57,7 +60,7 @@ pub struct Recorder {
     poller: Poller<Source>,
     link: Option<(u64, Link, bool)>,
     retry: Instant,
-    indexes: HashMap<(u64, u32), Index>,
+    indexes: Indexes,
     /// Of all that filters stand on: most stand on the same.
     known: HashMap<Standing, Weak<Known>>,
     shared: Arc<Shared>,
@@ -98,6 +101,48 @@ pub struct Recorded {
     pub ended: Option<u64>,
     #[allow(missing_docs)]
     pub counts: Counts,
+}
+
+impl Filter {
+    /// Answers a call if there is one, and says whether nobody is left to make any. One call for each event: where there is none, the
+    /// kernel would wait for one.
+    fn has_ended(&self, indexes: &mut Indexes, flags: EventFlags) -> bool {
+        if !flags.contains(EventFlags::IN) {
+            return flags.intersects(EventFlags::HUP | EventFlags::ERR);
+        }
+        match sys::receive(self.listener.as_fd()) {
+            Ok(Some(call)) => {
+                let answer = self.standing.answers.to(&call);
+                self.count(indexes, call.id, Some(&call), answer);
+                let _ = sys::answer(self.listener.as_fd(), call.id, answer); // its caller is dead if this fails
+                false
+            }
+            Ok(None) => false,
+            Err(_) => true,
+        }
+    }
+
+    fn count(
+        &self,
+        indexes: &mut Indexes,
+        id: u64,
+        call: Option<&sys::Notification>,
+        answer: Answer,
+    ) {
+        let index = indexes.entry((self.ledger, self.tally)).or_default();
+        let now = now();
+        let seen = Seen {
+            descriptor: self.descriptor,
+            tally: self.tally,
+            id,
+            call,
+            answer,
+            kept: &self.standing.kept,
+            now,
+            is_start_up: now < self.steady_from,
+        };
+        ledger::count(&self.memory, index, &seen);
+    }
 }
 
 impl Shared {
@@ -205,6 +250,7 @@ impl Recorder {
 
     /// Runs until another one takes over, or it is told to finish and nothing is left. The holder may come and go.
     pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::new();
         loop {
             if self.link.is_none() && self.retry <= Instant::now() {
                 self.retry = Instant::now() + RETRY;
@@ -219,7 +265,8 @@ impl Recorder {
                 .link
                 .is_none()
                 .then(|| self.retry.saturating_duration_since(Instant::now()));
-            for (name, flags) in self.poller.wait(most)? {
+            self.poller.wait(most, &mut events)?;
+            for (name, flags) in events.iter().copied() {
                 if self.on_event(name, flags)? {
                     // No copy stays: whoever takes over is the only one who answers.
                     *self.shared.register() = Register::default();
@@ -235,8 +282,10 @@ impl Recorder {
         match self.poller.get(name) {
             None => {}
             Some(Source::Filter(filter)) => {
-                let filter = filter.clone();
-                self.on_filter(name, &filter, flags);
+                if filter.has_ended(&mut self.indexes, flags) {
+                    let filter = filter.clone();
+                    self.end(name, &filter);
+                }
             }
             Some(Source::Wake) => self.on_wake(),
             Some(Source::Holder) => return self.on_holder(),
@@ -391,8 +440,7 @@ impl Recorder {
                 if let Some(filter) = filter {
                     self.take_over(&filter);
                     let listener = Arc::clone(&filter.listener);
-                    self.poller
-                        .add(&listener, Source::Filter(filter), EventFlags::IN)?;
+                    self.poller.add_filter(&listener, Source::Filter(filter))?;
                 }
             }
             _ => {}
@@ -421,7 +469,7 @@ impl Recorder {
                 // Up to the last one they are counted.
                 let answer = if (1..AFTER).contains(&id.wrapping_sub(last)) {
                     let answer = filter.standing.answers.to_unread();
-                    self.count(filter, id, None, answer);
+                    filter.count(&mut self.indexes, id, None, answer);
                     Some(answer)
                 } else {
                     ledger::last_answer(&filter.memory, filter.descriptor, id)
@@ -429,48 +477,6 @@ impl Recorder {
                 let answer = answer.unwrap_or_else(|| filter.standing.answers.to_unread());
                 let _ = sys::answer(filter.listener.as_fd(), id, answer); // its caller is dead if this fails
             }
-        }
-    }
-
-    fn count(
-        &mut self,
-        filter: &Filter,
-        id: u64,
-        call: Option<&sys::Notification>,
-        answer: Answer,
-    ) {
-        let index = self
-            .indexes
-            .entry((filter.ledger, filter.tally))
-            .or_default();
-        let now = now();
-        let seen = Seen {
-            descriptor: filter.descriptor,
-            tally: filter.tally,
-            id,
-            call,
-            answer,
-            kept: &filter.standing.kept,
-            now,
-            is_start_up: now < filter.steady_from,
-        };
-        ledger::count(&filter.memory, index, &seen);
-    }
-
-    /// One call for each event: where there is none, the kernel would wait for one.
-    fn on_filter(&mut self, name: u64, filter: &Filter, flags: EventFlags) {
-        if flags.contains(EventFlags::IN) {
-            match sys::receive(filter.listener.as_fd()) {
-                Ok(Some(call)) => {
-                    let answer = filter.standing.answers.to(&call);
-                    self.count(filter, call.id, Some(&call), answer);
-                    let _ = sys::answer(filter.listener.as_fd(), call.id, answer); // its caller is dead if this fails
-                }
-                Ok(None) => {}
-                Err(_) => self.end(name, filter),
-            }
-        } else if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
-            self.end(name, filter);
         }
     }
 
