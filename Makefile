@@ -33,7 +33,7 @@ check:
 	e2e/prerequisites check
 	cargo fmt --all --check
 	cargo clippy $(CARGO_SELECTION) --all-targets -- --deny warnings
-	shellcheck --external-sources .ci/run fuzz/run kind/cluster e2e/bench e2e/demo e2e/prerequisites e2e/scale e2e/test e2e/images/build e2e/images/operator e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
+	shellcheck --external-sources .ci/run ci/chart ci/krew ci/release fuzz/run kind/cluster e2e/bench e2e/demo e2e/prerequisites e2e/scale e2e/test e2e/images/build e2e/images/operator e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
 
 # The tests beside the crates, and those of the house: its walls, and the links of its documents. The other tests of e2e/ have targets of
 # their own.

@@ -191,11 +191,17 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
+/// All commands with their arguments and help, for what is made of them: man pages, completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the tool with this process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match completion::asked(std::env::args_os()) {
-        Some(words) => completion::complete(&words, &mut Cli::command()),
+        Some(words) => completion::complete(&words, &mut command()),
         None => run(&Cli::parse()),
     };
     ExitCode::from(end(result))
@@ -257,6 +263,6 @@ fn run(cli: &Cli) -> Result<Findings, Failure> {
         Command::Test(args) => test::run(args),
         Command::Check(args) => trace::check::run(args),
         Command::Schema(args) => schema::run(args),
-        Command::Completion(args) => completion::script(args, Cli::command()),
+        Command::Completion(args) => completion::script(args, command()),
     }
 }
