@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use seccomp_operator_api::TrialReport;
+use seccomp_operator_api::{SeccompProfileSpec, TrialReport};
 use seccomp_profile::{
     Arch, CapabilitySet, KernelVersion, Library, Reporting, Severity, Syscall, Target,
 };
@@ -78,6 +78,19 @@ pub fn assess(name: &str, library: &Library, report: TrialReport) -> Result<Vec<
     }
     warnings.extend(findings(name, library, &next));
     Ok(warnings)
+}
+
+/// The same of a policy's trial, before there is the SeccompProfile that is kept for it.
+pub fn of_policy(
+    profile: &str,
+    spec: &SeccompProfileSpec,
+    library: &Library,
+) -> Result<Vec<String>, String> {
+    let mut library = library.clone();
+    let defined = spec.define().map(Into::into).map_err(Into::into);
+    library.define(profile, defined);
+    let report = spec.trial.as_ref().map(|trial| trial.report);
+    assess(profile, &library, report.unwrap_or_default())
 }
 
 fn unheard(calls: &BTreeSet<Syscall>, reporting: Reporting) -> String {

@@ -18,8 +18,8 @@ use super::target::{self, TargetArgs};
 use super::text::{Style, visible, wrap};
 use super::{Failure, Findings, output};
 use seccomp_profile::{
-    Code, Delivery, Finding, Library, Loader, Loaders, Problem, Profile, Runtime, Severity, Spec,
-    Target, lint_document_under, lint_under,
+    Code, Definition, Delivery, Finding, Library, Loader, Loaders, Problem, Profile, Runtime,
+    Severity, Spec, Target, lint_document_under, lint_under,
 };
 
 /// Arguments of `lint`.
@@ -163,9 +163,10 @@ pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
         reports.push(match input {
             Ok(named) => {
                 let mut rows: Vec<Row> = Vec::new();
-                for target in args.target.for_each_arch() {
-                    let target = target.target_for(&named.definition, &library)?;
-                    let more = self::rows(&named, &library, &target, args);
+                for asked in args.target.for_each_arch() {
+                    let target = asked.target_for(&named.definition, &library)?;
+                    let mut more = self::rows(&named, &library, &target, args);
+                    more.extend(of_next(&named, &library, &more, args, &asked)?);
                     // What is so on several architectures is said once.
                     let is_said = |row: &Row| rows.iter().any(|said| said.is_same(row));
                     let new = more.into_iter().filter(|row| !is_said(row));
@@ -271,6 +272,34 @@ fn of_others(others: &Others) -> Vec<LintedProfile> {
     policies.into_iter().map(report).collect()
 }
 
+/// What is to be said of the next version that is on trial, and not of the one in force.
+fn of_next(
+    named: &Named,
+    library: &Library,
+    known: &[Row],
+    args: &LintArgs,
+    asked: &TargetArgs,
+) -> Result<Vec<Row>, Failure> {
+    let next = named.object().zip(named.definition.next.as_ref());
+    let Some((name, spec)) = next else {
+        return Ok(Vec::new());
+    };
+    let next = Named {
+        name: named.name.clone(),
+        definition: Definition {
+            spec: spec.clone(),
+            capabilities: named.definition.capabilities,
+            next: None,
+        },
+        origin: Origin::Object(name.to_owned()),
+    };
+    // It may have a base of its own, with capabilities of its own.
+    let target = asked.target_for(&next.definition, library)?;
+    let found = rows(&next, library, &target, args).into_iter();
+    let new = found.filter(|row| !known.iter().any(|known| known.is_same(row)));
+    Ok(new.map(Row::once_promoted).collect())
+}
+
 fn rows(named: &Named, library: &Library, target: &Target, args: &LintArgs) -> Vec<Row> {
     let lookup = |name: &str| Some(library.get(name)?.spec.clone());
     let loaders = args.runtime.map_or(Loaders::ALL, Loaders::only);
@@ -367,6 +396,19 @@ impl Row {
                 None => finding.remedy.clone(),
             },
             counts: finding.severity >= fail_on.severity(),
+        }
+    }
+
+    /// Of a next version: where it stands in the spec that there will be is no place of the one that there is.
+    fn once_promoted(self) -> Self {
+        let at = match self.path.as_str() {
+            "" => String::new(),
+            path => format!("{path}: "),
+        };
+        Self {
+            reason: format!("once it is promoted: {at}{}", self.reason),
+            path: "spec.trial".into(),
+            ..self
         }
     }
 

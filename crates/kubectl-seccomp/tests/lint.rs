@@ -651,3 +651,49 @@ fn values_of_one_call_do_not_spoil_those_of_another() {
     let converted = run(&[&["convert"], &NODE[..]].concat(), file.to_string());
     assert_eq!(converted.status.code(), Some(0), "{}", stderr(&converted));
 }
+
+#[test]
+fn the_next_version_of_a_manifest_is_linted_as_well_and_what_is_known_is_said_once() {
+    let manifest = |trial: Value| {
+        json!({
+            "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile", "metadata": {"name": "web"},
+            "spec": {"base": "runtime-default", "deny": ["chmod"], "trial": trial},
+        })
+        .to_string()
+    };
+    let said = |trial: Value| {
+        let output = lint(&["-o", "json", "--fail-on", "warning"], &manifest(trial));
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = json["profiles"][0]["findings"].as_array().unwrap().clone();
+        findings
+            .into_iter()
+            .filter(|finding| finding["severity"] == "warning")
+            .map(|finding| {
+                (
+                    finding["path"].as_str().unwrap().to_owned(),
+                    finding["reason"].as_str().unwrap().to_owned(),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let [(path, _)] = &said(json!({"deny": ["@chown"]}))[..] else {
+        panic!("what is in force is said once");
+    };
+    assert_eq!(path, "spec.deny[0]");
+    let both = said(json!({"deny": ["chown"]}));
+    let next: Vec<_> = both
+        .iter()
+        .filter(|(path, _)| path == "spec.trial")
+        .collect();
+    assert_eq!(next.len(), 1, "{both:?}");
+    assert!(
+        next[0]
+            .1
+            .starts_with("once it is promoted: spec.deny[1]: denies chown"),
+        "{both:?}"
+    );
+    assert_eq!(both.len(), 2, "{both:?}");
+    // A whole next version that mends what is in force has nothing of its own to be said.
+    let mended = said(json!({"base": "runtime-default", "deny": ["@chmod"]}));
+    assert_eq!(mended.len(), 1, "{mended:?}");
+}

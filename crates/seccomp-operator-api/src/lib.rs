@@ -7,6 +7,7 @@ mod denial;
 pub mod label;
 mod node;
 mod policy;
+mod policy_trial;
 mod profile;
 mod recording;
 mod recording_report;
@@ -21,9 +22,10 @@ pub use node::{
     NodeFailure, NodeInfo, NodeUse, PodReference, SeccompNode, SeccompNodeReport, labels_digest,
 };
 pub use policy::{
-    Mode, OnConflict, Overridden, PolicyPods, PolicyProfile, ProfileType, ReplicaPods,
-    SeccompPolicy, SeccompPolicySpec, SeccompPolicyStatus,
+    Mode, OnConflict, Overridden, PolicyPods, PolicyProfile, PolicyTrialStatus, ProfileType,
+    ReplicaPods, SeccompPolicy, SeccompPolicySpec, SeccompPolicyStatus,
 };
+pub use policy_trial::{POLICY_KIND, POLICY_TRIAL_PREFIX, policy_on_trial, policy_trial_name};
 pub use profile::{
     ADOPT_ANNOTATION, Failure, IN_USE_FINALIZER, NodeCounts, ProfileName, Record, SeccompProfile,
     SeccompProfileSpec, SeccompProfileStatus, StoredProfile, condition, define, selects,
@@ -38,7 +40,7 @@ pub use recording_report::{
     SeccompRecordingReport, absorb_calls,
 };
 pub use schema::{Requirement, RequirementOperator, Selector};
-pub use trial::{Trial, TrialReport, TrialStatus, Tried};
+pub use trial::{OnTrial, Trial, TrialReport, TrialStatus, Tried};
 
 use std::collections::BTreeMap;
 

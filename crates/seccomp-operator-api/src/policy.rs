@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema::{self, Selector};
+use super::trial::TrialReport;
 
 /// Gives a seccomp profile to pods that state none. Of the policies that select a pod, the one with the highest priority
 /// wins; among equals, the first by name.
@@ -65,9 +66,12 @@ pub struct SeccompPolicySpec {
     pub images: Vec<String>,
     /// What such a pod gets.
     pub profile: PolicyProfile,
-    /// Whether it changes pods, or only says what it would do.
+    /// Whether it changes pods, only says what it would do, or tries the profile on them.
     #[serde(default)]
     pub mode: Mode,
+    /// With mode Trial: how the calls are reported that the profile would refuse.
+    #[serde(default, skip_serializing_if = "schema::is_zero")]
+    pub report: TrialReport,
     /// What pods and containers state and it replaces all the same. A `Localhost` profile always stays.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2))]
@@ -119,6 +123,8 @@ pub enum Mode {
     Enforce,
     /// Pods are left as they are; an admission warning says what would change.
     Observe,
+    /// Pods that have no profile run under `runtime-default`, and what the profile would refuse in addition happens and is reported.
+    Trial,
 }
 
 /// What becomes of pods that would run under somebody else's file.
@@ -149,6 +155,9 @@ pub struct SeccompPolicyStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub replicas: Vec<ReplicaPods>,
+    /// With mode Trial: the pods on trial, and what the profile would have refused to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<PolicyTrialStatus>,
     /// What keeps the policy, or a part of it, from having an effect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 1024)))]
@@ -158,6 +167,27 @@ pub struct SeccompPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// What is known of a policy's trial; the `status.trial` of the SeccompProfile has all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyTrialStatus {
+    /// The SeccompProfile that the operator keeps for it: `runtime-default`, and the policy's profile as the next version.
+    #[schemars(length(min = 1, max = 253))]
+    pub profile: String,
+    /// How many pods run under it.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub used_by: i32,
+    /// Those of them that recorders hear.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub pods: i32,
+    /// How often calls were made that would have been refused, at least.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub count: i64,
 }
 
 /// Pods that a policy had to do with. A pod that was refused afterwards counts too; one of a dry run does not.

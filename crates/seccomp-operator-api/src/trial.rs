@@ -171,6 +171,27 @@ impl SeccompProfileSpec {
     }
 }
 
+/// Which next version is on trial.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OnTrial {
+    /// What tells it from others: see [`Trial::digest`].
+    pub digest: String,
+    /// How what it would refuse is reported.
+    pub report: TrialReport,
+}
+
+impl SeccompProfileSpec {
+    /// Which next version is on trial, if one is.
+    #[must_use]
+    pub fn on_trial(&self) -> Option<OnTrial> {
+        let trial = self.trial.as_ref()?;
+        Some(OnTrial {
+            digest: trial.digest(),
+            report: trial.report,
+        })
+    }
+}
+
 /// What is known of a trial.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -8,7 +8,7 @@ use crate::constraints::Constraints;
 use crate::image::ImagePattern;
 use crate::selector;
 use crate::view::{Policy, View};
-use seccomp_operator_api::{Mode, SeccompPolicySpec};
+use seccomp_operator_api::{Mode, Overridden, SeccompPolicySpec};
 
 /// Of other policies, so many are named.
 const MAX_POLICIES: usize = 3;
@@ -36,10 +36,11 @@ pub fn standing(policy: &Policy, view: &View) -> Vec<String> {
         return Vec::new();
     }
     let mut conflicts = without_effect(policy);
+    conflicts.extend(untried(policy, view));
     // What selects nothing is in nobody's way, and nobody is in its.
     let nothing = selects_nothing(policy, view);
     conflicts.extend(nothing.or_else(|| shadowed(policy, before(policy, view))));
-    if conflicts.is_empty() {
+    if conflicts.is_empty() && policy.spec.mode != Mode::Trial {
         let mut before = before(policy, view);
         let other = before.find_map(|other| Some((other, other.leaves(policy)?)));
         conflicts.extend(other.map(|(other, left)| {
@@ -51,6 +52,25 @@ pub fn standing(policy: &Policy, view: &View) -> Vec<String> {
         }));
     }
     conflicts
+}
+
+/// Why a policy on trial is tried on no pod, though it selects some: the one that decides about all of them after it gives more.
+fn untried(policy: &Policy, view: &View) -> Option<String> {
+    if policy.spec.mode != Mode::Trial {
+        return None;
+    }
+    let mut after = view.policies().filter(|other| {
+        policy.is_before(other) && other.images.is_empty() && other.takes_from(policy)
+    });
+    let other = after
+        .next()
+        .filter(|other| other.profile.type_ != "RuntimeDefault")?;
+    Some(format!(
+        "spec.mode: Trial tries nothing, since SeccompPolicy {:?} gives {} to all that this one selects; try the next version in spec.trial \
+         of that profile, or set mode to Enforce",
+        other.name,
+        other.profile.describe()
+    ))
 }
 
 /// A policy after it whose `overrides` do not reach the containers that it decides about.
@@ -69,6 +89,9 @@ fn leaves_to(policy: &Policy, view: &View) -> Option<String> {
 }
 
 fn missing_profile(policy: &Policy, view: &View) -> Vec<String> {
+    if policy.spec.mode == Mode::Trial {
+        return view.untriable(policy).into_iter().collect();
+    }
     let profile = policy.spec.profile_name();
     profile
         .and_then(|name| view.warning_by_name(name))
@@ -81,7 +104,12 @@ fn without_effect(policy: &Policy) -> Vec<String> {
     let mut sentences = Vec::new();
     for (index, overridden) in policy.spec.overrides.iter().enumerate() {
         let stated = overridden.word();
-        if !policy.replaces(stated) {
+        if policy.spec.mode == Mode::Trial && *overridden == Overridden::Unconfined {
+            sentences.push(format!(
+                "spec.overrides[{index}]: an explicit {stated} stays while the policy is on trial, since nothing is refused to such a pod \
+                 today; set mode to Enforce to have it replaced"
+            ));
+        } else if !policy.replaces(stated) {
             sentences.push(format!(
                 "spec.overrides[{index}]: {stated} is not replaced with {}; remove it, or give another profile",
                 policy.profile.describe()
@@ -328,6 +356,58 @@ mod tests {
                 images(&["nginx", "docker.io/nginx"]),
                 none(),
                 Some("spec.images[1]"),
+            ),
+        ]);
+    }
+
+    #[test]
+    fn a_policy_on_trial_is_told_of_what_it_does_not_try() {
+        let trial = |more: &Value| {
+            let profile = json!({"type": "Localhost", "name": "no-chmod"});
+            with(&json!({"mode": "Trial", "profile": profile}), more)
+        };
+        let later = |profile: &Value| json!({"later": {"priority": -5, "profile": profile}});
+        let web = json!({"namespaceSelector": {"matchLabels": {"team": "web"}}});
+        let of_web = |profile: &Value| json!({"later": with(&web, &json!({"priority": -5, "profile": profile}))});
+        let file = json!({"type": "Localhost", "name": "no-chmod"});
+        check([
+            (trial(&json!({})), default(), None),
+            (
+                trial(&json!({"profile": {"type": "Localhost", "name": "absent"}})),
+                default(),
+                Some("there is no SeccompProfile \"absent\", and nothing is tried until there is"),
+            ),
+            // Its own file is not used.
+            (
+                trial(&json!({"profile": {"type": "Localhost", "name": "late"}})),
+                default(),
+                None,
+            ),
+            (
+                trial(&json!({"overrides": ["RuntimeDefault"]})),
+                default(),
+                None,
+            ),
+            (
+                trial(&json!({"overrides": ["Unconfined"]})),
+                default(),
+                Some("an explicit Unconfined stays while the policy is on trial"),
+            ),
+            (
+                trial(&json!({})),
+                later(&file),
+                Some("Trial tries nothing, since SeccompPolicy \"later\" gives Localhost"),
+            ),
+            (
+                trial(&json!({})),
+                later(&json!({"type": "Unconfined"})),
+                Some("gives Unconfined to all that this one selects"),
+            ),
+            (trial(&json!({})), of_web(&file), None),
+            (
+                trial(&json!({"priority": -2000})),
+                default(),
+                Some("SeccompPolicy \"default\" (priority -1000) comes before it"),
             ),
         ]);
     }

@@ -3,7 +3,8 @@
 //! Policies are asked in the order of their precedence. The first enforced one without `images` decides about the pod level,
 //! because ephemeral containers inherit from there, and ends the search. One with `images` decides about the containers that
 //! have such an image, at container level, and leaves the rest to the policies after it. What a pod or a container says for
-//! itself is left alone unless a policy overrides that. A `Localhost` profile that somebody has chosen is never replaced.
+//! itself is left alone unless a policy overrides that. A `Localhost` profile that somebody has chosen is never replaced. One on trial
+//! decides nothing, and has its profile tried where nobody else gives more than `RuntimeDefault`.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -161,14 +162,19 @@ pub fn decide<'a>(pod: &'a Pod<'_>, scope: &Scope<'a>) -> Decision<'a> {
             continue;
         }
         if policy.spec.mode == Mode::Observe {
-            let mut trial = draft.clone();
-            let effect = if trial.apply(policy) {
-                decision.warnings.push(trial.would(policy, &draft));
+            let mut observed = draft.clone();
+            let effect = if observed.apply(policy) {
+                decision.warnings.push(observed.would(policy, &draft));
                 Effect::WouldChange
             } else {
                 Effect::Nothing
             };
             decision.policies.push((policy, effect));
+            continue;
+        }
+        if policy.spec.mode == Mode::Trial {
+            draft.claim(policy);
+            decision.policies.push((policy, Effect::Nothing));
             continue;
         }
         enforced = true;
@@ -184,6 +190,8 @@ pub fn decide<'a>(pod: &'a Pod<'_>, scope: &Scope<'a>) -> Decision<'a> {
             break;
         }
     }
+    let tried = draft.try_out(scope.view());
+    (enforced, placed) = (enforced || tried, placed || tried);
     for (policy, effect) in &mut decision.policies {
         if draft.is_changed_by(policy) {
             *effect = Effect::Changes;
@@ -297,6 +305,8 @@ struct Level<'a> {
     decided: bool,
     /// That policy.
     asked: Option<&'a Policy>,
+    /// A policy on trial that would decide about it, if no other has before.
+    claimed: Option<&'a Policy>,
 }
 
 /// A pod as it is becoming.
@@ -357,6 +367,7 @@ impl<'a> Draft<'a> {
                 by: None,
                 decided: false,
                 asked: None,
+                claimed: None,
             });
         };
         add(None, Place::Pod, spec.security_context.as_ref());
@@ -553,3 +564,4 @@ mod foreign;
 mod recorded;
 #[cfg(test)]
 mod tests;
+mod trial;

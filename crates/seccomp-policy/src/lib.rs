@@ -22,5 +22,6 @@ pub mod patch;
 pub mod pod;
 pub mod profile_state;
 pub mod selector;
+pub mod trial;
 pub mod validation;
 pub mod view;

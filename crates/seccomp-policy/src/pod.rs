@@ -11,6 +11,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use seccomp_profile::{Capability, CapabilitySet};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -88,6 +89,19 @@ pub struct SecurityContext<'a> {
     pub seccomp_profile: Option<SeccompProfile<'a>>,
     /// Containers only.
     pub privileged: Option<bool>,
+    /// Containers only.
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub capabilities: Capabilities<'a>,
+}
+
+/// What a container has more, and less, than the runtime gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Capabilities<'a> {
+    #[serde(borrow, deserialize_with = "texts")]
+    pub add: Vec<Cow<'a, str>>,
+    #[serde(borrow, deserialize_with = "texts")]
+    pub drop: Vec<Cow<'a, str>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -216,6 +230,26 @@ impl<'a> Container<'a> {
     #[must_use]
     pub fn profile(&self) -> Option<&SeccompProfile<'a>> {
         self.security_context.as_ref()?.seccomp_profile.as_ref()
+    }
+
+    /// The capabilities that runtimes give it: those that it adds to theirs, less those that it drops, as containerd has it (`ALL` comes
+    /// first in both, and what is added stays). None if it adds one that is not known.
+    #[must_use]
+    pub fn capabilities(&self) -> Option<CapabilitySet> {
+        let Some(context) = &self.security_context else {
+            return Some(CapabilitySet::RUNTIME_DEFAULT);
+        };
+        let Capabilities { add, drop } = &context.capabilities;
+        let is_all = |name: &Cow<'a, str>| name.eq_ignore_ascii_case("ALL");
+        if add.iter().any(is_all) {
+            return Some(CapabilitySet::from_bits(u64::MAX));
+        }
+        let known = |name: &Cow<'a, str>| Capability::named(&name.to_ascii_uppercase());
+        let dropped: Vec<_> = drop.iter().filter_map(known).collect();
+        let given = CapabilitySet::RUNTIME_DEFAULT.iter();
+        let kept = given.filter(|one| !drop.iter().any(is_all) && !dropped.contains(one));
+        let added: Option<Vec<_>> = add.iter().map(known).collect();
+        Some(kept.chain(added?).collect())
     }
 }
 
@@ -372,7 +406,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
                 let mut items = Vec::new();
                 while items.len() < MAX_ITEMS
-                    && let Some(Object(item)) = seq.next_element()?
+                    && let Some(item) = seq.next_element()?
                 {
                     items.push(item);
                 }
@@ -402,8 +436,17 @@ fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
-    let list: Option<List<T>> = Option::deserialize(deserializer)?;
-    Ok(list.map(|List(items)| items).unwrap_or_default())
+    let list: Option<List<Object<T>>> = Option::deserialize(deserializer)?;
+    let items = list.map(|List(items)| items).unwrap_or_default();
+    Ok(items.into_iter().map(|Object(item)| item).collect())
+}
+
+fn texts<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<Cow<'a, str>>, D::Error> {
+    let list: Option<List<Text<'_>>> = Option::deserialize(deserializer)?;
+    let items = list.map(|List(items)| items).unwrap_or_default();
+    Ok(items.into_iter().map(|Text(text)| text).collect())
 }
 
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
@@ -443,6 +486,39 @@ mod tests {
     }
 
     #[test]
+    fn a_container_s_capabilities_are_those_that_runtimes_give_it() {
+        let of = |capabilities: Value| {
+            let pod = json!({"spec": {"containers": [{"securityContext": {"capabilities": capabilities}}]}});
+            let text = pod.to_string();
+            let set = read(&text).unwrap().spec.containers[0].capabilities()?;
+            let usual = CapabilitySet::RUNTIME_DEFAULT;
+            let more = set.iter().filter(|one| !usual.contains(*one));
+            let more: Vec<_> = more.map(Capability::bare_name).collect();
+            let less = usual.iter().filter(|one| !set.contains(*one)).count();
+            Some((more.join(" "), less))
+        };
+        for (capabilities, more, less) in [
+            (json!(null), "", 0),
+            (json!({"add": null, "drop": ["MKNOD", "NEWER"]}), "", 1),
+            (
+                json!({"add": ["sys_admin", "CAP_BPF", "CHOWN"]}),
+                "SYS_ADMIN BPF",
+                0,
+            ),
+            (
+                json!({"add": ["SYS_TIME"], "drop": ["ALL"]}),
+                "SYS_TIME",
+                14,
+            ),
+        ] {
+            let expected = Some((more.to_owned(), less));
+            assert_eq!(of(capabilities.clone()), expected, "{capabilities}");
+        }
+        assert_eq!(of(json!({"add": ["ALL"], "drop": ["CHOWN"]})).unwrap().1, 0);
+        assert_eq!(of(json!({"add": ["NEWER"]})), None);
+    }
+
+    #[test]
     fn null_is_taken_for_an_absent_field_everywhere() {
         let pod = json!({"metadata": null, "spec": null, "status": null});
         assert_eq!(read(&pod.to_string()).unwrap(), Pod::default());
@@ -460,7 +536,7 @@ mod tests {
         assert_eq!(read(&pod.to_string()).unwrap(), Pod::default());
         let pod = json!({
             "spec": {
-                "securityContext": {"seccompProfile": null, "privileged": null}, "os": {"name": null},
+                "securityContext": {"seccompProfile": null, "privileged": null, "capabilities": null}, "os": {"name": null},
                 "containers": [{"name": null, "image": null, "securityContext": null, "restartPolicy": null}],
                 "initContainers": [{"securityContext": {"seccompProfile": {"type": null, "localhostProfile": null}}}],
             },

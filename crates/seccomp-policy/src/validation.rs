@@ -1,7 +1,7 @@
 //! Whether the spec of a SeccompPolicy is valid, beyond what its schema says. It looks at no other object.
 
-use seccomp_operator_api::{ProfileName, ProfileType, SeccompPolicySpec};
-use seccomp_profile::Problem;
+use seccomp_operator_api::{Mode, ProfileName, ProfileType, SeccompPolicySpec};
+use seccomp_profile::{BUILTINS, Problem};
 
 use crate::image::ImagePattern;
 use crate::selector;
@@ -31,6 +31,16 @@ pub fn problems(spec: &SeccompPolicySpec) -> Vec<Problem> {
             });
         }
     }
+    if spec.mode == Mode::Trial && spec.profile.type_ != ProfileType::Localhost {
+        problems.push(Problem {
+            path: "spec.mode".into(),
+            reason: format!(
+                "is Trial, and {:?} is no SeccompProfile that could be tried",
+                spec.profile.type_
+            ),
+            remedy: "set profile.type to Localhost, or mode to Observe".into(),
+        });
+    }
     let name = match (spec.profile.type_, &spec.profile.name) {
         (ProfileType::Localhost, None) => Some((
             "must be set when type is Localhost".into(),
@@ -40,6 +50,15 @@ pub fn problems(spec: &SeccompPolicySpec) -> Vec<Problem> {
             format!("{name:?} cannot be the name of a SeccompProfile"),
             "give the name as `kubectl get seccompprofiles` shows it, without a path or .json",
         )),
+        // As the base of a next version it would be the built-in.
+        (ProfileType::Localhost, Some(name))
+            if spec.mode == Mode::Trial && BUILTINS.contains(&name.as_str()) =>
+        {
+            Some((
+                format!("{name:?} has the name of a built-in, and mode Trial cannot try it"),
+                "make a SeccompProfile of another name with it as its base, and name that",
+            ))
+        }
         (ProfileType::RuntimeDefault | ProfileType::Unconfined, Some(_)) => Some((
             "is only for type Localhost".into(),
             "remove it, or set type to Localhost",
@@ -57,7 +76,6 @@ pub fn problems(spec: &SeccompPolicySpec) -> Vec<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seccomp_operator_api::Mode;
 
     fn spec(json: serde_json::Value) -> SeccompPolicySpec {
         serde_json::from_value(json).unwrap()
@@ -87,6 +105,33 @@ mod tests {
             assert_eq!(problems.len(), 1);
             assert_eq!(problems[0].path, "spec.profile.name");
             assert!(problems[0].to_string().contains(part), "{}", problems[0]);
+        }
+    }
+
+    #[test]
+    fn only_a_profile_of_the_cluster_can_be_tried() {
+        for (profile, expected) in [
+            (
+                serde_json::json!({"type": "Localhost", "name": "web"}),
+                None,
+            ),
+            (
+                serde_json::json!({"type": "RuntimeDefault"}),
+                Some("spec.mode: is Trial, and RuntimeDefault is no SeccompProfile"),
+            ),
+            (
+                serde_json::json!({"type": "Localhost", "name": "audit"}),
+                Some("spec.profile.name: \"audit\" has the name of a built-in"),
+            ),
+        ] {
+            let policy = serde_json::json!({"mode": "Trial", "profile": profile});
+            let problems = problems(&spec(policy));
+            let said = problems.first().map(ToString::to_string);
+            let is_said = |part: &str| said.as_ref().is_some_and(|said| said.starts_with(part));
+            assert!(
+                expected.map_or(said.is_none(), is_said),
+                "{profile}: {said:?}"
+            );
         }
     }
 

@@ -14,6 +14,7 @@ use crate::index::{LabelIndex, PolicyIndex};
 use crate::localhost::LocalhostProfile;
 use crate::profile_state::ProfileState;
 use crate::selector::{self, Labels};
+use crate::trial::PolicyTrial;
 use crate::validation::problems;
 use kube_support::Listing;
 use seccomp_operator_api::{
@@ -41,6 +42,8 @@ pub struct Policy {
     pub namespaces: Constraints,
     /// Its `podSelector`, to be compared with others.
     pub pods: Constraints,
+    /// What pods get instead of its profile, if it is on trial.
+    pub trial: Option<PolicyTrial>,
     /// The pods that it selected and changed.
     pub counters: Arc<Counters>,
 }
@@ -269,6 +272,7 @@ impl View {
         let profile = self.profile_of(&spec);
         Policy {
             name: name.to_owned(),
+            trial: PolicyTrial::new(name, &spec, &self.profiles_dir),
             images: images.collect(),
             profile,
             namespaces: Constraints::new(spec.namespace_selector.as_ref()),
@@ -319,6 +323,11 @@ impl View {
     #[must_use]
     pub fn library(&self) -> Arc<Library> {
         self.library.clone()
+    }
+
+    /// The same, for as long as the view is there.
+    pub(crate) fn library_now(&self) -> &Library {
+        &self.library
     }
 
     /// Whether there is a policy of this name that can be used.
@@ -494,8 +503,9 @@ impl<'a> Scope<'a> {
         let selecting = self.view.policies.iter().filter(selects);
         let modes = selecting.map(|policy| policy.spec.mode);
         modes.reduce(|one, other| match (one, other) {
-            (Mode::Observe, Mode::Observe) => Mode::Observe,
-            _ => Mode::Enforce,
+            (Mode::Enforce, _) | (_, Mode::Enforce) => Mode::Enforce,
+            // What is only tried refuses nothing either.
+            _ => Mode::Observe,
         })
     }
 

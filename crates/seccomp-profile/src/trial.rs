@@ -228,7 +228,7 @@ mod tests {
 
     use super::*;
     use crate::algebra::tests::{document, read};
-    use crate::{Arguments, Model};
+    use crate::{Arguments, CapabilitySet, KernelVersion, Model, RUNTIME_DEFAULT, Target, builtin};
 
     fn call(name: &str) -> Syscall {
         Syscall::named(name).unwrap()
@@ -375,6 +375,49 @@ mod tests {
             if !trial.refuses_more() {
                 prop_assert_eq!(before.excess_over(&tried), None);
                 prop_assert_eq!(tried.excess_over(&before), None);
+            }
+        }
+    }
+
+    /// `runtime-default`, as it is for containers with these capabilities.
+    fn runtime_default(capabilities: CapabilitySet) -> Semantics {
+        let target = Target {
+            arch: Arch::X86_64,
+            kernel: KernelVersion::CURRENT,
+            capabilities,
+        };
+        let profile = builtin(RUNTIME_DEFAULT).unwrap().resolve(&target);
+        let profile = profile.canonical("").unwrap();
+        profile.exact_semantics("").unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        /// The promise of a policy on trial: whatever profile is tried on `runtime-default`, a container with capabilities that the file is
+        /// for, all of them or some, is refused nothing that its own `runtime-default` lets happen.
+        #[test]
+        fn on_trial_runtime_default_refuses_nobody_more_than_it_does_by_itself(
+            next in document(), logs in any::<bool>(), of_file in any::<u64>(), of_container in any::<u64>(),
+        ) {
+            let Some(next) = read(&next) else { return Ok(()) };
+            let of_file = CapabilitySet::from_bits(of_file);
+            let of_container: CapabilitySet =
+                of_file.iter().filter(|one| CapabilitySet::from_bits(of_container).contains(*one)).collect();
+            let reporting = if logs { Reporting::Log } else { Reporting::Notify };
+            let trial = runtime_default(of_file).trial(&next, reporting, is_assumed).unwrap();
+            let tried = trial.semantics.profile("").unwrap().model().unwrap();
+            let today = runtime_default(of_container).profile("").unwrap().model().unwrap();
+            for call in Syscall::all() {
+                for arch in [Arch::X86_64, Arch::X86, Arch::X32] {
+                    let Some(number) = call.number(arch) else { continue };
+                    // Families of sockets, personalities, and flags of new namespaces.
+                    for first in [0, 1, 2, 8, 16, 38, 40, 0x2_0000, 0x1000_0000, u64::from(u32::MAX), u64::MAX] {
+                        let args = [first, first, 0, 0, 0, 0].into();
+                        let (today, tried) = (today.decide_under_runc(arch, number, &args), tried.decide_under_runc(arch, number, &args));
+                        let is_reported = tried == reporting.action();
+                        prop_assert!(!today.is_permitted() || tried.is_permitted() || is_reported, "{arch} {call} {first}: {today} became {tried}");
+                    }
+                }
             }
         }
     }

@@ -215,6 +215,10 @@ fn what_the_policy_cannot_do_is_refused_with_a_sentence() -> Result<()> {
             "mode Observe",
         ),
         (
+            json!({"spec": {"profile": {"type": "Localhost", "name": "web"}, "mode": "Trial"}}),
+            "mode Trial",
+        ),
+        (
             json!({"spec": {"profile": profile, "overrides": ["Unconfined"]}}),
             "overrides",
         ),

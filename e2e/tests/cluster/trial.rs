@@ -181,3 +181,193 @@ async fn is_logged_and_dropped(cluster: &Cluster, namespace: &str) -> Tested {
     ensure!(spec(cluster).await? == stays, "{}", spec(cluster).await?);
     Ok(())
 }
+
+/// Wants over and over what `runtime-default` refuses, and what the policy's profile would refuse.
+const BARE_WORK: &str = "while true; do unshare --user true && echo opened; mkdir /tmp/a && rmdir /tmp/a && echo done; sleep 0.2; done";
+const POLICY: &str = "e2e-tried-policy";
+const OF_POLICY: &str = "e2e-tried-by-policy";
+
+fn tried_by_policy() -> String {
+    let object = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile", "metadata": {"name": OF_POLICY},
+        "spec": {"base": "runtime-default", "deny": ["mkdir", "mkdirat"]},
+    });
+    object.to_string()
+}
+
+fn policy(namespace: &str, mode: &str) -> String {
+    let object = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompPolicy", "metadata": {"name": POLICY},
+        "spec": {"mode": mode, "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+            "profile": {"type": "Localhost", "name": OF_POLICY}},
+    });
+    object.to_string()
+}
+
+/// A pod on each node that states no profile, and the log of each once it holds `text`, with what admission gave it.
+async fn bare_pods(
+    cluster: &Cluster,
+    namespace: &str,
+    text: &str,
+) -> anyhow::Result<Vec<(String, Value)>> {
+    let mut found = Vec::new();
+    for (number, node) in cluster.nodes().await?.iter().enumerate() {
+        let pod = Pod::script(cluster, namespace, &format!("bare-{number}"), BARE_WORK).on(node);
+        let log = pod.log_with(cluster, text).await?;
+        let given = pod.spec(cluster).await?["securityContext"]["seccompProfile"].clone();
+        found.push((log, given));
+    }
+    Ok(found)
+}
+
+/// Why a policy is ready or not.
+async fn await_reason(cluster: &Cluster, reason: &str) -> Tested {
+    let what = format!("the policy to say {reason}");
+    until(&what, Duration::from_mins(2), || async {
+        let policy = cluster.get(&["seccomppolicy", POLICY]).await?;
+        let conditions = policy.data["status"]["conditions"].as_array().cloned();
+        let mut conditions = conditions.into_iter().flatten();
+        let ready = conditions.find(|condition| condition["type"] == "Ready");
+        let ready = ready.context("no condition Ready")?;
+        ensure!(ready["reason"] == reason, "{ready}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn pods_without_a_profile_run_under_runtime_default_while_a_policy_s_is_tried_on_them_until_it_is_promoted()
+-> Tested {
+    let cluster = Cluster::connect().await?;
+    cluster
+        .install(NAMESPACE, &["--set", "recorder.enabled=true"])
+        .await?;
+    let namespace = cluster.namespace("e2e-policy-trial", &[]).await?;
+    let nodes = cluster.nodes().await?.len();
+    let kept = format!("trial.{POLICY}");
+
+    let wrong = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompPolicy", "metadata": {"name": POLICY},
+        "spec": {"mode": "Trial", "profile": {"type": "RuntimeDefault"}},
+    });
+    let wrong = cluster.try_apply(&wrong.to_string()).await?;
+    ensure!(
+        !wrong.success
+            && wrong
+                .stderr
+                .contains("is no SeccompProfile that could be tried"),
+        "{}",
+        wrong.stderr
+    );
+    // No pod waits for what is not there.
+    let said = cluster.apply(&policy(&namespace, "Trial")).await?;
+    ensure!(said.contains("nothing is tried until there is"), "{said}");
+    await_reason(&cluster, "ProfileMissing").await?;
+    bare_pods(&cluster, &namespace, "done").await?;
+    cluster.delete_pods(&namespace).await?;
+    cluster.apply(&tried_by_policy()).await?;
+    cluster.wait_ready(OF_POLICY).await?;
+    await_reason(&cluster, "OnTrial").await?;
+
+    let file = json!({"type": "Localhost", "localhostProfile": format!("profiles/{kept}.json")});
+    for (log, given) in bare_pods(&cluster, &namespace, "done").await? {
+        ensure!(given == file, "{given}");
+        ensure!(
+            !log.contains(REFUSED_NEXT) && !log.contains("opened"),
+            "{log}"
+        );
+    }
+    policy_is_told(&cluster, &namespace, nodes).await?;
+    let covered = plugin(&["coverage", "-n", &namespace]).await?.stdout;
+    let on_trial = format!("{nodes} on trial (runtime-default)");
+    ensure!(covered.contains(&on_trial), "{covered}");
+
+    let label = format!("policy/{POLICY}");
+    let promoted = plugin(&["trial", "promote", &label, "--yes"]).await?.ok()?;
+    println!("{promoted}");
+    ensure!(
+        promoted.contains("Closed") && promoted.contains("mkdir"),
+        "{promoted}"
+    );
+    await_reason(&cluster, "Enforced").await?;
+    // It stays while pods use it, and they are what a restart would be about.
+    ensure!(cluster.get(&["seccompprofile", &kept]).await.is_ok());
+    cluster.delete_pods(&namespace).await?;
+    let file =
+        json!({"type": "Localhost", "localhostProfile": format!("profiles/{OF_POLICY}.json")});
+    for (log, given) in bare_pods(&cluster, &namespace, REFUSED_NEXT).await? {
+        ensure!(given == file && !log.contains("done"), "{given} {log}");
+    }
+    until(
+        "the trial's profile to go",
+        Duration::from_mins(2),
+        || async {
+            let kept = cluster.get(&["seccompprofile", &kept]).await;
+            ensure!(kept.is_err(), "it is still there");
+            Ok(())
+        },
+    )
+    .await?;
+
+    // Back on trial, and dropped: the policy goes, and its profile with it.
+    cluster.apply(&policy(&namespace, "Trial")).await?;
+    await_reason(&cluster, "OnTrial").await?;
+    cluster.delete_pods(&namespace).await?;
+    let dropped = plugin(&["trial", "drop", &label, "--yes"]).await?.ok()?;
+    println!("{dropped}");
+    until(
+        "the trial's profile to go",
+        Duration::from_mins(2),
+        || async {
+            let policy = cluster.get(&["seccomppolicy", POLICY]).await;
+            let kept = cluster.get(&["seccompprofile", &kept]).await;
+            ensure!(policy.is_err() && kept.is_err(), "they are still there");
+            Ok(())
+        },
+    )
+    .await?;
+    cluster.delete("namespace", &namespace).await?;
+    cluster.delete("seccompprofile", OF_POLICY).await?;
+    cluster.install(NAMESPACE, &[]).await
+}
+
+/// By the command and the statuses, and an Event.
+async fn policy_is_told(cluster: &Cluster, namespace: &str, nodes: usize) -> Tested {
+    let label = format!("policy/{POLICY}");
+    let heard = format!("recorders hear {nodes} of {nodes} pods that use it");
+    let shown = until("the trial to be told", Duration::from_mins(3), || async {
+        let shown = plugin(&["trial", &label]).await?;
+        let all = (0..nodes).all(|number| shown.stdout.contains(&format!("bare-{number}")));
+        ensure!(
+            shown.code == Some(1) && all && shown.stdout.contains(&heard),
+            "{}{}",
+            shown.stdout,
+            shown.stderr
+        );
+        Ok(shown.stdout)
+    })
+    .await?;
+    println!("{shown}");
+    ensure!(
+        shown.contains("mkdir") && !shown.contains("unshare"),
+        "{shown}"
+    );
+    until("the policy's status", Duration::from_mins(2), || async {
+        let policy = cluster.get(&["seccomppolicy", POLICY]).await?;
+        let trial = &policy.data["status"]["trial"];
+        ensure!(
+            trial["pods"] == nodes && trial["usedBy"] == nodes && trial["count"].as_i64() > Some(0),
+            "{}",
+            policy.data["status"]
+        );
+        Ok(())
+    })
+    .await?;
+    until("an Event", Duration::from_mins(1), || async {
+        let said = about(cluster, namespace, "SeccompTrial").await?;
+        let message = said.first().context("none")?["message"].to_string();
+        ensure!(message.contains("would be refused: mkdir"), "{message}");
+        Ok(())
+    })
+    .await
+}

@@ -2,7 +2,7 @@
 //! needed.
 
 use seccomp_operator_api::{
-    CallArgument, Listening, Record, RecordingReference, SeccompProfileSpec, TrialReport,
+    CallArgument, Listening, OnTrial, Record, RecordingReference, SeccompProfileSpec, TrialReport,
 };
 use seccomp_profile::{Library, Profile, Reporting, Target, parse_slice};
 use seccomp_recorder::{Versions, observed_profile, recording_profile};
@@ -28,24 +28,12 @@ pub enum Heard {
     },
 }
 
-/// Which next version is on trial.
-#[derive(Clone, Debug)]
-pub struct OnTrial {
-    /// What tells it from others.
-    pub digest: String,
-    /// How what it would refuse is reported.
-    pub report: TrialReport,
-}
-
 impl Heard {
     /// What this spec asks for.
     #[must_use]
     pub fn by(spec: &SeccompProfileSpec) -> Option<Self> {
         let record = spec.record.clone().map(Self::Recorded);
-        let trial = spec.trial.as_ref().map(|trial| OnTrial {
-            digest: trial.digest(),
-            report: trial.report,
-        });
+        let trial = spec.on_trial();
         let observed = spec.observe;
         let is_heard = observed || trial.is_some();
         record.or(is_heard.then_some(Self::Observed { observed, trial }))

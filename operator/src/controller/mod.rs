@@ -3,7 +3,7 @@
 //!
 //! Every replica watches; only the leader writes. `ingest` brings what the watches see into `index` (what each profile's status
 //! should say; `agents`, `usage` and `finalizer` know a part of that each) and into the view that admission answers from; `status`,
-//! `nodes`, `taints`, `policies`, `recordings`, `ca_controller` and `default_policy` do what follows from it; `definitions` lets go of profiles
+//! `nodes`, `taints`, `policies`, `policy_trials`, `recordings`, `ca_controller` and `default_policy` do what follows from it; `definitions` lets go of profiles
 //! whose definition is being deleted, and `release` of all that would outlive the operator. This file ties them together. It knows nothing
 //! of how reviews are answered.
 
@@ -18,6 +18,7 @@ mod ingest;
 pub(crate) mod metrics;
 mod nodes;
 mod policies;
+mod policy_trials;
 mod recordings;
 pub mod release;
 mod status;
@@ -42,6 +43,7 @@ use ingest::Source;
 use kube_support::leader::Role;
 use metrics::Metrics;
 use policies::index::Policies;
+use policy_trials::index::PolicyTrials;
 use recordings::index::Recordings;
 use seccomp_operator_api::SeccompPolicySpec;
 use seccomp_policy::view::{Engine, View};
@@ -229,6 +231,7 @@ impl Controller {
             ended = taints => ended,
             ended = nodes::run(client, shared, role.clone()) => ended,
             ended = policies::run(client, &args.identity, shared, role.clone()) => ended,
+            ended = policy_trials::run(client, shared, role.clone()) => ended,
             ended = recordings::run(client, &args.profiles_dir, shared, role.clone()) => ended,
             ended = ca_controller::run(client, args, shared, role.clone()) => ended,
             ended = default_policy::run(client, args.default_policy.as_ref(), shared, role.clone()) => ended,
@@ -250,6 +253,9 @@ struct Shared {
     policies: Mutex<Policies>,
     /// Told when the status of a policy may have to change.
     policies_changed: Notify,
+    policy_trials: Mutex<PolicyTrials>,
+    /// Told when a policy on trial may need something.
+    policy_trials_changed: Notify,
     recordings: Mutex<Recordings>,
     /// Told when a recording may need something.
     recordings_changed: Notify,
@@ -322,6 +328,8 @@ impl Shared {
             nodes_changed: Notify::new(),
             policies: Mutex::default(),
             policies_changed: Notify::new(),
+            policy_trials: Mutex::default(),
+            policy_trials_changed: Notify::new(),
             recordings: Mutex::default(),
             recordings_changed: Notify::new(),
             ready: Readiness::default(),
@@ -335,6 +343,12 @@ impl Shared {
 
     fn policies(&self) -> MutexGuard<'_, Policies> {
         self.policies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn policy_trials(&self) -> MutexGuard<'_, PolicyTrials> {
+        self.policy_trials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn recordings(&self) -> MutexGuard<'_, Recordings> {

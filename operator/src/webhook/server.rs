@@ -187,7 +187,7 @@ async fn deny(
                 answer.denied = Some(format!("seccomp-operator: {sentence}"));
                 Verdict::Invalid
             }
-            Some(Mode::Observe) => {
+            Some(Mode::Observe | Mode::Trial) => {
                 let warning =
                     format!("a policy that enforces would have this pod denied: {sentence}");
                 answer.warnings.push(warning);

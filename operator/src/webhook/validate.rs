@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use seccomp_operator_api::{
-    Listening, ProfileName, SeccompPolicySpec, SeccompProfileSpec, TrialReport,
+    Listening, ProfileName, SeccompPolicySpec, SeccompProfileSpec, TrialReport, policy_trial_name,
 };
 use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Severity, Target};
 use seccomp_recorder::observed_profile;
@@ -91,7 +91,7 @@ pub fn answer(
     }
     let (problems, warnings) = match request.kind.kind.as_ref() {
         "SeccompProfile" => profile(object.name(), object.spec(), library),
-        "SeccompPolicy" => policy(object.name(), object.spec(), conflicts),
+        "SeccompPolicy" => policy(object.name(), object.spec(), library, conflicts),
         _ => return Answer::allow(),
     };
     let denied = (!problems.is_empty()).then(|| problems.join("; "));
@@ -208,6 +208,7 @@ fn broken(name: &str, before: &Library, after: &Library) -> Vec<String> {
 fn policy(
     name: &str,
     spec: &str,
+    library: &Library,
     conflicts: impl Fn(&str, &SeccompPolicySpec) -> Vec<String>,
 ) -> (Vec<String>, Vec<String>) {
     let spec = match serde_json::from_str::<SeccompPolicySpec>(spec) {
@@ -218,12 +219,50 @@ fn policy(
         .iter()
         .map(ToString::to_string)
         .collect();
-    let warnings = if problems.is_empty() {
-        conflicts(name, &spec)
-    } else {
-        Vec::new()
-    };
+    let mut warnings = Vec::new();
+    if problems.is_empty() {
+        warnings = conflicts(name, &spec);
+        warnings.extend(of_trial(name, &spec, library));
+    }
     (problems, warnings)
+}
+
+/// What the author of a policy on trial should know of what that cannot tell. Nothing here is a reason to refuse it: the profile may change,
+/// and pods start meanwhile.
+fn of_trial(name: &str, spec: &SeccompPolicySpec, library: &Library) -> Vec<String> {
+    let tried = spec.profile_name().unwrap_or_default();
+    let kept = policy_trial_name(name).zip(spec.trial_profile(library.capabilities(tried)));
+    // That there is none is said already.
+    let Some((kept, profile)) = kept.filter(|_| library.get(tried).is_some()) else {
+        return Vec::new();
+    };
+    let in_words = |sentence: &str| {
+        let sentence = sentence.strip_prefix("spec.trial: ").unwrap_or(sentence);
+        let sentence = sentence.replace(
+            "the profile does not refuse",
+            "runtime-default does not refuse",
+        );
+        sentence.replace("spec.trial.report", "spec.report")
+    };
+    match trials::of_policy(kept.as_str(), &profile, library) {
+        Ok(sentences) => {
+            // What is to be said of the profile itself was said to its author.
+            let of_trial = sentences
+                .iter()
+                .filter(|said| said.starts_with("spec.trial: "));
+            let of_trial = of_trial.map(|said| {
+                format!(
+                    "spec.mode: Trial of SeccompProfile {tried:?} {}",
+                    in_words(said)
+                )
+            });
+            of_trial.collect()
+        }
+        Err(sentence) => vec![format!(
+            "spec.mode: SeccompProfile {tried:?} cannot be tried, and pods get RuntimeDefault: {}",
+            in_words(&sentence)
+        )],
+    }
 }
 
 /// Why a spec is not even of the right shape.
@@ -373,6 +412,41 @@ mod tests {
         );
         let fine = of(json!({"deny": ["@chmod"]}));
         assert_eq!((fine.denied, fine.warnings.len()), (None, 0));
+    }
+
+    #[test]
+    fn the_author_of_a_policy_on_trial_is_told_what_it_cannot_tell() {
+        let of = |profile: Value| {
+            let mut library = Library::default();
+            let spec: SeccompProfileSpec = serde_json::from_value(profile).unwrap();
+            let defined = spec.define().map(Into::into).map_err(Into::into);
+            library.define("web", defined);
+            let policy = json!({"mode": "Trial", "profile": {"type": "Localhost", "name": "web"}});
+            let object = json!({"metadata": {"name": "p"}, "spec": policy});
+            let body = body("SeccompPolicy", &object, None);
+            let answer = answer(&request(&body), &library, |_, _| Vec::new());
+            assert_eq!(answer.denied, None);
+            answer.warnings
+        };
+        let fine = of(json!({"base": "runtime-default", "deny": ["@chmod"]}));
+        assert_eq!(fine, Vec::<String>::new());
+        for (profile, said) in [
+            (
+                json!({"base": "runtime-default"}),
+                "spec.mode: Trial of SeccompProfile \"web\" refuses nothing that runtime-default does not refuse",
+            ),
+            (
+                json!({"base": "runtime-default", "deny": ["sendto"]}),
+                "spec.mode: Trial of SeccompProfile \"web\" would refuse sendto in addition, and that is not reported",
+            ),
+            (
+                json!({"base": "trial.p"}),
+                "spec.mode: SeccompProfile \"web\" cannot be tried, and pods get RuntimeDefault: ",
+            ),
+        ] {
+            let warnings = of(profile);
+            assert!(warnings[0].starts_with(said), "{warnings:?}");
+        }
     }
 
     #[test]

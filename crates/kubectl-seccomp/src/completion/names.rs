@@ -12,7 +12,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::cluster::{Cluster, ClusterArgs, block_on};
-use seccomp_operator_api::{SeccompProfile, SeccompRecording};
+use seccomp_operator_api::{SeccompPolicy, SeccompProfile, SeccompRecording};
 
 /// How long a shell waits.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,6 +23,8 @@ pub enum Names {
     Contexts,
     Namespaces,
     Profiles,
+    /// Profiles, and `policy/shop` and so on.
+    Trials,
     Recordings,
     /// `deployment/web` and so on.
     Workloads,
@@ -37,9 +39,8 @@ impl Names {
         Some(match (command, argument) {
             (_, "context") => Self::Contexts,
             (_, "namespace" | "exclude_namespace" | "except") => Self::Namespaces,
-            ("status" | "trial" | "promote" | "drop", "name") | ("denials", "profile") => {
-                Self::Profiles
-            }
+            ("trial" | "promote" | "drop", "name") => Self::Trials,
+            ("status", "name") | ("denials", "profile") => Self::Profiles,
             ("record", "workload") => Self::Workloads,
             ("record", "from") => Self::Recordings,
             ("probe" | "why" | "denials", "pod") => Self::Pods,
@@ -78,6 +79,11 @@ async fn list(cluster: &Cluster, names: &Names, at: &Where) -> Vec<String> {
         Names::Contexts => Vec::new(),
         Names::Namespaces => of_kind::<Namespace>(&Api::all(client()), "").await,
         Names::Profiles => of_kind::<SeccompProfile>(&Api::all(client()), "").await,
+        Names::Trials => {
+            let mut all = of_kind::<SeccompProfile>(&Api::all(client()), "").await;
+            all.extend(of_kind::<SeccompPolicy>(&Api::all(client()), "policy/").await);
+            all
+        }
         Names::Recordings => within::<SeccompRecording>(cluster, namespace, "").await,
         Names::Pods => within::<Pod>(cluster, namespace, "").await,
         Names::Workloads => {

@@ -106,6 +106,8 @@ pub struct File {
     pub state: ProfileState,
     /// A node whose agent has applied this version of the profile list has the file.
     pub required_version: u64,
+    /// The SeccompPolicy on trial that it is kept for: `runtime-default` is in force under it.
+    pub tried_by: Option<String>,
 }
 
 /// What a node's agent says.
@@ -138,6 +140,9 @@ pub struct Row {
     /// A sentence about the profile, if there is something wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// The SeccompPolicy whose profile is tried on it, while `runtime-default` is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_trial: Option<String>,
     /// No container starts under the profile.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unstartable: bool,
@@ -271,7 +276,12 @@ fn row(
         let file = files.file(path);
         file.is_some_and(|file| files.is_foreign(file, node))
     });
+    let on_trial = path.zip(files).and_then(|(path, files)| {
+        let file = files.file(path).filter(|_| !foreign)?;
+        file.tried_by.clone()
+    });
     Row {
+        on_trial,
         unstartable,
         foreign,
         namespace: placed.namespace.clone(),
@@ -412,6 +422,8 @@ pub struct Summary {
     pub runtime_default: usize,
     /// See `runtime_default`.
     pub localhost: usize,
+    /// Containers on which a policy's profile is tried, while `runtime-default` is in force.
+    pub on_trial: usize,
     /// As in [`State`].
     pub unconfined: usize,
     /// As in [`State`].
@@ -444,6 +456,7 @@ impl Summary {
                 .as_ref()
                 .is_some_and(|p| p.localhost_profile.is_some());
             *match row.state {
+                State::Confined if row.on_trial.is_some() => &mut summary.on_trial,
                 State::Confined if localhost => &mut summary.localhost,
                 State::Confined => &mut summary.runtime_default,
                 State::Unconfined => &mut summary.unconfined,

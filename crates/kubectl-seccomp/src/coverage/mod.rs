@@ -23,7 +23,9 @@ use super::{Failure, Findings, output};
 use effective::{File, Files, NodeReport, Placed, Row, StoredPod, Summary, Surroundings};
 use kube_support::resource_version;
 use render::Layout;
-use seccomp_operator_api::{SeccompNode, SeccompPolicy, SeccompProfile, StoredProfile};
+use seccomp_operator_api::{
+    SeccompNode, SeccompPolicy, SeccompProfile, StoredProfile, policy_on_trial,
+};
 use seccomp_policy::profile_state::ProfileState;
 use what_if::{Known, Outcome};
 
@@ -59,8 +61,8 @@ pub struct CoverageArgs {
     /// The findings that make this command exit with 1.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = FailOn::Never)]
     fail_on: FailOn,
-    /// Instead: what the SeccompPolicies would change of each pod, were it created anew. Those that observe are taken for
-    /// enforced.
+    /// Instead: what the SeccompPolicies would change of each pod, were it created anew. Those that observe, or are on trial, are
+    /// taken for enforced.
     #[arg(long, conflicts_with_all = ["only_findings", "fail_on"])]
     what_if: bool,
     /// With --what-if: a file with SeccompPolicies beside those of the cluster, or instead of one of the same name; - is
@@ -128,7 +130,7 @@ Examples:
   # In CI: fail when a container of the application could run unconfined
   kubectl seccomp coverage -n shop -l app=web --fail-on unconfined
 
-  # What the policies would change, those that observe included
+  # What the policies would change, those that observe or are on trial included
   kubectl seccomp coverage -A --what-if
 
   # What a policy would change before anybody applies it
@@ -322,6 +324,7 @@ async fn files(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Option<File
                 name,
                 state,
                 required_version,
+                tried_by: policy_on_trial(&profile.metadata).map(|(policy, _)| policy.to_owned()),
             },
         )
     };

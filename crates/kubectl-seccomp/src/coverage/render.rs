@@ -88,13 +88,17 @@ fn note(row: &Row) -> String {
         Source::None => reason.clone(),
         _ => format!("not enforced: {reason}"),
     });
-    let parts = [not_linux, reason, row.warning.clone()];
+    let trial = row.on_trial.as_ref().map(|policy| {
+        format!("on trial for SeccompPolicy {policy:?}: runtime-default is in force")
+    });
+    let parts = [not_linux, reason, trial, row.warning.clone()];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn summary(summary: &Summary) -> String {
     let parts = [
         (summary.runtime_default, "RuntimeDefault"),
+        (summary.on_trial, "on trial (runtime-default)"),
         (summary.localhost, "Localhost"),
         (summary.unconfined, "Unconfined"),
         (summary.unset, "unset (Unconfined or node default)"),
@@ -140,6 +144,7 @@ pub fn what_if(outcomes: &[Outcome], layout: Layout, notes: &[String], style: St
             .map(|by| match by.mode {
                 Mode::Enforce => by.name.clone(),
                 Mode::Observe => format!("{} (observes)", by.name),
+                Mode::Trial => format!("{} (on trial)", by.name),
             })
             .collect();
         for change in &outcome.changes {

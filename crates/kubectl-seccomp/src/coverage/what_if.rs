@@ -63,11 +63,11 @@ pub struct AssignedProfile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct By {
     pub name: String,
-    /// How it is now. What observes is taken for enforced here: that is the question.
+    /// How it is now. What observes or is on trial is taken for enforced here: that is the question.
     pub mode: Mode,
 }
 
-/// Asks for every pod. Policies that only observe are taken for enforced.
+/// Asks for every pod. Policies that only observe, or are on trial, are taken for enforced.
 pub fn outcomes(pods: &[Placed], known: &Known) -> Vec<Outcome> {
     let mut view = View::new(&known.profiles_dir, known.excluded.iter().cloned());
     for (name, labels) in &known.namespaces {

@@ -1,10 +1,11 @@
 //! `kubectl seccomp restart`: makes pods anew whose containers still run under an older content of their profile.
 //!
-//! A profile reaches a container when it is created. `plan` finds the workloads, `rollout` how far their controllers are; here is what
-//! asks the cluster. `record` and `block` restart by this too.
+//! A profile reaches a container when it is created. `trial` finds the pods whose policy is not on trial any more, `plan` the workloads,
+//! `rollout` how far their controllers are; here is what asks the cluster. `record` and `block` restart by this too.
 
 mod plan;
 mod rollout;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
@@ -39,7 +40,7 @@ const LAST_REPORTS: Duration = Duration::from_secs(20);
 /// Arguments of `restart`.
 #[derive(Args, Debug)]
 pub struct RestartArgs {
-    /// The workloads whose pods run under an older content of their profile.
+    /// The workloads whose pods run under an older content of their profile, or under the trial of a policy that is not on trial any more.
     #[arg(long, required = true)]
     outdated: bool,
     /// Those of this namespace [default: that of the kubeconfig's context].
@@ -91,7 +92,7 @@ async fn restart_outdated(
     let begun = Instant::now();
     let (mut tried, mut failed) = (BTreeSet::new(), BTreeMap::new());
     loop {
-        let wanted = outdated_pods(cluster, scope).await?;
+        let wanted = wanted_pods(cluster, scope).await?;
         let mut found = plan_for(cluster, &wanted, scope).await?;
         found.targets.retain(|target, _| !tried.contains(target));
         if tried.is_empty() {
@@ -148,7 +149,7 @@ async fn await_reports(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     while begun.elapsed() < LAST_REPORTS {
-        let wanted = outdated_pods(cluster, scope).await?;
+        let wanted = wanted_pods(cluster, scope).await?;
         let found = plan_for(cluster, &wanted, scope).await?;
         if !found.targets.keys().any(|target| tried.contains(target)) {
             break;
@@ -156,6 +157,13 @@ async fn await_reports(
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(())
+}
+
+/// The pods that another file, or another content of theirs, would be given to if they were made anew.
+async fn wanted_pods(cluster: &Cluster, scope: Option<&str>) -> Result<BTreeSet<Named>, Failure> {
+    let mut wanted = outdated_pods(cluster, scope).await?;
+    wanted.extend(trial::left_pods(cluster, scope).await?);
+    Ok(wanted)
 }
 
 /// The pods that run under an older content of a profile, in one namespace or in all.

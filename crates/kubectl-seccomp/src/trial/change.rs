@@ -1,15 +1,16 @@
-//! Makes the next version of a profile the one in force, or takes it away, if nobody has changed the profile since it was read.
+//! Puts what is tried in force, or takes it away, if nobody has changed the profile or the policy since it was read.
 
 use anyhow::anyhow;
 use k8s_openapi::jiff::Timestamp;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject};
+use kube::{Api, Resource, ResourceExt as _};
 
 use serde_json::{Map, Value, json};
 
+use super::ChangeArgs;
 use super::show::Shown;
-use super::{ChangeArgs, Found};
+use super::subject::Found;
 use crate::ask::confirmed;
 use crate::block::refused;
 use crate::cluster::Cluster;
@@ -17,7 +18,7 @@ use crate::diff::between;
 use crate::stored::{ARCHES, compose};
 use crate::text::Style;
 use crate::{Failure, Findings, output};
-use seccomp_operator_api::{SeccompProfile, SeccompProfileSpec};
+use seccomp_operator_api::{Mode, SeccompPolicy, SeccompProfile, SeccompProfileSpec};
 
 /// The fields that say what a profile does.
 const FIELDS: [&str; 5] = ["profile", "base", "allow", "log", "deny"];
@@ -26,8 +27,8 @@ const FIELDS: [&str; 5] = ["profile", "base", "allow", "log", "deny"];
 pub async fn promote(args: &ChangeArgs) -> Result<Findings, Failure> {
     let cluster = args.cluster.connect().await?;
     let found = Found::ask(&cluster, &args.name).await?;
-    let name = &args.name;
-    output::print(difference(&found, name)?)?;
+    let name = &found.label;
+    output::print(difference(&found, found.name())?)?;
     let shown = Shown::of(&found, Timestamp::now());
     let count = if shown.is_quiet() {
         "Nothing that was heard on trial would have been refused.".to_owned()
@@ -35,9 +36,19 @@ pub async fn promote(args: &ChangeArgs) -> Result<Findings, Failure> {
         format!("On trial it would have refused calls; `kubectl seccomp trial {name}` lists them.")
     };
     output::print(format!("\n{count}\n"))?;
-    let question = format!("Make this the version of {name} in force?");
+    let question = match found.policy {
+        None => format!("Make this the version of {name} in force?"),
+        Some(_) => format!("Have {name} enforced?"),
+    };
     if !args.yes && !confirmed(&question, "to promote")? {
         return Ok(Findings::Some("nothing was changed\n".to_owned()));
+    }
+    if let Some(policy) = &found.policy {
+        enforce(&cluster, policy).await?;
+        output::print(format!(
+            "{name}: is enforced, and new pods get its profile. Pods that run stay on trial until they are created anew: `kubectl seccomp restart --outdated`.\n"
+        ))?;
+        return Ok(Findings::None);
     }
     let promoted = found.profile.spec.promoted();
     let promoted = promoted.ok_or_else(none)?;
@@ -52,10 +63,21 @@ pub async fn promote(args: &ChangeArgs) -> Result<Findings, Failure> {
 pub async fn drop(args: &ChangeArgs) -> Result<Findings, Failure> {
     let cluster = args.cluster.connect().await?;
     let found = Found::ask(&cluster, &args.name).await?;
-    let name = &args.name;
-    let question = format!("End the trial of {name}, and forget what it told?");
+    let name = &found.label;
+    let question = match found.policy {
+        None => format!("End the trial of {name}, and forget what it told?"),
+        Some(_) => format!("Delete {name}, and forget what its trial told?"),
+    };
     if !args.yes && !confirmed(&question, "to drop the trial")? {
         return Ok(Findings::Some("nothing was changed\n".to_owned()));
+    }
+    if let Some(policy) = &found.policy {
+        delete(&cluster, policy).await?;
+        output::print(format!(
+            "{name}: is deleted. Pods that run stay under the trial's file, with runtime-default in force, until they are created anew: \
+             `kubectl seccomp restart --outdated`.\n"
+        ))?;
+        return Ok(Findings::None);
     }
     let stays = SeccompProfileSpec {
         trial: None,
@@ -119,14 +141,59 @@ async fn write(
         .await;
     match written {
         Ok(_) => Ok(()),
-        // A test of the patch did not hold.
-        Err(kube::Error::Api(status)) if status.code == 422 && status.message.contains("test") => {
-            Err(Failure::Other(anyhow!(
-                "somebody else has changed SeccompProfile {name:?} meanwhile; run this again"
-            )))
-        }
+        Err(error) if is_failed_test(&error) => Err(changed::<SeccompProfile>(name)),
         Err(error) => Err(refused("patch", &error)),
     }
+}
+
+/// Has a policy enforced, if it is the very one that was read.
+async fn enforce(cluster: &Cluster, read: &SeccompPolicy) -> Result<(), Failure> {
+    let name = read.name_any();
+    let api: Api<SeccompPolicy> = Api::all(cluster.client.clone());
+    let patch = serde_json::from_value(enforcing(read))?;
+    let written = api
+        .patch(&name, &PatchParams::default(), &Patch::Json::<()>(patch))
+        .await;
+    match written {
+        Ok(_) => Ok(()),
+        Err(error) if is_failed_test(&error) => Err(changed::<SeccompPolicy>(&name)),
+        Err(error) => Err(refused::<SeccompPolicy>(&name, "patch", &error)),
+    }
+}
+
+fn enforcing(read: &SeccompPolicy) -> Value {
+    json!([
+        {"op": "test", "path": "/metadata/uid", "value": read.metadata.uid},
+        {"op": "test", "path": "/metadata/generation", "value": read.metadata.generation},
+        {"op": "replace", "path": "/spec/mode", "value": Mode::Enforce},
+    ])
+}
+
+/// Deletes a policy, if it is the one that was read. What is in its status changes all the time.
+async fn delete(cluster: &Cluster, read: &SeccompPolicy) -> Result<(), Failure> {
+    let name = read.name_any();
+    let api: Api<SeccompPolicy> = Api::all(cluster.client.clone());
+    let as_read = Preconditions {
+        uid: read.metadata.uid.clone(),
+        resource_version: None,
+    };
+    let params = DeleteParams::default().preconditions(as_read);
+    let deleted = api.delete(&name, &params).await;
+    deleted
+        .map(std::mem::drop)
+        .map_err(|error| refused::<SeccompPolicy>(&name, "delete", &error))
+}
+
+/// Whether a test of the patch did not hold.
+fn is_failed_test(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 422 && status.message.contains("test"))
+}
+
+fn changed<K: Resource<DynamicType = ()>>(name: &str) -> Failure {
+    let kind = K::kind(&());
+    Failure::Other(anyhow!(
+        "somebody else has changed {kind} {name:?} meanwhile; run this again"
+    ))
 }
 
 /// The patch that makes of a spec, as it is stored, what is wanted, unless somebody has changed what was read.
@@ -169,7 +236,12 @@ mod tests {
         profile.metadata.uid = Some("u".into());
         let mut library = Library::default();
         library.define("p", define(&Ok(profile.clone())));
-        Found { profile, library }
+        Found {
+            label: "p".into(),
+            profile,
+            policy: None,
+            library,
+        }
     }
 
     #[test]
@@ -215,5 +287,29 @@ mod tests {
         assert!(said.contains("mkdir"), "{said}");
         // There is no such call.
         assert!(said.contains("On arm64:\n"), "{said}");
+    }
+
+    #[test]
+    fn a_policy_is_enforced_if_it_is_as_it_was_read_and_the_difference_is_that_to_runtime_default()
+    {
+        use crate::trial::subject::tests::{of_policy, stored};
+        let web = stored(
+            "web",
+            &json!({"base": "runtime-default", "deny": ["mkdir"]}),
+            &json!({}),
+        );
+        let found = of_policy("Trial", vec![web]).unwrap();
+        let said = difference(&found, found.name()).unwrap();
+        assert!(
+            said.starts_with("On amd64:\nClosed\n") && said.contains("mkdir"),
+            "{said}"
+        );
+        let patch = enforcing(found.policy.as_ref().unwrap());
+        assert_eq!(patch[0]["value"], "u");
+        assert_eq!(patch[1]["value"], 7);
+        assert_eq!(
+            patch[2],
+            json!({"op": "replace", "path": "/spec/mode", "value": "Enforce"})
+        );
     }
 }

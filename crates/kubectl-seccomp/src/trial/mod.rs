@@ -1,22 +1,18 @@
-//! `kubectl seccomp trial`: what the next version of a profile would refuse; `promote` makes it the one in force, `drop` takes it away.
-//! `show` says what is known, `change` writes.
+//! `kubectl seccomp trial`: what the next version of a profile, or the profile of a policy on trial, would refuse; `promote` puts it in
+//! force, `drop` takes it away. `subject` says what is on trial, `show` what is known, `change` writes.
 
 mod change;
 mod show;
+mod subject;
 
-use anyhow::anyhow;
 use clap::{Args, Subcommand, ValueEnum};
 use k8s_openapi::jiff::Timestamp;
-use kube::core::error_boundary::InvalidObject;
 
-use super::cluster::{Cluster, ClusterArgs, block_on};
-use super::status::profiles;
-use super::stored::library;
+use super::cluster::{ClusterArgs, block_on};
 use super::text::Style;
 use super::{Failure, Findings, output};
-use seccomp_operator_api::{SeccompProfile, StoredProfile};
-use seccomp_profile::Library;
 use show::Shown;
+use subject::Found;
 
 /// Examples, for `--help`.
 pub const EXAMPLES: &str = "Examples:
@@ -25,7 +21,12 @@ pub const EXAMPLES: &str = "Examples:
   kubectl seccomp trial promote no-chmod
   kubectl seccomp trial drop no-chmod --yes
 
-A profile's `spec.trial` is its next version. What that would refuse in addition still happens, and is reported once a minute.
+  # A SeccompPolicy with mode Trial: promote has it enforced, drop deletes it
+  kubectl seccomp trial policy/shop
+  kubectl seccomp trial promote policy/shop
+
+A profile's `spec.trial` is its next version; a policy with `mode: Trial` tries its profile on pods that have none. What would be refused in
+addition still happens, and is reported once a minute. A name alone is that of a SeccompProfile.
 
 Exit codes: 0 nothing would have been refused, or the change is made; 1 something would have been, or you said no;
 2 wrong use or no answer.";
@@ -36,7 +37,7 @@ Exit codes: 0 nothing would have been refused, or the change is made; 1 somethin
 pub struct TrialArgs {
     #[command(subcommand)]
     action: Option<Action>,
-    /// The SeccompProfile.
+    /// The SeccompProfile, or policy/NAME for a SeccompPolicy; profile/NAME is the same as NAME.
     #[arg(required = true)]
     name: Option<String>,
     /// The output format.
@@ -48,15 +49,15 @@ pub struct TrialArgs {
 
 #[derive(Subcommand, Debug)]
 enum Action {
-    /// Make the next version the one in force, after showing what changes.
+    /// Put what is tried in force, after showing what changes.
     Promote(ChangeArgs),
-    /// End the trial; the version in force stays.
+    /// End the trial: the version of a profile in force stays, and a policy is deleted.
     Drop(ChangeArgs),
 }
 
 #[derive(Args, Debug)]
 struct ChangeArgs {
-    /// The SeccompProfile.
+    /// The SeccompProfile, or policy/NAME for a SeccompPolicy.
     name: String,
     /// Do not ask.
     #[arg(long)]
@@ -97,46 +98,4 @@ async fn shown(args: &TrialArgs) -> Result<Findings, Failure> {
     } else {
         Findings::Some(String::new())
     })
-}
-
-/// A profile on trial, among all others.
-struct Found {
-    profile: SeccompProfile,
-    library: Library,
-}
-
-impl Found {
-    async fn ask(cluster: &Cluster, name: &str) -> Result<Self, Failure> {
-        let listed = profiles(cluster).await;
-        let listed = listed.map_err(|refusal| Failure::Other(anyhow!(refusal)))?;
-        let read: Vec<_> = listed.into_iter().map(StoredProfile::read).collect();
-        let library = library(&read);
-        let is_wanted = |profile: &Result<SeccompProfile, InvalidObject>| {
-            let metadata = match profile {
-                Ok(profile) => &profile.metadata,
-                Err(unreadable) => &unreadable.metadata,
-            };
-            metadata.name.as_deref() == Some(name)
-        };
-        let profile = match read.into_iter().find(is_wanted) {
-            None => {
-                return Err(Failure::Usage(format!(
-                    "there is no SeccompProfile {name:?}; `kubectl get seccompprofiles` lists them"
-                )));
-            }
-            Some(Err(unreadable)) => {
-                return Err(Failure::Usage(format!(
-                    "SeccompProfile {name:?} cannot be read: {}",
-                    unreadable.error
-                )));
-            }
-            Some(Ok(profile)) => profile,
-        };
-        if profile.spec.trial.is_none() {
-            return Err(Failure::Usage(format!(
-                "SeccompProfile {name:?} is on no trial; put its next version into spec.trial"
-            )));
-        }
-        Ok(Self { profile, library })
-    }
 }

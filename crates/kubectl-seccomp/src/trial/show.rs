@@ -3,19 +3,26 @@
 use std::fmt::Write as _;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
 use serde::Serialize;
 
-use super::Found;
+use super::subject::Found;
 use crate::denials::cells;
 use crate::table::Table;
 use crate::text::Style;
-use seccomp_operator_api::{Denial, Trial, TrialReport, TrialStatus};
+use seccomp_operator_api::{Denial, SeccompPolicy, Trial, TrialReport, TrialStatus, condition};
 
 /// What is known.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
+    /// As the command takes it.
+    #[serde(skip)]
+    label: String,
     profile: String,
+    /// Whose profile is tried, if it is a policy's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
     /// How it is reported.
     report: TrialReport,
     /// Whether the controller has seen this next version.
@@ -57,7 +64,13 @@ impl Shown {
         let is_of_trial = |warning: &String| {
             warning.starts_with("spec.trial") || warning.starts_with("once spec.trial")
         };
+        let mut warnings: Vec<_> = status.warnings.into_iter().filter(is_of_trial).collect();
+        if let Some(policy) = &found.policy {
+            warnings.extend(of_policy(policy));
+        }
         Self {
+            label: found.label.clone(),
+            policy: found.policy.as_ref().map(ResourceExt::name_any),
             profile: profile.metadata.name.clone().unwrap_or_default(),
             report: trial.map(|trial| trial.report).unwrap_or_default(),
             is_known,
@@ -68,7 +81,7 @@ impl Shown {
             containers,
             count,
             denials,
-            warnings: status.warnings.into_iter().filter(is_of_trial).collect(),
+            warnings,
         }
     }
 
@@ -82,12 +95,13 @@ impl Shown {
         let mut line = |sentence: &str| {
             let _ = writeln!(text, "{sentence}"); // a string takes all
         };
-        let name = &self.profile;
+        let name = &self.label;
         if !self.is_known {
-            line(&format!(
-                "The controller has not seen this next version of {name} yet."
-            ));
-            return text;
+            line(&match self.policy {
+                None => format!("The controller has not seen this next version of {name} yet."),
+                Some(_) => format!("The trial of {name} has not begun yet."),
+            });
+            return text + &self.notes();
         }
         let long = SignedDuration::from_secs(self.seconds.unwrap_or_default().max(0));
         let pods = match self.used_by {
@@ -117,13 +131,23 @@ impl Shown {
             line("");
             text += &self.table(style);
         }
-        for warning in &self.warnings {
-            let _ = writeln!(text, "note: {warning}"); // as above
-        }
+        text += &self.notes();
+        let (promotes, drops) = match self.policy {
+            None => ("makes the next version the one in force", "ends the trial"),
+            Some(_) => ("has the policy enforced", "deletes it"),
+        };
         let _ = writeln!(
             text,
-            "\n`kubectl seccomp trial promote {name}` makes the next version the one in force, `... drop {name}` ends the trial."
+            "\n`kubectl seccomp trial promote {name}` {promotes}, `... drop {name}` {drops}."
         ); // as above
+        text
+    }
+
+    fn notes(&self) -> String {
+        let mut text = String::new();
+        for warning in &self.warnings {
+            let _ = writeln!(text, "note: {warning}"); // a string takes all
+        }
         text
     }
 
@@ -142,6 +166,15 @@ impl Shown {
         }
         table.lines(style)
     }
+}
+
+/// What the operator says of a policy on trial, beside what it says of the profile that is kept for it.
+fn of_policy(policy: &SeccompPolicy) -> Vec<String> {
+    let status = policy.status.clone().unwrap_or_default();
+    let mut conditions = status.conditions.into_iter();
+    let not_ready = conditions.find(|one| one.type_ == condition::READY && one.status == "False");
+    let why = not_ready.map(|condition| condition.message);
+    why.into_iter().chain(status.warnings).collect()
 }
 
 #[cfg(test)]
@@ -163,7 +196,9 @@ mod tests {
         }
         profile.status = Some(serde_json::from_value(status).unwrap());
         let found = Found {
+            label: "no-chmod".into(),
             profile,
+            policy: None,
             library: Library::default(),
         };
         Shown::of(&found, "2026-01-02T03:00:00Z".parse().unwrap())
@@ -217,5 +252,45 @@ mod tests {
         let shown = shown(&status, "Notify");
         assert!(!shown.is_known && shown.count == 0);
         assert!(text(&shown).contains("has not seen this next version of no-chmod yet"));
+    }
+
+    #[test]
+    fn a_policy_s_trial_is_shown_by_the_policy_s_name_and_with_what_is_said_of_it() {
+        use crate::trial::subject::tests::{of_policy, stored};
+        let spec = json!({"base": "runtime-default", "trial": {"base": "web"}});
+        let of = |profiles| {
+            Shown::of(
+                &of_policy("Trial", profiles).unwrap(),
+                Timestamp::UNIX_EPOCH,
+            )
+        };
+        let early = text(&of(vec![]));
+        assert!(
+            early.starts_with(
+                "The trial of policy/shop has not begun yet.\nnote: not on all nodes\n"
+            ),
+            "{early}"
+        );
+        let digest = stored("trial.shop", &spec, &json!({}))
+            .unwrap()
+            .spec
+            .trial
+            .unwrap()
+            .digest();
+        let status = json!({"usedBy": 3, "trial": {"digest": digest, "since": null, "pods": 3, "containers": 3, "count": 0}});
+        let shown = of(vec![stored("trial.shop", &spec, &status)]);
+        let said = text(&shown);
+        for part in [
+            "recorders hear 3 of 3 pods that use it",
+            "note: spec.overrides[0]: stays",
+            "`kubectl seccomp trial promote policy/shop` has the policy enforced, `... drop policy/shop` deletes it.",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let data = serde_json::to_value(shown).unwrap();
+        assert_eq!(
+            (&data["policy"], &data["profile"]),
+            (&json!("shop"), &json!("trial.shop"))
+        );
     }
 }

@@ -41,8 +41,8 @@ pub(super) fn refusal(
                     )
                 });
             }
-            Mode::Observe => warnings.push(format!(
-                "SeccompPolicy {name:?} (Observe) would refuse this pod: {sentence}"
+            mode @ (Mode::Observe | Mode::Trial) => warnings.push(format!(
+                "SeccompPolicy {name:?} ({mode:?}) would refuse this pod: {sentence}"
             )),
         }
     }

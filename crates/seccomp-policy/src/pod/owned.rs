@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    Container, ContainerState, ContainerStatus, Metadata, Os, Pairs, Pod, SeccompProfile,
-    SecurityContext, Spec, Status, Terminated, Waiting,
+    Capabilities, Container, ContainerState, ContainerStatus, Metadata, Os, Pairs, Pod,
+    SeccompProfile, SecurityContext, Spec, Status, Terminated, Waiting,
 };
 
 impl Pod<'_> {
@@ -72,6 +72,10 @@ impl SecurityContext<'_> {
         SecurityContext {
             seccomp_profile: self.seccomp_profile.map(SeccompProfile::into_owned),
             privileged: self.privileged,
+            capabilities: Capabilities {
+                add: all(self.capabilities.add, text),
+                drop: all(self.capabilities.drop, text),
+            },
         }
     }
 }

@@ -32,7 +32,7 @@ use seccomp_profile::Library;
 
 pub use counts::{IndexCounts, NodeStates, ProfileStates};
 pub use nodes::SeenNode;
-pub use profiles::{SeenProfile, SeenTrial};
+pub use profiles::SeenProfile;
 pub use status::ProfileWrite;
 
 use denials::Denials;

@@ -4,7 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 
 use super::{Accepted, Index, Kind};
-use seccomp_operator_api::{ProfileName, SeccompProfileStatus, TrialReport};
+use seccomp_operator_api::{OnTrial, ProfileName, SeccompProfileStatus};
 use seccomp_profile::{Arch, Defined, Runtime, Startup, Undefined};
 
 /// A SeccompProfile as the watch saw it.
@@ -19,22 +19,13 @@ pub struct SeenProfile {
     /// The labels of the nodes that should have it; empty for all nodes.
     pub node_selector: BTreeMap<String, String>,
     /// Its next version, if one is on trial.
-    pub trial: Option<SeenTrial>,
+    pub trial: Option<OnTrial>,
     /// Its status, as it is now.
     pub status: SeccompProfileStatus,
     /// Its finalizers.
     pub finalizers: Vec<String>,
     /// Somebody has deleted it, and finalizers keep it.
     pub deleting: bool,
-}
-
-/// A next version that is on trial.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SeenTrial {
-    /// What tells it from others.
-    pub digest: String,
-    /// How what it would refuse is reported.
-    pub report: TrialReport,
 }
 
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //! one order. `objects` says what is read of each object.
 
 mod objects;
+mod policy_trials;
 
 use std::fmt::Debug;
 use std::pin::pin;
@@ -18,13 +19,14 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::index::{self, Index, SeenProfile, SeenTrial};
+use super::index::{self, Index, SeenProfile};
 use super::policies::index::{Policies, SeenPolicy};
 use super::recordings::index::{self as recordings, Recordings};
 use super::recordings::recorders::Recorders;
 use super::{ControllerArgs, ControllerError, Shared};
 use kube_support::{WatchEvent, Watched, resource_version, watch, watch_as};
 use objects::{AgentDaemonSet, AgentPod, ClusterNode, ClusterNodeSpec, created};
+use policy_trials::{take_policy_on_trial, take_trial_profile};
 use seccomp_operator_api::{
     STARTUP_TAINT, SeccompDenialReport, SeccompNode, SeccompPolicy, SeccompPolicyStatus,
     SeccompProfile, SeccompRecording, SeccompRecordingReport, StoredProfile, define,
@@ -187,9 +189,14 @@ fn take(event: Event, shared: &Shared) {
             if take_recording_profile(&change, &mut shared.recordings()) {
                 shared.recordings_changed.notify_one();
             }
+            if take_trial_profile(&change, &mut shared.policy_trials()) || defined.is_some() {
+                shared.policy_trials_changed.notify_one();
+            }
             take_profile(&change, defined, &mut index()).then_some(Source::Profiles)
         }
         Event::Policy(change) => {
+            take_policy_on_trial(&change, &mut shared.policy_trials());
+            shared.policy_trials_changed.notify_one();
             // Whoever takes both takes the view first.
             let mut view = view();
             let mut policies = shared.policies();
@@ -630,13 +637,10 @@ fn profile_of(profile: &Watched<SeccompProfile>) -> (String, SeenProfile) {
             .as_ref()
             .map(|profile| profile.spec.node_selector.clone())
             .unwrap_or_default(),
-        trial: profile.as_ref().ok().and_then(|profile| {
-            let trial = profile.spec.trial.as_ref()?;
-            Some(SeenTrial {
-                digest: trial.digest(),
-                report: trial.report,
-            })
-        }),
+        trial: profile
+            .as_ref()
+            .ok()
+            .and_then(|profile| profile.spec.on_trial()),
         status: profile
             .as_ref()
             .ok()

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::controller::conditions::{ConditionState, dated};
+use crate::controller::policy_trials::index::PolicyTrials;
 use kube_support::Listing;
 use seccomp_operator_api::{
     Mode, PolicyPods, ReplicaPods, SeccompPolicySpec, SeccompPolicyStatus, condition,
 };
 use seccomp_policy::conflicts::standing;
 use seccomp_policy::validation::problems;
-use seccomp_policy::view::View;
+use seccomp_policy::view::{Policy, View};
 
 /// A replica that counts something says so at least every half hour. What is older than this is a dead replica's, and its
 /// pods are not of the last hour any more.
@@ -134,10 +135,16 @@ impl Policies {
 
     /// The status that a policy should have, if it has another.
     #[must_use]
-    pub fn wanted(&self, name: &str, view: &View, now: Timestamp) -> Option<PolicyStatusWrite> {
+    pub fn wanted(
+        &self,
+        name: &str,
+        view: &View,
+        trials: &PolicyTrials,
+        now: Timestamp,
+    ) -> Option<PolicyStatusWrite> {
         let seen = self.seen.get(name)?;
         let old = &seen.status;
-        let judged = judge(seen, view);
+        let judged = judge(name, seen, view, trials);
         let conditions = [
             (condition::ACCEPTED, Some(judged.accepted)),
             (condition::READY, Some(judged.ready)),
@@ -164,6 +171,7 @@ impl Policies {
         let status = SeccompPolicyStatus {
             observed_generation: Some(seen.generation),
             pods: Some(pods),
+            trial: trials.status(name).cloned(),
             replicas: Vec::new(),
             warnings: self.warnings.get(name).cloned().unwrap_or_default(),
             conditions,
@@ -174,11 +182,14 @@ impl Policies {
                 status.warnings.clone(),
                 status.conditions.clone(),
                 status.pods.is_some(),
+                status.trial.as_ref().map(|trial| trial.profile.clone()),
             )
         };
         let only_counts = but_counts(&status) == but_counts(old);
-        (!only_counts || status.pods != old.pods).then(|| PolicyStatusWrite {
-            counts: status.pods.unwrap_or_default() != old.pods.unwrap_or_default(),
+        let counts = status.pods.unwrap_or_default() != old.pods.unwrap_or_default();
+        let counts = counts || status.trial != old.trial;
+        (!only_counts || counts).then(|| PolicyStatusWrite {
+            counts,
             status,
             only_counts,
             version: seen.version.clone(),
@@ -218,7 +229,7 @@ struct Judged {
     ready: ConditionState,
 }
 
-fn judge(seen: &SeenPolicy, view: &View) -> Judged {
+fn judge(name: &str, seen: &SeenPolicy, view: &View, trials: &PolicyTrials) -> Judged {
     let valid = match &seen.spec {
         Err(problem) => Err(problem.clone()),
         Ok(spec) => match &problems(spec)[..] {
@@ -229,7 +240,7 @@ fn judge(seen: &SeenPolicy, view: &View) -> Judged {
     match valid {
         Ok(spec) => Judged {
             accepted: (true, "Valid", "the policy is valid".to_owned()),
-            ready: ready(spec, view),
+            ready: ready(name, spec, view, trials),
         },
         Err(problem) => {
             let nothing = "the policy is not valid and selects nothing".to_owned();
@@ -241,22 +252,58 @@ fn judge(seen: &SeenPolicy, view: &View) -> Judged {
     }
 }
 
-/// Whether pods that get the profile start.
-fn ready(spec: &SeccompPolicySpec, view: &View) -> ConditionState {
+/// What is wrong with a profile, in a word.
+fn reason_of(profile: &str, view: &View) -> &'static str {
+    match view.profile_state(profile) {
+        None => "ProfileMissing",
+        Some(state) if state.deleted => "ProfileDeleted",
+        Some(state) if state.starts_nothing.is_some() => "ProfileStartsNothing",
+        Some(state) if state.foreign.is_some() => "ProfileConflict",
+        Some(_) => "ProfileNotReady",
+    }
+}
+
+/// Whether a policy on trial tries its profile.
+fn tries(policy: &Policy, profile: &str, view: &View, trials: &PolicyTrials) -> ConditionState {
+    if let Some(concern) = view.untriable(policy) {
+        return (false, reason_of(profile, view), concern);
+    }
+    if let Some(sentence) = trials.impossible(&policy.name) {
+        return (false, "TrialImpossible", sentence.to_owned());
+    }
+    match view.trial_file(policy) {
+        Err(sentence) => {
+            let sentence = format!("{sentence}; until then pods get RuntimeDefault");
+            (false, "TrialPreparing", sentence)
+        }
+        Ok(_) => {
+            let sentence = format!(
+                "pods that it selects and that have no profile run under runtime-default, and what SeccompProfile {profile:?} would refuse is \
+                 reported"
+            );
+            (true, "OnTrial", sentence)
+        }
+    }
+}
+
+/// Whether pods that get the profile start; of a policy on trial, whether its profile is tried.
+fn ready(
+    name: &str,
+    spec: &SeccompPolicySpec,
+    view: &View,
+    trials: &PolicyTrials,
+) -> ConditionState {
     if let Some(sentence) = view.without_effect() {
         return (false, "NotInjecting", sentence.to_owned());
     }
     let named = spec.profile_name();
+    let policy = view.find(name).filter(|_| spec.mode == Mode::Trial);
+    if let Some((policy, profile)) = policy.zip(named) {
+        return tries(policy, profile, view, trials);
+    }
     if let Some((name, concern)) = named.and_then(|name| Some((name, view.warning_by_name(name)?)))
     {
-        let reason = match view.profile_state(name) {
-            None => "ProfileMissing",
-            Some(state) if state.deleted => "ProfileDeleted",
-            Some(state) if state.starts_nothing.is_some() => "ProfileStartsNothing",
-            Some(state) if state.foreign.is_some() => "ProfileConflict",
-            Some(_) => "ProfileNotReady",
-        };
-        return (false, reason, concern);
+        return (false, reason_of(name, view), concern);
     }
     let profile = named.map_or_else(
         || format!("{:?}", spec.profile.type_),
@@ -272,6 +319,12 @@ fn ready(spec: &SeccompPolicySpec, view: &View) -> ConditionState {
             true,
             "Observed",
             format!("pods are left as they are; a warning says which would get {profile}"),
+        ),
+        // Until admission has heard of the policy as well.
+        Mode::Trial => (
+            false,
+            "TrialPreparing",
+            "the trial is being prepared; until then pods get RuntimeDefault".to_owned(),
         ),
     }
 }
@@ -341,7 +394,7 @@ mod tests {
 
     fn wanted(seen: &SeenPolicy) -> Option<PolicyStatusWrite> {
         let (policies, view) = known(seen);
-        policies.wanted("p", &view, at(0))
+        policies.wanted("p", &view, &PolicyTrials::default(), at(0))
     }
 
     fn ready_of(status: &SeccompPolicyStatus) -> (&str, &str, &str) {
@@ -419,11 +472,67 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_on_trial_says_whether_its_profile_is_tried() {
+        use seccomp_operator_api::{SeccompProfileSpec, define};
+        let spec = json!({"mode": "Trial", "profile": {"type": "Localhost", "name": "web"}});
+        let of = |spec: &Value, is_there: Option<bool>| {
+            let seen = seen(spec.clone(), vec![]);
+            let (policies, mut view) = known(&seen);
+            if let Some(ready) = is_there {
+                let says = json!({"base": "runtime-default", "trial": {"base": "web"}});
+                let says: SeccompProfileSpec = serde_json::from_value(says).unwrap();
+                let defined = define(&Ok(seccomp_operator_api::SeccompProfile::new(
+                    "trial.p", says,
+                )));
+                view.profile("trial.p", ready, Some(defined));
+            }
+            let wanted = policies.wanted("p", &view, &PolicyTrials::default(), at(0));
+            let status = wanted.unwrap().status;
+            let (holds, reason, message) = ready_of(&status);
+            (holds == "True", reason.to_owned(), message.to_owned())
+        };
+        let mut gone = spec.clone();
+        gone["profile"]["name"] = "gone".into();
+        for (spec, is_there, reason, part) in [
+            (
+                &spec,
+                Some(true),
+                "OnTrial",
+                "what SeccompProfile \"web\" would refuse is reported",
+            ),
+            (
+                &spec,
+                Some(false),
+                "TrialPreparing",
+                "until then pods get RuntimeDefault",
+            ),
+            (&spec, None, "TrialPreparing", "is being made"),
+            (
+                &gone,
+                None,
+                "ProfileMissing",
+                "nothing is tried until there is",
+            ),
+        ] {
+            let (holds, said, message) = of(spec, is_there);
+            assert_eq!(
+                (holds, said.as_str()),
+                (reason == "OnTrial", reason),
+                "{message}"
+            );
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
     fn the_installation_s_own_policy_says_what_others_have_made_of_it() {
         let seen = seen(json!({"profile": {"type": "RuntimeDefault"}}), vec![]);
         let (mut policies, view) = known(&seen);
         let condition = |policies: &Policies| {
-            let status = policies.wanted("p", &view, at(0)).unwrap().status;
+            let status = policies
+                .wanted("p", &view, &PolicyTrials::default(), at(0))
+                .unwrap()
+                .status;
             let found = status
                 .conditions
                 .into_iter()
@@ -449,7 +558,9 @@ mod tests {
         let mut seen = seen(json!({"profile": {"type": "RuntimeDefault"}}), vec![]);
         seen.spec = Err("spec.priority: is no number".into());
         policies.exists("p", seen);
-        let wanted = policies.wanted("p", &View::default(), at(0)).unwrap();
+        let wanted = policies
+            .wanted("p", &View::default(), &PolicyTrials::default(), at(0))
+            .unwrap();
         assert_eq!(
             wanted.status.conditions[0].message,
             "spec.priority: is no number"
@@ -465,7 +576,9 @@ mod tests {
         ];
         let seen = seen(json!({"profile": {"type": "RuntimeDefault"}}), replicas);
         let (policies, view) = known(&seen);
-        let wanted = policies.wanted("p", &view, at(0)).unwrap();
+        let wanted = policies
+            .wanted("p", &view, &PolicyTrials::default(), at(0))
+            .unwrap();
         assert_eq!(
             wanted.status.pods,
             Some(PolicyPods {
@@ -521,7 +634,11 @@ mod tests {
         assert!(policies.take_changed() && !policies.take_changed());
         policies.compare("p", &view);
         assert_eq!(
-            policies.wanted("p", &view, at(0)).unwrap().status.warnings,
+            policies
+                .wanted("p", &view, &PolicyTrials::default(), at(0))
+                .unwrap()
+                .status
+                .warnings,
             Vec::<String>::new()
         );
         view.policy(
@@ -529,7 +646,11 @@ mod tests {
             serde_json::from_value(json!({"profile": {"type": "RuntimeDefault"}})).unwrap(),
         );
         policies.compare("p", &view);
-        let warnings = policies.wanted("p", &view, at(0)).unwrap().status.warnings;
+        let warnings = policies
+            .wanted("p", &view, &PolicyTrials::default(), at(0))
+            .unwrap()
+            .status
+            .warnings;
         assert!(
             warnings[0].contains("SeccompPolicy \"first\""),
             "{warnings:?}"

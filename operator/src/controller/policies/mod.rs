@@ -208,6 +208,7 @@ fn look(
     let wall = Timestamp::now();
     let view = shared.view();
     let policies = shared.policies();
+    let trials = shared.policy_trials();
     let mut tasks = Vec::new();
     for name in policies.names() {
         let (counts_rest, all_rest) = resting
@@ -216,7 +217,7 @@ fn look(
         if all_rest {
             continue;
         }
-        if let Some(wanted) = policies.wanted(&name, &view, wall)
+        if let Some(wanted) = policies.wanted(&name, &view, &trials, wall)
             && !(wanted.only_counts && counts_rest)
         {
             tasks.push((name, Task::Status(wanted)));

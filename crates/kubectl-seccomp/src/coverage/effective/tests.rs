@@ -225,6 +225,7 @@ fn a_profile_under_which_no_container_starts_is_told_of_on_every_node() {
             ..ProfileState::default()
         },
         required_version: 5,
+        tried_by: None,
     };
     let surroundings = Surroundings {
         files: Some(Files {
@@ -258,6 +259,7 @@ fn a_container_on_a_node_with_a_foreign_file_is_told_from_others() {
             ..ProfileState::default()
         },
         required_version: 5,
+        tried_by: None,
     };
     let conflict = ("Conflict".to_owned(), "a file is in the way".to_owned());
     let report = |failures| NodeReport {
@@ -298,6 +300,7 @@ fn a_file_that_is_not_there_or_not_ours_is_a_concern() {
         name: name.into(),
         state: ready.into(),
         required_version: 5,
+        tried_by: None,
     };
     let report = |applied_version, failures: &[(&str, &str)]| NodeReport {
         applied_version,
@@ -361,4 +364,29 @@ fn a_file_that_is_not_there_or_not_ours_is_a_concern() {
             "{path} {node}: {warning}"
         );
     }
+}
+
+#[test]
+fn a_container_under_the_file_of_a_policy_on_trial_is_counted_as_on_trial() {
+    let file = File {
+        name: "trial.web".into(),
+        state: true.into(),
+        tried_by: Some("web".into()),
+        ..File::default()
+    };
+    let surroundings = Surroundings {
+        files: Some(Files {
+            dir: "profiles".into(),
+            profiles: BTreeMap::from([("profiles/trial.web.json".into(), file)]),
+            reports: None,
+        }),
+        ..Surroundings::default()
+    };
+    let profile = json!({"type": "Localhost", "localhostProfile": "profiles/trial.web.json"});
+    let spec =
+        json!({"securityContext": {"seccompProfile": profile}, "containers": [{"name": "c"}]});
+    let rows = rows(&placed("ns", "p", &json!({}), spec), &surroundings);
+    assert_eq!(rows[0].on_trial.as_deref(), Some("web"));
+    let summary = Summary::count(&rows);
+    assert_eq!((summary.on_trial, summary.localhost), (1, 0));
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::{SeenProfile, SeenTrial};
+use super::super::SeenProfile;
 use super::{Index, Kind, PATIENCE, cluster, defined, seen, status, valid};
 use seccomp_operator_api::{
-    Denial, DenialReport, MAX_PROFILE_DENIALS, ObservedDenial, ObservedTrial, TriedDenial,
+    Denial, DenialReport, MAX_PROFILE_DENIALS, ObservedDenial, ObservedTrial, OnTrial, TriedDenial,
 };
 
 fn report(pods: &[(&str, i64)]) -> DenialReport {
@@ -106,9 +106,9 @@ const DIGEST: &str = "34e78c2287b96582";
 
 fn on_trial(generation: i64, digest: &str) -> SeenProfile {
     SeenProfile {
-        trial: Some(SeenTrial {
+        trial: Some(OnTrial {
             digest: digest.into(),
-            ..SeenTrial::default()
+            ..OnTrial::default()
         }),
         ..seen(generation, 10)
     }
