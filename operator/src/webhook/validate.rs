@@ -1,16 +1,17 @@
-//! Whether a SeccompProfile or a SeccompPolicy that is about to be stored means what it seems to.
+//! Whether a SeccompProfile, a SeccompPolicy or a SeccompCeiling that is about to be stored means what it seems to.
 
 use admission_review::{Answer, Request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use seccomp_operator_api::{
-    Listening, ProfileName, SeccompPolicySpec, SeccompProfileSpec, TrialReport,
+    Listening, ProfileName, SeccompCeilingSpec, SeccompPolicySpec, SeccompProfileSpec, TrialReport,
 };
+use seccomp_policy::ceiling::Ceilings;
 use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Severity, Target};
 use seccomp_recorder::observed_profile;
 
-use crate::trials;
+use crate::{ceilings, trials};
 
 /// The fields of an object of ours that validation reads.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -60,14 +61,15 @@ const MAX_BRACKETS: usize = 32 << 10;
 /// So many findings are warned of: the API server takes 4 KiB of warnings in all.
 const MAX_FINDINGS: usize = 10;
 
-/// Answers a request about a SeccompProfile or a SeccompPolicy. What cannot change what is in force (a deletion, a new label)
+/// Answers a request about a SeccompProfile, a SeccompPolicy or a SeccompCeiling. What cannot change what is in force (a deletion, a new label)
 /// is never refused, or an object that an older version let in could not even be deleted.
 ///
-/// `library` is what all profiles say; `conflicts` gives the sentences about a valid policy among the others.
+/// `library` is what all profiles say, and `ceilings` what they are held to; `conflicts` gives the sentences about a valid policy among the others.
 #[must_use]
 pub fn answer(
     request: &Request<'_, Object<'_>>,
     library: &Library,
+    ceilings: &Ceilings,
     conflicts: impl Fn(&str, &SeccompPolicySpec) -> Vec<String>,
 ) -> Answer {
     let Some(object) = &request.object else {
@@ -90,7 +92,8 @@ pub fn answer(
         };
     }
     let (problems, warnings) = match request.kind.kind.as_ref() {
-        "SeccompProfile" => profile(object.name(), object.spec(), library),
+        "SeccompProfile" => profile(object.name(), object.spec(), library, ceilings),
+        "SeccompCeiling" => ceiling(object.spec(), library),
         "SeccompPolicy" => policy(object.name(), object.spec(), conflicts),
         _ => return Answer::allow(),
     };
@@ -102,7 +105,12 @@ pub fn answer(
     }
 }
 
-fn profile(name: &str, spec: &str, before: &Library) -> (Vec<String>, Vec<String>) {
+fn profile(
+    name: &str,
+    spec: &str,
+    before: &Library,
+    ceilings: &Ceilings,
+) -> (Vec<String>, Vec<String>) {
     let name_problem = ProfileName::parse(name).err();
     let mut problems: Vec<_> = name_problem.iter().map(ToString::to_string).collect();
     let mut observe = false;
@@ -136,6 +144,11 @@ fn profile(name: &str, spec: &str, before: &Library) -> (Vec<String>, Vec<String
                 Err(sentence) => problems.push(sentence),
             }
         }
+    }
+    if problems.is_empty() {
+        let held = ceilings::hold(name, before, &after, ceilings);
+        problems.extend(held.problems);
+        warnings.extend(held.warnings);
     }
     if problems.is_empty() {
         warnings.extend(broken(name, before, &after));
@@ -226,6 +239,16 @@ fn policy(
     (problems, warnings)
 }
 
+fn ceiling(spec: &str, library: &Library) -> (Vec<String>, Vec<String>) {
+    match serde_json::from_str::<SeccompCeilingSpec>(spec) {
+        Ok(spec) => {
+            let told = ceilings::assess(&spec, library);
+            (told.problems, told.warnings)
+        }
+        Err(error) => (vec![unreadable(&error)], Vec::new()),
+    }
+}
+
 /// Why a spec is not even of the right shape.
 fn unreadable(error: &serde_json::Error) -> String {
     let error = error.to_string();
@@ -239,6 +262,7 @@ fn unreadable(error: &serde_json::Error) -> String {
 mod tests {
     use super::*;
     use admission_review::read;
+    use seccomp_policy::ceiling::Ceiling;
     use seccomp_policy::view::View;
     use serde_json::{Value, json};
 
@@ -259,7 +283,10 @@ mod tests {
     }
 
     fn answered(body: &str) -> Answer {
-        answer(&request(body), &Library::default(), |_, _| Vec::new())
+        let none = Ceilings::default();
+        answer(&request(body), &Library::default(), &none, |_, _| {
+            Vec::new()
+        })
     }
 
     fn denied(kind: &str, object: &Value) -> Option<String> {
@@ -422,7 +449,8 @@ mod tests {
         let object = json!({"metadata": {"name": "x"}, "spec": {"profile": {"type": "Localhost", "name": "absent"}}});
         let view = View::new("profiles", []);
         let body = body("SeccompPolicy", &object, None);
-        let answer = answer(&request(&body), &Library::default(), |name, spec| {
+        let (library, none) = (Library::default(), Ceilings::default());
+        let answer = answer(&request(&body), &library, &none, |name, spec| {
             seccomp_policy::conflicts::conflicts(name, spec, &view)
         });
         assert_eq!(answer.denied, None);
@@ -452,12 +480,51 @@ mod tests {
     }
 
     fn applied(name: &str, spec: &Value, library: &Library) -> Answer {
+        under(&Ceilings::default(), name, spec, library)
+    }
+
+    fn under(ceilings: &Ceilings, name: &str, spec: &Value, library: &Library) -> Answer {
         let object = json!({"metadata": {"name": name}, "spec": spec});
         answer(
             &request(&body("SeccompProfile", &object, None)),
             library,
+            ceilings,
             |_, _| Vec::new(),
         )
+    }
+
+    #[test]
+    fn a_profile_above_a_ceiling_is_denied_or_warned_of_and_a_wrong_ceiling_denied() {
+        let none = Library::default();
+        let more = json!({"base": "runtime-default", "allow": ["mount"]});
+        for (action, denies) in [("Deny", true), ("Warn", false)] {
+            let spec = json!({"base": "runtime-default", "action": action});
+            let ceiling = Ceiling::new(&serde_json::from_value(spec).unwrap());
+            let mut ceilings = Ceilings::default();
+            ceilings.exists("top", ceiling);
+            let answer = under(&ceilings, "x", &more, &none);
+            let said = answer.denied.as_ref().or(answer.warnings.first()).unwrap();
+            assert_eq!(answer.denied.is_some(), denies);
+            assert!(
+                said.starts_with(
+                    "SeccompProfile \"x\" allows more than SeccompCeiling \"top\": mount; "
+                ),
+                "{said}"
+            );
+            let within = json!({"base": "runtime-default", "deny": ["@chmod"]});
+            assert_eq!(under(&ceilings, "x", &within, &none), Answer::allow());
+        }
+        let of = |spec: &Value| json!({"metadata": {"name": "top"}, "spec": spec});
+        let said = denied("SeccompCeiling", &of(&json!({"base": "web"}))).unwrap();
+        assert!(
+            said.starts_with("spec.base: \"web\" is no built-in"),
+            "{said}"
+        );
+        let said = denied("SeccompCeiling", &of(&json!({"action": "Refuse"}))).unwrap();
+        assert!(said.contains("unknown variant"), "{said}");
+        let fine = of(&json!({"base": "runtime-default", "exceptions": ["absent"]}));
+        let answer = answered(&body("SeccompCeiling", &fine, None));
+        assert_eq!((answer.denied, answer.warnings.len()), (None, 1));
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn steps_with(
 ) -> Vec<Step> {
     recordings.steps(&Around {
         library: &Library::default(),
+        ceilings: &Ceilings::default(),
         profiles_dir: "profiles",
         without_effect,
         lack,
