@@ -19,6 +19,8 @@ pub struct Ceiling {
     /// What becomes of a profile that allows more.
     pub action: CeilingAction,
     exceptions: BTreeSet<String>,
+    /// None if nobody can read it.
+    spec: Option<SeccompCeilingSpec>,
     definition: Result<Definition, String>,
     /// What it comes to, by the nodes' architecture, once somebody has asked.
     models: BTreeMap<Arch, OnceLock<Result<Model, String>>>,
@@ -35,6 +37,7 @@ impl Ceiling {
         Self {
             action: spec.action,
             exceptions: spec.exceptions.iter().cloned().collect(),
+            spec: Some(spec.clone()),
             definition,
             models: Arch::ALL
                 .iter()
@@ -48,8 +51,15 @@ impl Ceiling {
     pub fn unreadable(sentence: String) -> Self {
         Self {
             definition: Err(sentence),
+            spec: None,
             ..Self::new(&SeccompCeilingSpec::default())
         }
+    }
+
+    /// What it says, if anybody can read it.
+    #[must_use]
+    pub fn spec(&self) -> Option<&SeccompCeilingSpec> {
+        self.spec.as_ref()
     }
 
     /// Whether a SeccompProfile of this name may allow more.
@@ -58,11 +68,19 @@ impl Ceiling {
         self.exceptions.contains(profile)
     }
 
+    /// What is too much of a profile that comes to this on nodes of these architectures. `name` is the ceiling's.
+    #[must_use]
+    pub fn breach(&self, name: &str, profile: &[(Arch, Model)]) -> Option<Breach> {
+        let of_arch = |(arch, model): &(Arch, Model)| (*arch, self.surplus(*arch, model));
+        let found: Vec<_> = profile.iter().map(of_arch).collect();
+        Breach::of(name, self.action, &found)
+    }
+
     /// What a profile allows on nodes of this architecture that the ceiling does not; an error if nobody can tell what the ceiling allows.
-    pub fn surplus(&self, arch: Arch, profile: &Model) -> Result<Surplus, String> {
+    fn surplus(&self, arch: Arch, profile: &Model) -> Result<Surplus, String> {
         match self.models.get(&arch) {
             Some(model) => match model.get_or_init(|| self.model(arch)) {
-                Ok(model) => Ok(profile.surplus_over(model)),
+                Ok(model) => Ok(profile.surplus_over(model, arch.abis())),
                 Err(sentence) => Err(sentence.clone()),
             },
             None => Ok(Surplus::default()),
@@ -145,36 +163,47 @@ impl Breach {
     }
 }
 
+impl Breach {
+    /// `allows more than SeccompCeiling "default": bpf and mount`.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let ceiling = &self.ceiling;
+        match &self.what {
+            What::Unknown(_) => {
+                format!("is not held to SeccompCeiling {ceiling:?}, which is not valid")
+            }
+            What::Surplus(surplus, None) => {
+                format!("allows more than SeccompCeiling {ceiling:?}: {surplus}")
+            }
+            What::Surplus(surplus, Some(arches)) => {
+                let on: Vec<_> = arches.iter().map(|arch| arch.native_name()).collect();
+                let on = on.join(" and ");
+                format!("allows more on {on} nodes than SeccompCeiling {ceiling:?}: {surplus}")
+            }
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match &self.what {
+            What::Unknown(sentence) => format!("mend the ceiling: {sentence}"),
+            What::Surplus(surplus, _) => format!(
+                "{}, or have the profile named in the ceiling's spec.exceptions",
+                remedy(surplus)
+            ),
+        }
+    }
+}
+
 impl fmt::Display for Breach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ceiling = &self.ceiling;
-        let (surplus, arches) = match &self.what {
-            What::Surplus(surplus, arches) => (surplus, arches),
-            What::Unknown(sentence) => {
-                return write!(
-                    f,
-                    "is not held to SeccompCeiling {ceiling:?}, which is not valid: {sentence}"
-                );
-            }
-        };
-        let remedy = remedy(surplus);
-        let on = arches.iter().flatten().map(|arch| arch.native_name());
-        let on = on.collect::<Vec<_>>().join(" and ");
-        let on = if on.is_empty() {
-            String::new()
-        } else {
-            format!(" on {on} nodes")
-        };
-        write!(
-            f,
-            "allows more{on} than SeccompCeiling {ceiling:?}: {surplus}; {remedy}, or have the profile named in the ceiling's spec.exceptions"
-        )
+        write!(f, "{}; {}", self.reason(), self.remedy())
     }
 }
 
 /// What to do about it in the profile.
-#[must_use]
-pub fn remedy(surplus: &Surplus) -> &'static str {
+fn remedy(surplus: &Surplus) -> &'static str {
     if surplus.has_unnamed() {
         "refuse calls by default (another base or defaultAction)"
     } else if surplus.calls().next().is_none() {
@@ -200,6 +229,12 @@ impl Ceilings {
     /// A ceiling is gone.
     pub fn gone(&mut self, name: &str) {
         self.by_name.remove(name);
+    }
+
+    /// The ceiling of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Ceiling> {
+        self.by_name.get(name).map(Arc::as_ref)
     }
 
     /// The nodes of the cluster are of these architectures. Without any, all that Kubernetes runs on count.
@@ -235,12 +270,9 @@ impl Ceilings {
             return Vec::new();
         }
         let models: Vec<_> = self.models(profile, library).collect();
-        let breach = |(name, ceiling): (&String, &Arc<Ceiling>)| {
-            let of_arch = |(arch, model): &(Arch, Model)| (*arch, ceiling.surplus(*arch, model));
-            let found: Vec<_> = models.iter().map(of_arch).collect();
-            Breach::of(name, ceiling.action, &found)
-        };
-        above.into_iter().filter_map(breach).collect()
+        let held = above.into_iter();
+        held.filter_map(|(name, ceiling)| ceiling.breach(name, &models))
+            .collect()
     }
 
     /// Whether a profile allows nothing that it did not allow before, on any node.
@@ -250,7 +282,7 @@ impl Ceilings {
         let mut after = self.models(profile, after);
         after.all(|(arch, model)| {
             let before = before.get(&arch);
-            before.is_some_and(|before| model.surplus_over(before).is_empty())
+            before.is_some_and(|before| model.surplus_over(before, arch.abis()).is_empty())
         })
     }
 

@@ -156,14 +156,14 @@ fn extent(mine: &Decision, others: &Decision) -> Option<Extent> {
 }
 
 impl Model {
-    /// What it lets happen that `other` does not, through every way into the kernel. It is empty exactly if `other` lets everything happen
-    /// that this does.
+    /// What it lets happen that `other` does not, through these ways into the kernel: those of a node are its architecture's
+    /// [`Arch::abis`]. It is empty exactly if `other` lets everything happen that this does.
     #[must_use]
-    pub fn surplus_over(&self, other: &Self) -> Surplus {
+    pub fn surplus_over(&self, other: &Self, through: &[Arch]) -> Surplus {
         let mut surplus = Surplus::default();
         let mut named = BTreeSet::new();
         for (arch, number, mine, others) in self.beside(other) {
-            if !self.architectures.contains(arch) {
+            if !self.architectures.contains(arch) || !through.contains(&arch) {
                 continue;
             }
             named.insert((arch, number));
@@ -183,7 +183,8 @@ impl Model {
                 surplus.calls.entry(call).or_default().insert(arch, extent);
             }
         }
-        for arch in self.architectures.iter() {
+        let own = self.architectures.iter();
+        for arch in own.filter(|arch| through.contains(arch)) {
             if !other.architectures.contains(arch) {
                 if self.default.openness() > 0 {
                     surplus.architectures.insert(arch);
@@ -260,7 +261,7 @@ mod tests {
                 "bpf and mount",
             ),
         ] {
-            let surplus = list(&rules).surplus_over(&ceiling);
+            let surplus = list(&rules).surplus_over(&ceiling, Arch::X86_64.abis());
             assert_eq!(surplus.to_string(), said, "{rules}");
             assert_eq!(surplus.is_empty(), said == "nothing");
         }
@@ -269,7 +270,7 @@ mod tests {
     #[test]
     fn an_open_profile_is_above_every_list_and_a_list_above_no_open_one() {
         let (audit, default) = (built_in("audit"), built_in("runtime-default"));
-        let surplus = audit.surplus_over(&default);
+        let surplus = audit.surplus_over(&default, Arch::X86_64.abis());
         assert!(surplus.has_unnamed());
         let said = surplus.to_string();
         assert!(
@@ -277,8 +278,10 @@ mod tests {
                 && said.ends_with(" more and calls that no kernel has yet"),
             "{said}"
         );
-        assert!(default.surplus_over(&audit).is_empty());
-        let said = list(&json!([])).surplus_over(&default).to_string();
+        assert!(default.surplus_over(&audit, Arch::X86_64.abis()).is_empty());
+        let said = list(&json!([]))
+            .surplus_over(&default, Arch::X86_64.abis())
+            .to_string();
         assert_eq!(said, "nothing");
     }
 
@@ -290,7 +293,11 @@ mod tests {
                 &json!({"defaultAction": "SCMP_ACT_ERRNO", "listenerPath": "/run/a.sock", "syscalls": rules}),
             )
         };
-        let above = |mine: &str, others: &str| !one(mine).surplus_over(&one(others)).is_empty();
+        let above = |mine: &str, others: &str| {
+            !one(mine)
+                .surplus_over(&one(others), Arch::X86_64.abis())
+                .is_empty()
+        };
         assert!(above("SCMP_ACT_ALLOW", "SCMP_ACT_NOTIFY"));
         assert!(!above("SCMP_ACT_NOTIFY", "SCMP_ACT_ALLOW"));
         assert!(above("SCMP_ACT_NOTIFY", "SCMP_ACT_KILL_PROCESS"));
@@ -308,10 +315,16 @@ mod tests {
             "SCMP_ACT_ERRNO",
             json!([{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]),
         );
-        let said = both.surplus_over(&ceiling).to_string();
+        let said = both.surplus_over(&ceiling, Arch::X86_64.abis()).to_string();
         assert_eq!(said, "what programs of SCMP_ARCH_X86 call");
+        // No program of it runs on such a node.
+        assert!(both.surplus_over(&ceiling, Arch::Aarch64.abis()).is_empty());
         let nothing = of("SCMP_ACT_ERRNO", json!([]));
-        assert!(nothing.surplus_over(&ceiling).is_empty());
+        assert!(
+            nothing
+                .surplus_over(&ceiling, Arch::X86_64.abis())
+                .is_empty()
+        );
     }
 
     proptest! {
@@ -321,7 +334,7 @@ mod tests {
         fn nothing_is_too_much_exactly_if_all_that_happens_may_happen(a in document(), b in document()) {
             let model = |document: &Value| read(document)?.profile("").ok()?.model().ok();
             let (Some(a), Some(b)) = (model(&a), model(&b)) else { return Ok(()) };
-            let surplus = a.surplus_over(&b);
+            let surplus = a.surplus_over(&b, Arch::X86_64.abis());
             let calls = ["socket", "socketcall", "read", "personality", "chown32", "mseal", "mkdir", "bind"];
             let calls: Vec<_> = calls.iter().filter_map(|name| Syscall::named(name)).collect();
             let values = || (0..8).chain([1 << 32, (1 << 32) + 1, (1 << 32) + 4, u64::MAX - 1, u64::MAX]);

@@ -1,5 +1,6 @@
 //! Tests of the index: the cluster that they begin with, and how they ask.
 
+mod ceilings;
 mod denials;
 mod derived;
 mod dirty;
