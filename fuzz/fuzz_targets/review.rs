@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use admission_review::{Answer, Request, read, read_head};
 use libfuzzer_sys::fuzz_target;
 use seccomp_operator::webhook::validate::{Object, answer};
+use seccomp_policy::ceiling::Ceiling;
 use seccomp_policy::decide::{Decision, decide};
 use seccomp_policy::patch;
 use seccomp_policy::pod::Pod;
@@ -39,6 +40,8 @@ static VIEW: LazyLock<View> = LazyLock::new(|| {
     ] {
         view.policy(name, serde_json::from_value(spec).unwrap());
     }
+    let ceiling = serde_json::from_value(json!({"base": "runtime-default", "action": "Deny"})).unwrap();
+    view.ceilings.exists("top", Ceiling::new(&ceiling));
     view
 });
 
@@ -69,7 +72,8 @@ fuzz_target!(|bytes: &[u8]| {
         Err(error) => assert!(!error.to_string().is_empty()),
     }
     if let Ok(request) = read::<Object>(bytes) {
-        let answer = answer(&request, &VIEW.library(), |_, _| Vec::new());
+        let ceilings = VIEW.ceilings.all();
+        let answer = answer(&request, &VIEW.library(), &ceilings, |_, _| Vec::new());
         assert!(answer.denied.as_ref().is_none_or(|why| !why.is_empty()));
         assert!(answer.patch.is_none());
         written(answer, &request.uid);

@@ -6,6 +6,7 @@
 
 pub mod agent;
 mod args;
+mod ceilings;
 pub mod control_plane;
 pub mod controller;
 mod health;

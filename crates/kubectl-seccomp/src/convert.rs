@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::target::{self, TargetArgs};
-use super::{Failure, Findings, document, output, take_over};
+use super::{Failure, Findings, allow_list, document, output, take_over};
 
 /// Arguments of `convert`.
 #[derive(Args, Debug)]
@@ -42,7 +42,8 @@ runtime would fill in is written out, in rules that libseccomp combines as meant
 it is without these fields, and then allows far more.
 
 With --to manifest the SeccompProfiles of other operators (Security Profiles Operator, kguardian, kubescape) become this
-operator's, all of an input, each with its document as it is and the rules of its base. What is left out is said.
+operator's, all of an input, each with its document as it is and the rules of its base; the Security Profiles Operator's
+allowedSyscalls become a SeccompCeiling. What is left out is said.
 
 Examples:
   # Docker's default profile, for a file on amd64 nodes with Linux 6.1
@@ -53,6 +54,9 @@ Examples:
 
   # All profiles of the Security Profiles Operator as SeccompProfiles of this one
   kubectl get seccompprofiles.security-profiles-operator.x-k8s.io -A -o yaml | kubectl seccomp convert --to manifest
+
+  # The calls that it allows to profiles at all, as a SeccompCeiling
+  kubectl -n security-profiles-operator get spod spod -o yaml | kubectl seccomp convert --to manifest
 
   # The file that amd64 nodes get of a SeccompProfile
   kubectl get seccompprofile nginx -o yaml | kubectl seccomp convert --arch amd64 --kernel 6.1
@@ -69,9 +73,11 @@ Exit status: 0 done; 1 the document is wrong, with the reason on standard error;
 pub fn run(args: &ConvertArgs) -> Result<Findings, Failure> {
     let file = args.file.as_ref();
     let with = args.target.with()?;
-    let found = document::read_joined(file, &with)?;
-    if args.output == ProfileFormat::Manifest && found.iter().any(take_over::is_foreign) {
-        return take_over::all(found, args.name.as_deref());
+    let to_manifest = args.output == ProfileFormat::Manifest;
+    let takes = |object: &Value| to_manifest && allow_list::is_one(object);
+    let (found, lists) = document::read_joined_beside(file, &with, takes)?;
+    if !lists.is_empty() || to_manifest && found.iter().any(take_over::is_foreign) {
+        return take_over::all(found, &lists, args.name.as_deref());
     }
     let (named, library) = target::one_of(found, file, &with)?;
     let named = match named {
@@ -106,11 +112,16 @@ pub fn manifest(name: &str, document: &[u8]) -> Result<Vec<u8>, Failure> {
 /// The same with a document that is no text yet.
 pub fn manifest_of(name: &str, mut document: Value) -> Result<Vec<u8>, Failure> {
     quote_wide_numbers(&mut document);
+    object("SeccompProfile", name, &json!({"profile": document}))
+}
+
+/// An object of this operator's.
+pub fn object(kind: &str, name: &str, spec: &Value) -> Result<Vec<u8>, Failure> {
     let object = json!({
         "apiVersion": "seccomp-operator.io/v1alpha1",
-        "kind": "SeccompProfile",
+        "kind": kind,
         "metadata": {"name": name},
-        "spec": {"profile": document},
+        "spec": spec,
     });
     let mut yaml = serde_saphyr::to_string(&object)?;
     if !yaml.ends_with('\n') {

@@ -11,7 +11,7 @@ use super::target::TargetArgs;
 use super::text::{Style, wrap};
 use super::view::{CallEffect, View};
 use super::{Failure, Findings, markdown, output};
-use seccomp_profile::{Action, Arch, Loader, Profile, Runtime, TooComplex};
+use seccomp_profile::{Arch, Loader, Profile, Runtime, TooComplex};
 
 /// Which profiles, and how to tell their difference.
 #[derive(Args, Debug)]
@@ -180,14 +180,8 @@ fn compare(old: (&Profile, &View), new: (&Profile, &View)) -> Vec<Difference> {
 
 impl Direction {
     fn between(old: &CallEffect<'_>, new: &CallEffect<'_>) -> Self {
-        let openness = |action: Action| match action {
-            action if action.is_permitted() => 2,
-            // Somebody else may let it through.
-            action if !action.refuses() => 1,
-            _ => 0,
-        };
-        let opens = new.any(old, |new, old| openness(new) > openness(old));
-        let closes = new.any(old, |new, old| openness(new) < openness(old));
+        let opens = new.any(old, |new, old| new.openness() > old.openness());
+        let closes = new.any(old, |new, old| new.openness() < old.openness());
         match (opens, closes) {
             (true, false) => Self::Opened,
             (false, true) => Self::Closed,

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `convert`, `merge`, `diff`, `explain`, `lint` | commands on profiles: each asks the engine and prints |
 //! | `test` | `test`: files that say what a profile must do with calls |
-//! | `take_over` | other operators' SeccompProfiles as this one's, for `convert` |
+//! | `take_over`, `allow_list` | other operators' SeccompProfiles, and what they hold them to, as this one's, for `convert` |
 //! | `trace` | `from-strace`, `from-audit` and `check`: lines become calls, calls are counted |
 //! | `probe` | `probe`: the one module that makes system calls by hand (`probe/kernel`), here or in a pod (`probe/pod`) |
 //! | `status`, `coverage` | commands on a cluster: they list, decide in pure functions (`survey`, `effective`, `what_if`), and print |
@@ -28,6 +28,7 @@
 //!
 //! Nothing but `record`, `restart`, `block` and `probe POD` changes a cluster, and nothing looks for one where none is needed.
 
+mod allow_list;
 mod ask;
 mod block;
 mod call;

@@ -1,5 +1,6 @@
 //! `kubectl seccomp lint`: rules that do less, or more, than they seem to.
 
+mod ceiling;
 mod lines;
 mod reports;
 
@@ -40,6 +41,9 @@ pub struct LintArgs {
     /// all of them].
     #[arg(long, value_name = "RUNTIME[=VERSION]")]
     runtime: Option<Loader>,
+    /// Files with SeccompCeilings that the profiles are held to, each for the architectures of --arch.
+    #[arg(long, value_name = "FILE")]
+    ceiling: Vec<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
 }
@@ -95,7 +99,7 @@ fn code(word: &str) -> Result<Code, String> {
 pub const EXAMPLES: &str = "\
 Finds profiles that stop less than they say, keep containers from starting, or have rules without effect. Each finding has
 a reason and a remedy; docs/lint.md explains the codes. A file counts as what a container runtime reads as it is, a
-SeccompProfile manifest as what the operator makes of it. Of a SeccompPolicy it says what `kubectl apply` would refuse; a
+SeccompProfile manifest as what the operator makes of it. Of a SeccompPolicy or SeccompCeiling it says what `kubectl apply` would refuse; a
 file that holds only other kinds gets a note, and is an error only where no file holds anything to look at.
 
 Examples:
@@ -113,6 +117,9 @@ Examples:
   kubectl seccomp lint -o github profiles/*.yaml
   kubectl seccomp lint -o junit profiles/*.yaml >lint.xml
   kubectl seccomp lint -o markdown profiles/*.yaml >comment.md
+
+  # What would a ceiling refuse, or warn of, on nodes of two kinds?
+  kubectl get seccompprofiles -o json | kubectl seccomp lint --ceiling ceiling.yaml --arch amd64,arm64
 
   # What is true of the nodes' runtime
   kubectl seccomp lint --runtime runc=1.1.5 profile.json
@@ -157,6 +164,7 @@ pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
     let with = args.target.with()?;
     document::join(&mut inputs, &with);
     let library = document::library(&inputs, with.iter());
+    let ceilings = ceiling::Ceilings::read(&args.ceiling)?;
     let mut kept = KeptFilters::default();
     let mut reports = Vec::new();
     for input in inputs {
@@ -167,6 +175,7 @@ pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
                     let target = asked.target_for(&named.definition, &library)?;
                     let mut more = self::rows(&named, &library, &target, args);
                     more.extend(of_next(&named, &library, &more, args, &asked)?);
+                    more.extend(ceilings.rows(&named, &library, &target, args.fail_on));
                     // What is so on several architectures is said once.
                     let is_said = |row: &Row| rows.iter().any(|said| said.is_same(row));
                     let new = more.into_iter().filter(|row| !is_said(row));
@@ -194,7 +203,7 @@ pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
     if unread.is_empty() && !reports.iter().any(is_looked_at) {
         let names: Vec<_> = others.iter().map(|others| others.name.as_str()).collect();
         let sentence = format!(
-            "there is no profile and no SeccompPolicy in {}",
+            "there is no profile, no SeccompPolicy and no SeccompCeiling in {}",
             names.join(", ")
         );
         return Err(Failure::Usage(sentence));
@@ -240,12 +249,12 @@ fn read(file: &str) -> Option<String> {
 /// The code of a file with nothing to look at.
 const NO_PROFILE: &str = "no-profile";
 
-/// What is wrong with the SeccompPolicies beside profiles, and that other objects alone are none of this command's business.
+/// What is wrong with the SeccompPolicies and SeccompCeilings beside profiles, and that other objects alone are none of this command's business.
 fn of_others(others: &Others) -> Vec<LintedProfile> {
     let policies: Vec<_> = others
         .objects
         .iter()
-        .filter(|one| policies::is_policy(one))
+        .filter(|one| policies::is_policy(one) || ceiling::is_ceiling(one))
         .collect();
     if policies.is_empty() && others.alone {
         let row = Row {
@@ -262,12 +271,19 @@ fn of_others(others: &Others) -> Vec<LintedProfile> {
             findings: vec![row],
         }];
     }
-    let report = |policy: &Value| LintedProfile {
-        profile: match policy["metadata"]["name"].as_str() {
-            Some(name) => format!("{} (SeccompPolicy {name})", others.name),
-            None => format!("{} (SeccompPolicy)", others.name),
-        },
-        findings: policies::faults(policy).iter().map(Row::invalid).collect(),
+    let report = |object: &Value| {
+        let (kind, faults) = if ceiling::is_ceiling(object) {
+            ("SeccompCeiling", ceiling::faults(object))
+        } else {
+            ("SeccompPolicy", policies::faults(object))
+        };
+        LintedProfile {
+            profile: match object["metadata"]["name"].as_str() {
+                Some(name) => format!("{} ({kind} {name})", others.name),
+                None => format!("{} ({kind})", others.name),
+            },
+            findings: faults.iter().map(Row::invalid).collect(),
+        }
     };
     policies.into_iter().map(report).collect()
 }

@@ -23,6 +23,8 @@ enum Of {
     Manifest,
     /// A SeccompPolicy.
     Policy,
+    /// A SeccompCeiling.
+    Ceiling,
     /// A file of tests for `kubectl seccomp test`.
     Test,
 }
@@ -45,6 +47,7 @@ pub fn run(args: &SchemaArgs) -> Result<Findings, Failure> {
         Of::Profile => profile(),
         Of::Manifest => kind("SeccompProfile", manifest_fields),
         Of::Policy => kind("SeccompPolicy", |_| {}),
+        Of::Ceiling => kind("SeccompCeiling", manifest_fields),
         Of::Test => test::schema(),
     };
     output::print(output::json(&schema)?)?;

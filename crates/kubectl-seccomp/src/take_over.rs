@@ -1,11 +1,14 @@
-//! SeccompProfiles of other operators as this one's: the documents as they are, and in words what is left out.
+//! SeccompProfiles of other operators as this one's: the documents as they are, and in words what is left out. What they hold profiles to
+//! becomes ceilings (`allow_list`).
 
 use std::fmt::Write as _;
+
+use serde_json::Value;
 
 use super::convert;
 use super::document::{Faulty, Foreign, Named, Origin};
 use super::text::visible;
-use super::{Failure, Findings, output};
+use super::{Failure, Findings, allow_list, output};
 use seccomp_operator_api::ProfileName;
 use seccomp_profile::parse_in_object;
 
@@ -16,12 +19,16 @@ pub fn is_foreign(found: &Result<Named, Faulty>) -> bool {
         .is_ok_and(|named| matches!(named.origin, Origin::Foreign(_)))
 }
 
-/// Prints a manifest for each of them; `name` is for the only one.
-pub fn all(found: Vec<Result<Named, Faulty>>, name: Option<&str>) -> Result<Findings, Failure> {
-    if name.is_some() && found.len() > 1 {
+/// Prints a manifest for each of them, and of each list of allowed calls a ceiling; `name` is for the only one.
+pub fn all(
+    found: Vec<Result<Named, Faulty>>,
+    lists: &[Value],
+    name: Option<&str>,
+) -> Result<Findings, Failure> {
+    let number = found.len() + lists.len();
+    if name.is_some() && number > 1 {
         return Err(Failure::Usage(format!(
-            "--name is for one profile, and there are {}",
-            found.len()
+            "--name is for one object, and there are {number}"
         )));
     }
     let (mut manifests, mut wrong) = (Vec::new(), String::new());
@@ -38,6 +45,17 @@ pub fn all(found: Vec<Result<Named, Faulty>>, name: Option<&str>) -> Result<Find
                 manifests.extend(convert::manifest_of(&name, document)?);
             }
             Ok(None) => {}
+            Err(faulty) => wrong += &faulty.to_string(),
+        }
+    }
+    for list in lists {
+        match allow_list::ceiling(list, name) {
+            Ok((name, spec)) => {
+                if !manifests.is_empty() {
+                    manifests.extend_from_slice(b"---\n");
+                }
+                manifests.extend(convert::object("SeccompCeiling", &name, &spec)?);
+            }
             Err(faulty) => wrong += &faulty.to_string(),
         }
     }

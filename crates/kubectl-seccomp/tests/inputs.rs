@@ -52,7 +52,8 @@ fn manifests_of_all_kinds_are_linted_together() {
     let nothing = lint(&[&deployment], "");
     assert_eq!(nothing.status.code(), Some(2));
     assert!(
-        stderr(&nothing).starts_with("error: there is no profile and no SeccompPolicy in "),
+        stderr(&nothing)
+            .starts_with("error: there is no profile, no SeccompPolicy and no SeccompCeiling in "),
         "{}",
         stderr(&nothing)
     );

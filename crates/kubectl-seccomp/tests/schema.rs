@@ -188,6 +188,7 @@ fn the_examples_are_valid_by_the_schemas() {
 fn a_misspelt_field_or_word_is_not_valid() {
     let manifest = |spec: Value| json!({"apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile", "metadata": {"name": "a"}, "spec": spec});
     let policy = |spec: Value| json!({"apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompPolicy", "metadata": {"name": "a"}, "spec": spec});
+    let ceiling = |spec: Value| json!({"apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompCeiling", "metadata": {"name": "a"}, "spec": spec});
     let rule = |rule: Value| json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]});
     let test = |case: Value| json!({"profile": "a.yaml", "cases": [case]});
     for (of, right, wrong) in [
@@ -238,6 +239,11 @@ fn a_misspelt_field_or_word_is_not_valid() {
             policy(
                 json!({"priority": 1, "profile": {"type": "Localhost", "name": "a"}, "mode": "Observer"}),
             ),
+        ),
+        (
+            "ceiling",
+            ceiling(json!({"base": "runtime-default", "action": "Deny", "deny": ["@chmod"]})),
+            ceiling(json!({"base": "runtime-default", "action": "Refuse"})),
         ),
         (
             "test",

@@ -2,7 +2,8 @@
 //!
 //! A SeccompPolicy selects pods by namespace, labels and images, and names the profile that they get where they state none. This crate
 //! answers every question about that: what happens to this pod ([`decide`]), is this policy valid ([`validation`]), does another
-//! policy leave it nothing to do ([`conflicts`]), which SeccompProfile does this `localhostProfile` name ([`localhost`]). The webhook
+//! policy leave it nothing to do ([`conflicts`]), which SeccompProfile does this `localhostProfile` name ([`localhost`]), and does a profile
+//! allow more than a SeccompCeiling lets any ([`ceiling`]). The webhook
 //! asks it for each new pod, the controller for each policy's status, the agents for the profiles in use, and `kubectl seccomp
 //! coverage` for pods that exist: they all get the same answer.
 //!
@@ -10,6 +11,7 @@
 //! feeds it, whoever has files fills it from these. Nothing here does I/O, reads a clock, or asks an API server, and no input makes it
 //! panic or work without bound.
 
+pub mod ceiling;
 pub mod conflicts;
 mod constraints;
 pub mod counters;

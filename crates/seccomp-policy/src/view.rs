@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::pod::{Pairs, SeccompProfile};
 
+use crate::ceiling::WatchedCeilings;
 use crate::constraints::Constraints;
 use crate::counters::{Counters, Counts};
 use crate::image::ImagePattern;
@@ -143,6 +144,8 @@ pub struct View {
     /// What the profiles say. Lent to reviews that take their time.
     library: Arc<Library>,
     listings: [Listing; 4],
+    /// What profiles are held to; decides nothing about pods.
+    pub ceilings: WatchedCeilings,
 }
 
 impl View {

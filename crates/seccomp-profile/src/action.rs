@@ -99,6 +99,16 @@ impl Action {
         }
     }
 
+    /// Who lets the call happen: 0 nobody, 1 whoever listens or traces, 2 the filter itself.
+    #[must_use]
+    pub const fn openness(self) -> u8 {
+        match self {
+            Self::KillProcess | Self::KillThread | Self::Trap | Self::Errno(_) => 0,
+            Self::Notify | Self::Trace(_) => 1,
+            Self::Log | Self::Allow => 2,
+        }
+    }
+
     /// Whether the call is not made, whoever may be listening.
     #[must_use]
     pub const fn refuses(self) -> bool {

@@ -101,6 +101,7 @@ mod runtime;
 mod semantics;
 mod size;
 mod suggest;
+mod surplus;
 mod syscall;
 mod target;
 mod trial;
@@ -138,6 +139,7 @@ pub use read::{
 pub use runtime::{Runtime, every_program_needs};
 pub use semantics::Semantics;
 pub use size::MAX_INSTRUCTIONS;
+pub use surplus::{Extent, Surplus};
 pub use syscall::{KERNEL as SYSCALLS_OF_KERNEL, Syscall};
 pub use target::{KernelVersion, Target};
 pub use trial::{Reporting, Trial};

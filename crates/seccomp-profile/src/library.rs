@@ -138,6 +138,12 @@ impl Library {
         self.profiles.get(name)?.as_ref().ok()
     }
 
+    /// Whether there is a profile of this name, readable or not.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.profiles.contains_key(name)
+    }
+
     /// All profiles that a change of this one changes too: those that derive from it, and from those.
     #[must_use]
     pub fn dependants(&self, name: &str) -> BTreeSet<&str> {

@@ -18,6 +18,7 @@ const CONTROLLER_EVERYWHERE: &[&str] = &[
     "seccomp-operator.io/seccomprecordings/status: patch",
     "seccomp-operator.io/seccomprecordingreports: get list watch patch delete",
     "seccomp-operator.io/seccompdenialreports: get list watch delete",
+    "seccomp-operator.io/seccompceilings: get list watch",
     "seccomp-operator.io/seccompnodes: get list watch patch delete",
     "/nodes: get list watch",
     "/namespaces: list watch",
@@ -49,7 +50,7 @@ fn the_roles_grant_exactly_what_is_needed() -> Result<()> {
     for default_policy in [true, false] {
         let objects = render(
             CURRENT,
-            &json!({"defaultPolicy": {"enabled": default_policy}}),
+            &json!({"defaultPolicy": {"enabled": default_policy}, "ceiling": {"enabled": default_policy}}),
         )?;
         let mut granted = BTreeMap::new();
         for object in &objects {
@@ -64,9 +65,9 @@ fn the_roles_grant_exactly_what_is_needed() -> Result<()> {
         } else {
             "delete"
         };
-        everywhere.insert(format!(
-            "seccomp-operator.io/seccomppolicies [default]: {verbs}"
-        ));
+        for kind in ["seccomppolicies", "seccompceilings"] {
+            everywhere.insert(format!("seccomp-operator.io/{kind} [default]: {verbs}"));
+        }
         let expected = BTreeMap::from([
             (
                 "ClusterRole /rel-seccomp-operator-controller.security".to_owned(),
@@ -118,9 +119,10 @@ fn no_role_has_a_wildcard_or_may_write_what_users_own() -> Result<()> {
                     !(has("resources", "seccompprofiles") && has("verbs", verb)) || excused,
                     "{rule}"
                 );
-                let other_policies = has("resources", "seccomppolicies")
+                let others = (has("resources", "seccomppolicies")
+                    || has("resources", "seccompceilings"))
                     && rule["resourceNames"] != json!(["default"]);
-                assert!(!(other_policies && has("verbs", verb)), "{rule}");
+                assert!(!(others && has("verbs", verb)), "{rule}");
             }
         }
     }

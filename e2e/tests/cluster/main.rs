@@ -4,6 +4,7 @@
 mod admission;
 mod audit;
 mod block;
+mod ceiling;
 mod cli;
 mod deaths;
 mod displaced;

@@ -3,13 +3,15 @@
 //!
 //! Every replica watches; only the leader writes. `ingest` brings what the watches see into `index` (what each profile's status
 //! should say; `agents`, `usage` and `finalizer` know a part of that each) and into the view that admission answers from; `status`,
-//! `nodes`, `taints`, `policies`, `policy_trials`, `recordings`, `ca_controller` and `default_policy` do what follows from it; `definitions` lets go of profiles
+//! `nodes`, `taints`, `policies`, `policy_trials`, `recordings`, `ca_controller`, `default_policy` and
+//! `default_ceiling` do what follows from it; `definitions` lets go of profiles
 //! whose definition is being deleted, and `release` of all that would outlive the operator. This file ties them together. It knows nothing
 //! of how reviews are answered.
 
 pub mod agents;
 mod ca_controller;
 mod conditions;
+mod default_ceiling;
 mod default_policy;
 mod definitions;
 pub mod finalizer;
@@ -45,7 +47,7 @@ use metrics::Metrics;
 use policies::index::Policies;
 use policy_trials::index::PolicyTrials;
 use recordings::index::Recordings;
-use seccomp_operator_api::SeccompPolicySpec;
+use seccomp_operator_api::{SeccompCeilingSpec, SeccompPolicySpec};
 use seccomp_policy::view::{Engine, View};
 
 /// Everything this process writes to the cluster, but for its Lease, carries this field manager.
@@ -133,6 +135,9 @@ pub struct ControllerArgs {
     /// The spec, in JSON, of a SeccompPolicy `default` to keep in the cluster
     #[arg(long, env = "DEFAULT_POLICY", value_parser = default_policy::parse)]
     default_policy: Option<SeccompPolicySpec>,
+    /// The spec, in JSON, of a SeccompCeiling `default` to keep in the cluster
+    #[arg(long, env = "DEFAULT_CEILING", value_parser = default_ceiling::parse)]
+    default_ceiling: Option<SeccompCeilingSpec>,
     /// The folder below kubelet's seccomp folder that the agents use
     #[arg(long, env = "PROFILES_DIR", default_value = "profiles", value_parser = crate::args::profiles_dir)]
     pub(crate) profiles_dir: String,
@@ -235,6 +240,7 @@ impl Controller {
             ended = recordings::run(client, &args.profiles_dir, shared, role.clone()) => ended,
             ended = ca_controller::run(client, args, shared, role.clone()) => ended,
             ended = default_policy::run(client, args.default_policy.as_ref(), shared, role.clone()) => ended,
+            ended = default_ceiling::run(client, args.default_ceiling.as_ref(), shared, role.clone()) => ended,
         }
     }
 }

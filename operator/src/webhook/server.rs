@@ -246,8 +246,11 @@ fn judge(admission: &Admission, body: &[u8], started: Instant) -> Response {
     match review::read(body) {
         Ok(request) => respond(admission, Webhook::Validate, &request.uid, started, || {
             // The view is asked for a moment only, so that pods need not wait for a profile to be read.
-            let library = admission.view().library();
-            let answer = validate::answer(&request, &library, |name, spec| {
+            let (library, ceilings) = {
+                let view = admission.view();
+                (view.library(), view.ceilings.all())
+            };
+            let answer = validate::answer(&request, &library, &ceilings, |name, spec| {
                 conflicts::conflicts(name, spec, &admission.view())
             });
             let verdict = match (&answer.denied, answer.warnings.is_empty()) {

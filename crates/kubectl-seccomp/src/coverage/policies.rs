@@ -121,7 +121,7 @@ fn schema() -> Value {
 }
 
 /// The first field that the schema does not have: a misspelt one would be taken for none, and the policy for another.
-fn unknown_field(path: &str, value: &Value, schema: &Value) -> Option<String> {
+pub fn unknown_field(path: &str, value: &Value, schema: &Value) -> Option<String> {
     match value {
         Value::Object(fields) => {
             let known = schema["properties"].as_object()?;

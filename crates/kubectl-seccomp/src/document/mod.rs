@@ -295,6 +295,25 @@ pub fn read_joined(
     Ok(found)
 }
 
+/// The same, and the objects beside them that the caller takes as well: with such it is no fault to have no profile.
+pub fn read_joined_beside(
+    file: Option<&PathBuf>,
+    with: &[Named],
+    takes: impl Fn(&Value) -> bool,
+) -> Result<(Vec<Result<Named, Faulty>>, Vec<Value>), Failure> {
+    let mut parsed = read(file)?;
+    let (taken, others) = parsed.others.into_iter().partition(takes);
+    parsed.others = others;
+    let taken: Vec<_> = taken;
+    let mut found = if taken.is_empty() {
+        parsed.profiles(&input(file).name())
+    } else {
+        parsed.found
+    };
+    join(&mut found, with);
+    Ok((found, taken))
+}
+
 /// Whether it is in its input for others to derive from.
 pub fn is_base(found: &Result<Named, Faulty>, bases: &BTreeSet<String>) -> bool {
     let named = found.as_ref().ok();

@@ -23,11 +23,13 @@ mod status;
 pub(super) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::agents::{Agents, Standing};
 use super::finalizer;
 use kube_support::Listing;
+use seccomp_policy::ceiling::Ceilings;
 use seccomp_profile::Library;
 
 pub use counts::{IndexCounts, NodeStates, ProfileStates};
@@ -49,6 +51,8 @@ pub struct Index {
     by_required_version: BTreeSet<(u64, String)>,
     /// What the profiles say, and which derive from which.
     library: Library,
+    /// What they are held to.
+    ceilings: Arc<Ceilings>,
     /// Linux nodes.
     nodes: BTreeMap<String, SeenNode>,
     /// Those of them that have the start-up taint.
@@ -68,7 +72,7 @@ pub struct Index {
     dirty: BTreeSet<String>,
     /// The definition of profiles is being deleted: none is held any more.
     definition_goes: bool,
-    listings: [Listing; 6],
+    listings: [Listing; 7],
 }
 
 /// The kinds that an index is fed with.
@@ -86,6 +90,8 @@ pub enum Kind {
     DaemonSet,
     /// SeccompDenialReports.
     DenialReport,
+    /// SeccompCeilings.
+    Ceiling,
 }
 
 impl Index {
@@ -98,6 +104,7 @@ impl Index {
             profiles: BTreeMap::new(),
             by_required_version: BTreeSet::new(),
             library: Library::default(),
+            ceilings: Arc::default(),
             nodes: BTreeMap::new(),
             tainted: BTreeSet::new(),
             agents: Agents::new(patience),
@@ -123,6 +130,8 @@ impl Index {
         let listing = &mut self.listings[kind as usize];
         let gone = match kind {
             Kind::DenialReport => listing.ends(self.denials.nodes()),
+            // They come all at once.
+            Kind::Ceiling => listing.ends(std::iter::empty()),
             Kind::Profile => listing.ends(self.profiles.keys().map(String::as_str)),
             Kind::Node => listing.ends(self.nodes.keys().map(String::as_str)),
             Kind::Agent => listing.ends(self.agents.pods()),
@@ -158,6 +167,7 @@ impl Index {
             }
             Kind::DaemonSet => self.daemon_set(name, None),
             Kind::DenialReport => self.denials(name, None),
+            Kind::Ceiling => {}
             Kind::SeccompNode => {
                 self.owners.remove(name);
                 if self.reports.remove(name).is_some() {
@@ -171,6 +181,15 @@ impl Index {
     /// All statuses may have to change: after something that concerns every profile, and when this process begins to lead.
     pub fn all_dirty(&mut self) {
         self.dirty.extend(self.profiles.keys().cloned());
+    }
+
+    /// Profiles are held to these ceilings from now on.
+    pub fn hold_to(&mut self, ceilings: Arc<Ceilings>) {
+        self.ceilings = ceilings;
+        for profile in self.profiles.values_mut() {
+            profile.verdict.take();
+        }
+        self.all_dirty();
     }
 
     /// A profile's status should be looked at again.

@@ -8,6 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::profiles::Profile;
 use super::{Index, Kind};
 use crate::controller::agents::{Agent, Agents, Standing};
+use seccomp_profile::Arch;
 
 /// A Node as the watch saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,11 @@ pub struct SeenNode {
 }
 
 impl SeenNode {
+    /// Its architecture, as kubelet says it.
+    fn arch(&self) -> Option<Arch> {
+        Arch::from_node(self.labels.get("kubernetes.io/arch")?)
+    }
+
     fn runs_linux(&self) -> bool {
         let os = self.labels.get("kubernetes.io/os");
         os.is_none_or(|os| os == "linux")
@@ -48,6 +54,13 @@ impl Index {
             self.tainted.insert(name.to_owned());
         }
         self.nodes.insert(name.to_owned(), node);
+    }
+
+    /// The architectures of the nodes, each once.
+    #[must_use]
+    pub fn architectures(&self) -> Vec<Arch> {
+        let arches: BTreeSet<_> = self.nodes.values().filter_map(SeenNode::arch).collect();
+        arches.into_iter().collect()
     }
 
     /// An agent's pod exists. One that has no node to be on yet concerns nobody.

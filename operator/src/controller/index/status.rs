@@ -7,7 +7,7 @@ use super::profiles::{Profile, SeenProfile};
 use crate::controller::conditions::{ConditionState, Holds, dated};
 use crate::controller::finalizer::{self, Step};
 use crate::controller::usage::Usage;
-use crate::trials;
+use crate::{ceilings, trials};
 use seccomp_operator_api::{
     IN_USE_FINALIZER, NodeCounts, ProfileName, SeccompProfileStatus, condition,
 };
@@ -172,7 +172,11 @@ impl Index {
             assessed
                 .unwrap_or_else(|sentence| vec![format!("spec.trial: is not tried: {sentence}")])
         });
-        let warnings = of_trial.into_iter().flatten().chain(warnings);
+        let above = ceilings::warnings(name, &self.library, &self.ceilings);
+        let warnings = above
+            .into_iter()
+            .chain(of_trial.into_iter().flatten())
+            .chain(warnings);
         let short = |warning: String| warning.chars().take(MAX_WARNING).collect();
         Ok(Accepted {
             default_action: default.to_string(),

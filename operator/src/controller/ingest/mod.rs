@@ -1,6 +1,7 @@
 //! Brings what the watches see into the index and into the view that admission answers from. One task, so that both see things in
-//! one order. `objects` says what is read of each object.
+//! one order. `objects` says what is read of each object, `ceilings` keeps what profiles are held to.
 
+mod ceilings;
 mod objects;
 mod policy_trials;
 
@@ -28,8 +29,9 @@ use kube_support::{WatchEvent, Watched, resource_version, watch, watch_as};
 use objects::{AgentDaemonSet, AgentPod, ClusterNode, ClusterNodeSpec, created};
 use policy_trials::{take_policy_on_trial, take_trial_profile};
 use seccomp_operator_api::{
-    STARTUP_TAINT, SeccompDenialReport, SeccompNode, SeccompPolicy, SeccompPolicyStatus,
-    SeccompProfile, SeccompRecording, SeccompRecordingReport, StoredProfile, define,
+    STARTUP_TAINT, SeccompCeiling, SeccompDenialReport, SeccompNode, SeccompPolicy,
+    SeccompPolicyStatus, SeccompProfile, SeccompRecording, SeccompRecordingReport, StoredProfile,
+    define,
 };
 use seccomp_policy::profile_state::ProfileState;
 use seccomp_policy::view::{self, View};
@@ -52,10 +54,11 @@ pub enum Source {
     RecordingReports,
     Recorders,
     DenialReports,
+    Ceilings,
 }
 
 impl Source {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Profiles,
         Self::Policies,
         Self::SeccompNodes,
@@ -67,6 +70,7 @@ impl Source {
         Self::RecordingReports,
         Self::Recorders,
         Self::DenialReports,
+        Self::Ceilings,
     ];
 }
 
@@ -84,6 +88,7 @@ enum Event {
     RecordingReport(WatchEvent<SeccompRecordingReport>),
     Recorder(WatchEvent<AgentPod>),
     DenialReport(WatchEvent<SeccompDenialReport>),
+    Ceiling(WatchEvent<SeccompCeiling>),
 }
 
 /// Watches for as long as the process lives.
@@ -136,6 +141,9 @@ pub async fn run(
         )
         .map(Event::DenialReport)
         .boxed(),
+        watch(all::<SeccompCeiling>(client), everywhere().page_size(PAGE))
+            .map(Event::Ceiling)
+            .boxed(),
     ]));
     while let Some(event) = events.next().await {
         take(event, shared);
@@ -205,7 +213,11 @@ fn take(event: Event, shared: &Shared) {
             ended
         }
         Event::Report(change) => take_report(change, &mut index()).then_some(Source::SeccompNodes),
-        Event::Node(change) => take_node(&change, &mut index()).then_some(Source::Nodes),
+        Event::Node(change) => {
+            let ended = take_node(&change, &mut index()).then_some(Source::Nodes);
+            ceilings::follow_nodes(shared);
+            ended
+        }
         Event::Namespace(change) => {
             let ended = take_namespace(&change, &mut view()).then_some(Source::Namespaces);
             shared.admission.namespace_added.notify_waiters();
@@ -235,6 +247,7 @@ fn take(event: Event, shared: &Shared) {
         Event::DenialReport(change) => {
             take_denial_report(&change, &mut index()).then_some(Source::DenialReports)
         }
+        Event::Ceiling(change) => ceilings::take(change, shared).then_some(Source::Ceilings),
     };
     if let Some(source) = ended {
         shared.ready.listed(source);

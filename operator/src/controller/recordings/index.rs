@@ -8,12 +8,14 @@ use kube::core::ObjectMeta;
 
 use super::super::conditions::{ConditionState, dated};
 use super::recorders::{Lack, Recorders};
+use crate::ceilings;
 use kube_support::{Listing, Watched};
 use seccomp_operator_api::{
     CallArgument, Merge, Record, RecordingReport, SeccompProfile, SeccompProfileSpec,
     SeccompRecording, SeccompRecordingReport, SeccompRecordingSpec, SeccompRecordingStatus,
     recording_condition, recording_profile_name,
 };
+use seccomp_policy::ceiling::Ceilings;
 use seccomp_policy::selector;
 use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Syscall, Target, builtin};
 use seccomp_recording::profile::{Options, make};
@@ -65,6 +67,8 @@ pub struct Recordings {
 #[derive(Debug)]
 pub struct Around<'a> {
     pub library: &'a Library,
+    /// What profiles are held to, those of recordings too.
+    pub ceilings: &'a Ceilings,
     pub profiles_dir: &'a str,
     /// Why admission changes no pod, if it does not.
     pub without_effect: Option<&'a str>,
@@ -304,9 +308,10 @@ impl Recordings {
         key: &Key,
         recording: &SeenRecording,
         spec: &SeccompRecordingSpec,
-        (end, lack): (Option<Over>, Option<&Lack>),
+        (end, around): (Option<Over>, &Around<'_>),
         steps: &mut Vec<Step>,
     ) -> ConditionState {
+        let lack = around.lack.as_ref();
         let name = recording_profile_name(&key.0, &key.1);
         let is_own = |profile: &&SeenProfile| {
             let record = profile.record.as_ref();
@@ -315,9 +320,17 @@ impl Recordings {
         let goes_on = holds(&recording.status.conditions, recording_condition::RECORDING);
         match self.profiles.get(&name).filter(is_own) {
             None => {
+                let made = recording_spec(key, recording, spec);
+                let refusal = ceilings::refusal(&name, &made, around.library, around.ceilings);
+                if let Some(sentence) = refusal {
+                    let sentence = format!(
+                        "the profile to record with allows what spec.base does: {sentence}"
+                    );
+                    return (false, "AboveCeiling", sentence);
+                }
                 steps.push(Step::Record {
                     name: name.clone(),
-                    spec: Box::new(recording_spec(key, recording, spec)),
+                    spec: Box::new(made),
                 });
                 let sentence = format!("the SeccompProfile {name:?} is being made");
                 (false, "Preparing", sentence)
@@ -389,8 +402,7 @@ impl Recordings {
             (None, Err(sentence)) => (false, "Invalid", sentence.clone()),
             (None, Ok(spec)) => {
                 next.localhost_profile = Some(format!("{}/{name}.json", around.profiles_dir));
-                let lack = around.lack.as_ref();
-                self.recording_state(key, recording, spec, (end, lack), steps)
+                self.recording_state(key, recording, spec, (end, around), steps)
             }
         };
         let mut gaps = findings.gaps.clone();
@@ -403,7 +415,7 @@ impl Recordings {
         if let (Some(_), Ok(spec)) = (end, &recording.spec) {
             next.ended = Some(Time(now));
             if spec.create {
-                match results(key, spec, &reports, &assumed, around.library, now) {
+                match results(key, spec, &reports, &assumed, around) {
                     Ok(published) => {
                         next.profiles = published.iter().filter_map(published_name).collect();
                         steps.extend(published);
@@ -504,8 +516,7 @@ fn results(
     spec: &SeccompRecordingSpec,
     reports: &[&RecordingReport],
     assumed: &[Syscall],
-    library: &Library,
-    now: Timestamp,
+    around: &Around<'_>,
 ) -> Result<Vec<Step>, String> {
     let name = spec
         .profile_name
@@ -531,15 +542,21 @@ fn results(
     groups
         .into_iter()
         .map(|(name, findings)| {
-            let base = |arch| base(&spec.base, library, arch);
+            let base = |arch| base(&spec.base, around.library, arch);
             let made = make(&findings, options, base)
                 .map_err(|error| format!("no profile {name:?} was made: {error}"))?;
+            let annotations = provenance::annotations(&text(key), &findings, &made, around.now);
+            let spec = SeccompProfileSpec {
+                profile: Some(made.document),
+                ..SeccompProfileSpec::default()
+            };
+            if let Some(sentence) = ceilings::refusal(&name, &spec, around.library, around.ceilings)
+            {
+                return Err(format!("no profile {name:?} was made: {sentence}"));
+            }
             Ok(Step::Publish {
-                annotations: provenance::annotations(&text(key), &findings, &made, now),
-                spec: Box::new(SeccompProfileSpec {
-                    profile: Some(made.document),
-                    ..SeccompProfileSpec::default()
-                }),
+                annotations,
+                spec: Box::new(spec),
                 name,
             })
         })

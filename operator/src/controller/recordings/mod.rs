@@ -65,14 +65,16 @@ pub async fn run(
 }
 
 fn steps(shared: &Shared, profiles_dir: &str) -> Vec<Step> {
-    let (library, without_effect) = {
+    let (library, ceilings, without_effect) = {
         let view = shared.view();
-        (view.library(), view.without_effect())
+        let ceilings = view.ceilings.all();
+        (view.library(), ceilings, view.without_effect())
     };
     let nodes = shared.index().nodes_with_agent();
     let recordings = shared.recordings();
     let around = Around {
         library: &library,
+        ceilings: &ceilings,
         profiles_dir,
         without_effect,
         lack: recordings.recorders.lack(&nodes),

@@ -1,5 +1,6 @@
 //! Tests of the index: the cluster that they begin with, and how they ask.
 
+mod ceilings;
 mod denials;
 mod derived;
 mod dirty;
@@ -96,6 +97,7 @@ fn empty() -> Index {
         Kind::SeccompNode,
         Kind::DaemonSet,
         Kind::DenialReport,
+        Kind::Ceiling,
     ] {
         index.list_begins(kind);
         index.list_ends(kind);

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use seccomp_policy::ceiling::Ceiling;
 
 const NAME: &str = "recording.shop.web";
 
@@ -66,6 +67,7 @@ fn steps_with(
 ) -> Vec<Step> {
     recordings.steps(&Around {
         library: &Library::default(),
+        ceilings: &Ceilings::default(),
         profiles_dir: "profiles",
         without_effect,
         lack,
@@ -291,4 +293,37 @@ fn after_a_new_list_only_what_it_had_is_known() {
         known.list_ends(kind);
     }
     assert!(known.by_key.is_empty() && known.reports.is_empty());
+}
+
+#[test]
+fn a_recording_whose_profile_would_be_above_a_ceiling_says_so_and_makes_none() {
+    let held = |action: &str| {
+        let spec = json!({"base": "runtime-default", "deny": ["@chmod"], "action": action});
+        let mut ceilings = Ceilings::default();
+        let ceiling = Ceiling::new(&serde_json::from_value(spec).unwrap());
+        ceilings.exists("top", ceiling);
+        ceilings
+    };
+    let steps = |known: &Recordings, ceilings: &Ceilings, now| {
+        known.steps(&Around {
+            library: &Library::default(),
+            ceilings,
+            profiles_dir: "profiles",
+            without_effect: None,
+            lack: None,
+            now,
+        })
+    };
+    let mut known = Recordings::default();
+    known.recording(&Ok(recording(&json!({}), None)));
+    let denied = steps(&known, &held("Deny"), at(0));
+    let (holds, reason, sentence) = condition(&status(&denied), "Recording");
+    assert!(!holds && reason == "AboveCeiling", "{reason}");
+    assert!(
+        sentence.contains("allows more than SeccompCeiling \"top\": chmod, "),
+        "{sentence}"
+    );
+    let is_made = |step: &Step| matches!(step, Step::Record { .. });
+    assert!(!denied.iter().any(is_made));
+    assert!(steps(&known, &held("Warn"), at(0)).iter().any(is_made));
 }
