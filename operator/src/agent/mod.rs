@@ -14,7 +14,6 @@ mod former;
 mod incidents;
 pub(crate) mod metrics;
 mod mount;
-mod node;
 mod observed;
 mod publish;
 mod reconcile;
@@ -34,7 +33,7 @@ use prometheus_client::registry::Registry;
 use tracing::info;
 
 use crate::health::Readiness;
-use crate::{health, shutdown};
+use crate::{health, node, shutdown};
 use disk::Disk;
 use kube_support::events::events;
 use kube_support::{Requests, in_cluster_client};
