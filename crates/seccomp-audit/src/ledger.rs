@@ -61,14 +61,14 @@ pub struct Ledger {
 }
 
 impl Count {
-    fn add(&mut self, now: u64) {
-        self.times = self.times.saturating_add(1);
+    fn add(&mut self, times: u64, now: u64) {
+        self.times = self.times.saturating_add(times);
         self.last = self.last.max(now);
     }
 
-    const fn one(now: u64) -> Self {
+    const fn new(times: u64, now: u64) -> Self {
         Self {
-            times: 1,
+            times,
             first: now,
             last: now,
         }
@@ -76,39 +76,39 @@ impl Count {
 }
 
 impl Ledger {
-    /// A container made a call.
-    pub fn placed(&mut self, container: &Arc<Container>, call: Call, now: u64) {
+    /// A container made a call so often.
+    pub fn placed(&mut self, container: &Arc<Container>, call: Call, times: u64, now: u64) {
         let is_full = self.placed.len() >= MAX_CALLS;
         match self.placed.entry((container.clone(), call)) {
-            Entry::Occupied(mut entry) => entry.get_mut().add(now),
+            Entry::Occupied(mut entry) => entry.get_mut().add(times, now),
             Entry::Vacant(entry) => {
                 let kinds = self.kinds.get(container).copied().unwrap_or_default();
                 if is_full || kinds >= MAX_OF_CONTAINER {
-                    self.more = self.more.saturating_add(1);
+                    self.more = self.more.saturating_add(times);
                     return;
                 }
                 self.kinds.insert(container.clone(), kinds + 1);
-                entry.insert(Count::one(now));
+                entry.insert(Count::new(times, now));
             }
         }
     }
 
-    /// A process made a call whose container cannot be told.
-    pub fn unplaced(&mut self, comm: String, call: Call, now: u64) {
-        self.unplaced_times = self.unplaced_times.saturating_add(1);
+    /// A process made a call so often whose container cannot be told.
+    pub fn unplaced(&mut self, comm: String, call: Call, times: u64, now: u64) {
+        self.unplaced_times = self.unplaced_times.saturating_add(times);
         let is_full = self.unplaced.len() >= MAX_UNPLACED;
         match self.unplaced.entry((comm, call)) {
-            Entry::Occupied(mut entry) => entry.get_mut().add(now),
+            Entry::Occupied(mut entry) => entry.get_mut().add(times, now),
             Entry::Vacant(_) if is_full => {}
             Entry::Vacant(entry) => {
-                entry.insert(Count::one(now));
+                entry.insert(Count::new(times, now));
             }
         }
     }
 
-    /// A process of no pod made a call.
-    pub fn host(&mut self) {
-        self.host_times = self.host_times.saturating_add(1);
+    /// A process of no pod made a call so often.
+    pub fn host(&mut self, times: u64) {
+        self.host_times = self.host_times.saturating_add(times);
     }
 
     /// Lets go of what was last heard before a time: all of these containers, and what has no container.
@@ -184,18 +184,18 @@ mod tests {
         let mut ledger = Ledger::default();
         let loud = container("loud");
         for number in 0..100_000 {
-            ledger.placed(&loud, call(number), 5);
+            ledger.placed(&loud, call(number), 1, 5);
         }
         let quiet = container("quiet");
-        ledger.placed(&quiet, call(1), 6);
-        ledger.placed(&quiet, call(1), 9);
+        ledger.placed(&quiet, call(1), 1, 6);
+        ledger.placed(&quiet, call(1), 1, 9);
         let (first, last, times) = (6, 9, 2);
         let of_quiet = ledger.calls().find(|placed| placed.container == quiet);
         assert_eq!(of_quiet.unwrap().count, Count { times, first, last });
         assert_eq!(ledger.calls().count(), MAX_OF_CONTAINER + 1);
         assert_eq!(ledger.more(), 100_000 - MAX_OF_CONTAINER as u64);
         for pod in 0..10_000 {
-            ledger.placed(&container(&pod.to_string()), call(1), 5);
+            ledger.placed(&container(&pod.to_string()), call(1), 1, 5);
         }
         assert_eq!(ledger.calls().count(), MAX_CALLS);
     }
@@ -204,7 +204,7 @@ mod tests {
     fn names_that_processes_give_themselves_take_bounded_room() {
         let mut ledger = Ledger::default();
         for name in 0..10_000 {
-            ledger.unplaced(name.to_string(), call(1), 5);
+            ledger.unplaced(name.to_string(), call(1), 1, 5);
         }
         assert_eq!(ledger.strays().count(), MAX_UNPLACED);
         assert_eq!(ledger.unplaced_times(), 10_000);
@@ -215,10 +215,10 @@ mod tests {
         let mut ledger = Ledger::default();
         let (gone, there) = (container("gone"), container("there"));
         for pod in [&gone, &there] {
-            ledger.placed(pod, call(1), 5);
+            ledger.placed(pod, call(1), 1, 5);
         }
-        ledger.placed(&gone, call(2), 50);
-        ledger.unplaced("x".into(), call(1), 5);
+        ledger.placed(&gone, call(2), 1, 50);
+        ledger.unplaced("x".into(), call(1), 1, 5);
         ledger.forget(40, |container| *container == *gone);
         let mut left: Vec<_> = ledger.calls().map(|left| (left.container.pod_uid.clone(), left.call.number)).collect();
         left.sort();

@@ -22,6 +22,6 @@ pub use hear::{Deaf, actions_logged};
 pub use ledger::{Count, Ledger, MAX_CALLS, MAX_UNPLACED, Placed, Unplaced};
 pub use listen::{Listener, Message};
 pub use processes::Processes;
-pub use reader::{Control, Reader, Snapshot};
+pub use reader::{Control, Reader, Snapshot, Totals};
 pub use record::{Call, Outcome, Record};
 pub use serials::Serials;

@@ -10,8 +10,8 @@ use crate::cgroup::Container;
 use crate::hear::{self, Deaf};
 use crate::ledger::{Ledger, Placed, Unplaced};
 use crate::listen::{Listener, Message};
-use crate::processes::{self, Processes};
-use crate::record::{Outcome, Record, serial};
+use crate::processes::{self, Place, Processes};
+use crate::record::{Call, Outcome, Record, serial};
 use crate::serials::Serials;
 
 /// How often all processes are looked at.
@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PROVE: Duration = Duration::from_mins(5);
 /// How often where nothing is.
 const PROVE_AGAIN: Duration = Duration::from_mins(1);
+/// So many calls of processes are counted at once, and after so long.
+const PENDING: usize = 16;
+const FLUSH: Duration = Duration::from_millis(50);
 /// So many processes are looked at before others may be placed.
 const AT_ONCE: usize = 16;
 /// How often it is looked whether to end.
@@ -34,7 +37,14 @@ pub struct Snapshot {
     pub calls: Vec<Placed>,
     /// What processes called whose container could not be told; of many names only the first.
     pub unplaced: Vec<Unplaced>,
-    /// How often containers called what is not in `calls`, for there are too many different calls.
+    /// The rest.
+    pub totals: Totals,
+}
+
+/// How much was heard so far, and whether anything is.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// How often containers called what is not counted, for there are too many different calls.
     pub more: u64,
     /// How often processes called whose container could not be told.
     pub unplaced_times: u64,
@@ -46,7 +56,7 @@ pub struct Snapshot {
     pub by_outcome: [u64; 4],
     /// Whether anything is heard; nothing before it is known.
     pub hearing: Option<Result<(), Deaf>>,
-    /// What the kernel logs.
+    /// Which actions the kernel logs.
     pub actions_logged: Option<String>,
 }
 
@@ -135,11 +145,21 @@ impl Control {
     /// What was heard so far.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let shared = &self.0;
-        let ledger = locked(&shared.ledger);
+        let totals = self.totals();
+        let ledger = locked(&self.0.ledger);
         Snapshot {
             calls: ledger.calls().collect(),
             unplaced: ledger.strays().collect(),
+            totals,
+        }
+    }
+
+    /// The same without the calls.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let shared = &self.0;
+        let ledger = locked(&shared.ledger);
+        Totals {
             more: ledger.more(),
             unplaced_times: ledger.unplaced_times(),
             host_times: ledger.host_times(),
@@ -183,7 +203,7 @@ impl Shared {
     }
 
     /// A record of seccomp came.
-    fn take(&self, text: &str) {
+    fn take(&self, text: &str, pending: &mut Pending) {
         let Some(record) = Record::parse(text) else {
             return;
         };
@@ -198,17 +218,74 @@ impl Shared {
         let Some(call) = record.call else {
             return;
         };
-        // At once: it may be gone in a moment.
-        let place = locked(&self.processes).place(record.pid, Instant::now());
-        let mut all = Outcome::ALL.iter().zip(&self.by_outcome);
-        if let Some((_, count)) = all.find(|(outcome, _)| **outcome == call.outcome) {
-            count.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        let known = pending.of.iter_mut();
+        let mut known = known.filter(|known| known.pid == record.pid && known.call == call);
+        if let Some(known) = known.next() {
+            known.times += 1;
+            return pending.flush_after(FLUSH, now, self);
         }
-        let mut ledger = locked(&self.ledger);
-        match place {
-            Some(Some(container)) => ledger.placed(&container, call, now()),
-            Some(None) => ledger.host(),
-            None => ledger.unplaced(record.name(), call, now()),
+        // At once: it may be gone in a moment.
+        let place = locked(&self.processes).place(record.pid, now);
+        if pending.of.len() == PENDING {
+            pending.flush(self);
+        }
+        pending.since.get_or_insert(now);
+        pending.of.push(Repeated {
+            pid: record.pid,
+            call,
+            name: place.is_none().then(|| record.name()),
+            place,
+            times: 1,
+        });
+        pending.flush_after(FLUSH, now, self);
+    }
+}
+
+/// What came again and again lately, which is counted at once: a process that floods takes little more than its records take to be read.
+#[derive(Debug, Default)]
+struct Pending {
+    of: Vec<Repeated>,
+    since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Repeated {
+    pid: u32,
+    call: Call,
+    place: Option<Place>,
+    /// Of a thread that has no place.
+    name: Option<String>,
+    times: u64,
+}
+
+impl Pending {
+    fn flush_after(&mut self, time: Duration, now: Instant, shared: &Shared) {
+        let is_old = |since: Instant| now.saturating_duration_since(since) >= time;
+        if self.since.is_some_and(is_old) {
+            self.flush(shared);
+        }
+    }
+
+    fn flush(&mut self, shared: &Shared) {
+        if self.of.is_empty() {
+            return;
+        }
+        self.since = None;
+        let now = now();
+        let mut ledger = locked(&shared.ledger);
+        for of in self.of.drain(..) {
+            let mut all = Outcome::ALL.iter().zip(&shared.by_outcome);
+            if let Some((_, count)) = all.find(|(outcome, _)| **outcome == of.call.outcome) {
+                count.fetch_add(of.times, Ordering::Relaxed);
+            }
+            match of.place {
+                Some(Some(container)) => ledger.placed(&container, of.call, of.times, now),
+                Some(None) => ledger.host(of.times),
+                None => {
+                    ledger.unplaced(of.name.unwrap_or_default(), of.call, of.times, now);
+                }
+            }
         }
     }
 }
@@ -218,11 +295,13 @@ fn read(shared: &Shared) {
     while !shared.ends() {
         let listener = Listener::listen();
         let ended = listener.and_then(|mut listener| {
-            let mut serials = Serials::default();
+            let (mut serials, mut pending) = (Serials::default(), Pending::default());
             let lost = shared.lost.load(Ordering::Relaxed);
             while !shared.ends() {
                 // What was dropped for want of room shows in the numbers of what comes after it.
-                let Message::Record(kind, text) = listener.next(BREATH)? else {
+                let patience = if pending.of.is_empty() { BREATH } else { FLUSH };
+                let Message::Record(kind, text) = listener.next(patience)? else {
+                    pending.flush(shared);
                     continue;
                 };
                 if let Some(serial) = serial(text) {
@@ -231,7 +310,7 @@ fn read(shared: &Shared) {
                     shared.lost.store(lost, Ordering::Relaxed);
                 }
                 if kind == Record::KIND {
-                    shared.take(text);
+                    shared.take(text, &mut pending);
                 }
             }
             Ok(())
