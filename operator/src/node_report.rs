@@ -112,7 +112,14 @@ impl<R: NodeReport> NodeReporter<R> {
             name: Some(self.node.clone()),
             ..ObjectMeta::default()
         };
-        apply(&self.api, self.manager, Conflicts::Force, &metadata, &report).await?;
+        apply(
+            &self.api,
+            self.manager,
+            Conflicts::Force,
+            &metadata,
+            &report,
+        )
+        .await?;
         self.pace.written(report, Instant::now());
         Ok(true)
     }

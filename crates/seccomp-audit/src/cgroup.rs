@@ -71,10 +71,14 @@ fn pod_uid(part: &str) -> Option<String> {
     let part = part.strip_suffix(".slice").unwrap_or(part);
     let uid = match part.strip_prefix("pod") {
         Some(uid) => uid,
-        None => part.rsplit_once("-pod").filter(|(before, _)| {
-            let before = before.trim_end_matches("-besteffort");
-            before.trim_end_matches("-burstable").ends_with("kubepods")
-        })?.1,
+        None => {
+            part.rsplit_once("-pod")
+                .filter(|(before, _)| {
+                    let before = before.trim_end_matches("-besteffort");
+                    before.trim_end_matches("-burstable").ends_with("kubepods")
+                })?
+                .1
+        }
     };
     let uid = uid.replace('_', "-");
     let digits = uid.bytes().filter(u8::is_ascii_hexdigit).count();
@@ -103,7 +107,11 @@ mod tests {
 
     fn origin(template: &str) -> Origin {
         let text = template.replace("UID", UID).replace("ID", ID);
-        Origin::parse(&text.replace("U_D", &UID.replace('-', "_")).replace("HASH", HASH))
+        Origin::parse(
+            &text
+                .replace("U_D", &UID.replace('-', "_"))
+                .replace("HASH", HASH),
+        )
     }
 
     fn of(pod_uid: &str, id: &str) -> Origin {

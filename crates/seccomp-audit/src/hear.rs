@@ -18,19 +18,27 @@ pub enum Deaf {
     #[error("the kernel has no audit records ({0})")]
     NoAudit(String),
     /// The kernel does not log what filters ask to be logged.
-    #[error("the kernel does not log what profiles ask it to log: kernel.seccomp.actions_logged is \"{0}\"; add `log`")]
+    #[error(
+        "the kernel does not log what profiles ask it to log: kernel.seccomp.actions_logged is \"{0}\"; add `log`"
+    )]
     NotLogged(String),
     /// The test could not be made.
     #[error("cannot make the call that proves it ({0})")]
     NoProof(String),
     /// The node is a container.
-    #[error("this node is itself a container (its PID namespace is not the machine's first), and the kernel tells containers nothing")]
+    #[error(
+        "this node is itself a container (its PID namespace is not the machine's first), and the kernel tells containers nothing"
+    )]
     Contained,
     /// The record does not come.
-    #[error("the kernel sends no records: the reader's network namespace is not the machine's first, auditing is off (audit=0), or its rules exclude SECCOMP")]
+    #[error(
+        "the kernel sends no records: the reader's network namespace is not the machine's first, auditing is off (audit=0), or its rules exclude SECCOMP"
+    )]
     Silent,
     /// Records come, and name other processes.
-    #[error("records name processes of another PID namespace than the reader's: it takes hostPID, on a node that is no container")]
+    #[error(
+        "records name processes of another PID namespace than the reader's: it takes hostPID, on a node that is no container"
+    )]
     Elsewhere,
 }
 
@@ -51,7 +59,13 @@ impl Deaf {
 
     /// All words.
     pub const WORDS: [&'static str; 7] = [
-        "Forbidden", "NoAudit", "NotLogged", "NoProof", "Contained", "Silent", "Elsewhere",
+        "Forbidden",
+        "NoAudit",
+        "NotLogged",
+        "NoProof",
+        "Contained",
+        "Silent",
+        "Elsewhere",
     ];
 }
 
@@ -62,7 +76,8 @@ pub(crate) fn name(nth: u64) -> String {
 
 /// Whether it is the name of such a thread.
 pub(crate) fn is_own(comm: &str) -> bool {
-    comm.strip_prefix('"').is_some_and(|rest| rest.starts_with(NAME))
+    comm.strip_prefix('"')
+        .is_some_and(|rest| rest.starts_with(NAME))
 }
 
 /// Makes the call in a thread of its own, which ends with it.
@@ -112,7 +127,11 @@ mod tests {
             (Some(all), Some(true), Deaf::Silent),
             (Some(all), Some(false), Deaf::Contained),
             (None, None, Deaf::Silent),
-            (Some("kill_process"), Some(false), Deaf::NotLogged("kill_process".into())),
+            (
+                Some("kill_process"),
+                Some(false),
+                Deaf::NotLogged("kill_process".into()),
+            ),
         ] {
             let silence = silence(actions, first);
             assert_eq!(silence, expected);

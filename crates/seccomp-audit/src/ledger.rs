@@ -220,7 +220,10 @@ mod tests {
         ledger.placed(&gone, call(2), 1, 50);
         ledger.unplaced("x".into(), call(1), 1, 5);
         ledger.forget(40, |container| *container == *gone);
-        let mut left: Vec<_> = ledger.calls().map(|left| (left.container.pod_uid.clone(), left.call.number)).collect();
+        let mut left: Vec<_> = ledger
+            .calls()
+            .map(|left| (left.container.pod_uid.clone(), left.call.number))
+            .collect();
         left.sort();
         assert_eq!(left, [("gone".to_owned(), 2), ("there".to_owned(), 1)]);
         assert_eq!((ledger.strays().count(), ledger.kinds[&gone]), (0, 1));

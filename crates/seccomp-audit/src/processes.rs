@@ -91,7 +91,8 @@ impl Processes {
 
     fn keep(&mut self, pid: u32, place: Place, now: Instant) {
         if self.kept.len() >= MAX_KEPT && !self.kept.contains_key(&pid) {
-            self.kept.retain(|_, kept| now.saturating_duration_since(kept.at) < FRESH);
+            self.kept
+                .retain(|_, kept| now.saturating_duration_since(kept.at) < FRESH);
             if self.kept.len() >= MAX_KEPT {
                 self.kept.clear();
             }

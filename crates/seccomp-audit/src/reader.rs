@@ -342,7 +342,8 @@ fn prove(shared: &Shared, proc: &Path) {
     std::thread::sleep(BREATH / 4);
     while !shared.ends() {
         let actions_logged = hear::actions_logged(proc);
-        let is_forbidden = |why: &Result<(), Deaf>| matches!(why, Err(Deaf::Forbidden | Deaf::NoAudit(_)));
+        let is_forbidden =
+            |why: &Result<(), Deaf>| matches!(why, Err(Deaf::Forbidden | Deaf::NoAudit(_)));
         let is_forbidden = locked(&shared.hearing).as_ref().is_some_and(is_forbidden);
         let heard = prove_once(shared, nth, actions_logged.as_deref());
         // Whoever cannot listen knows better why.

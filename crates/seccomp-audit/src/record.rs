@@ -151,7 +151,10 @@ mod tests {
             outcome: Outcome::Logged,
         };
         assert_eq!((record.pid, record.call), (4242, Some(call)));
-        assert_eq!((record.name().as_str(), serial(TEXT)), ("busybox", Some(456)));
+        assert_eq!(
+            (record.name().as_str(), serial(TEXT)),
+            ("busybox", Some(456))
+        );
         for (code, outcome) in [
             ("0x80000000", Some(Outcome::Killed)),
             ("0x0", Some(Outcome::Killed)),

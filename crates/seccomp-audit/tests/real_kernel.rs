@@ -43,7 +43,9 @@ impl Cgroup {
 
     fn hierarchies() -> Vec<PathBuf> {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let fields = mounts
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>());
         let cgroups = |fields: &Vec<&str>| {
             fields[2] == "cgroup2" || fields[2] == "cgroup" && fields[1].ends_with("/pids")
         };
@@ -67,7 +69,9 @@ impl Drop for Cgroup {
 /// Starts this program again, in a cgroup.
 fn start(role: &str, cgroup: &Cgroup) -> ExitStatus {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.env(ROLE, role).env(PLACE, cgroup.0.join("cgroup.procs"));
+    command
+        .env(ROLE, role)
+        .env(PLACE, cgroup.0.join("cgroup.procs"));
     command.status().unwrap()
 }
 
@@ -163,14 +167,20 @@ fn placed(snapshot: &Snapshot, outcome: Outcome) -> u64 {
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+    line.unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap()
 }
 
 fn run() {
     let reader = Reader::default();
     let control = reader.control();
     reader.start().unwrap();
-    let heard = wait(&control, "hearing", |snapshot| snapshot.totals.hearing.is_some());
+    let heard = wait(&control, "hearing", |snapshot| {
+        snapshot.totals.hearing.is_some()
+    });
     if let Some(Err(why)) = heard.totals.hearing {
         eprintln!("NOTHING TESTED: {why}");
         return control.end();
@@ -260,8 +270,17 @@ fn deaf() {
     let reader = Reader::default();
     let control = reader.control();
     reader.start().unwrap();
-    let heard = wait(&control, "hearing", |snapshot| snapshot.totals.hearing.is_some());
-    println!("{}", heard.totals.hearing.unwrap().map_or_else(|why| why.word(), |()| "hears"));
+    let heard = wait(&control, "hearing", |snapshot| {
+        snapshot.totals.hearing.is_some()
+    });
+    println!(
+        "{}",
+        heard
+            .totals
+            .hearing
+            .unwrap()
+            .map_or_else(|why| why.word(), |()| "hears")
+    );
 }
 
 fn outside_of_the_first_network_namespace_it_is_said_that_nothing_is_heard() {
@@ -272,6 +291,11 @@ fn outside_of_the_first_network_namespace_it_is_said_that_nothing_is_heard() {
     if said == "no namespace" {
         return eprintln!("NOT TESTED: no network namespace can be made");
     }
-    assert!([Deaf::Silent.word(), Deaf::Contained.word()].contains(&said), "{said}");
-    eprintln!("test outside of the first network namespace it is said that nothing is heard ... ok: {said}");
+    assert!(
+        [Deaf::Silent.word(), Deaf::Contained.word()].contains(&said),
+        "{said}"
+    );
+    eprintln!(
+        "test outside of the first network namespace it is said that nothing is heard ... ok: {said}"
+    );
 }

@@ -210,7 +210,10 @@ mod tests {
     #[test]
     fn a_call_is_flat_and_says_what_became_of_it_unless_it_was_refused() {
         let value = serde_json::to_value(call(1, Outcome::Killed, 2)).unwrap();
-        assert_eq!((&value["outcome"], &value["pod"]), (&"Killed".into(), &"web-0001".into()));
+        assert_eq!(
+            (&value["outcome"], &value["pod"]),
+            (&"Killed".into(), &"web-0001".into())
+        );
         let read: AuditedCall = serde_json::from_value(value).unwrap();
         assert_eq!(read, call(1, Outcome::Killed, 2));
         let refused = serde_json::to_value(call(1, Outcome::Refused, 2)).unwrap();

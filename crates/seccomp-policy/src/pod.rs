@@ -140,11 +140,7 @@ pub struct ContainerStatus<'a> {
     #[serde(deserialize_with = "number")]
     pub restart_count: i32,
     /// The runtime's name and the container's id: `containerd://<id>`.
-    #[serde(
-        rename = "containerID",
-        borrow,
-        deserialize_with = "optional_text"
-    )]
+    #[serde(rename = "containerID", borrow, deserialize_with = "optional_text")]
     pub container_id: Option<Cow<'a, str>>,
 }
 

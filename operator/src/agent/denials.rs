@@ -76,11 +76,17 @@ impl Said {
                 self.tried[1] = report.would_refuse.into_iter().map(observed).collect();
             }
             Change::Refused(WatchEvent::Exists(Err(unreadable))) => {
-                warn!(error = unreadable.error, "this node's SeccompDenialReport cannot be read");
+                warn!(
+                    error = unreadable.error,
+                    "this node's SeccompDenialReport cannot be read"
+                );
                 return false;
             }
             Change::Heard(WatchEvent::Exists(Err(unreadable))) => {
-                warn!(error = unreadable.error, "this node's SeccompAuditReport cannot be read");
+                warn!(
+                    error = unreadable.error,
+                    "this node's SeccompAuditReport cannot be read"
+                );
                 return false;
             }
             // It is made again with the same numbers.
@@ -95,7 +101,9 @@ impl Said {
 fn of_whichever(call: AuditedCall) -> ObservedDenial {
     let profile = call.profile.map(|name| format!("profile {name}"));
     ObservedDenial {
-        profile: profile.or(call.stated).unwrap_or_else(|| "no stated profile".to_owned()),
+        profile: profile
+            .or(call.stated)
+            .unwrap_or_else(|| "no stated profile".to_owned()),
         denial: call.denial,
     }
 }
@@ -141,8 +149,7 @@ pub async fn run(
         metrics.would_be_refused(counted_of_audit.growth(said.tried[1].iter()));
         let now = Instant::now();
         let (due, next) = told.due(said.refused.iter(), now);
-        let (due_of_trials, next_of_trials) =
-            told_of_trials.due(said.tried.iter().flatten(), now);
+        let (due_of_trials, next_of_trials) = told_of_trials.due(said.tried.iter().flatten(), now);
         let (due_of_heard, next_of_heard) = told_of_heard.due(said.heard.iter(), now);
         for (event, id) in due.into_iter().chain(due_of_trials).chain(due_of_heard) {
             events.post_once(event, id);
@@ -176,7 +183,13 @@ fn count(observed: &ObservedDenial) -> (u64, i64) {
     let denial = &observed.denial;
     let mut hasher = DefaultHasher::new();
     let of = (&observed.profile, &denial.pod_uid, &denial.container);
-    (of, &denial.call, &denial.architecture, denial.outcome.word()).hash(&mut hasher);
+    (
+        of,
+        &denial.call,
+        &denial.architecture,
+        denial.outcome.word(),
+    )
+        .hash(&mut hasher);
     (hasher.finish(), denial.count)
 }
 
@@ -309,7 +322,11 @@ fn event(kind: Kind, first: &ObservedDenial, news: &[&ObservedDenial]) -> (Event
         ),
         Kind::Heard => {
             "heard".hash(&mut hasher);
-            let reason = if has_denied { "SeccompDenied" } else { "SeccompLogged" };
+            let reason = if has_denied {
+                "SeccompDenied"
+            } else {
+                "SeccompLogged"
+            };
             let numbers = format!("`kubectl seccomp denials -n {namespace} {pod}` has the numbers");
             (reason, "Hear", format!("seccomp: {note}; {numbers}"))
         }
@@ -327,7 +344,9 @@ fn event(kind: Kind, first: &ObservedDenial, news: &[&ObservedDenial]) -> (Event
     };
     let mut named: Vec<_> = news.iter().map(|observed| key(observed)).collect();
     named.sort();
-    let words = named.iter().map(|(container, call, outcome)| (container, call, outcome.word()));
+    let words = named
+        .iter()
+        .map(|(container, call, outcome)| (container, call, outcome.word()));
     let named: Vec<_> = words.collect();
     (&denial.pod_uid, named).hash(&mut hasher);
     let event = EventRequest {
@@ -497,7 +516,10 @@ mod tests {
         let mut told = Told::of(Kind::Heard);
         let start = Instant::now();
         let (due, _) = told.due([logged.clone()].iter(), start);
-        assert_eq!((due[0].0.reason, due[0].0.warning), ("SeccompLogged", false));
+        assert_eq!(
+            (due[0].0.reason, due[0].0.warning),
+            ("SeccompLogged", false)
+        );
         let (due, _) = told.due([killed, logged].iter(), start + PACE);
         let event = &due[0].0;
         assert_eq!((event.reason, event.warning), ("SeccompDenied", true));

@@ -47,7 +47,11 @@ impl Collector for Heard {
                 "Calls whose container could not be told, since their process was gone",
                 unplaced_times,
             ),
-            ("host_calls", "Calls of processes that are in no pod", host_times),
+            (
+                "host_calls",
+                "Calls of processes that are in no pod",
+                host_times,
+            ),
             (
                 "lost_records",
                 "Audit records that never came, by the gaps in their numbers",

@@ -141,11 +141,14 @@ impl Pods {
         gone.sort_unstable();
         let surplus = gone.len().saturating_sub(MAX_GONE);
         let before = now.saturating_sub(KEPT);
-        let before = surplus.checked_sub(1).map_or(before, |last| before.max(gone[last] + 1));
+        let before = surplus
+            .checked_sub(1)
+            .map_or(before, |last| before.max(gone[last] + 1));
         if gone.first().is_none_or(|first| *first >= before) {
             return;
         }
-        self.pods.retain(|_, pod| pod.gone.is_none_or(|at| at >= before));
+        self.pods
+            .retain(|_, pod| pod.gone.is_none_or(|at| at >= before));
         let pods = &self.pods;
         self.statics.retain(|_, uid| pods.contains_key(uid));
     }
@@ -161,7 +164,10 @@ impl Pods {
             let mut all = pod.containers.iter();
             all.position(|of| of.ids.contains(&container.id))
         };
-        let uid = self.statics.get(&container.pod_uid).unwrap_or(&container.pod_uid);
+        let uid = self
+            .statics
+            .get(&container.pod_uid)
+            .unwrap_or(&container.pod_uid);
         if let Some(pod) = self.pods.get(uid) {
             // kubelet says a little later what it has started.
             let only = (pod.containers.len() == 1).then_some(0);
@@ -194,7 +200,11 @@ fn uid(metadata: &ObjectMeta) -> &str {
 fn containers(pod: &UsingPod, profiles_dir: &str, before: Vec<OfPod>) -> Vec<OfPod> {
     let (spec, status) = (&pod.spec, &pod.status);
     let of_pod = spec.profile();
-    let specs = [&spec.containers, &spec.init_containers, &spec.ephemeral_containers];
+    let specs = [
+        &spec.containers,
+        &spec.init_containers,
+        &spec.ephemeral_containers,
+    ];
     let statuses = [
         &status.container_statuses,
         &status.init_container_statuses,
@@ -300,7 +310,10 @@ pub mod tests {
         assert_eq!(pods.under("tight").count(), 1);
         // The container was started again, and what is left of the first is still its.
         pods.take(exists(&pod("u1", "profiles/tight.json", "next")), 0);
-        assert_eq!((found(&pods, "u1", ID), found(&pods, "u1", "next")), (web.clone(), web));
+        assert_eq!(
+            (found(&pods, "u1", ID), found(&pods, "u1", "next")),
+            (web.clone(), web)
+        );
         for n in 0..100 {
             pods.take(exists(&pod("u1", "profiles/tight.json", &n.to_string())), 0);
         }
@@ -316,7 +329,13 @@ pub mod tests {
         let containers = &pods.pods["u1"].containers;
         let stated: Vec<_> = containers.iter().map(|of| of.stated.clone()).collect();
         let other = |text: &str| Stated::Other(text.to_owned());
-        assert_eq!(stated, [other("Localhost other/tight.json"), other("Unconfined (privileged)")]);
+        assert_eq!(
+            stated,
+            [
+                other("Localhost other/tight.json"),
+                other("Unconfined (privileged)")
+            ]
+        );
     }
 
     #[test]

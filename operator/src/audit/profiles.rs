@@ -91,7 +91,9 @@ impl Profiles {
 
     /// The profiles that are on trial.
     pub fn trials(&self) -> impl Iterator<Item = (&str, &OnTrial)> {
-        self.trials.iter().map(|(name, trial)| (name.as_str(), trial))
+        self.trials
+            .iter()
+            .map(|(name, trial)| (name.as_str(), trial))
     }
 
     /// The next version that would refuse a call that the kernel has logged under the profile, if it was logged for that.
@@ -114,7 +116,10 @@ impl Profiles {
 fn on_trial(profile: &SeccompProfile) -> Option<OnTrial> {
     let trial = profile.spec.trial.as_ref()?;
     let digest = trial.digest();
-    let status = profile.status.as_ref().and_then(|status| status.trial.as_ref());
+    let status = profile
+        .status
+        .as_ref()
+        .and_then(|status| status.trial.as_ref());
     let status = status.filter(|status| status.digest == digest);
     let since = status.and_then(|status| {
         let Time(since) = status.since.as_ref()?;
@@ -170,7 +175,10 @@ pub mod tests {
     fn what_is_gone_is_on_no_trial() {
         let mut profiles = Profiles::new(AMD64);
         profiles.take(WatchEvent::ListBegins);
-        profiles.take(exists("web", &json!({"base": "runtime-default", "trial": {"deny": ["mkdir"]}})));
+        profiles.take(exists(
+            "web",
+            &json!({"base": "runtime-default", "trial": {"deny": ["mkdir"]}}),
+        ));
         profiles.take(WatchEvent::ListEnds);
         assert_eq!(profiles.trials().count(), 1);
         profiles.take(WatchEvent::ListBegins);

@@ -40,9 +40,8 @@ impl Before {
     /// What is left of it: who was last heard an hour ago and is in no pod any more is forgotten.
     fn left(&self, known: &Known, now: u64) -> impl Iterator<Item = (Key, AuditedCall)> {
         let old = time(now.saturating_sub(KEPT));
-        let is_left = move |denial: &Denial| {
-            known.pods.has(&denial.pod_uid) || denial.last_seen > old
-        };
+        let is_left =
+            move |denial: &Denial| known.pods.has(&denial.pod_uid) || denial.last_seen > old;
         let calls = self.calls.iter().map(|call| (None, call.clone()));
         let tried = self.tried.iter().map(|tried| {
             let ObservedDenial { profile, denial } = tried.observed.clone();
@@ -110,7 +109,9 @@ pub fn report(
             Stated::Managed(name) => (Some(name), None),
             Stated::Other(text) => (None, Some(text.chars().take(300).collect())),
         };
-        let trial = profile.as_ref().filter(|_| denial.outcome == Outcome::Logged);
+        let trial = profile
+            .as_ref()
+            .filter(|_| denial.outcome == Outcome::Logged);
         let digest = trial.and_then(|profile| {
             let call = Syscall::named(&denial.call)?;
             known.profiles.would_refuse(profile, call)
@@ -161,7 +162,8 @@ fn hearing(totals: &Totals) -> Option<Hearing> {
         });
     }
     let text = totals.actions_logged.as_deref();
-    let logs = |action: &&&str| text.is_some_and(|text| !text.split_whitespace().any(|a| a == **action));
+    let logs =
+        |action: &&&str| text.is_some_and(|text| !text.split_whitespace().any(|a| a == **action));
     let lacking: Vec<_> = NEEDED.iter().filter(logs).copied().collect();
     let lacks = !lacking.is_empty();
     Some(Hearing {
@@ -178,9 +180,9 @@ fn hearing(totals: &Totals) -> Option<Hearing> {
 fn trials(known: &Known, tried: &[TriedDenial], hears: bool) -> Vec<ObservedTrial> {
     let mut all = Vec::new();
     for (profile, trial) in known.profiles.trials() {
-        let of = tried.iter().filter(|tried| {
-            tried.observed.profile == profile && tried.digest == trial.digest
-        });
+        let of = tried
+            .iter()
+            .filter(|tried| tried.observed.profile == profile && tried.digest == trial.digest);
         let counts = of.map(|tried| tried.observed.denial.count);
         let count = counts.fold(0, i64::saturating_add);
         // Where a recorder counts, it says who is on trial.
@@ -188,7 +190,10 @@ fn trials(known: &Known, tried: &[TriedDenial], hears: bool) -> Vec<ObservedTria
             continue;
         }
         let began = |started: Option<u64>| trial.since.is_some_and(|since| started >= Some(since));
-        let on_it = known.pods.under(profile).filter(|(_, of)| began(of.started));
+        let on_it = known
+            .pods
+            .under(profile)
+            .filter(|(_, of)| began(of.started));
         let (mut pods, mut containers) = (std::collections::BTreeSet::new(), 0);
         for (pod, _) in on_it {
             pods.insert(pod.uid.as_str());
@@ -234,7 +239,10 @@ fn stray(comm: String, call: Call, count: Count) -> UnplacedCall {
 fn named(call: Call) -> (String, String) {
     let arch = Arch::of_call(call.arch, call.number);
     let name = arch.and_then(|arch| Syscall::numbered(arch, call.number));
-    let name = name.map_or_else(|| format!("syscall_{}", call.number), |name| name.name().to_owned());
+    let name = name.map_or_else(
+        || format!("syscall_{}", call.number),
+        |name| name.name().to_owned(),
+    );
     let arch = arch.map_or_else(|| format!("{:#x}", call.arch), |arch| arch.to_string());
     (name, arch)
 }
@@ -281,8 +289,12 @@ mod tests {
             profiles: Profiles::new(AMD64),
         };
         known.pods.take(WatchEvent::ListBegins, 0);
-        known.pods.take(pod_exists(&pod("u1", "profiles/web.json", "c1")), 0);
-        known.pods.take(pod_exists(&pod("u2", "theirs.json", "c2")), 0);
+        known
+            .pods
+            .take(pod_exists(&pod("u1", "profiles/web.json", "c1")), 0);
+        known
+            .pods
+            .take(pod_exists(&pod("u2", "theirs.json", "c2")), 0);
         known.pods.take(WatchEvent::ListEnds, 0);
         known
     }
@@ -323,7 +335,14 @@ mod tests {
             let denial = &call.denial;
             let (profile, stated) = (call.profile.as_deref(), call.stated.as_deref());
             let (container, name) = (denial.container.as_str(), denial.call.as_str());
-            (profile, stated, container, name, denial.outcome, denial.count)
+            (
+                profile,
+                stated,
+                container,
+                name,
+                denial.outcome,
+                denial.count,
+            )
         });
         said.collect()
     }
@@ -355,7 +374,11 @@ mod tests {
                 (None, theirs, "web", "syscall_99999", Outcome::Logged, 1),
             ]
         );
-        let unplaced: Vec<_> = report.unplaced.iter().map(|of| (of.comm.as_str(), of.count)).collect();
+        let unplaced: Vec<_> = report
+            .unplaced
+            .iter()
+            .map(|of| (of.comm.as_str(), of.count))
+            .collect();
         assert_eq!(unplaced, [("", 4), ("sh", 0)]);
         assert!(report.hearing.hears && report.hearing.message.is_none());
     }
@@ -373,12 +396,23 @@ mod tests {
         let report = report(&snapshot(calls), &mut known, &Before::default(), "n1", 300).unwrap();
         let would = &report.would_refuse[0].observed;
         assert_eq!(report.would_refuse.len(), 1);
-        assert_eq!((would.profile.as_str(), would.denial.call.as_str(), would.denial.count), ("web", "chmod", 3));
+        assert_eq!(
+            (
+                would.profile.as_str(),
+                would.denial.call.as_str(),
+                would.denial.count
+            ),
+            ("web", "chmod", 3)
+        );
         assert_eq!(would.denial.outcome, Outcome::Refused);
         let named: Vec<_> = said(&report).iter().map(|said| said.3.to_owned()).collect();
         assert_eq!(named, ["chmod", "mkdir"], "of others, and its own");
         let trial = &report.trials[0];
-        assert_eq!((trial.profile.as_str(), trial.count, trial.pods), ("web", 3, 0), "nobody has said since when");
+        assert_eq!(
+            (trial.profile.as_str(), trial.count, trial.pods),
+            ("web", 3, 0),
+            "nobody has said since when"
+        );
     }
 
     #[test]
@@ -405,16 +439,32 @@ mod tests {
             pods: Pods::new("profiles"),
             profiles: Profiles::new(AMD64),
         };
-        assert_eq!(report(&heard, &mut unknown, &Before::default(), "n1", 0), None);
+        assert_eq!(
+            report(&heard, &mut unknown, &Before::default(), "n1", 0),
+            None
+        );
         heard.totals.hearing = None;
-        assert_eq!(report(&heard, &mut known(), &Before::default(), "n1", 0), None);
+        assert_eq!(
+            report(&heard, &mut known(), &Before::default(), "n1", 0),
+            None
+        );
         heard.totals.hearing = Some(Err(Deaf::Silent));
-        let hearing = report(&heard, &mut known(), &Before::default(), "n1", 0).unwrap().hearing;
-        assert_eq!((hearing.hears, hearing.reason.as_deref()), (false, Some("Silent")));
+        let hearing = report(&heard, &mut known(), &Before::default(), "n1", 0)
+            .unwrap()
+            .hearing;
+        assert_eq!(
+            (hearing.hears, hearing.reason.as_deref()),
+            (false, Some("Silent"))
+        );
         heard.totals.hearing = Some(Ok(()));
         heard.totals.actions_logged = Some("log kill_process".into());
-        let hearing = report(&heard, &mut known(), &Before::default(), "n1", 0).unwrap().hearing;
-        assert_eq!((hearing.hears, hearing.reason.as_deref()), (true, Some("NotAll")));
+        let hearing = report(&heard, &mut known(), &Before::default(), "n1", 0)
+            .unwrap()
+            .hearing;
+        assert_eq!(
+            (hearing.hears, hearing.reason.as_deref()),
+            (true, Some("NotAll"))
+        );
         assert!(hearing.message.unwrap().ends_with("lacks kill_thread"));
     }
 }

@@ -9,8 +9,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{Index, Kind, SeenProfile};
 use seccomp_operator_api::{
-    AuditReport, Denial, DenialReport, MAX_PROFILE_DENIALS, ObservedTrial, TriedDenial, TrialStatus,
-    Tried, most_frequent,
+    AuditReport, Denial, DenialReport, MAX_PROFILE_DENIALS, ObservedTrial, TrialStatus, Tried,
+    TriedDenial, most_frequent,
 };
 
 /// How long what is told of a profile stays as it is.
@@ -178,7 +178,8 @@ impl Index {
         if report.is_some() {
             self.listings[Kind::DenialReport as usize].saw(node);
         }
-        self.denials.report(By::Recorder, node, report.map(of_recorder));
+        self.denials
+            .report(By::Recorder, node, report.map(of_recorder));
     }
 
     /// A node's audit reader says this, or there is no such report any more.
@@ -186,7 +187,8 @@ impl Index {
         if report.is_some() {
             self.listings[Kind::AuditReport as usize].saw(node);
         }
-        self.denials.report(By::AuditReader, node, report.map(of_audit_reader));
+        self.denials
+            .report(By::AuditReader, node, report.map(of_audit_reader));
     }
 
     /// The reports of recorders whose node is gone.

@@ -27,8 +27,9 @@ use super::{ControllerArgs, ControllerError, Shared};
 use kube_support::{WatchEvent, Watched, resource_version, watch, watch_as};
 use objects::{AgentDaemonSet, AgentPod, ClusterNode, ClusterNodeSpec, created};
 use seccomp_operator_api::{
-    STARTUP_TAINT, SeccompAuditReport, SeccompDenialReport, SeccompNode, SeccompPolicy, SeccompPolicyStatus,
-    SeccompProfile, SeccompRecording, SeccompRecordingReport, StoredProfile, define,
+    STARTUP_TAINT, SeccompAuditReport, SeccompDenialReport, SeccompNode, SeccompPolicy,
+    SeccompPolicyStatus, SeccompProfile, SeccompRecording, SeccompRecordingReport, StoredProfile,
+    define,
 };
 use seccomp_policy::profile_state::ProfileState;
 use seccomp_policy::view::{self, View};
@@ -138,9 +139,12 @@ pub async fn run(
         )
         .map(Event::DenialReport)
         .boxed(),
-        watch(all::<SeccompAuditReport>(client), everywhere().page_size(PAGE))
-            .map(Event::AuditReport)
-            .boxed(),
+        watch(
+            all::<SeccompAuditReport>(client),
+            everywhere().page_size(PAGE)
+        )
+        .map(Event::AuditReport)
+        .boxed(),
     ]));
     while let Some(event) = events.next().await {
         take(event, shared);

@@ -9,14 +9,28 @@ use crate::controller::index::{self, Index};
 
 /// A report of a recorder.
 pub fn take_denials(change: &WatchEvent<SeccompDenialReport>, index: &mut Index) -> bool {
-    let said = |index: &mut Index, name: &str, report: &DenialReport| index.denials(name, Some(report));
-    take(change, index, index::Kind::DenialReport, |object| &object.spec, said)
+    let said =
+        |index: &mut Index, name: &str, report: &DenialReport| index.denials(name, Some(report));
+    take(
+        change,
+        index,
+        index::Kind::DenialReport,
+        |object| &object.spec,
+        said,
+    )
 }
 
 /// A report of an audit reader.
 pub fn take_audit(change: &WatchEvent<SeccompAuditReport>, index: &mut Index) -> bool {
-    let said = |index: &mut Index, name: &str, report: &AuditReport| index.audited(name, Some(report));
-    take(change, index, index::Kind::AuditReport, |object| &object.spec, said)
+    let said =
+        |index: &mut Index, name: &str, report: &AuditReport| index.audited(name, Some(report));
+    take(
+        change,
+        index,
+        index::Kind::AuditReport,
+        |object| &object.spec,
+        said,
+    )
 }
 
 fn take<K: kube::Resource<DynamicType = ()>, R>(

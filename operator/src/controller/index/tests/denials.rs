@@ -65,17 +65,19 @@ fn the_denials_of_all_nodes_are_told_at_once_and_later_ones_once_a_minute() {
 }
 
 fn audited(calls: &[(Option<&str>, &str, Outcome, i64)]) -> AuditReport {
-    let calls = calls.iter().map(|(profile, pod, outcome, count)| AuditedCall {
-        profile: profile.map(str::to_owned),
-        stated: None,
-        denial: Denial {
-            pod: (*pod).into(),
-            call: "mount".into(),
-            outcome: *outcome,
-            count: *count,
-            ..Denial::default()
-        },
-    });
+    let calls = calls
+        .iter()
+        .map(|(profile, pod, outcome, count)| AuditedCall {
+            profile: profile.map(str::to_owned),
+            stated: None,
+            denial: Denial {
+                pod: (*pod).into(),
+                call: "mount".into(),
+                outcome: *outcome,
+                count: *count,
+                ..Denial::default()
+            },
+        });
     AuditReport::default().with_calls(calls.collect(), 0)
 }
 
@@ -98,7 +100,11 @@ fn what_audit_readers_hear_of_a_profile_is_told_beside_what_recorders_do() {
     index.tick(at(100));
     assert_eq!(said(&index), all[1..]);
     assert_eq!(index.orphaned_audits(true), [""; 0]);
-    assert_eq!(index.orphaned_audits(false), ["n1"], "no reader is meant to be");
+    assert_eq!(
+        index.orphaned_audits(false),
+        ["n1"],
+        "no reader is meant to be"
+    );
     index.audited("gone", Some(&audited(&calls)));
     assert_eq!(index.orphaned_audits(true), ["gone"]);
     index.gone(Kind::AuditReport, "gone");
