@@ -23,7 +23,7 @@ const CRATES: &[(&str, &[&str])] = &[
         &["seccomp-operator-api", "seccomp-policy", "seccomp-profile"],
     ),
     ("seccomp-recorder", &["seccomp-profile"]),
-    ("seccomp-audit", &["seccomp-profile"]),
+    ("seccomp-audit", &[]),
     (
         "seccomp-recording",
         &["seccomp-operator-api", "seccomp-profile"],
