@@ -314,16 +314,6 @@ impl Found {
             "POD",
             "CONTAINER",
             "CALL",
-            "COUNT",
-            "LAST",
-            "ARGUMENTS",
-            "PROFILE",
-        ]);
-        let mut with_outcome = Table::new([
-            "NAMESPACE",
-            "POD",
-            "CONTAINER",
-            "CALL",
             "OUTCOME",
             "COUNT",
             "LAST",
@@ -333,23 +323,15 @@ impl Found {
         for on_node in &self.denials {
             let denial = &on_node.denial;
             let [namespace, pod, container, call, count, last, arguments] = cells(denial);
+            // Recorders alone hear nothing but what is refused: a column that says nothing is left out.
+            let outcome = self.audit.as_ref().map(|_| denial.outcome.word());
+            let outcome = outcome.unwrap_or_default().to_owned();
             let profile = on_node.under().to_owned();
-            if self.audit.is_none() {
-                table.row([
-                    namespace, pod, container, call, count, last, arguments, profile,
-                ]);
-                continue;
-            }
-            let outcome = denial.outcome.word().to_owned();
-            with_outcome.row([
+            table.row([
                 namespace, pod, container, call, outcome, count, last, arguments, profile,
             ]);
         }
-        // Recorders alone hear nothing but what is refused.
-        match self.audit {
-            Some(_) => with_outcome.lines(style),
-            None => table.lines(style),
-        }
+        table.lines(style)
     }
 }
 
@@ -501,10 +483,10 @@ shop        web-1   web         chmod (SCMP_ARCH_X86)   2       2026-01-01T00:00
         assert_eq!(
             found.text(Style::plain()),
             "\
-NAMESPACE   POD     CONTAINER   CALL     OUTCOME   COUNT   LAST                   ARGUMENTS   PROFILE
-shop        web-0   web         mount    refused   3       2026-01-01T00:00:09Z               tight
-shop        web-0   web         ptrace   killed    1       2026-01-01T00:00:09Z               tight
-shop        web-0   web         chmod    logged    900     2026-01-01T00:00:09Z               RuntimeDefault
+NAMESPACE   POD     CONTAINER   CALL     OUTCOME   COUNT   LAST                   PROFILE
+shop        web-0   web         mount    refused   3       2026-01-01T00:00:09Z   tight
+shop        web-0   web         ptrace   killed    1       2026-01-01T00:00:09Z   tight
+shop        web-0   web         chmod    logged    900     2026-01-01T00:00:09Z   RuntimeDefault
 5 rarer calls of pods did not fit into the reports of their nodes
 7 audit records were lost on their nodes: what is counted may be less than what was called
 "

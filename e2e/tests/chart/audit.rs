@@ -45,9 +45,15 @@ fn its_pods_have_one_capability_and_no_file_of_the_host() -> Result<()> {
         let daemon_set = find(&objects, &format!("DaemonSet security/{NAME}"))?;
         let pod = &daemon_set["spec"]["template"]["spec"];
         assert!(pod.get("volumes").is_none(), "{pod}");
-        assert_eq!((&pod["hostNetwork"], &pod["hostPID"]), (&json!(true), &json!(true)));
+        assert_eq!(
+            (&pod["hostNetwork"], &pod["hostPID"]),
+            (&json!(true), &json!(true))
+        );
         assert!(pod.get("hostIPC").is_none());
-        assert_eq!(pod["securityContext"]["seccompProfile"], json!({"type": "RuntimeDefault"}));
+        assert_eq!(
+            pod["securityContext"]["seccompProfile"],
+            json!({"type": "RuntimeDefault"})
+        );
         let container = container(&daemon_set)?;
         assert_eq!(container["command"], json!(["/seccomp-operator-audit"]));
         let expected = json!({
@@ -59,12 +65,18 @@ fn its_pods_have_one_capability_and_no_file_of_the_host() -> Result<()> {
         // Two of them would want the same port of the node.
         let update = &daemon_set["spec"]["updateStrategy"]["rollingUpdate"];
         assert_eq!(*update, json!({"maxUnavailable": "10%"}));
-        for (kind, name) in [("DaemonSet", "rel-seccomp-operator-agent"), ("Deployment", "rel-seccomp-operator-controller")] {
+        for (kind, name) in [
+            ("DaemonSet", "rel-seccomp-operator-agent"),
+            ("Deployment", "rel-seccomp-operator-controller"),
+        ] {
             let workload = find(&objects, &format!("{kind} security/{name}"))?;
             assert!(args(&workload)?.contains(&"--audit"), "{name}");
         }
     }
-    let reloadable = render(CURRENT, &json!({"audit": {"enabled": true}, "log": {"reloadable": true}}))?;
+    let reloadable = render(
+        CURRENT,
+        &json!({"audit": {"enabled": true}, "log": {"reloadable": true}}),
+    )?;
     let daemon_set = find(&reloadable, &format!("DaemonSet security/{NAME}"))?;
     let volumes = list(&daemon_set, "/spec/template/spec/volumes")?;
     assert_eq!(volumes.len(), 1);
@@ -98,7 +110,10 @@ fn it_may_look_at_pods_and_profiles_and_write_its_report() -> Result<()> {
 #[test]
 fn it_may_write_the_report_of_its_own_node_only() -> Result<()> {
     let objects = asked_for(CURRENT, &json!({}))?;
-    let policy = find(&objects, &format!("ValidatingAdmissionPolicy /{NAME}.security"))?;
+    let policy = find(
+        &objects,
+        &format!("ValidatingAdmissionPolicy /{NAME}.security"),
+    )?;
     let user = format!("system:serviceaccount:security:{NAME}");
     let is_concerned = string(&policy, "/spec/matchConditions/0/expression")?;
     let node_of = string(&policy, "/spec/variables/0/expression")?;
@@ -119,11 +134,19 @@ fn it_may_write_the_report_of_its_own_node_only() -> Result<()> {
             request["userInfo"]["extra"] = json!({"authentication.kubernetes.io/node-name": claim});
         }
         let (object, old_object) = (report(new), old.map_or(Value::Null, report));
-        let given = [("request", &request), ("object", &object), ("oldObject", &old_object)];
+        let given = [
+            ("request", &request),
+            ("object", &object),
+            ("oldObject", &old_object),
+        ];
         assert_eq!(evaluate(is_concerned, &given)?, json!(true));
         let variables = json!({"node": evaluate(node_of, &given)?});
         let given = [given[0], given[1], given[2], ("variables", &variables)];
-        assert_eq!(evaluate(allowed, &given)?, json!(expected), "{claim} {new:?} {old:?}");
+        assert_eq!(
+            evaluate(allowed, &given)?,
+            json!(expected),
+            "{claim} {new:?} {old:?}"
+        );
     }
     let resources = &policy["spec"]["matchConstraints"]["resourceRules"][0]["resources"];
     assert_eq!(*resources, json!(["seccompauditreports"]));
@@ -134,7 +157,8 @@ fn it_may_write_the_report_of_its_own_node_only() -> Result<()> {
 
 #[test]
 fn it_is_scraped_beside_the_agents() -> Result<()> {
-    let values = json!({"audit": {"enabled": true}, "monitoring": {"podMonitor": {"enabled": true}}});
+    let values =
+        json!({"audit": {"enabled": true}, "monitoring": {"podMonitor": {"enabled": true}}});
     let objects = render(CURRENT, &values)?;
     let monitor = find(&objects, &format!("PodMonitor security/{NAME}"))?;
     let component = &monitor["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"];

@@ -101,7 +101,11 @@ async fn what_is_heard_is_told(cluster: &Cluster, namespace: &str) -> Tested {
         let object = cluster.get(&["seccompprofile", LOGS]).await?;
         let denials = object.data["status"]["denials"].as_array().cloned();
         let mut all = denials.into_iter().flatten();
-        ensure!(all.any(|denial| denial["pod"] == "logs"), "{:?}", object.data);
+        ensure!(
+            all.any(|denial| denial["pod"] == "logs"),
+            "{:?}",
+            object.data
+        );
         Ok(())
     };
     until("the status to say it", Duration::from_mins(2), status).await?;
@@ -170,7 +174,8 @@ async fn audit_reader_tells_what_is_logged_and_killed_or_that_it_hears_nothing()
     } else {
         // The node is a container, or has a network of its own: the kernel tells it nothing.
         ensure!(
-            ["Silent", "Contained", "Elsewhere"].contains(&hearing["reason"].as_str().unwrap_or_default()),
+            ["Silent", "Contained", "Elsewhere"]
+                .contains(&hearing["reason"].as_str().unwrap_or_default()),
             "{hearing}"
         );
         let said = plugin(&["denials", "-n", &namespace]).await?.stdout;

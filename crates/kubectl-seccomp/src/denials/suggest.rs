@@ -452,7 +452,7 @@ mod tests {
         );
         assert!(by_rule.left["chmod"].contains("asks for it to be logged"));
         let spec = json!({"profile": {"defaultAction": "SCMP_ACT_KILL_PROCESS", "architectures": ["SCMP_ARCH_X86_64"],
-            "syscalls": [{"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"}]}});
+            "syscalls": [{"names": ["read", "write", "openat2"], "action": "SCMP_ACT_ALLOW"}]}});
         let suggestion = suggested(&spec, &[with("chmod", Outcome::Killed)]);
         assert_eq!(suggestion.changed.spec.allow, [json!("chmod")]);
     }

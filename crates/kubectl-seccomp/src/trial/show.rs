@@ -204,7 +204,10 @@ mod tests {
         );
         assert!(!said.contains("The others"), "{said}");
         let logged = text(&shown(&status, "Log"));
-        assert!(logged.contains("audit readers hear 3 of 3 pods"), "{logged}");
+        assert!(
+            logged.contains("audit readers hear 3 of 3 pods"),
+            "{logged}"
+        );
         let data = serde_json::to_value(quiet).unwrap();
         assert_eq!(
             (&data["seconds"], &data["pods"]),
