@@ -177,6 +177,15 @@ impl Pods {
         pods.find_map(|pod| Some((pod, Some(&pod.containers[of(pod)?]))))
     }
 
+    /// Whether nothing more is to come of a container: its pod is forgotten, or another one runs under its name.
+    pub fn is_over(&self, container: &Container) -> bool {
+        let Some((_, Some(of))) = self.find(container) else {
+            return true;
+        };
+        let last = of.ids.last().filter(|_| !container.id.is_empty());
+        last.is_some_and(|last| *last != container.id)
+    }
+
     /// Whether a pod is there, or was within the last hour.
     pub fn has(&self, uid: &str) -> bool {
         self.pods.contains_key(uid)
@@ -314,6 +323,9 @@ pub mod tests {
             (found(&pods, "u1", ID), found(&pods, "u1", "next")),
             (web.clone(), web)
         );
+        let is_over = |uid, id| pods.is_over(&container(uid, id));
+        let over = [("u1", ID), ("u2", "next"), ("u1", "next"), ("u1", "")];
+        assert_eq!(over.map(|(uid, id)| is_over(uid, id)), [true, true, false, true]);
         for n in 0..100 {
             pods.take(exists(&pod("u1", "profiles/tight.json", &n.to_string())), 0);
         }

@@ -90,7 +90,7 @@ impl Publisher {
             let report = report(&snapshot, &mut known, before, &self.node, now());
             if report.is_some() {
                 let old = now().saturating_sub(KEPT);
-                control.forget(old, |container| known.pods.find(container).is_none());
+                control.forget(old, |container| known.pods.is_over(container));
             }
             report
         };
