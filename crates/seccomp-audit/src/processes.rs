@@ -162,7 +162,9 @@ mod tests {
         let mut pids = all(folder.path());
         pids.sort_unstable();
         assert_eq!(pids, [7, 8, 9]);
-        pids.iter().for_each(|pid| processes.meet(*pid, start));
+        for pid in pids {
+            processes.meet(pid, start);
+        }
         assert_eq!(uid(processes.place(9, start)), None, "it ends");
         for pid in [7, 8] {
             fs::remove_dir_all(folder.path().join(pid.to_string())).unwrap();

@@ -332,7 +332,9 @@ fn scan(shared: &Shared, proc: &Path) {
         for some in processes::all(proc).chunks(AT_ONCE) {
             let mut processes = locked(&shared.processes);
             let now = Instant::now();
-            some.iter().for_each(|pid| processes.meet(*pid, now));
+            for pid in some {
+                processes.meet(*pid, now);
+            }
         }
         locked(&shared.processes).forget(Instant::now());
         shared.rest(SCAN);

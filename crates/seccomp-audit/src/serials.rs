@@ -71,7 +71,9 @@ mod tests {
 
     fn lost(serials: impl IntoIterator<Item = u64>) -> u64 {
         let mut all = Serials::default();
-        serials.into_iter().for_each(|serial| all.came(serial));
+        for serial in serials {
+            all.came(serial);
+        }
         all.lost()
     }
 

@@ -49,4 +49,5 @@ pub(crate) fn getppid() {
 }
 
 /// Its number.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the kernel's numbers are small
 pub(crate) const GETPPID: u32 = libc::SYS_getppid as u32;

@@ -26,6 +26,8 @@ fn main() {
     match std::env::var(ROLE).ok().as_deref() {
         None => run(),
         Some("deaf") => deaf(),
+        Some("with AUDIT_READ alone") => alone(1 << 5),
+        Some("without any capability") => alone(0),
         Some(role) => play(role),
     }
 }
@@ -199,6 +201,7 @@ fn run() {
         control.forget(u64::MAX, |_| true);
     }
     control.end();
+    one_capability_is_enough_and_without_it_that_is_said();
     outside_of_the_first_network_namespace_it_is_said_that_nothing_is_heard();
 }
 
@@ -262,25 +265,49 @@ fn a_flood_is_counted_or_lost_in_bounded_memory(control: &Control, cgroup: &Cgro
     assert!(grown < 4096, "{grown} KiB");
 }
 
-fn deaf() {
-    // SAFETY: there is no second thread yet.
-    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-        return println!("no namespace");
+/// Hears, or says why not, with these capabilities of the upper half alone and `no_new_privs`, as in a pod.
+fn alone(upper: u32) {
+    let header = [0x2008_0522_u32, 0]; // _LINUX_CAPABILITY_VERSION_3, this process
+    let sets = [0, 0, 0, upper, upper, 0_u32]; // effective, permitted, inheritable of the lower half, then of the upper
+    // SAFETY: the two structures of this call, in the layout that the kernel gives them.
+    unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        let set = libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr());
+        assert_eq!(set, 0);
     }
+    say_hearing();
+}
+
+fn say_hearing() {
     let reader = Reader::default();
     let control = reader.control();
     reader.start().unwrap();
     let heard = wait(&control, "hearing", |snapshot| {
         snapshot.totals.hearing.is_some()
     });
-    println!(
-        "{}",
-        heard
-            .totals
-            .hearing
-            .unwrap()
-            .map_or_else(|why| why.word(), |()| "hears")
-    );
+    let hearing = heard.totals.hearing.unwrap();
+    println!("{}", hearing.map_or_else(|why| why.word(), |()| "hears"));
+}
+
+fn one_capability_is_enough_and_without_it_that_is_said() {
+    for (role, expected) in [
+        ("with AUDIT_READ alone", "hears"),
+        ("without any capability", Deaf::Forbidden.word()),
+    ] {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let output = command.env(ROLE, role).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said.trim(), expected, "{role}");
+    }
+    eprintln!("test one capability is enough and without it that is said ... ok");
+}
+
+fn deaf() {
+    // SAFETY: there is no second thread yet.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+        return println!("no namespace");
+    }
+    say_hearing();
 }
 
 fn outside_of_the_first_network_namespace_it_is_said_that_nothing_is_heard() {

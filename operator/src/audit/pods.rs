@@ -325,7 +325,10 @@ pub mod tests {
         );
         let is_over = |uid, id| pods.is_over(&container(uid, id));
         let over = [("u1", ID), ("u2", "next"), ("u1", "next"), ("u1", "")];
-        assert_eq!(over.map(|(uid, id)| is_over(uid, id)), [true, true, false, true]);
+        assert_eq!(
+            over.map(|(uid, id)| is_over(uid, id)),
+            [true, true, false, true]
+        );
         for n in 0..100 {
             pods.take(exists(&pod("u1", "profiles/tight.json", &n.to_string())), 0);
         }
