@@ -8,7 +8,7 @@
 //! revisions, the profile's *required version*: an agent that has applied a change has applied everything that follows from it.
 //!
 //! `profiles`, `nodes` and `reports` take what the watches see; `rollout`, `startup` and `in_use` say what follows from it for one profile,
-//! `denials` what recorders say was refused, `status` what is to be written, `counts` what metrics show. Nothing here does I/O or reads a clock.
+//! `denials` what recorders and audit readers say was refused, `status` what is to be written, `counts` what metrics show. Nothing here does I/O or reads a clock.
 
 mod counts;
 mod denials;
@@ -37,7 +37,7 @@ pub use nodes::SeenNode;
 pub use profiles::SeenProfile;
 pub use status::ProfileWrite;
 
-use denials::Denials;
+use denials::{By, Denials};
 use profiles::Profile;
 use reports::NodeReport;
 use status::Accepted;
@@ -72,7 +72,7 @@ pub struct Index {
     dirty: BTreeSet<String>,
     /// The definition of profiles is being deleted: none is held any more.
     definition_goes: bool,
-    listings: [Listing; 7],
+    listings: [Listing; 8],
 }
 
 /// The kinds that an index is fed with.
@@ -90,6 +90,8 @@ pub enum Kind {
     DaemonSet,
     /// SeccompDenialReports.
     DenialReport,
+    /// SeccompAuditReports.
+    AuditReport,
     /// SeccompCeilings.
     Ceiling,
 }
@@ -129,7 +131,8 @@ impl Index {
     pub fn list_ends(&mut self, kind: Kind) {
         let listing = &mut self.listings[kind as usize];
         let gone = match kind {
-            Kind::DenialReport => listing.ends(self.denials.nodes()),
+            Kind::DenialReport => listing.ends(self.denials.nodes(By::Recorder)),
+            Kind::AuditReport => listing.ends(self.denials.nodes(By::AuditReader)),
             // They come all at once.
             Kind::Ceiling => listing.ends(std::iter::empty()),
             Kind::Profile => listing.ends(self.profiles.keys().map(String::as_str)),
@@ -167,6 +170,7 @@ impl Index {
             }
             Kind::DaemonSet => self.daemon_set(name, None),
             Kind::DenialReport => self.denials(name, None),
+            Kind::AuditReport => self.audited(name, None),
             Kind::Ceiling => {}
             Kind::SeccompNode => {
                 self.owners.remove(name);

@@ -4,6 +4,7 @@
 mod ceilings;
 mod objects;
 mod policy_trials;
+mod reports;
 
 use std::fmt::Debug;
 use std::pin::pin;
@@ -29,9 +30,9 @@ use kube_support::{WatchEvent, Watched, resource_version, watch, watch_as};
 use objects::{AgentDaemonSet, AgentPod, ClusterNode, ClusterNodeSpec, created};
 use policy_trials::{take_policy_on_trial, take_trial_profile};
 use seccomp_operator_api::{
-    STARTUP_TAINT, SeccompCeiling, SeccompDenialReport, SeccompNode, SeccompPolicy,
-    SeccompPolicyStatus, SeccompProfile, SeccompRecording, SeccompRecordingReport, StoredProfile,
-    define,
+    STARTUP_TAINT, SeccompAuditReport, SeccompCeiling, SeccompDenialReport, SeccompNode,
+    SeccompPolicy, SeccompPolicyStatus, SeccompProfile, SeccompRecording, SeccompRecordingReport,
+    StoredProfile, define,
 };
 use seccomp_policy::profile_state::ProfileState;
 use seccomp_policy::view::{self, View};
@@ -55,10 +56,11 @@ pub enum Source {
     Recorders,
     DenialReports,
     Ceilings,
+    AuditReports,
 }
 
 impl Source {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Profiles,
         Self::Policies,
         Self::SeccompNodes,
@@ -71,6 +73,7 @@ impl Source {
         Self::Recorders,
         Self::DenialReports,
         Self::Ceilings,
+        Self::AuditReports,
     ];
 }
 
@@ -89,6 +92,7 @@ enum Event {
     Recorder(WatchEvent<AgentPod>),
     DenialReport(WatchEvent<SeccompDenialReport>),
     Ceiling(WatchEvent<SeccompCeiling>),
+    AuditReport(WatchEvent<SeccompAuditReport>),
 }
 
 /// Watches for as long as the process lives.
@@ -144,6 +148,12 @@ pub async fn run(
         watch(all::<SeccompCeiling>(client), everywhere().page_size(PAGE))
             .map(Event::Ceiling)
             .boxed(),
+        watch(
+            all::<SeccompAuditReport>(client),
+            everywhere().page_size(PAGE)
+        )
+        .map(Event::AuditReport)
+        .boxed(),
     ]));
     while let Some(event) = events.next().await {
         take(event, shared);
@@ -245,7 +255,10 @@ fn take(event: Event, shared: &Shared) {
             ended.then_some(Source::Recorders)
         }
         Event::DenialReport(change) => {
-            take_denial_report(&change, &mut index()).then_some(Source::DenialReports)
+            reports::take_denials(&change, &mut index()).then_some(Source::DenialReports)
+        }
+        Event::AuditReport(change) => {
+            reports::take_audit(&change, &mut index()).then_some(Source::AuditReports)
         }
         Event::Ceiling(change) => ceilings::take(change, shared).then_some(Source::Ceilings),
     };
@@ -382,29 +395,6 @@ fn take_report(change: WatchEvent<SeccompNode>, index: &mut Index) -> bool {
             index.gone(index::Kind::SeccompNode, &name);
         }
         WatchEvent::Deleted(report) => index.gone(index::Kind::SeccompNode, &name_of(&report)),
-    }
-    false
-}
-
-fn take_denial_report(change: &WatchEvent<SeccompDenialReport>, index: &mut Index) -> bool {
-    match change {
-        WatchEvent::ListBegins => index.list_begins(index::Kind::DenialReport),
-        WatchEvent::ListEnds => {
-            index.list_ends(index::Kind::DenialReport);
-            return true;
-        }
-        WatchEvent::Exists(report) => {
-            let name = name_of(report);
-            match report {
-                Ok(report) => index.denials(&name, Some(&report.spec)),
-                Err(unreadable) => {
-                    let error = &unreadable.error;
-                    warn!(node = name, error, "a SeccompDenialReport cannot be read");
-                    index.gone(index::Kind::DenialReport, &name);
-                }
-            }
-        }
-        WatchEvent::Deleted(report) => index.gone(index::Kind::DenialReport, &name_of(report)),
     }
     false
 }

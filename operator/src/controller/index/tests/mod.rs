@@ -97,6 +97,7 @@ fn empty() -> Index {
         Kind::SeccompNode,
         Kind::DaemonSet,
         Kind::DenialReport,
+        Kind::AuditReport,
         Kind::Ceiling,
     ] {
         index.list_begins(kind);
