@@ -124,7 +124,7 @@ impl fmt::Display for Surplus {
 }
 
 /// For which arguments `mine` opens what `others` does not; none if for no arguments.
-fn extent(mine: &Decision, others: &Decision) -> Option<Extent> {
+fn extent(mine: &Decision, others: &Decision, budget: &mut WorkBudget) -> Option<Extent> {
     const OTHERWISE: Action = Action::Errno(Errno::EPERM);
     mine.find(others, opens)?;
     if let (Some(_), Some(_)) = (mine.constant(), others.constant()) {
@@ -137,8 +137,7 @@ fn extent(mine: &Decision, others: &Decision) -> Option<Extent> {
             OTHERWISE
         }
     };
-    let mut budget = WorkBudget::for_profile();
-    let combined = mine.combine(others, surplus, &mut budget);
+    let combined = mine.combine(others, surplus, budget);
     Some(match combined {
         Ok(both) if both.constant().is_some() => Extent::All,
         Ok(both) => match both.rules(OTHERWISE) {
@@ -162,6 +161,7 @@ impl Model {
     pub fn surplus_over(&self, other: &Self, through: &[Arch]) -> Surplus {
         let mut surplus = Surplus::default();
         let mut named = BTreeSet::new();
+        let mut budget = WorkBudget::for_profile();
         for (arch, number, mine, others) in self.beside(other) {
             if !self.architectures.contains(arch) || !through.contains(&arch) {
                 continue;
@@ -177,9 +177,10 @@ impl Model {
                 }
                 continue;
             }
-            if let (Some(extent), Some(call)) =
-                (extent(mine, others), Syscall::numbered(arch, number))
-            {
+            if let (Some(extent), Some(call)) = (
+                extent(mine, others, &mut budget),
+                Syscall::numbered(arch, number),
+            ) {
                 surplus.calls.entry(call).or_default().insert(arch, extent);
             }
         }

@@ -30,26 +30,20 @@ fn with(calls: &[&str]) -> Value {
     json!({"base": "runtime-default", "allow": calls})
 }
 
-/// Waits until all replicas know the ceiling: a profile above it, in a dry run, is answered so.
+/// Waits until all replicas know the ceiling: a profile above it, in a dry run, is answered so several times in a row.
 async fn until_known(what: &str, is_so: impl Fn(&str) -> bool) -> Tested {
     let above = profile("e2e-above", &with(&["mount"]));
-    // The API server asks any of the replicas.
-    let mut in_a_row = 0;
     until(what, SOON, || async {
-        let args = ["apply", "--dry-run=server", "-f", "-"];
-        let answered = kubectl(&args, &above).await?;
-        let said = format!("{}{}", answered.stdout, answered.stderr);
-        ensure!(is_so(&said), "{said}");
+        // The API server asks any of the replicas.
+        for _ in 0..6 {
+            let args = ["apply", "--dry-run=server", "-f", "-"];
+            let answered = kubectl(&args, &above).await?;
+            let said = format!("{}{}", answered.stdout, answered.stderr);
+            ensure!(is_so(&said), "{said}");
+        }
         Ok(())
     })
-    .await?;
-    while in_a_row < 4 {
-        let args = ["apply", "--dry-run=server", "-f", "-"];
-        let answered = kubectl(&args, &above).await?;
-        let said = format!("{}{}", answered.stdout, answered.stderr);
-        in_a_row = if is_so(&said) { in_a_row + 1 } else { 0 };
-    }
-    Ok(())
+    .await
 }
 
 async fn warnings(cluster: &Cluster, name: &str, is_so: impl Fn(&[String]) -> bool) -> Tested {

@@ -302,9 +302,8 @@ pub fn read_joined_beside(
     takes: impl Fn(&Value) -> bool,
 ) -> Result<(Vec<Result<Named, Faulty>>, Vec<Value>), Failure> {
     let mut parsed = read(file)?;
-    let (taken, others) = parsed.others.into_iter().partition(takes);
+    let (taken, others): (Vec<_>, _) = parsed.others.into_iter().partition(takes);
     parsed.others = others;
-    let taken: Vec<_> = taken;
     let mut found = if taken.is_empty() {
         parsed.profiles(&input(file).name())
     } else {

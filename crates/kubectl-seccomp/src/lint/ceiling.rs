@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
-use super::Level;
-use super::Row;
+use super::{Level, Row};
 use crate::coverage::policies::unknown_field;
 use crate::document::Named;
 use crate::lines::Input;
@@ -150,12 +149,12 @@ pub fn faults(object: &Value) -> Vec<Problem> {
 }
 
 fn spec(object: &Value) -> Result<SeccompCeilingSpec, Problem> {
+    const FIELDS: &str = "`kubectl explain seccompceiling.spec` has the fields";
     let problem = |path: &str, reason: String, remedy: &str| Problem {
         path: path.to_owned(),
         reason,
         remedy: remedy.to_owned(),
     };
-    const FIELDS: &str = "`kubectl explain seccompceiling.spec` has the fields";
     let name = object["metadata"]["name"].as_str();
     if name.is_none_or(str::is_empty) {
         let reason = "is missing".to_owned();

@@ -30,7 +30,7 @@ use super::agents::{Agents, Standing};
 use super::finalizer;
 use kube_support::Listing;
 use seccomp_policy::ceiling::Ceilings;
-use seccomp_profile::Library;
+use seccomp_profile::{Arch, Library};
 
 pub use counts::{IndexCounts, NodeStates, ProfileStates};
 pub use nodes::SeenNode;
@@ -55,6 +55,8 @@ pub struct Index {
     ceilings: Arc<Ceilings>,
     /// Linux nodes.
     nodes: BTreeMap<String, SeenNode>,
+    /// How many of them are of each architecture.
+    arches: BTreeMap<Arch, usize>,
     /// Those of them that have the start-up taint.
     tainted: BTreeSet<String>,
     agents: Agents,
@@ -108,6 +110,7 @@ impl Index {
             library: Library::default(),
             ceilings: Arc::default(),
             nodes: BTreeMap::new(),
+            arches: BTreeMap::new(),
             tainted: BTreeSet::new(),
             agents: Agents::new(patience),
             standings: BTreeMap::new(),
@@ -161,7 +164,8 @@ impl Index {
             }
             Kind::Node => {
                 self.tainted.remove(name);
-                if self.nodes.remove(name).is_some() {
+                if let Some(node) = self.nodes.remove(name) {
+                    self.count_arch(Some(&node), None);
                     self.all_dirty();
                 }
             }

@@ -53,14 +53,30 @@ impl Index {
         } else {
             self.tainted.insert(name.to_owned());
         }
-        self.nodes.insert(name.to_owned(), node);
+        let arch = node.arch();
+        let before = self.nodes.insert(name.to_owned(), node);
+        self.count_arch(before.as_ref(), arch);
     }
 
     /// The architectures of the nodes, each once.
     #[must_use]
     pub fn architectures(&self) -> Vec<Arch> {
-        let arches: BTreeSet<_> = self.nodes.values().filter_map(SeenNode::arch).collect();
-        arches.into_iter().collect()
+        self.arches.keys().copied().collect()
+    }
+
+    /// A node that was like this is of that architecture now, or gone.
+    pub(super) fn count_arch(&mut self, before: Option<&SeenNode>, after: Option<Arch>) {
+        if let Some(arch) = before.and_then(SeenNode::arch)
+            && let Some(count) = self.arches.get_mut(&arch)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.arches.remove(&arch);
+            }
+        }
+        if let Some(arch) = after {
+            *self.arches.entry(arch).or_default() += 1;
+        }
     }
 
     /// An agent's pod exists. One that has no node to be on yet concerns nobody.
