@@ -168,6 +168,15 @@ impl Arch {
         self.facts().1
     }
 
+    /// The architecture of a call as the kernel tells it: `AUDIT_ARCH_*`, and the number, in which x32 has a bit of its own.
+    #[must_use]
+    pub fn of_call(audit_arch: u32, number: u32) -> Option<Self> {
+        const X32: u32 = 0x4000_0000;
+        let is_x32 = audit_arch == Self::X86_64.audit_arch() && number & X32 != 0;
+        let mut all = Self::all().filter(|arch| arch.audit_arch() == audit_arch);
+        all.find(|arch| (*arch == Self::X32) == is_x32)
+    }
+
     /// The kernel's `AUDIT_ARCH_*`, as a filter and the audit log see it. X32 has that of `X86_64`: it is told apart by
     /// bit 30 of the call's number.
     #[must_use]
@@ -208,5 +217,15 @@ mod tests {
         assert_eq!(Arch::from_node("loong64"), Some(Arch::Loongarch64));
         assert_eq!(Arch::from_node(""), None);
         assert_eq!(Arch::named("X86_64"), None);
+    }
+
+    #[test]
+    fn a_call_of_x32_is_told_from_one_of_its_kernel() {
+        let audit = Arch::X86_64.audit_arch();
+        assert_eq!(Arch::of_call(audit, 1), Some(Arch::X86_64));
+        assert_eq!(Arch::of_call(audit, 0x4000_0001), Some(Arch::X32));
+        let aarch64 = Arch::Aarch64.audit_arch();
+        assert_eq!(Arch::of_call(aarch64, 0x4000_0001), Some(Arch::Aarch64));
+        assert_eq!(Arch::of_call(7, 1), None);
     }
 }

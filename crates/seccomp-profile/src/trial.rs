@@ -107,6 +107,15 @@ impl Semantics {
         self.trial_over(self.default, next, reporting, &is_silent)
     }
 
+    /// Whether a call that the kernel logged, while this version is in force and `next` on trial, was logged for the trial: the next version
+    /// would refuse it for some arguments, and this one logs it for none. One that both may be is this version's own.
+    #[must_use]
+    pub fn is_logged_for(&self, next: &Self, call: Syscall) -> bool {
+        let (now, then) = (self.decision_for(call), next.decision_for(call));
+        let is_own = now.find(&then, |now, _| now == Action::Log).is_some();
+        !is_own && now.find(&then, is_lost).is_some()
+    }
+
     /// The same with a default that is its own, or reports.
     fn trial_over(
         &self,
@@ -368,6 +377,14 @@ mod tests {
                         }
                         if of.tried != of.now && !is_carrier && next.architectures.contains(arch) {
                             prop_assert!(is_lost, "{arch} {call} {first} {second}: {}", of.next);
+                        }
+                        // Who hears that it was logged knows neither the arguments nor the profile's file.
+                        if of.tried == Action::Log && !is_carrier && next.architectures.contains(arch) {
+                            let is_own = |now, _| now == Action::Log;
+                            let decision = now.decision_for(call);
+                            let may_be_own = decision.find(&decision, is_own).is_some();
+                            let is_of_trial = now.is_logged_for(&next, call);
+                            prop_assert!(if is_of_trial { is_lost } else { may_be_own }, "{arch} {call} {first} {second}");
                         }
                     }
                 }

@@ -269,13 +269,9 @@ fn value_of(memory: &Memory, tally: u32, value: u64) -> ((u64, u8), Option<u64>)
 
 /// The architecture and call of a key, as far as the tables know it.
 fn named(key: u64) -> Option<(Arch, Syscall)> {
-    const X32: u32 = 0x4000_0000;
     #[allow(clippy::cast_possible_truncation)] // the lower half
     let (audit, number) = ((key >> 32) as u32, (key & !REFUSED) as u32);
-    let arch = Arch::ALL.iter().copied().find(|arch| {
-        arch.audit_arch() == audit
-            && (audit != Arch::X86_64.audit_arch() || (*arch == Arch::X32) == (number & X32 != 0))
-    })?;
+    let arch = Arch::of_call(audit, number)?;
     Some((arch, Syscall::numbered(arch, number)?))
 }
 
