@@ -23,6 +23,7 @@ const CRATES: &[(&str, &[&str])] = &[
         &["seccomp-operator-api", "seccomp-policy", "seccomp-profile"],
     ),
     ("seccomp-recorder", &["seccomp-profile"]),
+    ("seccomp-audit", &[]),
     (
         "seccomp-recording",
         &["seccomp-operator-api", "seccomp-profile"],
@@ -47,6 +48,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "admission-review",
             "kube-support",
             "kubectl-seccomp",
+            "seccomp-audit",
             "seccomp-diagnosis",
             "seccomp-operator-api",
             "seccomp-policy",
@@ -70,7 +72,7 @@ const CRATES: &[(&str, &[&str])] = &[
 const OTHERS_OF_THE_ENGINE: &[&str] = &["serde", "serde_json", "strsim", "thiserror"];
 
 /// The parts of the operator that know nothing of each other; `main` and what puts a process together know them.
-const PARTS: &[&str] = &["agent", "controller", "recorder", "webhook"];
+const PARTS: &[&str] = &["agent", "audit", "controller", "recorder", "webhook"];
 
 const MAX_LINES: usize = 700;
 
@@ -241,7 +243,7 @@ fn the_names_that_a_source_takes_from_its_crate_are_found() {
 }
 
 #[test]
-fn agent_controller_webhook_and_recorder_do_not_name_each_other() -> Result<()> {
+fn agent_controller_webhook_recorder_and_audit_reader_do_not_name_each_other() -> Result<()> {
     let mut wrong = Vec::new();
     for part in PARTS {
         let folder = Path::new(ROOT).join("operator/src").join(part);

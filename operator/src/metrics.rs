@@ -127,7 +127,7 @@ mod tests {
 
     use crate::controller::index::IndexCounts;
     use crate::controller::metrics as controller;
-    use crate::{agent, webhook};
+    use crate::{agent, audit, webhook};
     use kube_support::Requests;
 
     /// A metric's type and the names of its labels, by its name.
@@ -146,6 +146,13 @@ mod tests {
     fn agent() -> Registry {
         let mut registry = registry();
         drop(agent::metrics::Metrics::new(&mut registry));
+        api_requests(&mut registry);
+        registry
+    }
+
+    fn audit() -> Registry {
+        let mut registry = registry();
+        audit::metrics::register(&mut registry, seccomp_audit::Reader::default().control());
         api_requests(&mut registry);
         registry
     }
@@ -222,7 +229,11 @@ mod tests {
     #[test]
     fn the_page_on_metrics_describes_what_there_is_and_nothing_else() {
         let page = page();
-        for (heading, registry) in [("The agent", agent()), ("The controller", controller())] {
+        for (heading, registry) in [
+            ("The agent", agent()),
+            ("The audit reader", audit()),
+            ("The controller", controller()),
+        ] {
             let mut described = documented(&page, "Both");
             described.extend(documented(&page, heading));
             assert_eq!(exposed(&registry), described, "{heading}");
@@ -243,7 +254,7 @@ mod tests {
             "uid",
             "image",
         ];
-        for registry in [agent(), controller()] {
+        for registry in [agent(), audit(), controller()] {
             for (metric, (_, labels)) in exposed(&registry) {
                 assert!(
                     labels.iter().all(|label| !names.contains(&label.as_str())),

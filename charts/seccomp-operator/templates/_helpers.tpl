@@ -42,6 +42,10 @@ with a letter, as a Service's name must.
 {{ include "seccomp-operator.fullname" . }}-recorder
 {{- end -}}
 
+{{- define "seccomp-operator.audit.fullname" -}}
+{{ include "seccomp-operator.fullname" . }}-audit
+{{- end -}}
+
 {{- define "seccomp-operator.webhook.fullname" -}}
 {{ include "seccomp-operator.fullname" . }}-webhook
 {{- end -}}
@@ -83,6 +87,10 @@ The name of both webhook configurations.
 
 {{- define "seccomp-operator.recorder.serviceAccountName" -}}
 {{- default (include "seccomp-operator.recorder.fullname" .) .Values.recorder.serviceAccount.name -}}
+{{- end -}}
+
+{{- define "seccomp-operator.audit.serviceAccountName" -}}
+{{- default (include "seccomp-operator.audit.fullname" .) .Values.audit.serviceAccount.name -}}
 {{- end -}}
 
 {{/*

@@ -1,5 +1,6 @@
-//! `kubectl seccomp denials`: what observed profiles have refused, from the reports of all nodes' recorders.
+//! `kubectl seccomp denials`: what profiles have refused, killed and logged, from the reports of all nodes' recorders and audit readers.
 
+mod hearing;
 mod suggest;
 mod suggested;
 mod watch;
@@ -12,14 +13,16 @@ use kube::Api;
 use kube::api::ListParams;
 use serde::Serialize;
 
-use super::cluster::{Cluster, ClusterArgs, block_on};
+use super::cluster::{Cluster, ClusterArgs, Refusal, block_on};
 use super::status::profiles;
 use super::stored::library;
 use super::table::Table;
 use super::text::Style;
 use super::{Failure, Findings, output};
+use hearing::Heard;
 use seccomp_operator_api::{
-    Denial, ObservedDenial, RecordedArgument, SeccompDenialReport, StoredProfile,
+    Denial, ObservedDenial, RecordedArgument, SeccompAuditReport, SeccompDenialReport,
+    StoredProfile,
 };
 use seccomp_profile::Arch;
 use suggested::Suggested;
@@ -38,9 +41,10 @@ pub const EXAMPLES: &str = "Examples:
   kubectl seccomp denials -n shop --suggest
   kubectl seccomp denials -n shop --suggest -o yaml | kubectl apply -f -
 
-Profiles with `spec.observe: true` are observed. A node reports once a minute.
+Recorders hear what profiles with `spec.observe: true` refuse; audit readers (audit.enabled in the chart) hear what seccomp kills and logs, whoever's
+profile it is. A node reports once a minute.
 
-Exit codes: 0 nothing was refused, 1 something was, 2 wrong use or no answer.";
+Exit codes: 0 nothing was refused or killed (what was only logged happened), 1 something was, 2 wrong use or no answer.";
 
 /// Arguments of `denials`.
 #[derive(Args, Debug)]
@@ -91,12 +95,33 @@ pub fn run(args: &DenialsArgs) -> Result<Findings, Failure> {
 
 async fn ask(args: &DenialsArgs) -> Result<Findings, Failure> {
     let cluster = args.cluster.connect().await?;
-    let reports: Api<SeccompDenialReport> = Api::all(cluster.client.clone());
+    let reports = Reports {
+        recorders: Api::all(cluster.client.clone()),
+        readers: Api::all(cluster.client.clone()),
+    };
     let kind = "seccompdenialreports.seccomp-operator.io";
     let everything = ListParams::default();
-    let listed = cluster.list(&reports, &everything, kind, "the cluster");
+    let listed = cluster.list(&reports.recorders, &everything, kind, "the cluster");
     let listed = listed.await;
-    let listed = listed.map_err(|refusal| Failure::Other(anyhow!(refusal)))?;
+    let mut listed = Listed {
+        recorders: listed.map_err(|refusal| Failure::Other(anyhow!(refusal)))?,
+        readers: Vec::new(),
+    };
+    let kind = "seccompauditreports.seccomp-operator.io";
+    let heard = cluster.list(&reports.readers, &everything, kind, "the cluster");
+    let has_readers = match heard.await {
+        Ok(heard) => {
+            listed.readers = heard;
+            true
+        }
+        // An operator of before there were any.
+        Err(Refusal::Unknown(_)) => false,
+        Err(Refusal::Forbidden(why)) => {
+            eprintln!("note: without what audit readers heard: {why}");
+            false
+        }
+        Err(refusal @ Refusal::Other(_)) => return Err(Failure::Other(anyhow!(refusal))),
+    };
     let own = args.namespace.as_ref().unwrap_or(&cluster.namespace);
     let wanted = Wanted {
         namespace: (!args.all_namespaces).then_some(own.as_str()),
@@ -104,9 +129,14 @@ async fn ask(args: &DenialsArgs) -> Result<Findings, Failure> {
         profile: args.profile.as_deref(),
     };
     let found = Found::among(&listed, &wanted);
+    let findings = if found.denials.iter().any(|denial| !denial.happened()) {
+        Findings::Some(String::new())
+    } else {
+        Findings::None
+    };
     if args.suggest && !found.denials.is_empty() {
         output::print(suggest(&cluster, &found, args.output).await?)?;
-        return Ok(Findings::Some(String::new()));
+        return Ok(findings);
     }
     output::print(match args.output {
         DenialsFormat::Text | DenialsFormat::Yaml => found.text(Style::for_stdout()),
@@ -114,13 +144,22 @@ async fn ask(args: &DenialsArgs) -> Result<Findings, Failure> {
         DenialsFormat::Json => output::json(&found)?,
     })?;
     if args.watch {
-        watch::watch(reports, &listed, &wanted, args.output).await?;
+        let readers = has_readers.then_some(reports.readers);
+        watch::watch(reports.recorders, readers, &listed, &wanted, args.output).await?;
     }
-    Ok(if found.denials.is_empty() {
-        Findings::None
-    } else {
-        Findings::Some(String::new())
-    })
+    Ok(findings)
+}
+
+struct Reports {
+    recorders: Api<SeccompDenialReport>,
+    readers: Api<SeccompAuditReport>,
+}
+
+/// The reports that there are.
+#[derive(Debug, Default)]
+struct Listed {
+    recorders: Vec<SeccompDenialReport>,
+    readers: Vec<SeccompAuditReport>,
 }
 
 async fn suggest(
@@ -132,7 +171,10 @@ async fn suggest(
     let read: Vec<_> = stored.map(StoredProfile::read).collect();
     let library = library(&read);
     let readable: Vec<_> = read.into_iter().flatten().collect();
-    let denials = found.denials.iter().map(|on_node| &on_node.observed);
+    let denials = found.denials.iter().filter_map(|on_node| {
+        // What others' profiles do is not for the operator to change.
+        Some((on_node.profile.as_deref()?, &on_node.denial))
+    });
     let suggested = Suggested::new(denials, &readable, &library);
     match format {
         DenialsFormat::Text => suggested.text(Style::for_stdout()),
@@ -150,8 +192,11 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    fn is(&self, observed: &ObservedDenial) -> bool {
-        let ObservedDenial { profile, denial } = observed;
+    fn is(&self, on_node: &OnNode) -> bool {
+        let OnNode {
+            profile, denial, ..
+        } = on_node;
+        let profile = profile.as_deref().unwrap_or_default();
         let holds = |wanted: Option<&str>, is: &str| wanted.is_none_or(|wanted| wanted == is);
         holds(self.namespace, &denial.namespace)
             && holds(self.pod, &denial.pod)
@@ -159,7 +204,7 @@ impl Wanted<'_> {
     }
 }
 
-/// What was found, the most frequent first.
+/// What was found: what did not happen first, then the most frequent.
 #[derive(Debug, Serialize)]
 struct Found {
     denials: Vec<OnNode>,
@@ -167,33 +212,72 @@ struct Found {
     more: i64,
     /// How many nodes have a report.
     nodes: usize,
+    /// What is known of audit readers, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<Heard>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct OnNode {
     node: String,
+    /// The SeccompProfile; none where the container states something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+    /// What it states.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stated: Option<String>,
     #[serde(flatten)]
-    observed: ObservedDenial,
+    denial: Denial,
+}
+
+impl OnNode {
+    fn of_recorder(report: &SeccompDenialReport) -> impl Iterator<Item = Self> {
+        let denials = report.spec.denials.iter();
+        denials.map(|ObservedDenial { profile, denial }| Self {
+            node: report.spec.node.clone(),
+            profile: Some(profile.clone()),
+            stated: None,
+            denial: denial.clone(),
+        })
+    }
+
+    fn of_reader(report: &SeccompAuditReport) -> impl Iterator<Item = Self> {
+        let calls = report.spec.calls.iter().cloned();
+        calls.map(|call| Self {
+            node: report.spec.node.clone(),
+            profile: call.profile,
+            stated: call.stated,
+            denial: call.denial,
+        })
+    }
+
+    /// Whether the call happened, and was only logged.
+    fn happened(&self) -> bool {
+        self.denial.outcome.happened()
+    }
+
+    /// Under what it was called, for people.
+    fn under(&self) -> &str {
+        let stated = self.profile.as_deref().or(self.stated.as_deref());
+        stated.unwrap_or("(none stated)")
+    }
 }
 
 impl Found {
-    fn among(reports: &[SeccompDenialReport], wanted: &Wanted<'_>) -> Self {
-        let denials = reports.iter().flat_map(|report| {
-            let denials = report.spec.denials.iter();
-            let denials = denials.filter(|observed| wanted.is(observed));
-            denials.map(|observed| OnNode {
-                node: report.spec.node.clone(),
-                observed: observed.clone(),
-            })
-        });
+    fn among(reports: &Listed, wanted: &Wanted<'_>) -> Self {
+        let recorded = reports.recorders.iter().flat_map(OnNode::of_recorder);
+        let heard = reports.readers.iter().flat_map(OnNode::of_reader);
+        let denials = recorded.chain(heard).filter(|on_node| wanted.is(on_node));
         let mut denials: Vec<_> = denials.collect();
         // Each report is in a fixed order already.
-        denials.sort_by_key(|on_node| std::cmp::Reverse(on_node.observed.denial.count));
-        let more = reports.iter().map(|report| i64::from(report.spec.more));
+        denials.sort_by_key(|of| (of.happened(), std::cmp::Reverse(of.denial.count)));
+        let more = reports.recorders.iter().map(|report| report.spec.more);
+        let more = more.chain(reports.readers.iter().map(|report| report.spec.more));
         Self {
             denials,
-            more: more.sum(),
-            nodes: reports.len(),
+            more: more.map(i64::from).sum(),
+            nodes: reports.recorders.len(),
+            audit: Heard::of(&reports.readers),
         }
     }
 
@@ -210,11 +294,14 @@ impl Found {
                 self.more
             ); // a string takes all
         }
+        if let Some(audit) = &self.audit {
+            text += &audit.text();
+        }
         text
     }
 
     fn nothing(&self) -> &'static str {
-        if self.nodes == 0 {
+        if self.nodes == 0 && self.audit.is_none() {
             "No node has reported a refused call: either no profile is observed (spec.observe), or none has refused any.\n"
         } else {
             "Of what you asked for nothing was refused.\n"
@@ -227,16 +314,21 @@ impl Found {
             "POD",
             "CONTAINER",
             "CALL",
+            "OUTCOME",
             "COUNT",
             "LAST",
             "ARGUMENTS",
             "PROFILE",
         ]);
-        for OnNode { observed, .. } in &self.denials {
-            let [namespace, pod, container, call, count, last, arguments] = cells(&observed.denial);
-            let profile = observed.profile.clone();
+        for on_node in &self.denials {
+            let denial = &on_node.denial;
+            let [namespace, pod, container, call, count, last, arguments] = cells(denial);
+            // Recorders alone hear nothing but what is refused: a column that says nothing is left out.
+            let outcome = self.audit.as_ref().map(|_| denial.outcome.word());
+            let outcome = outcome.unwrap_or_default().to_owned();
+            let profile = on_node.under().to_owned();
             table.row([
-                namespace, pod, container, call, count, last, arguments, profile,
+                namespace, pod, container, call, outcome, count, last, arguments, profile,
             ]);
         }
         table.lines(style)
@@ -296,7 +388,7 @@ mod tests {
         denial
     }
 
-    fn reports() -> Vec<SeccompDenialReport> {
+    fn reports() -> Listed {
         let report = |node: &str, denials: Vec<Value>, more: i32| -> SeccompDenialReport {
             let report = json!({
                 "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompDenialReport", "metadata": {"name": node},
@@ -314,7 +406,10 @@ mod tests {
             denial("shop", "web-1", "socket", 70, &socket),
             denial("shop", "web-1", "chmod", 2, &narrow),
         ];
-        vec![report("n1", first, 0), report("n2", second, 5)]
+        Listed {
+            recorders: vec![report("n1", first, 0), report("n2", second, 5)],
+            readers: Vec::new(),
+        }
     }
 
     fn found(namespace: Option<&str>, pod: Option<&str>, profile: Option<&str>) -> Found {
@@ -353,7 +448,7 @@ shop        web-1   web         chmod (SCMP_ARCH_X86)   2       2026-01-01T00:00
             pod: None,
             profile: None,
         };
-        let none = Found::among(&[], &wanted).text(Style::plain());
+        let none = Found::among(&Listed::default(), &wanted).text(Style::plain());
         assert!(none.contains("no profile is observed"), "{none}");
     }
 
@@ -366,5 +461,43 @@ shop        web-1   web         chmod (SCMP_ARCH_X86)   2       2026-01-01T00:00
             (&json!("n1"), &json!("api-0"), &json!(1))
         );
         assert_eq!(json["more"], 5);
+    }
+
+    #[test]
+    fn what_audit_readers_hear_stands_beside_it_with_what_became_of_it() {
+        let mut reports = reports();
+        let killed = json!({"outcome": "Killed"});
+        let logged = json!({"outcome": "Logged", "stated": "RuntimeDefault", "profile": null});
+        let heard = json!({
+            "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompAuditReport", "metadata": {"name": "n1"},
+            "node": "n1", "readerVersion": "1", "hearing": {"hears": true}, "lost": 7,
+            "calls": [denial("shop", "web-0", "ptrace", 1, &killed), denial("shop", "web-0", "chmod", 900, &logged)],
+        });
+        reports.readers = vec![serde_json::from_value(heard).unwrap()];
+        let mut wanted = Wanted {
+            namespace: Some("shop"),
+            pod: Some("web-0"),
+            profile: None,
+        };
+        let found = Found::among(&reports, &wanted);
+        assert_eq!(
+            found.text(Style::plain()),
+            "\
+NAMESPACE   POD     CONTAINER   CALL     OUTCOME   COUNT   LAST                   PROFILE
+shop        web-0   web         mount    refused   3       2026-01-01T00:00:09Z   tight
+shop        web-0   web         ptrace   killed    1       2026-01-01T00:00:09Z   tight
+shop        web-0   web         chmod    logged    900     2026-01-01T00:00:09Z   RuntimeDefault
+5 rarer calls of pods did not fit into the reports of their nodes
+7 audit records were lost on their nodes: what is counted may be less than what was called
+"
+        );
+        let json = serde_json::to_value(&found).unwrap();
+        assert_eq!(
+            (&json["denials"][2]["stated"], &json["audit"]["lost"]),
+            (&json!("RuntimeDefault"), &json!(7))
+        );
+        assert!(json["denials"][2].get("profile").is_none());
+        wanted.profile = Some("tight");
+        assert_eq!(Found::among(&reports, &wanted).denials.len(), 2);
     }
 }

@@ -114,7 +114,45 @@ pub struct ObservedDenial {
     pub denial: Denial,
 }
 
-/// A call that was refused to a container.
+/// What became of a call.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum Outcome {
+    /// It returned an error.
+    #[default]
+    Refused,
+    /// Its thread or process was killed.
+    Killed,
+    /// Its thread got a signal in its place.
+    Trapped,
+    /// It happened, and the kernel logged it.
+    Logged,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Refused, Self::Killed, Self::Trapped, Self::Logged];
+
+    /// A word for a sentence.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Killed => "killed",
+            Self::Trapped => "trapped",
+            Self::Logged => "logged",
+        }
+    }
+
+    /// Whether it happened.
+    #[must_use]
+    pub const fn happened(self) -> bool {
+        matches!(self, Self::Logged)
+    }
+}
+
+/// A call that was refused to a container, or that ended it; from the audit reader also one that was logged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Denial {
@@ -136,6 +174,9 @@ pub struct Denial {
     /// The architecture that it was made through, as profiles write it: `SCMP_ARCH_X86_64`.
     #[schemars(length(max = 32))]
     pub architecture: String,
+    /// What became of it.
+    #[serde(default, skip_serializing_if = "schema::is_zero")]
+    pub outcome: Outcome,
     /// How often it was refused, or would have been, to processes that were executed into the container as well.
     #[schemars(range(min = 0))]
     pub count: i64,
@@ -167,7 +208,7 @@ impl Denial {
     }
 
     /// Whose call it is.
-    pub(crate) fn key(&self) -> [&str; 5] {
+    pub(crate) fn key(&self) -> [&str; 6] {
         let Self {
             namespace,
             pod,
@@ -176,18 +217,20 @@ impl Denial {
             architecture,
             ..
         } = self;
-        [namespace, pod, container, call, architecture].map(String::as_str)
+        let outcome = self.outcome.word();
+        [namespace, pod, container, call, architecture, outcome]
     }
 
-    /// The most frequent first, and among equals in a fixed order.
-    fn rank(&self) -> (Reverse<i64>, [&str; 5]) {
-        (Reverse(self.count), self.key())
+    /// What did not happen before what did: a program that calls what is only logged must hide nothing. Then the most frequent first,
+    /// and among equals in a fixed order.
+    pub(crate) fn rank(&self) -> (bool, Reverse<i64>, [&str; 6]) {
+        (self.outcome.happened(), Reverse(self.count), self.key())
     }
 }
 
 impl TriedDenial {
     /// As that of denials, and among equals of those by whose it is.
-    fn rank(&self) -> (impl Ord, &str, &str) {
+    pub(crate) fn rank(&self) -> (impl Ord, &str, &str) {
         let ObservedDenial { profile, denial } = &self.observed;
         (denial.rank(), profile, &self.digest)
     }

@@ -3,6 +3,7 @@
 //! These are the types of the wire, and the names that objects and files have. A SeccompProfile's spec can turn itself into what the
 //! profile engine reads. Which pod a policy selects, and whether its spec is valid, is not known here, nor are watches, nodes or files.
 
+mod audit;
 mod denial;
 pub mod label;
 mod node;
@@ -13,9 +14,12 @@ mod recording_report;
 mod schema;
 mod trial;
 
+pub use audit::{
+    AuditReport, AuditedCall, Hearing, MAX_AUDITED, MAX_UNPLACED, SeccompAuditReport, UnplacedCall,
+};
 pub use denial::{
     Denial, DenialReport, Listening, MAX_DENIALS, MAX_DENIED_VALUES, MAX_PROFILE_DENIALS,
-    ObservedDenial, ObservedTrial, SeccompDenialReport, TriedDenial, most_frequent,
+    ObservedDenial, ObservedTrial, Outcome, SeccompDenialReport, TriedDenial, most_frequent,
 };
 pub use node::{
     NodeFailure, NodeInfo, NodeUse, PodReference, SeccompNode, SeccompNodeReport, labels_digest,
@@ -55,8 +59,9 @@ pub const STARTUP_TAINT: &str = "seccomp-operator.io/agent-not-ready";
 
 /// All custom resource definitions, each with the file name (without extension) that it is kept under in `crds/`.
 #[must_use]
-pub fn crds() -> [(&'static str, CustomResourceDefinition); 6] {
+pub fn crds() -> [(&'static str, CustomResourceDefinition); 7] {
     let mut crds = [
+        ("seccompauditreports", SeccompAuditReport::crd()),
         ("seccompdenialreports", SeccompDenialReport::crd()),
         ("seccompnodes", SeccompNode::crd()),
         ("seccomppolicies", SeccompPolicy::crd()),

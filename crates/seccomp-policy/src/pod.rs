@@ -139,6 +139,9 @@ pub struct ContainerStatus<'a> {
     pub last_state: ContainerState<'a>,
     #[serde(deserialize_with = "number")]
     pub restart_count: i32,
+    /// The runtime's name and the container's id: `containerd://<id>`.
+    #[serde(rename = "containerID", borrow, deserialize_with = "optional_text")]
+    pub container_id: Option<Cow<'a, str>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -109,6 +109,7 @@ pub fn be(folder: &Path) -> anyhow::Result<()> {
                     seccomp_root: root,
                     profiles_dir: "profiles".into(),
                     recorder_socket: None,
+                    audit: false,
                 };
                 let (runs, _) = agent.start(&mut Registry::default())?;
                 tokio::spawn(runs).await?

@@ -54,6 +54,7 @@ fn the_definitions_are_rendered_as_they_are_in_the_files_and_kept_on_uninstall()
     assert_eq!(
         names,
         [
+            "seccompauditreports.seccomp-operator.io",
             "seccompdenialreports.seccomp-operator.io",
             "seccompnodes.seccomp-operator.io",
             "seccomppolicies.seccomp-operator.io",

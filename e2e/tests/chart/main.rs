@@ -3,6 +3,7 @@
 //! `HELM` names the helm to run (default: the one on `PATH`). Without one every test here fails: a chart that nobody rendered
 //! is not a chart that was tested.
 
+mod audit;
 mod definitions;
 mod engines;
 mod helm;

@@ -18,6 +18,7 @@ const CONTROLLER_EVERYWHERE: &[&str] = &[
     "seccomp-operator.io/seccomprecordings/status: patch",
     "seccomp-operator.io/seccomprecordingreports: get list watch patch delete",
     "seccomp-operator.io/seccompdenialreports: get list watch delete",
+    "seccomp-operator.io/seccompauditreports: get list watch delete",
     "seccomp-operator.io/seccompnodes: get list watch patch delete",
     "/nodes: get list watch",
     "/namespaces: list watch",

@@ -21,6 +21,9 @@ const UNSEEN: &[&str] = &[
     // When a node is gone on which calls were refused.
     "controller: delete seccompdenialreports",
     "controller: get seccompdenialreports",
+    // The same of what was heard there.
+    "controller: delete seccompauditreports",
+    "controller: get seccompauditreports",
     // When the certificate authority grows old, after months.
     "controller: update secrets",
 ];

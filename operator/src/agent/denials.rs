@@ -1,8 +1,8 @@
-//! Tells a pod what an observed profile refused it, or what the next version of one would have refused, and counts it. The node's recorder knows, and may write no Event; its report comes by a
-//! watch.
+//! Tells a pod what an observed profile refused it, what the next version of one would have refused, and what seccomp killed or logged, and counts it. The node's recorder
+//! and its audit reader know, and may write no Event; their reports come by a watch.
 //!
 //! What is refused is mostly refused again and again. So an Event names the calls that none has named within the last hour, after which API
-//! servers forget them, and a pod gets one a minute at most.
+//! servers forget them, and of each report a pod gets one a minute at most.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -10,6 +10,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::stream::select_all;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Config;
@@ -20,7 +21,9 @@ use tracing::warn;
 use super::metrics::Metrics;
 use kube_support::events::{EventRequest, Events};
 use kube_support::{WatchEvent, watch};
-use seccomp_operator_api::{DenialReport, ObservedDenial, SeccompDenialReport};
+use seccomp_operator_api::{
+    AuditedCall, ObservedDenial, Outcome, SeccompAuditReport, SeccompDenialReport, TriedDenial,
+};
 
 /// How long API servers keep Events, unless they are told otherwise.
 const REMEMBERED: Duration = Duration::from_hours(1);
@@ -33,41 +36,126 @@ const NEXT: Duration = Duration::from_secs(10);
 /// So many calls an Event names.
 const NAMED: usize = 8;
 
+/// Who reports on this node. Where nobody does, the chart gives no right to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Reporters {
+    /// The recorder.
+    pub recorder: bool,
+    /// The audit reader.
+    pub audit: bool,
+}
+
+enum Change {
+    Refused(WatchEvent<SeccompDenialReport>),
+    Heard(WatchEvent<SeccompAuditReport>),
+}
+
+/// What the reports say now.
+#[derive(Debug, Default)]
+struct Said {
+    refused: Vec<ObservedDenial>,
+    /// By the recorder, and by the audit reader.
+    tried: [Vec<ObservedDenial>; 2],
+    /// Of whichever profile: in place of its name stands what is said of it.
+    heard: Vec<ObservedDenial>,
+}
+
+impl Said {
+    /// Whether it says something else from now on.
+    fn take(&mut self, change: Change) -> bool {
+        let observed = |tried: TriedDenial| tried.observed;
+        match change {
+            Change::Refused(WatchEvent::Exists(Ok(object))) => {
+                let report = object.spec;
+                self.refused = report.denials;
+                self.tried[0] = report.would_refuse.into_iter().map(observed).collect();
+            }
+            Change::Heard(WatchEvent::Exists(Ok(object))) => {
+                let report = object.spec;
+                self.heard = report.calls.into_iter().map(of_whichever).collect();
+                self.tried[1] = report.would_refuse.into_iter().map(observed).collect();
+            }
+            Change::Refused(WatchEvent::Exists(Err(unreadable))) => {
+                warn!(
+                    error = unreadable.error,
+                    "this node's SeccompDenialReport cannot be read"
+                );
+                return false;
+            }
+            Change::Heard(WatchEvent::Exists(Err(unreadable))) => {
+                warn!(
+                    error = unreadable.error,
+                    "this node's SeccompAuditReport cannot be read"
+                );
+                return false;
+            }
+            // It is made again with the same numbers.
+            Change::Refused(WatchEvent::Deleted(_) | WatchEvent::ListBegins)
+            | Change::Heard(WatchEvent::Deleted(_) | WatchEvent::ListBegins) => return false,
+            Change::Refused(WatchEvent::ListEnds) | Change::Heard(WatchEvent::ListEnds) => {}
+        }
+        true
+    }
+}
+
+fn of_whichever(call: AuditedCall) -> ObservedDenial {
+    let profile = call.profile.map(|name| format!("profile {name}"));
+    ObservedDenial {
+        profile: profile
+            .or(call.stated)
+            .unwrap_or_else(|| "no stated profile".to_owned()),
+        denial: call.denial,
+    }
+}
+
 /// Runs for as long as the process lives.
-pub async fn run(client: Client, node: &str, events: &Events, metrics: &Metrics) {
-    let api: Api<DeserializeGuard<SeccompDenialReport>> = Api::all(client);
-    let itself = Config::default().fields(&format!("metadata.name={node}"));
-    let mut changes = std::pin::pin!(watch(api, itself));
-    let [mut told, mut told_of_trials] = [Told::of(Kind::Refused), Told::of(Kind::Tried)];
-    let [mut counted, mut counted_of_trials] = [Counted::default(), Counted::default()];
-    let mut report = DenialReport::default();
+pub async fn run(
+    client: Client,
+    node: &str,
+    reporters: Reporters,
+    events: &Events,
+    metrics: &Metrics,
+) {
+    let itself = || Config::default().fields(&format!("metadata.name={node}"));
+    let mut changes = Vec::new();
+    if reporters.recorder {
+        let api: Api<DeserializeGuard<SeccompDenialReport>> = Api::all(client.clone());
+        changes.push(watch(api, itself()).map(Change::Refused).boxed());
+    }
+    if reporters.audit {
+        let api: Api<DeserializeGuard<SeccompAuditReport>> = Api::all(client);
+        changes.push(watch(api, itself()).map(Change::Heard).boxed());
+    }
+    let mut changes = select_all(changes);
+    let [mut told, mut told_of_trials, mut told_of_heard] =
+        [Kind::Refused, Kind::Tried, Kind::Heard].map(Told::of);
+    let mut counted = Counted::default();
+    let [mut counted_of_recorder, mut counted_of_audit] = [Counted::default(), Counted::default()];
+    let mut said = Said::default();
     let mut wakes = None;
     loop {
         tokio::select! {
             change = changes.next() => match change {
-                Some(WatchEvent::Exists(Ok(object))) => report = object.spec,
-                Some(WatchEvent::Exists(Err(unreadable))) => {
-                    warn!(error = unreadable.error, "this node's SeccompDenialReport cannot be read");
+                Some(change) => if !said.take(change) {
                     continue;
-                }
-                // Its recorder makes it again with the same numbers.
-                Some(WatchEvent::Deleted(_) | WatchEvent::ListBegins) => continue,
-                Some(WatchEvent::ListEnds) => {}
+                },
                 // It does not end; without it nothing is told, and all else goes on.
                 None => std::future::pending().await,
             },
             () = sleep_until(wakes.unwrap_or_else(Instant::now)), if wakes.is_some() => {}
         }
-        let tried = || report.would_refuse.iter().map(|tried| &tried.observed);
-        metrics.refused(counted.growth(report.denials.iter()));
-        metrics.would_be_refused(counted_of_trials.growth(tried()));
+        metrics.refused(counted.growth(said.refused.iter()));
+        metrics.would_be_refused(counted_of_recorder.growth(said.tried[0].iter()));
+        metrics.would_be_refused(counted_of_audit.growth(said.tried[1].iter()));
         let now = Instant::now();
-        let (due, next) = told.due(report.denials.iter(), now);
-        let (due_of_trials, next_of_trials) = told_of_trials.due(tried(), now);
-        for (event, id) in due.into_iter().chain(due_of_trials) {
+        let (due, next) = told.due(said.refused.iter(), now);
+        let (due_of_trials, next_of_trials) = told_of_trials.due(said.tried.iter().flatten(), now);
+        let (due_of_heard, next_of_heard) = told_of_heard.due(said.heard.iter(), now);
+        for (event, id) in due.into_iter().chain(due_of_trials).chain(due_of_heard) {
             events.post_once(event, id);
         }
-        wakes = next.into_iter().chain(next_of_trials).min();
+        let next = next.into_iter().chain(next_of_trials).chain(next_of_heard);
+        wakes = next.min();
     }
 }
 
@@ -95,7 +183,13 @@ fn count(observed: &ObservedDenial) -> (u64, i64) {
     let denial = &observed.denial;
     let mut hasher = DefaultHasher::new();
     let of = (&observed.profile, &denial.pod_uid, &denial.container);
-    (of, &denial.call, &denial.architecture).hash(&mut hasher);
+    (
+        of,
+        &denial.call,
+        &denial.architecture,
+        denial.outcome.word(),
+    )
+        .hash(&mut hasher);
     (hasher.finish(), denial.count)
 }
 
@@ -106,6 +200,8 @@ enum Kind {
     Refused,
     /// Calls happened that the next version would refuse.
     Tried,
+    /// Calls were killed or logged, under whichever profile.
+    Heard,
 }
 
 /// What was told of pods, by their uids.
@@ -118,8 +214,8 @@ struct Told {
 #[derive(Debug, Default)]
 struct OfPod {
     at: Option<Instant>,
-    /// By container and call: when, and how often it had been refused.
-    calls: BTreeMap<(String, String), (Instant, i64)>,
+    /// By container, call and what became of it: when, and how often it had been refused.
+    calls: BTreeMap<Key, (Instant, i64)>,
 }
 
 impl OfPod {
@@ -130,9 +226,12 @@ impl OfPod {
     }
 }
 
-fn key(observed: &ObservedDenial) -> (String, String) {
+type Key = (String, String, Outcome);
+
+fn key(observed: &ObservedDenial) -> Key {
     let denial = &observed.denial;
-    (denial.container.clone(), denial.call.clone())
+    let (container, call) = (&denial.container, &denial.call);
+    (container.clone(), call.clone(), denial.outcome)
 }
 
 impl Told {
@@ -188,14 +287,22 @@ fn event(kind: Kind, first: &ObservedDenial, news: &[&ObservedDenial]) -> (Event
             "several times"
         };
         let (container, call) = (&denial.container, &denial.call);
-        let of = match kind {
-            Kind::Refused => "profile",
-            Kind::Tried => "trial of profile",
+        // A string takes all.
+        let _ = match kind {
+            Kind::Refused => write!(
+                note,
+                "{separator}{call} {times} to container {container} (profile {profile})"
+            ),
+            Kind::Tried => write!(
+                note,
+                "{separator}{call} {times} to container {container} (trial of profile {profile})"
+            ),
+            Kind::Heard => write!(
+                note,
+                "{separator}{call} {} {times} in container {container} ({profile})",
+                denial.outcome.word()
+            ),
         };
-        let _ = write!(
-            note,
-            "{separator}{call} {times} to container {container} ({of} {profile})"
-        ); // a string takes all
     }
     if news.len() > NAMED {
         let _ = write!(note, " and {} more", news.len() - NAMED); // as above
@@ -203,6 +310,8 @@ fn event(kind: Kind, first: &ObservedDenial, news: &[&ObservedDenial]) -> (Event
     let denial = &first.denial;
     let (namespace, pod) = (&denial.namespace, &denial.pod);
     let mut hasher = DefaultHasher::new();
+    let mut all = news.iter();
+    let has_denied = kind != Kind::Tried && all.any(|new| !new.denial.outcome.happened());
     let (reason, action, note) = match kind {
         Kind::Refused => (
             "SeccompDenied",
@@ -211,6 +320,16 @@ fn event(kind: Kind, first: &ObservedDenial, news: &[&ObservedDenial]) -> (Event
                 "refused: {note}; `kubectl seccomp denials -n {namespace} {pod}` has the numbers"
             ),
         ),
+        Kind::Heard => {
+            "heard".hash(&mut hasher);
+            let reason = if has_denied {
+                "SeccompDenied"
+            } else {
+                "SeccompLogged"
+            };
+            let numbers = format!("`kubectl seccomp denials -n {namespace} {pod}` has the numbers");
+            (reason, "Hear", format!("seccomp: {note}; {numbers}"))
+        }
         Kind::Tried => {
             "trial".hash(&mut hasher);
             let profile = &first.profile;
@@ -225,6 +344,10 @@ fn event(kind: Kind, first: &ObservedDenial, news: &[&ObservedDenial]) -> (Event
     };
     let mut named: Vec<_> = news.iter().map(|observed| key(observed)).collect();
     named.sort();
+    let words = named
+        .iter()
+        .map(|(container, call, outcome)| (container, call, outcome.word()));
+    let named: Vec<_> = words.collect();
     (&denial.pod_uid, named).hash(&mut hasher);
     let event = EventRequest {
         regarding: ObjectReference {
@@ -235,7 +358,7 @@ fn event(kind: Kind, first: &ObservedDenial, news: &[&ObservedDenial]) -> (Event
             uid: Some(denial.pod_uid.clone()),
             ..ObjectReference::default()
         },
-        warning: kind == Kind::Refused,
+        warning: has_denied,
         reason,
         action,
         note,
@@ -245,7 +368,7 @@ fn event(kind: Kind, first: &ObservedDenial, news: &[&ObservedDenial]) -> (Event
 
 #[cfg(test)]
 mod tests {
-    use seccomp_operator_api::Denial;
+    use seccomp_operator_api::{Denial, DenialReport};
 
     use super::*;
 
@@ -367,6 +490,43 @@ mod tests {
         );
         let (refused, _) = Told::of(Kind::Refused).due(report.denials.iter(), Instant::now());
         assert_ne!(refused[0].1, *id, "they are two incidents");
+    }
+
+    #[test]
+    fn what_was_killed_or_logged_is_told_whoever_s_profile_it_is() {
+        let call = |profile: Option<&str>, call: &str, outcome: Outcome| {
+            let denial = Denial {
+                namespace: "shop".into(),
+                pod: "a".into(),
+                pod_uid: "uid-a".into(),
+                container: "web".into(),
+                call: call.into(),
+                outcome,
+                count: 2,
+                ..Denial::default()
+            };
+            of_whichever(AuditedCall {
+                profile: profile.map(str::to_owned),
+                stated: profile.is_none().then(|| "RuntimeDefault".to_owned()),
+                denial,
+            })
+        };
+        let logged = call(None, "chmod", Outcome::Logged);
+        let killed = call(Some("tight"), "chmod", Outcome::Killed);
+        let mut told = Told::of(Kind::Heard);
+        let start = Instant::now();
+        let (due, _) = told.due([logged.clone()].iter(), start);
+        assert_eq!(
+            (due[0].0.reason, due[0].0.warning),
+            ("SeccompLogged", false)
+        );
+        let (due, _) = told.due([killed, logged].iter(), start + PACE);
+        let event = &due[0].0;
+        assert_eq!((event.reason, event.warning), ("SeccompDenied", true));
+        assert_eq!(
+            event.note,
+            "seccomp: chmod killed several times in container web (profile tight); `kubectl seccomp denials -n shop a` has the numbers"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::core::ObjectMeta;
 use tokio::time::Instant;
 
-use super::usage::UsingPod;
+use crate::stored_pod::UsingPod;
 use kube_support::Listing;
 use kube_support::events::EventRequest;
 use seccomp_diagnosis::{Certainty, Explanation, Failure, Reason, failures};
@@ -158,7 +158,7 @@ fn incident(metadata: &ObjectMeta, failure: &Failure, explanation: &Explanation)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::usage::StoredPod;
+    use crate::stored_pod::StoredPod;
     use seccomp_diagnosis::explain;
     use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Target};
     use serde_json::{Value, json};

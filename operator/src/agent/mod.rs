@@ -14,7 +14,6 @@ mod former;
 mod incidents;
 pub(crate) mod metrics;
 mod mount;
-mod node;
 mod observed;
 mod publish;
 mod reconcile;
@@ -34,7 +33,8 @@ use prometheus_client::registry::Registry;
 use tracing::info;
 
 use crate::health::Readiness;
-use crate::{health, shutdown};
+use crate::{health, node, shutdown};
+use denials::Reporters;
 use disk::Disk;
 use kube_support::events::events;
 use kube_support::{Requests, in_cluster_client};
@@ -58,6 +58,9 @@ pub struct AgentArgs {
     /// The socket of this node's recorder, as the container runtime finds it; without it no profile can record
     #[arg(long, env = "RECORDER_SOCKET")]
     recorder_socket: Option<String>,
+    /// This node has an audit reader, whose report is told to pods
+    #[arg(long, env = "AUDIT")]
+    audit: bool,
     /// Port for /livez, /readyz and /metrics
     #[arg(long, env = "HEALTH_PORT", default_value_t = 8082)]
     health_port: u16,
@@ -77,6 +80,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         seccomp_root: args.seccomp_root,
         profiles_dir: args.profiles_dir,
         recorder_socket: args.recorder_socket,
+        audit: args.audit,
     };
     let (runs, ready) = agent.start(&mut registry)?;
     tokio::select! {
@@ -102,6 +106,8 @@ pub struct Agent {
     pub profiles_dir: String,
     /// The socket of the node's recorder, if it has one.
     pub recorder_socket: Option<String>,
+    /// Whether the node has an audit reader.
+    pub audit: bool,
 }
 
 impl Agent {
@@ -127,11 +133,14 @@ impl Agent {
         );
         let (ready, reports) = (reconciler.readiness(), reconciler.reports());
         let of_denials = (client.clone(), self.node.clone(), metrics.clone());
+        let reporters = Reporters {
+            recorder: self.recorder_socket.is_some(),
+            audit: self.audit,
+        };
         let denials = async move {
-            // Without a recorder nobody reports any, and the chart gives no right to look.
-            if self.recorder_socket.is_some() {
+            if reporters.recorder || reporters.audit {
                 let (client, node, metrics) = of_denials;
-                denials::run(client, &node, &events, &metrics).await;
+                denials::run(client, &node, reporters, &events, &metrics).await;
             }
             std::future::pending::<()>().await;
         };

@@ -1,12 +1,12 @@
 //! The agent's binary. It is one of its own because it runs on every node: what a process maps counts as its memory, and the
-//! agent needs a third of what the controller does. Under the name of the recorder it is that: an image needs one file for
-//! both. No logic here.
+//! agent needs a third of what the controller does. Under the name of the recorder it is that, and under that of the audit reader that: an
+//! image needs one file for all three. No logic here.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use seccomp_operator::process::Threads;
-use seccomp_operator::{agent, logging, process, recorder};
+use seccomp_operator::{agent, audit, logging, process, recorder};
 
 /// Keeps this node's profile files as the SeccompProfiles say.
 #[derive(Parser, Debug)]
@@ -47,9 +47,28 @@ enum RecorderCommand {
     Record(recorder::RecordArgs),
 }
 
+/// Hears what seccomp logs and kills on this node, and reports of which containers it is.
+#[derive(Parser, Debug)]
+#[command(
+    name = audit::NAME,
+    version,
+    after_help = "Example, in a pod with the node's network and PIDs and the capability AUDIT_READ:\n  \
+    seccomp-operator-audit --node-name node1"
+)]
+struct AuditCli {
+    #[command(flatten)]
+    log: logging::LogArgs,
+    #[command(flatten)]
+    audit: audit::AuditArgs,
+}
+
 fn main() -> anyhow::Result<ExitCode> {
     if process::is_called(recorder::NAME) {
         return record();
+    }
+    if process::is_called(audit::NAME) {
+        let cli = AuditCli::parse();
+        return process::run(&cli.log, Threads::One, audit::run(cli.audit));
     }
     let cli = Cli::parse();
     process::run(&cli.log, Threads::One, agent::run(cli.agent))

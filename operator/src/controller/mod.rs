@@ -104,6 +104,9 @@ pub struct ControllerArgs {
         default_value = "app.kubernetes.io/name=seccomp-operator,app.kubernetes.io/component=recorder"
     )]
     recorder_selector: String,
+    /// Nodes are meant to have an audit reader; without it the reports of such readers are removed
+    #[arg(long, env = "AUDIT")]
+    audit: bool,
     /// The agents' DaemonSet
     #[arg(
         long,
@@ -227,7 +230,7 @@ impl Controller {
             ended = status::run(client, shared, role.clone()) => ended,
             ended = definitions::run(client, shared, role.clone()) => ended,
             ended = taints => ended,
-            ended = nodes::run(client, shared, role.clone()) => ended,
+            ended = nodes::run(client, args.audit, shared, role.clone()) => ended,
             ended = policies::run(client, &args.identity, shared, role.clone()) => ended,
             ended = recordings::run(client, &args.profiles_dir, shared, role.clone()) => ended,
             ended = ca_controller::run(client, args, shared, role.clone()) => ended,

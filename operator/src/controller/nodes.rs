@@ -1,6 +1,7 @@
 //! Adds to each SeccompNode what only the cluster side may read of its Node: the Node as its owner, so that the one goes with the
 //! other, and the container runtime. Agents may not read Nodes. The leader does it, and removes what a Node left behind that went
-//! before it was an owner, and the SeccompDenialReports of Nodes that are gone.
+//! before it was an owner, and the reports of recorders and audit readers of Nodes that are gone; those of audit readers also where none is meant
+//! to be any more: nobody would keep them up.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use super::{ControllerError, Shared};
 use kube_support::error::chain;
 use kube_support::leader::Role;
 use kube_support::{Conflicts, WriteError, apply, bounded};
-use seccomp_operator_api::{SeccompDenialReport, SeccompNode};
+use seccomp_operator_api::{SeccompAuditReport, SeccompDenialReport, SeccompNode};
 
 /// How often to look for SeccompNodes without an owner. They do no harm meanwhile.
 const EVERY: Duration = Duration::from_secs(10);
@@ -67,11 +68,13 @@ struct RuntimeInfo {
 /// Runs for as long as the process lives.
 pub async fn run(
     client: &Client,
+    audits: bool,
     shared: &Shared,
     mut role: watch::Receiver<Role>,
 ) -> Result<(), ControllerError> {
     let (nodes, reports) = (Api::all(client.clone()), Api::all(client.clone()));
     let denials: Api<SeccompDenialReport> = Api::all(client.clone());
+    let heard: Api<SeccompAuditReport> = Api::all(client.clone());
     let mut all_at = Instant::now();
     loop {
         role.wait_for(|role| *role == Role::Leads).await?;
@@ -94,16 +97,22 @@ pub async fn run(
             }
         }
         let orphans = shared.index().orphaned_denials();
-        for name in orphans {
-            if let Err(error) = remove(&denials, &name).await {
-                let error = chain(&error);
-                warn!(
-                    node = name,
-                    error, "a SeccompDenialReport could not be removed"
-                );
-            }
-        }
+        remove_all(&denials, orphans).await;
+        let orphans = shared.index().orphaned_audits(audits);
+        remove_all(&heard, orphans).await;
         sleep(EVERY).await;
+    }
+}
+
+async fn remove_all<K>(reports: &Api<K>, names: Vec<String>)
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    for name in names {
+        if let Err(error) = remove(reports, &name).await {
+            let (kind, error) = (K::kind(&()), chain(&error));
+            warn!(node = name, error, "a {kind} could not be removed");
+        }
     }
 }
 

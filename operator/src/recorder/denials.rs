@@ -85,6 +85,7 @@ fn denial(subject: &Subject, count: &Count) -> Denial {
         first_seen: time(count.first_seen),
         last_seen: time(count.last_seen),
         arguments: count.arguments.iter().map(argument).collect(),
+        ..Denial::default()
     }
 }
 

@@ -55,6 +55,8 @@ struct Seen {
     arches: BTreeSet<String>,
     /// The values of each argument that is kept; none where it had more than are kept.
     values: BTreeMap<u8, Option<BTreeSet<u64>>>,
+    /// It was kept from happening; otherwise it was only logged.
+    stopped: bool,
 }
 
 fn seen(denials: &[&Denial]) -> BTreeMap<String, Seen> {
@@ -62,6 +64,7 @@ fn seen(denials: &[&Denial]) -> BTreeMap<String, Seen> {
     for denial in denials {
         let seen = all.entry(denial.call.clone()).or_default();
         seen.arches.insert(denial.architecture.clone());
+        seen.stopped |= !denial.outcome.happened();
         for argument in &denial.arguments {
             let read = argument.values.iter().map(|value| {
                 let digits = value.strip_prefix("0x")?;
@@ -127,6 +130,8 @@ struct Judge<'a> {
     call: Syscall,
     arches: Vec<(Arch, Arch)>,
     calls: Vec<Arguments>,
+    /// It is enough that they happen; otherwise nobody is to log them either.
+    may_be_logged: bool,
 }
 
 impl Judge<'_> {
@@ -150,7 +155,21 @@ impl Judge<'_> {
 
     fn permits(&self, profile: &SeccompProfile) -> bool {
         let actions = self.actions(profile).unwrap_or_default();
-        !actions.is_empty() && actions.iter().all(|action| action.is_permitted())
+        !actions.is_empty() && actions.iter().all(|action| self.suffices(*action))
+    }
+
+    fn suffices(&self, action: Action) -> bool {
+        action == Action::Allow || self.may_be_logged && action.is_permitted()
+    }
+
+    /// Whether the profile logs all that it does not name, so that it is learned what it has to allow.
+    fn logs_by_default(&self, profile: &SeccompProfile) -> bool {
+        let library = with(self.library, profile);
+        let mut nodes = self.arches.iter();
+        let mut composed = nodes
+            .by_ref()
+            .map(|(node, _)| compose(&library, self.name, *node));
+        composed.any(|profile| profile.is_ok_and(|of| of.default_action() == Action::Log))
     }
 }
 
@@ -178,10 +197,17 @@ fn allow(
             .iter()
             .map(|(_, arguments)| *arguments)
             .collect(),
+        may_be_logged: seen.stopped,
     };
     let now = judge.actions(profile)?;
-    if now.iter().all(|action| action.is_permitted()) {
+    if now.iter().all(|action| judge.suffices(*action)) {
         return Err("the profile allows it by now".into());
+    }
+    let is_named = entries(&profile.spec.log, call)
+        .iter()
+        .any(|(_, names)| names.is_some());
+    if !seen.stopped && (is_named || !judge.logs_by_default(profile)) {
+        return Err("it happens, and the profile asks for it to be logged".into());
     }
     let falls_back = |action: &Action| *action == Action::Errno(Errno::ENOSYS);
     if now.iter().any(falls_back) {
@@ -255,7 +281,7 @@ fn named_as(entry: &Value, call: Syscall) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use seccomp_operator_api::define;
+    use seccomp_operator_api::{Outcome, define};
 
     use super::*;
 
@@ -407,5 +433,27 @@ mod tests {
         assert_eq!(suggestion.allowed, ["chmod".to_owned()].into());
         let broken = suggested(&json!({"base": "nowhere"}), &[denial("chmod", &json!([]))]);
         assert!(broken.left["chmod"].contains("nowhere"), "{broken:?}");
+    }
+
+    #[test]
+    fn what_an_audit_profile_logs_is_allowed_and_what_kills_too() {
+        let with = |call: &str, outcome: Outcome| Denial {
+            outcome,
+            ..denial(call, &json!([]))
+        };
+        let [chmod, mkdir] = ["chmod", "mkdir"].map(|call| with(call, Outcome::Logged));
+        let spec = json!({"base": "audit", "log": ["mkdir"]});
+        let suggestion = suggested(&spec, &[chmod.clone(), mkdir]);
+        assert_eq!(suggestion.changed.spec.allow, [json!("chmod")]);
+        assert!(suggestion.left["mkdir"].contains("asks for it to be logged"));
+        let by_rule = suggested(
+            &json!({"base": "runtime-default", "log": ["chmod"]}),
+            &[chmod],
+        );
+        assert!(by_rule.left["chmod"].contains("asks for it to be logged"));
+        let spec = json!({"profile": {"defaultAction": "SCMP_ACT_KILL_PROCESS", "architectures": ["SCMP_ARCH_X86_64"],
+            "syscalls": [{"names": ["read", "write", "openat2"], "action": "SCMP_ACT_ALLOW"}]}});
+        let suggestion = suggested(&spec, &[with("chmod", Outcome::Killed)]);
+        assert_eq!(suggestion.changed.spec.allow, [json!("chmod")]);
     }
 }

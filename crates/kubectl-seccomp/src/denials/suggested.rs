@@ -10,7 +10,7 @@ use super::suggest::{Suggestion, suggest};
 use crate::stored::{ARCHES, compose, with};
 use crate::text::{Style, visible, wrap};
 use crate::{Failure, diff, manifest};
-use seccomp_operator_api::{Denial, ObservedDenial, SeccompProfile};
+use seccomp_operator_api::{Denial, SeccompProfile};
 use seccomp_profile::Library;
 
 /// What becomes of the profiles that refused something.
@@ -39,14 +39,13 @@ struct OfProfile {
 
 impl<'a> Suggested<'a> {
     pub fn new(
-        denials: impl Iterator<Item = &'a ObservedDenial>,
+        denials: impl Iterator<Item = (&'a str, &'a Denial)>,
         profiles: &'a [SeccompProfile],
         library: &'a Library,
     ) -> Self {
         let mut by_profile = BTreeMap::<_, Vec<&Denial>>::new();
-        for observed in denials {
-            let of_profile = by_profile.entry(observed.profile.as_str()).or_default();
-            of_profile.push(&observed.denial);
+        for (profile, denial) in denials {
+            by_profile.entry(profile).or_default().push(denial);
         }
         let mut suggested = Self {
             library,
@@ -181,10 +180,10 @@ mod tests {
             "spec": {"base": "runtime-default", "deny": ["@keyring", "chmod"], "observe": true},
         }))
         .unwrap();
-        let denial = |profile: &str, call: &str| -> ObservedDenial {
-            serde_json::from_value(json!({"profile": profile, "namespace": "shop", "pod": "web-0", "podUid": "u", "container": "web",
-                "call": call, "architecture": "SCMP_ARCH_X86_64", "count": 1, "firstSeen": null, "lastSeen": null}))
-            .unwrap()
+        let denial = |profile: &'static str, call: &str| -> (&str, Denial) {
+            let denial = json!({"namespace": "shop", "pod": "web-0", "podUid": "u", "container": "web",
+                "call": call, "architecture": "SCMP_ARCH_X86_64", "count": 1, "firstSeen": null, "lastSeen": null});
+            (profile, serde_json::from_value(denial).unwrap())
         };
         let denials = [
             denial("tight", "chmod"),
@@ -193,7 +192,11 @@ mod tests {
         ];
         let library = library(&[Ok(profile.clone())]);
         let profiles = [profile];
-        let suggested = Suggested::new(denials.iter(), &profiles, &library);
+        let suggested = Suggested::new(
+            denials.iter().map(|(profile, denial)| (*profile, denial)),
+            &profiles,
+            &library,
+        );
         assert_eq!(
             suggested.text(Style::plain()).unwrap(),
             "\

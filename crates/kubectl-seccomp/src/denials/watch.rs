@@ -1,44 +1,87 @@
 //! `kubectl seccomp denials --watch`: what is refused from now on, a line each time that a node reports more.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
+use std::fmt::Debug;
+use std::pin::Pin;
 
-use futures::TryStreamExt as _;
-use kube::Api;
+use futures::stream::select;
+use futures::{Stream, TryStreamExt as _};
 use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Resource};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::{DenialsFormat, OnNode, Wanted, arguments, call};
+use super::{DenialsFormat, Listed, OnNode, Wanted, arguments, call};
 use crate::text::visible;
 use crate::{Failure, output};
 use kube_support::error::chain;
-use seccomp_operator_api::{ObservedDenial, SeccompDenialReport};
+use seccomp_operator_api::{Outcome, SeccompAuditReport, SeccompDenialReport};
+
+/// Whose report it is: the node's recorder's, or its audit reader's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum By {
+    Recorder,
+    AuditReader,
+}
+
+/// What a report says now.
+type Said = (By, String, Vec<OnNode>);
+
+fn of_recorder(report: &SeccompDenialReport) -> Said {
+    let said = OnNode::of_recorder(report).collect();
+    (By::Recorder, report.spec.node.clone(), said)
+}
+
+fn of_reader(report: &SeccompAuditReport) -> Said {
+    let said = OnNode::of_reader(report).collect();
+    (By::AuditReader, report.spec.node.clone(), said)
+}
+
+/// The reports that come, each as `read`.
+fn changes<K>(
+    reports: Api<K>,
+    read: fn(&K) -> Said,
+) -> impl Stream<Item = Result<Option<Said>, watcher::Error>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let events = watcher(reports, watcher::Config::default()).default_backoff();
+    events.map_ok(move |event| match event {
+        watcher::Event::Apply(report) | watcher::Event::InitApply(report) => Some(read(&report)),
+        _ => None,
+    })
+}
 
 /// Prints what is new until it is interrupted. `known` has been shown already.
 pub async fn watch(
-    reports: Api<SeccompDenialReport>,
-    known: &[SeccompDenialReport],
+    recorders: Api<SeccompDenialReport>,
+    readers: Option<Api<SeccompAuditReport>>,
+    known: &Listed,
     wanted: &Wanted<'_>,
     format: DenialsFormat,
 ) -> Result<(), Failure> {
     let mut counted = Counted::default();
-    for report in known {
-        counted.take(report);
+    let of_recorders = known.recorders.iter().map(of_recorder);
+    for said in of_recorders.chain(known.readers.iter().map(of_reader)) {
+        counted.take(said);
     }
-    let reports = watcher(reports, watcher::Config::default()).default_backoff();
-    let mut reports = pin!(reports);
+    let recorders = changes(recorders, of_recorder);
+    let mut reports: Pin<Box<dyn Stream<Item = _> + Send>> = match readers {
+        Some(readers) => Box::pin(select(recorders, changes(readers, of_reader))),
+        None => Box::pin(recorders),
+    };
     let mut interrupted = false;
     loop {
         match reports.try_next().await {
-            Ok(Some(watcher::Event::Apply(report) | watcher::Event::InitApply(report))) => {
+            Ok(Some(Some(said))) => {
                 interrupted = false;
-                for new in counted.take(&report) {
-                    if wanted.is(&new.on_node.observed) {
+                for new in counted.take(said) {
+                    if wanted.is(&new.on_node) {
                         output::print(line(&new, format)?)?;
                     }
                 }
             }
-            Ok(Some(_)) => {}
+            Ok(Some(None)) => {}
             Ok(None) => return Ok(()),
             Err(error) => {
                 // It is tried again, ever more seldom.
@@ -61,36 +104,33 @@ struct New {
 
 /// How often each call was refused to each container, as far as was shown.
 #[derive(Debug, Default)]
-struct Counted(BTreeMap<String, BTreeMap<[String; 6], i64>>);
+struct Counted(BTreeMap<(By, String), BTreeMap<[String; 7], i64>>);
 
 impl Counted {
-    /// What a node's report has that was not shown yet. What it does not name any more is forgotten.
-    fn take(&mut self, report: &SeccompDenialReport) -> Vec<New> {
-        let node = &report.spec.node;
-        let before = self.0.remove(node).unwrap_or_default();
+    /// What a report has that was not shown yet. What it does not name any more is forgotten.
+    fn take(&mut self, (by, node, denials): Said) -> Vec<New> {
+        let whose = (by, node);
+        let before = self.0.remove(&whose).unwrap_or_default();
         let (mut after, mut all) = (BTreeMap::new(), Vec::new());
-        for observed in &report.spec.denials {
-            let ObservedDenial { profile, denial } = observed;
+        for on_node in denials {
+            let denial = &on_node.denial;
             let key = [
-                profile,
+                on_node.under(),
                 &denial.pod_uid,
                 &denial.pod,
                 &denial.container,
                 &denial.call,
                 &denial.architecture,
+                denial.outcome.word(),
             ]
-            .map(Clone::clone);
+            .map(str::to_owned);
             let new = denial.count - before.get(&key).copied().unwrap_or_default();
             after.insert(key, denial.count);
             if new > 0 {
-                let on_node = OnNode {
-                    node: node.clone(),
-                    observed: observed.clone(),
-                };
                 all.push(New { new, on_node });
             }
         }
-        self.0.insert(node.clone(), after);
+        self.0.insert(whose, after);
         all
     }
 }
@@ -99,7 +139,7 @@ fn line(new: &New, format: DenialsFormat) -> Result<String, Failure> {
     if format == DenialsFormat::Json {
         return Ok(serde_json::to_string(new)? + "\n");
     }
-    let ObservedDenial { profile, denial } = &new.on_node.observed;
+    let (under, denial) = (new.on_node.under(), &new.on_node.denial);
     let time = denial.last_seen.as_ref();
     let time = time.map_or_else(String::new, |time| time.0.to_string());
     let arguments = arguments(&denial.arguments);
@@ -108,8 +148,12 @@ fn line(new: &New, format: DenialsFormat) -> Result<String, Failure> {
     } else {
         format!(" ({arguments})")
     };
+    let outcome = match denial.outcome {
+        Outcome::Refused => String::new(),
+        outcome => format!(" {}", outcome.word()),
+    };
     let text = format!(
-        "{time} {}/{} {}: {}{arguments} +{} under {profile}",
+        "{time} {}/{} {}: {}{outcome}{arguments} +{} under {under}",
         denial.namespace,
         denial.pod,
         denial.container,
@@ -141,8 +185,8 @@ mod tests {
     fn only_what_is_more_than_before_is_new() {
         let mut counted = Counted::default();
         let mut take = |node: &str, counts: &[(&str, i64)]| {
-            let new = counted.take(&report(node, counts)).into_iter();
-            new.map(|new| (new.on_node.observed.denial.call, new.new))
+            let new = counted.take(of_recorder(&report(node, counts))).into_iter();
+            new.map(|new| (new.on_node.denial.call, new.new))
                 .collect::<Vec<_>>()
         };
         let named = |call: &str, new: i64| (call.to_owned(), new);
@@ -160,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_line_names_the_container_the_call_and_how_often() {
-        let new = Counted::default().take(&report("n1", &[("socket", 2)]));
+        let new = Counted::default().take(of_recorder(&report("n1", &[("socket", 2)])));
         let text = line(&new[0], DenialsFormat::Text).unwrap();
         assert_eq!(
             text,

@@ -94,18 +94,18 @@ impl Shown {
             1 => "the one pod that uses".to_owned(),
             many => format!("{many} pods that use"),
         };
+        let (hear, lacks) = match self.report {
+            TrialReport::Notify => ("recorders", "recorder and log instead"),
+            TrialReport::Log => ("audit readers", "audit reader that hears"),
+        };
         line(&format!(
-            "{name} has been on trial for {long:#}; recorders hear {} of {pods} it ({} containers).",
+            "{name} has been on trial for {long:#}; {hear} hear {} of {pods} it ({} containers).",
             self.pods, self.containers
         ));
-        if self.report == TrialReport::Log {
-            line(
-                "With report: Log the kernels of the nodes log what would be refused, and nobody counts it here.",
-            );
-        } else if self.pods < self.used_by {
-            line(
-                "The others were started before the trial (`kubectl seccomp restart --outdated`), or their nodes have no recorder and log instead.",
-            );
+        if self.pods < self.used_by {
+            line(&format!(
+                "The others were started before the trial (`kubectl seccomp restart --outdated`), or their nodes have no {lacks}."
+            ));
         }
         if self.is_quiet() {
             line("Nothing that was heard would have been refused.");
@@ -203,7 +203,11 @@ mod tests {
             "{said}"
         );
         assert!(!said.contains("The others"), "{said}");
-        assert!(text(&shown(&status, "Log")).contains("nobody counts it here"));
+        let logged = text(&shown(&status, "Log"));
+        assert!(
+            logged.contains("audit readers hear 3 of 3 pods"),
+            "{logged}"
+        );
         let data = serde_json::to_value(quiet).unwrap();
         assert_eq!(
             (&data["seconds"], &data["pods"]),

@@ -108,6 +108,7 @@ impl ContainerStatus<'_> {
             state: self.state.into_owned(),
             last_state: self.last_state.into_owned(),
             restart_count: self.restart_count,
+            container_id: self.container_id.map(text),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the nodes' recorders say was refused under observed profiles, or would be by their next versions, and what the profiles' statuses say of it. They change all the time
-//! where something is refused in a loop, so that a status takes what is new once a minute.
+//! What the nodes' recorders and audit readers say was refused, killed or logged under profiles, or would be refused by their next versions, and what the profiles'
+//! statuses say of it. They change all the time where something is refused in a loop, so that a status takes what is new once a minute.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,7 +9,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{Index, Kind, SeenProfile};
 use seccomp_operator_api::{
-    Denial, DenialReport, MAX_PROFILE_DENIALS, TrialStatus, Tried, most_frequent,
+    AuditReport, Denial, DenialReport, MAX_PROFILE_DENIALS, ObservedTrial, TrialStatus, Tried,
+    TriedDenial, most_frequent,
 };
 
 /// How long what is told of a profile stays as it is.
@@ -18,12 +19,22 @@ const PACE: Duration = Duration::from_mins(1);
 /// See the module's head.
 #[derive(Debug, Default)]
 pub(super) struct Denials {
-    /// By node and profile.
-    reported: BTreeMap<String, BTreeMap<String, OfProfile>>,
+    /// By node and profile, of each [`By`].
+    reported: [BTreeMap<String, ByProfile>; 2],
     /// By profile.
     told: BTreeMap<String, Told>,
     /// The profiles of which something else was reported than is told.
     changed: BTreeSet<String>,
+}
+
+/// What a node's report says, by profile.
+type ByProfile = BTreeMap<String, OfProfile>;
+
+/// Who reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    Recorder,
+    AuditReader,
 }
 
 /// What is said of a profile.
@@ -55,32 +66,58 @@ impl OfProfile {
     }
 }
 
+/// What a report says of trials, beside what it says was refused.
+fn with_trials(
+    mut by_profile: ByProfile,
+    trials: &[ObservedTrial],
+    would_refuse: &[TriedDenial],
+) -> ByProfile {
+    for trial in trials {
+        let of = by_profile.entry(trial.profile.clone()).or_default();
+        let tried = of.trials.entry(trial.digest.clone()).or_default();
+        tried.add(&Tried {
+            pods: trial.pods,
+            containers: trial.containers,
+            count: trial.count,
+            denials: Vec::new(),
+        });
+    }
+    for tried in would_refuse {
+        let observed = &tried.observed;
+        let of = by_profile.entry(observed.profile.clone()).or_default();
+        let of = of.trials.entry(tried.digest.clone()).or_default();
+        of.denials.push(observed.denial.clone());
+    }
+    by_profile
+}
+
+fn of_recorder(report: &DenialReport) -> ByProfile {
+    let mut by_profile = ByProfile::new();
+    for observed in &report.denials {
+        let of = by_profile.entry(observed.profile.clone()).or_default();
+        of.denials.push(observed.denial.clone());
+    }
+    with_trials(by_profile, &report.trials, &report.would_refuse)
+}
+
+fn of_audit_reader(report: &AuditReport) -> ByProfile {
+    let mut by_profile = ByProfile::new();
+    for call in &report.calls {
+        if let Some(profile) = &call.profile {
+            let of = by_profile.entry(profile.clone()).or_default();
+            of.denials.push(call.denial.clone());
+        }
+    }
+    with_trials(by_profile, &report.trials, &report.would_refuse)
+}
+
 impl Denials {
-    fn report(&mut self, node: &str, report: Option<&DenialReport>) {
-        let mut by_profile = BTreeMap::<_, OfProfile>::new();
-        for observed in report.iter().flat_map(|report| &report.denials) {
-            let of = by_profile.entry(observed.profile.clone()).or_default();
-            of.denials.push(observed.denial.clone());
-        }
-        for trial in report.iter().flat_map(|report| &report.trials) {
-            let of = by_profile.entry(trial.profile.clone()).or_default();
-            let tried = of.trials.entry(trial.digest.clone()).or_default();
-            tried.add(&Tried {
-                pods: trial.pods,
-                containers: trial.containers,
-                count: trial.count,
-                denials: Vec::new(),
-            });
-        }
-        for tried in report.iter().flat_map(|report| &report.would_refuse) {
-            let observed = &tried.observed;
-            let of = by_profile.entry(observed.profile.clone()).or_default();
-            let of = of.trials.entry(tried.digest.clone()).or_default();
-            of.denials.push(observed.denial.clone());
-        }
-        let old = match report {
-            Some(_) => self.reported.insert(node.to_owned(), by_profile.clone()),
-            None => self.reported.remove(node),
+    fn report(&mut self, by: By, node: &str, said: Option<ByProfile>) {
+        let by_profile = said.clone().unwrap_or_default();
+        let reported = &mut self.reported[by as usize];
+        let old = match said {
+            Some(said) => reported.insert(node.to_owned(), said),
+            None => reported.remove(node),
         };
         let old = old.unwrap_or_default();
         let all = old.keys().chain(by_profile.keys());
@@ -96,7 +133,7 @@ impl Denials {
         let mut others = Vec::new();
         for profile in due {
             self.changed.remove(&profile);
-            let nodes = self.reported.values();
+            let nodes = self.reported.iter().flat_map(BTreeMap::values);
             let all = nodes.filter_map(|by_profile| by_profile.get(&profile));
             let said = OfProfile::of(all);
             let until = now + PACE;
@@ -126,8 +163,8 @@ impl Denials {
     }
 
     /// The nodes that have a report.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = &str> {
-        self.reported.keys().map(String::as_str)
+    pub(super) fn nodes(&self, by: By) -> impl Iterator<Item = &str> {
+        self.reported[by as usize].keys().map(String::as_str)
     }
 
     fn told(&self, profile: &str) -> Option<&OfProfile> {
@@ -141,17 +178,37 @@ impl Index {
         if report.is_some() {
             self.listings[Kind::DenialReport as usize].saw(node);
         }
-        self.denials.report(node, report);
+        self.denials
+            .report(By::Recorder, node, report.map(of_recorder));
+    }
+
+    /// A node's audit reader says this, or there is no such report any more.
+    pub fn audited(&mut self, node: &str, report: Option<&AuditReport>) {
+        if report.is_some() {
+            self.listings[Kind::AuditReport as usize].saw(node);
+        }
+        self.denials
+            .report(By::AuditReader, node, report.map(of_audit_reader));
     }
 
     /// The reports of recorders whose node is gone.
     #[must_use]
     pub fn orphaned_denials(&self) -> Vec<String> {
+        self.orphaned(By::Recorder, true)
+    }
+
+    /// The reports of audit readers whose node is gone, or of all where none are `meant` to be.
+    #[must_use]
+    pub fn orphaned_audits(&self, meant: bool) -> Vec<String> {
+        self.orphaned(By::AuditReader, meant)
+    }
+
+    fn orphaned(&self, by: By, meant: bool) -> Vec<String> {
         if !self.is_complete() {
             return Vec::new();
         }
-        let is_orphan = |node: &&str| !self.nodes.contains_key(*node);
-        let orphans = self.denials.nodes().filter(is_orphan);
+        let is_orphan = |node: &&str| !meant || !self.nodes.contains_key(*node);
+        let orphans = self.denials.nodes(by).filter(is_orphan);
         orphans.map(str::to_owned).collect()
     }
 

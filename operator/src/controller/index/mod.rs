@@ -8,7 +8,7 @@
 //! revisions, the profile's *required version*: an agent that has applied a change has applied everything that follows from it.
 //!
 //! `profiles`, `nodes` and `reports` take what the watches see; `rollout`, `startup` and `in_use` say what follows from it for one profile,
-//! `denials` what recorders say was refused, `status` what is to be written, `counts` what metrics show. Nothing here does I/O or reads a clock.
+//! `denials` what recorders and audit readers say was refused, `status` what is to be written, `counts` what metrics show. Nothing here does I/O or reads a clock.
 
 mod counts;
 mod denials;
@@ -35,7 +35,7 @@ pub use nodes::SeenNode;
 pub use profiles::{SeenProfile, SeenTrial};
 pub use status::ProfileWrite;
 
-use denials::Denials;
+use denials::{By, Denials};
 use profiles::Profile;
 use reports::NodeReport;
 use status::Accepted;
@@ -68,7 +68,7 @@ pub struct Index {
     dirty: BTreeSet<String>,
     /// The definition of profiles is being deleted: none is held any more.
     definition_goes: bool,
-    listings: [Listing; 6],
+    listings: [Listing; 7],
 }
 
 /// The kinds that an index is fed with.
@@ -86,6 +86,8 @@ pub enum Kind {
     DaemonSet,
     /// SeccompDenialReports.
     DenialReport,
+    /// SeccompAuditReports.
+    AuditReport,
 }
 
 impl Index {
@@ -122,7 +124,8 @@ impl Index {
     pub fn list_ends(&mut self, kind: Kind) {
         let listing = &mut self.listings[kind as usize];
         let gone = match kind {
-            Kind::DenialReport => listing.ends(self.denials.nodes()),
+            Kind::DenialReport => listing.ends(self.denials.nodes(By::Recorder)),
+            Kind::AuditReport => listing.ends(self.denials.nodes(By::AuditReader)),
             Kind::Profile => listing.ends(self.profiles.keys().map(String::as_str)),
             Kind::Node => listing.ends(self.nodes.keys().map(String::as_str)),
             Kind::Agent => listing.ends(self.agents.pods()),
@@ -158,6 +161,7 @@ impl Index {
             }
             Kind::DaemonSet => self.daemon_set(name, None),
             Kind::DenialReport => self.denials(name, None),
+            Kind::AuditReport => self.audited(name, None),
             Kind::SeccompNode => {
                 self.owners.remove(name);
                 if self.reports.remove(name).is_some() {

@@ -2,6 +2,7 @@
 //! one order. `objects` says what is read of each object.
 
 mod objects;
+mod reports;
 
 use std::fmt::Debug;
 use std::pin::pin;
@@ -26,8 +27,9 @@ use super::{ControllerArgs, ControllerError, Shared};
 use kube_support::{WatchEvent, Watched, resource_version, watch, watch_as};
 use objects::{AgentDaemonSet, AgentPod, ClusterNode, ClusterNodeSpec, created};
 use seccomp_operator_api::{
-    STARTUP_TAINT, SeccompDenialReport, SeccompNode, SeccompPolicy, SeccompPolicyStatus,
-    SeccompProfile, SeccompRecording, SeccompRecordingReport, StoredProfile, define,
+    STARTUP_TAINT, SeccompAuditReport, SeccompDenialReport, SeccompNode, SeccompPolicy,
+    SeccompPolicyStatus, SeccompProfile, SeccompRecording, SeccompRecordingReport, StoredProfile,
+    define,
 };
 use seccomp_policy::profile_state::ProfileState;
 use seccomp_policy::view::{self, View};
@@ -50,10 +52,11 @@ pub enum Source {
     RecordingReports,
     Recorders,
     DenialReports,
+    AuditReports,
 }
 
 impl Source {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Profiles,
         Self::Policies,
         Self::SeccompNodes,
@@ -65,6 +68,7 @@ impl Source {
         Self::RecordingReports,
         Self::Recorders,
         Self::DenialReports,
+        Self::AuditReports,
     ];
 }
 
@@ -82,6 +86,7 @@ enum Event {
     RecordingReport(WatchEvent<SeccompRecordingReport>),
     Recorder(WatchEvent<AgentPod>),
     DenialReport(WatchEvent<SeccompDenialReport>),
+    AuditReport(WatchEvent<SeccompAuditReport>),
 }
 
 /// Watches for as long as the process lives.
@@ -133,6 +138,12 @@ pub async fn run(
             everywhere().page_size(PAGE)
         )
         .map(Event::DenialReport)
+        .boxed(),
+        watch(
+            all::<SeccompAuditReport>(client),
+            everywhere().page_size(PAGE)
+        )
+        .map(Event::AuditReport)
         .boxed(),
     ]));
     while let Some(event) = events.next().await {
@@ -226,7 +237,10 @@ fn take(event: Event, shared: &Shared) {
             ended.then_some(Source::Recorders)
         }
         Event::DenialReport(change) => {
-            take_denial_report(&change, &mut index()).then_some(Source::DenialReports)
+            reports::take_denials(&change, &mut index()).then_some(Source::DenialReports)
+        }
+        Event::AuditReport(change) => {
+            reports::take_audit(&change, &mut index()).then_some(Source::AuditReports)
         }
     };
     if let Some(source) = ended {
@@ -362,29 +376,6 @@ fn take_report(change: WatchEvent<SeccompNode>, index: &mut Index) -> bool {
             index.gone(index::Kind::SeccompNode, &name);
         }
         WatchEvent::Deleted(report) => index.gone(index::Kind::SeccompNode, &name_of(&report)),
-    }
-    false
-}
-
-fn take_denial_report(change: &WatchEvent<SeccompDenialReport>, index: &mut Index) -> bool {
-    match change {
-        WatchEvent::ListBegins => index.list_begins(index::Kind::DenialReport),
-        WatchEvent::ListEnds => {
-            index.list_ends(index::Kind::DenialReport);
-            return true;
-        }
-        WatchEvent::Exists(report) => {
-            let name = name_of(report);
-            match report {
-                Ok(report) => index.denials(&name, Some(&report.spec)),
-                Err(unreadable) => {
-                    let error = &unreadable.error;
-                    warn!(node = name, error, "a SeccompDenialReport cannot be read");
-                    index.gone(index::Kind::DenialReport, &name);
-                }
-            }
-        }
-        WatchEvent::Deleted(report) => index.gone(index::Kind::DenialReport, &name_of(report)),
     }
     false
 }

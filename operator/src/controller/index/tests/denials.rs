@@ -7,7 +7,8 @@ use serde_json::json;
 use super::super::{SeenProfile, SeenTrial};
 use super::{Index, Kind, PATIENCE, cluster, defined, seen, status, valid};
 use seccomp_operator_api::{
-    Denial, DenialReport, MAX_PROFILE_DENIALS, ObservedDenial, ObservedTrial, TriedDenial,
+    AuditReport, AuditedCall, Denial, DenialReport, MAX_PROFILE_DENIALS, ObservedDenial,
+    ObservedTrial, Outcome, TriedDenial,
 };
 
 fn report(pods: &[(&str, i64)]) -> DenialReport {
@@ -63,6 +64,55 @@ fn the_denials_of_all_nodes_are_told_at_once_and_later_ones_once_a_minute() {
     assert_eq!(said(&index), [("web-0".to_owned(), 4)]);
 }
 
+fn audited(calls: &[(Option<&str>, &str, Outcome, i64)]) -> AuditReport {
+    let calls = calls
+        .iter()
+        .map(|(profile, pod, outcome, count)| AuditedCall {
+            profile: profile.map(str::to_owned),
+            stated: None,
+            denial: Denial {
+                pod: (*pod).into(),
+                call: "mount".into(),
+                outcome: *outcome,
+                count: *count,
+                ..Denial::default()
+            },
+        });
+    AuditReport::default().with_calls(calls.collect(), 0)
+}
+
+#[test]
+fn what_audit_readers_hear_of_a_profile_is_told_beside_what_recorders_do() {
+    let mut index = cluster();
+    index.denials("n1", Some(&report(&[("web-0", 3)])));
+    let calls = [
+        (Some("a"), "web-0", Outcome::Logged, 900),
+        (Some("a"), "web-1", Outcome::Killed, 1),
+        (None, "theirs", Outcome::Killed, 70),
+    ];
+    index.audited("n1", Some(&audited(&calls)));
+    index.tick(at(1));
+    let of = |pod: &str, count| (pod.to_owned(), count);
+    let all = [of("web-0", 3), of("web-1", 1), of("web-0", 900)];
+    assert_eq!(said(&index), all, "what happened comes last");
+    // Neither report takes the place of the other, nor goes with it.
+    index.gone(Kind::DenialReport, "n1");
+    index.tick(at(100));
+    assert_eq!(said(&index), all[1..]);
+    assert_eq!(index.orphaned_audits(true), [""; 0]);
+    assert_eq!(
+        index.orphaned_audits(false),
+        ["n1"],
+        "no reader is meant to be"
+    );
+    index.audited("gone", Some(&audited(&calls)));
+    assert_eq!(index.orphaned_audits(true), ["gone"]);
+    index.gone(Kind::AuditReport, "gone");
+    index.gone(Kind::AuditReport, "n1");
+    index.tick(at(200));
+    assert_eq!(said(&index), []);
+}
+
 #[test]
 fn a_status_names_the_most_frequent_denials() {
     let mut index = cluster();
@@ -84,6 +134,7 @@ fn before_all_reports_are_known_nothing_is_told() {
         Kind::Agent,
         Kind::SeccompNode,
         Kind::DaemonSet,
+        Kind::AuditReport,
     ] {
         index.list_begins(kind);
         index.list_ends(kind);

@@ -13,6 +13,7 @@ fn nothing_is_written_before_everything_has_been_listed() {
         Kind::Agent,
         Kind::DaemonSet,
         Kind::DenialReport,
+        Kind::AuditReport,
         Kind::Node,
     ] {
         index.list_begins(kind);

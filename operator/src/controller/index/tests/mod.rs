@@ -96,6 +96,7 @@ fn empty() -> Index {
         Kind::SeccompNode,
         Kind::DaemonSet,
         Kind::DenialReport,
+        Kind::AuditReport,
     ] {
         index.list_begins(kind);
         index.list_ends(kind);

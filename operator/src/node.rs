@@ -1,4 +1,4 @@
-//! The node that this agent runs on: what profiles are rendered for, and what the SeccompNode says of it.
+//! The node that this process runs on: what profiles are rendered for, and what the SeccompNode says of it.
 
 use seccomp_operator_api::NodeInfo;
 use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Target};
