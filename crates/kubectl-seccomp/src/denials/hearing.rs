@@ -112,7 +112,7 @@ impl Heard {
                 } else {
                     comm
                 };
-                visible(&format!("{by}: {call} {}", outcome.word())).to_string()
+                visible(&format!("{by}: {call} {}", outcome.word()))
             });
             let named: Vec<_> = named.collect();
             let named = if named.is_empty() {
