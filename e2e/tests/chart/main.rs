@@ -8,6 +8,7 @@ mod ceiling;
 mod definitions;
 mod engines;
 mod helm;
+mod helm_test;
 mod injection;
 mod monitoring;
 mod names;

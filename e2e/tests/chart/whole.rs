@@ -31,14 +31,17 @@ fn the_defaults_render_the_same_kinds_of_objects_wherever_there_are_such_kinds()
         let mut expected = BTreeMap::from([
             ("ClusterRole", 2),
             ("ClusterRoleBinding", 2),
-            ("CustomResourceDefinition", 7),
+            ("CustomResourceDefinition", 8),
             ("DaemonSet", 1),
             ("Deployment", 1),
             ("Job", 1),
             ("MutatingWebhookConfiguration", 1),
+            // Of `helm test`, as the SeccompProfile is.
+            ("Pod", 1),
             ("PodDisruptionBudget", 1),
             ("Role", 1),
             ("RoleBinding", 1),
+            ("SeccompProfile", 1),
             ("Service", 1),
             ("ServiceAccount", 2),
             ("ValidatingWebhookConfiguration", 1),

@@ -84,6 +84,21 @@ async fn uninstalling_leaves_pods_creatable_and_it_installs_again_in_any_namespa
 }
 
 #[tokio::test]
+async fn helm_test_passes_where_profiles_reach_nodes() -> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let test = ["test", RELEASE, "--namespace", NAMESPACE, "--timeout", "3m"];
+    let said = helm(&test).await?.ok()?;
+    assert!(said.contains("Succeeded"), "{said}");
+    // Nothing of it stays.
+    let profiles = kubectl(&["get", "seccompprofiles", "--output", "name"], "")
+        .await?
+        .ok()?;
+    assert!(!profiles.contains("-test."), "{profiles}");
+    drop(cluster);
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_upgrade_with_other_values_takes_effect() -> Tested {
     let cluster = Cluster::with_operator().await?;
     let policy = || async {

@@ -152,7 +152,9 @@ fn the_author_of_a_policy_on_trial_is_told_what_it_cannot_tell() {
         let policy = json!({"mode": "Trial", "profile": {"type": "Localhost", "name": "web"}});
         let object = json!({"metadata": {"name": "p"}, "spec": policy});
         let body = body("SeccompPolicy", &object, None);
-        let answer = answer(&request(&body), &library, &Ceilings::default(), |_, _| Vec::new());
+        let answer = answer(&request(&body), &library, &Ceilings::default(), |_, _| {
+            Vec::new()
+        });
         assert_eq!(answer.denied, None);
         answer.warnings
     };
