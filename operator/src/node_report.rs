@@ -63,10 +63,9 @@ impl<R: NodeReport> Pace<R> {
     fn may_write(&self, report: &R, now: Instant) -> bool {
         let from = match &self.written {
             None if report.is_empty() => return false,
-            None => self.from,
             Some(written) if written == report => return false,
             Some(written) if written.is_as_pressing(report) => self.rest_from,
-            Some(_) => self.from,
+            _ => self.from,
         };
         from.is_none_or(|from| from <= now)
     }

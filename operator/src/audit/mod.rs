@@ -83,6 +83,7 @@ pub async fn run(args: AuditArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+#[allow(clippy::large_enum_variant)] // one at a time
 enum Event {
     Pod(WatchEvent<UsingPod>),
     Profile(WatchEvent<SeccompProfile>),

@@ -65,8 +65,7 @@ pub struct Pod {
 #[derive(Debug)]
 pub struct Pods {
     profiles_dir: String,
-    /// By uid.
-    pods: HashMap<String, Pod>,
+    by_uid: HashMap<String, Pod>,
     /// The uids of static pods, by what kubelet calls them.
     statics: HashMap<String, String>,
     listing: Listing,
@@ -77,7 +76,7 @@ impl Pods {
     pub fn new(profiles_dir: &str) -> Self {
         Self {
             profiles_dir: profiles_dir.to_owned(),
-            pods: HashMap::new(),
+            by_uid: HashMap::new(),
             statics: HashMap::new(),
             listing: Listing::default(),
         }
@@ -88,7 +87,7 @@ impl Pods {
         match change {
             WatchEvent::ListBegins => self.listing.begins(),
             WatchEvent::ListEnds => {
-                let there = self.pods.values().filter(|pod| pod.gone.is_none());
+                let there = self.by_uid.values().filter(|pod| pod.gone.is_none());
                 let there: Vec<_> = there.map(|pod| pod.uid.clone()).collect();
                 for gone in self.listing.ends(there.iter().map(String::as_str)) {
                     self.gone(&gone, now);
@@ -119,7 +118,7 @@ impl Pods {
         if let Some((_, hash)) = annotations.find(|(key, _)| *key == STATIC) {
             self.statics.insert(hash.clone(), uid.clone());
         }
-        let before = self.pods.remove(&uid).unwrap_or_default().containers;
+        let before = self.by_uid.remove(&uid).unwrap_or_default().containers;
         let known = Pod {
             namespace: metadata.namespace.clone().unwrap_or_default(),
             name: metadata.name.clone().unwrap_or_default(),
@@ -127,17 +126,17 @@ impl Pods {
             containers: containers(pod, &self.profiles_dir, before),
             gone: None,
         };
-        self.pods.insert(uid, known);
+        self.by_uid.insert(uid, known);
     }
 
     fn gone(&mut self, uid: &str, now: u64) {
-        if let Some(pod) = self.pods.get_mut(uid) {
+        if let Some(pod) = self.by_uid.get_mut(uid) {
             pod.gone.get_or_insert(now);
         }
     }
 
     fn forget(&mut self, now: u64) {
-        let mut gone: Vec<_> = self.pods.values().filter_map(|pod| pod.gone).collect();
+        let mut gone: Vec<_> = self.by_uid.values().filter_map(|pod| pod.gone).collect();
         gone.sort_unstable();
         let surplus = gone.len().saturating_sub(MAX_GONE);
         let before = now.saturating_sub(KEPT);
@@ -147,9 +146,9 @@ impl Pods {
         if gone.first().is_none_or(|first| *first >= before) {
             return;
         }
-        self.pods
+        self.by_uid
             .retain(|_, pod| pod.gone.is_none_or(|at| at >= before));
-        let pods = &self.pods;
+        let pods = &self.by_uid;
         self.statics.retain(|_, uid| pods.contains_key(uid));
     }
 
@@ -168,12 +167,15 @@ impl Pods {
             .statics
             .get(&container.pod_uid)
             .unwrap_or(&container.pod_uid);
-        if let Some(pod) = self.pods.get(uid) {
+        if let Some(pod) = self.by_uid.get(uid) {
             // kubelet says a little later what it has started.
             let only = (pod.containers.len() == 1).then_some(0);
             return Some((pod, of(pod).or(only).map(|at| &pod.containers[at])));
         }
-        let mut pods = self.pods.values().filter(|_| container.pod_uid.is_empty());
+        let mut pods = self
+            .by_uid
+            .values()
+            .filter(|_| container.pod_uid.is_empty());
         pods.find_map(|pod| Some((pod, Some(&pod.containers[of(pod)?]))))
     }
 
@@ -188,12 +190,12 @@ impl Pods {
 
     /// Whether a pod is there, or was within the last hour.
     pub fn has(&self, uid: &str) -> bool {
-        self.pods.contains_key(uid)
+        self.by_uid.contains_key(uid)
     }
 
     /// The containers that run and state this SeccompProfile, each with its pod.
     pub fn under<'a>(&'a self, profile: &'a str) -> impl Iterator<Item = (&'a Pod, &'a OfPod)> {
-        let there = self.pods.values().filter(|pod| pod.gone.is_none());
+        let there = self.by_uid.values().filter(|pod| pod.gone.is_none());
         let all = there.flat_map(|pod| pod.containers.iter().map(move |of| (pod, of)));
         all.filter(move |(_, of)| {
             of.started.is_some() && matches!(&of.stated, Stated::Managed(name) if name == profile)
@@ -332,7 +334,7 @@ pub mod tests {
         for n in 0..100 {
             pods.take(exists(&pod("u1", "profiles/tight.json", &n.to_string())), 0);
         }
-        assert_eq!(pods.pods["u1"].containers[0].ids.len(), MAX_IDS);
+        assert_eq!(pods.by_uid["u1"].containers[0].ids.len(), MAX_IDS);
     }
 
     #[test]
@@ -341,7 +343,7 @@ pub mod tests {
         let mut object = pod("u1", "other/tight.json", ID);
         object["spec"]["containers"][1]["securityContext"] = json!({"privileged": true});
         pods.take(exists(&object), 0);
-        let containers = &pods.pods["u1"].containers;
+        let containers = &pods.by_uid["u1"].containers;
         let stated: Vec<_> = containers.iter().map(|of| of.stated.clone()).collect();
         let other = |text: &str| Stated::Other(text.to_owned());
         assert_eq!(
@@ -381,6 +383,6 @@ pub mod tests {
             let stored: StoredPod = serde_json::from_str(&object.to_string()).unwrap();
             pods.take(WatchEvent::Deleted(stored.read()), n);
         }
-        assert!(pods.pods.len() <= MAX_GONE && pods.has("v2999"));
+        assert!(pods.by_uid.len() <= MAX_GONE && pods.has("v2999"));
     }
 }
