@@ -280,13 +280,11 @@ impl Recorder {
     /// True if somebody else reads from now on.
     fn on_event(&mut self, name: u64, flags: EventFlags) -> io::Result<bool> {
         match self.poller.get(name) {
-            None => {}
-            Some(Source::Filter(filter)) => {
-                if filter.has_ended(&mut self.indexes, flags) {
-                    let filter = filter.clone();
-                    self.end(name, &filter);
-                }
+            Some(Source::Filter(filter)) if filter.has_ended(&mut self.indexes, flags) => {
+                let filter = filter.clone();
+                self.end(name, &filter);
             }
+            Some(Source::Filter(_)) | None => {}
             Some(Source::Wake) => self.on_wake(),
             Some(Source::Holder) => return self.on_holder(),
         }

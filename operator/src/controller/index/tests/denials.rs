@@ -135,6 +135,7 @@ fn before_all_reports_are_known_nothing_is_told() {
         Kind::SeccompNode,
         Kind::DaemonSet,
         Kind::AuditReport,
+        Kind::Ceiling,
     ] {
         index.list_begins(kind);
         index.list_ends(kind);
