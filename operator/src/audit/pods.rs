@@ -280,7 +280,7 @@ pub mod tests {
         WatchEvent::Exists(stored.read())
     }
 
-    /// A pod with a container `web` of this id, and one `side` that states RuntimeDefault.
+    /// A pod with a container `web` of this id, and one `side` that states `RuntimeDefault`.
     pub fn pod(uid: &str, path: &str, id: &str) -> Value {
         json!({
             "metadata": {"name": format!("pod-{uid}"), "namespace": "shop", "uid": uid},

@@ -329,7 +329,17 @@ mod tests {
         }
     }
 
-    fn said(report: &AuditReport) -> Vec<(Option<&str>, Option<&str>, &str, &str, Outcome, i64)> {
+    /// Namespace, pod, container, call, outcome and count.
+    type Said<'a> = (
+        Option<&'a str>,
+        Option<&'a str>,
+        &'a str,
+        &'a str,
+        Outcome,
+        i64,
+    );
+
+    fn said(report: &AuditReport) -> Vec<Said<'_>> {
         let calls = report.calls.iter();
         let said = calls.map(|call| {
             let denial = &call.denial;

@@ -85,7 +85,7 @@ mod tests {
 
     #[tokio::test]
     async fn admission_and_statuses_are_held_to_the_same_ceilings_for_the_nodes_that_there_are() {
-        let shared = Shared::around(Index::new("profiles", Duration::from_secs(60)));
+        let shared = Shared::around(Index::new("profiles", Duration::from_mins(1)));
         let ceiling = SeccompCeiling::new("a", SeccompCeilingSpec::default());
         assert!(!take(WatchEvent::ListBegins, &shared));
         assert!(!take(WatchEvent::Exists(Ok(ceiling.clone())), &shared));
