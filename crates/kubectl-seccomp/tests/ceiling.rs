@@ -144,7 +144,7 @@ spec:
     };
     for (call, above) in [("write", false), ("mount", true)] {
         for arch in ["amd64", "arm64"] {
-            let output = run(&["lint", "--ceiling", &top, "--arch", arch], &profile(call));
+            let output = run(&["lint", "--ceiling", &top, "--arch", arch], profile(call));
             assert_eq!(
                 printed(&output).contains("[exceeds-ceiling]"),
                 above,
@@ -158,7 +158,7 @@ spec:
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let none = run(
         &["convert", "--to", "manifest"],
-        &daemon.replace("allowedSyscalls", "other"),
+        daemon.replace("allowedSyscalls", "other"),
     );
     assert_eq!(none.status.code(), Some(1));
     assert!(
