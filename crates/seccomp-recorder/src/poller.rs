@@ -278,7 +278,9 @@ mod tests {
         }
         assert_eq!(poller.direct.len(), DIRECT);
         assert_eq!(heard(&mut poller), [0_usize; 0]);
-        pairs.iter().for_each(|(write, _)| say(write));
+        for (write, _) in &pairs {
+            say(write);
+        }
         say(&other);
         let mut all: Vec<_> = (0..pairs.len()).collect();
         all.push(99);
