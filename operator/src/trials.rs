@@ -15,16 +15,82 @@ const NAMED: usize = 8;
 /// So many findings about the next version are warned of.
 const FINDINGS: usize = 5;
 
+/// How authors call what they wrote.
+struct Words {
+    /// Begins a sentence about the trial.
+    trial: String,
+    /// What is in force meanwhile.
+    now: &'static str,
+    /// The field that says how it is reported.
+    report: &'static str,
+    /// Begins a sentence about what comes after it.
+    later: &'static str,
+}
+
+impl Words {
+    fn of_profile() -> Self {
+        Self {
+            trial: "spec.trial:".into(),
+            now: "the profile",
+            report: "spec.trial.report",
+            later: "once spec.trial is promoted: ",
+        }
+    }
+
+    fn of_policy(tried: &str) -> Self {
+        Self {
+            trial: format!("spec.mode: Trial of SeccompProfile {tried:?}"),
+            now: "runtime-default",
+            report: "spec.report",
+            later: "",
+        }
+    }
+}
+
 /// What the author of a valid profile should know of its trial; nothing if there is none. Or why it cannot be tried: nodes have the
 /// profile without it.
 pub fn assess(name: &str, library: &Library, report: TrialReport) -> Result<Vec<String>, String> {
     let Some(next) = library.with_next(name) else {
         return Ok(Vec::new());
     };
+    let words = Words::of_profile();
+    let mut warnings = told(name, library, &next, report, &words)?;
+    if next.missing_base(name).is_none() {
+        warnings.extend(findings(name, library, &next, &words));
+    }
+    Ok(warnings)
+}
+
+/// The same of a policy's trial, before there is the SeccompProfile that is kept for it, under a name and with this spec. What is to be said of
+/// the profile that is tried was said to its author.
+pub fn of_policy(
+    kept: &str,
+    spec: &SeccompProfileSpec,
+    library: &Library,
+) -> Result<Vec<String>, String> {
+    let mut library = library.clone();
+    let defined = spec.define().map(Into::into).map_err(Into::into);
+    library.define(kept, defined);
+    let Some((trial, next)) = spec.trial.as_ref().zip(library.with_next(kept)) else {
+        return Ok(Vec::new());
+    };
+    let words = Words::of_policy(trial.base.as_deref().unwrap_or_default());
+    told(kept, &library, &next, trial.report, &words)
+}
+
+/// What a trial cannot tell.
+fn told(
+    name: &str,
+    library: &Library,
+    next: &Library,
+    report: TrialReport,
+    words: &Words,
+) -> Result<Vec<String>, String> {
+    let about = &words.trial;
     if let Err(sentence) = next.check(name, "spec") {
-        let sentence = format!("once spec.trial is promoted: {sentence}");
+        let sentence = format!("{}{sentence}", words.later);
         return if next.missing_base(name).is_some() {
-            Ok(vec![format!("spec.trial: is not tried yet: {sentence}")])
+            Ok(vec![format!("{about} is not tried yet: {sentence}")])
         } else {
             Err(sentence)
         };
@@ -39,7 +105,7 @@ pub fn assess(name: &str, library: &Library, report: TrialReport) -> Result<Vec<
             capabilities: CapabilitySet::RUNTIME_DEFAULT,
         };
         let compose = |library: &Library| library.compose(name, &target, "spec").ok();
-        let (Some(now), Some(next)) = (compose(library), compose(&next)) else {
+        let (Some(now), Some(next)) = (compose(library), compose(next)) else {
             continue;
         };
         let versions = Versions {
@@ -53,7 +119,7 @@ pub fn assess(name: &str, library: &Library, report: TrialReport) -> Result<Vec<
             Ok(trial)
         });
         let trial = tried.map_err(|error| match reporting {
-            Reporting::Notify => format!("{error}; or set spec.trial.report to Log"),
+            Reporting::Notify => format!("{error}; or set {} to Log", words.report),
             Reporting::Log => error.to_string(),
         })?;
         refuses_more |= trial.refuses_more();
@@ -62,35 +128,22 @@ pub fn assess(name: &str, library: &Library, report: TrialReport) -> Result<Vec<
     }
     let mut warnings = Vec::new();
     if !refuses_more {
-        warnings.push(
-            "spec.trial: refuses nothing that the profile does not refuse, so that nothing can be reported; promote it, or leave it out".to_owned(),
-        );
+        warnings.push(format!(
+            "{about} refuses nothing that {} does not refuse, so that nothing can be reported; promote it, or leave it out",
+            words.now
+        ));
     }
     if !unreported.is_empty() {
-        warnings.push(unheard(&unreported, reporting));
+        warnings.push(format!("{about} {}", unheard(&unreported, reporting)));
     }
     if !left_out.is_empty() {
         let arches: Vec<_> = left_out.into_iter().collect();
         warnings.push(format!(
-            "spec.trial: leaves out {}: what programs of it call would be refused, and is not reported",
+            "{about} leaves out {}: what programs of it call would be refused, and is not reported",
             arches.join(", ")
         ));
     }
-    warnings.extend(findings(name, library, &next));
     Ok(warnings)
-}
-
-/// The same of a policy's trial, before there is the SeccompProfile that is kept for it.
-pub fn of_policy(
-    profile: &str,
-    spec: &SeccompProfileSpec,
-    library: &Library,
-) -> Result<Vec<String>, String> {
-    let mut library = library.clone();
-    let defined = spec.define().map(Into::into).map_err(Into::into);
-    library.define(profile, defined);
-    let report = spec.trial.as_ref().map(|trial| trial.report);
-    assess(profile, &library, report.unwrap_or_default())
 }
 
 fn unheard(calls: &BTreeSet<Syscall>, reporting: Reporting) -> String {
@@ -106,13 +159,13 @@ fn unheard(calls: &BTreeSet<Syscall>, reporting: Reporting) -> String {
         Reporting::Log => "programs of 32 bits make them in another way",
     };
     format!(
-        "spec.trial: would refuse {}{more} in addition, and that is not reported: {why}",
+        "would refuse {}{more} in addition, and that is not reported: {why}",
         names.join(", ")
     )
 }
 
 /// What is worth a warning of the next version and not of the one in force.
-fn findings(name: &str, library: &Library, next: &Library) -> Vec<String> {
+fn findings(name: &str, library: &Library, next: &Library, words: &Words) -> Vec<String> {
     let told = |library: &Library| {
         let findings = library.lint(name, "spec");
         let findings = findings.iter();
@@ -124,7 +177,7 @@ fn findings(name: &str, library: &Library, next: &Library) -> Vec<String> {
         .into_iter()
         .filter(|finding| !known.contains(finding));
     let new = new.take(FINDINGS);
-    new.map(|finding| format!("once spec.trial is promoted: {finding}"))
+    new.map(|finding| format!("{}{finding}", words.later))
         .collect()
 }
 

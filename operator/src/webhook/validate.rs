@@ -250,33 +250,11 @@ fn of_trial(name: &str, spec: &SeccompPolicySpec, library: &Library) -> Vec<Stri
     let Some((kept, profile)) = kept.filter(|_| library.get(tried).is_some()) else {
         return Vec::new();
     };
-    let in_words = |sentence: &str| {
-        let sentence = sentence.strip_prefix("spec.trial: ").unwrap_or(sentence);
-        let sentence = sentence.replace(
-            "the profile does not refuse",
-            "runtime-default does not refuse",
-        );
-        sentence.replace("spec.trial.report", "spec.report")
-    };
-    match trials::of_policy(kept.as_str(), &profile, library) {
-        Ok(sentences) => {
-            // What is to be said of the profile itself was said to its author.
-            let of_trial = sentences
-                .iter()
-                .filter(|said| said.starts_with("spec.trial: "));
-            let of_trial = of_trial.map(|said| {
-                format!(
-                    "spec.mode: Trial of SeccompProfile {tried:?} {}",
-                    in_words(said)
-                )
-            });
-            of_trial.collect()
-        }
-        Err(sentence) => vec![format!(
-            "spec.mode: SeccompProfile {tried:?} cannot be tried, and pods get RuntimeDefault: {}",
-            in_words(&sentence)
-        )],
-    }
+    trials::of_policy(kept.as_str(), &profile, library).unwrap_or_else(|sentence| {
+        vec![format!(
+            "spec.mode: SeccompProfile {tried:?} cannot be tried, and pods get RuntimeDefault: {sentence}"
+        )]
+    })
 }
 
 fn ceiling(spec: &str, library: &Library) -> (Vec<String>, Vec<String>) {
