@@ -230,7 +230,7 @@ mod tests {
                 false,
             ),
             (
-                json!({"base": "runtime-default", "allow": ["mount", "bpf", "ptrace"]}),
+                json!({"base": "runtime-default", "allow": ["mount", "bpf", "reboot"]}),
                 true,
             ),
             (

@@ -84,6 +84,7 @@ fn before_all_reports_are_known_nothing_is_told() {
         Kind::Agent,
         Kind::SeccompNode,
         Kind::DaemonSet,
+        Kind::Ceiling,
     ] {
         index.list_begins(kind);
         index.list_ends(kind);
