@@ -158,7 +158,7 @@ spec:
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let none = run(
         &["convert", "--to", "manifest"],
-        &daemon.replace("allowedSyscalls", "other"),
+        daemon.replace("allowedSyscalls", "other"),
     );
     assert_eq!(none.status.code(), Some(1));
     assert!(

@@ -453,7 +453,7 @@ mod tests {
         let wrong = held.breaches("y", &library)[1].to_string();
         assert!(
             wrong.starts_with(
-                "is not held to SeccompCeiling \"c\", which is not valid: spec.base: "
+                "is not held to SeccompCeiling \"c\", which is not valid; mend the ceiling: spec.base: "
             ),
             "{wrong}"
         );

@@ -295,12 +295,15 @@ pub fn read_joined(
     Ok(found)
 }
 
+/// The profiles of an input, and objects beside them.
+type Beside = (Vec<Result<Named, Faulty>>, Vec<Value>);
+
 /// The same, and the objects beside them that the caller takes as well: with such it is no fault to have no profile.
 pub fn read_joined_beside(
     file: Option<&PathBuf>,
     with: &[Named],
     takes: impl Fn(&Value) -> bool,
-) -> Result<(Vec<Result<Named, Faulty>>, Vec<Value>), Failure> {
+) -> Result<Beside, Failure> {
     let mut parsed = read(file)?;
     let (taken, others): (Vec<_>, _) = parsed.others.into_iter().partition(takes);
     parsed.others = others;
