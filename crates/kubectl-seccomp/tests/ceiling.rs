@@ -144,7 +144,7 @@ spec:
     };
     for (call, above) in [("write", false), ("mount", true)] {
         for arch in ["amd64", "arm64"] {
-            let output = run(&["lint", "--ceiling", &top, "--arch", arch], &profile(call));
+            let output = run(&["lint", "--ceiling", &top, "--arch", arch], profile(call));
             assert_eq!(
                 printed(&output).contains("[exceeds-ceiling]"),
                 above,
