@@ -28,6 +28,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "seccomp-recording",
         &["seccomp-operator-api", "seccomp-profile"],
     ),
+    ("seccomp-traces", &["seccomp-profile"]),
     ("kube-support", &[]),
     ("admission-review", &[]),
     (
@@ -40,6 +41,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "seccomp-profile",
             "seccomp-recorder",
             "seccomp-recording",
+            "seccomp-traces",
         ],
     ),
     (

@@ -2,8 +2,8 @@
 //! all calls of a group. Every command that takes calls reads them here.
 
 use super::machine;
-use super::trace::{self, Known};
 use seccomp_profile::{Arch, Syscall, group};
+use seccomp_traces::{Known, written};
 
 /// A call, and what is said of its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Call {
 impl Call {
     /// What is stated of the arguments on this architecture.
     pub fn known(&self, arch: Arch) -> Result<Known, String> {
-        trace::written(self.syscall, &self.arguments, arch)
+        written(self.syscall, &self.arguments, arch)
     }
 }
 
@@ -43,7 +43,7 @@ pub fn parse(text: &str) -> Result<Vec<Call>, String> {
 pub fn one(text: &str) -> Result<Call, String> {
     let (name, list) = split(text)?;
     let syscall = named(name.trim())?;
-    let args = trace::written(syscall, list, machine::HOST)?;
+    let args = written(syscall, list, machine::HOST)?;
     Ok(Call {
         text: text.into(),
         syscall,

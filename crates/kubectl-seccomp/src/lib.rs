@@ -9,7 +9,7 @@
 //! | `convert`, `merge`, `diff`, `explain`, `lint` | commands on profiles: each asks the engine and prints |
 //! | `test` | `test`: files that say what a profile must do with calls |
 //! | `take_over`, `allow_list` | other operators' SeccompProfiles, and what they hold them to, as this one's, for `convert` |
-//! | `trace` | `from-strace`, `from-audit` and `check`: lines become calls, calls are counted |
+//! | `trace` | `from-strace`, `from-audit` and `check`: what is made of the calls that `seccomp-traces` reads |
 //! | `probe` | `probe`: the one module that makes system calls by hand (`probe/kernel`), here or in a pod (`probe/pod`) |
 //! | `status`, `coverage` | commands on a cluster: they list, decide in pure functions (`survey`, `effective`, `what_if`), and print |
 //! | `denials` | what nodes' recorders report of observed profiles (`watch`), and what would allow it (`suggest`) |
@@ -24,7 +24,7 @@
 //! | `cluster` | kubeconfig, lists, and what to say when there is no answer |
 //! | `stored`, `manifest` | a cluster's profiles for the engine, and as their authors write them |
 //! | `ask` | questions and progress |
-//! | `lines`, `output`, `junit`, `markdown`, `table`, `text`, `machine` | reading files, writing to standard output, and words for people |
+//! | `input`, `output`, `junit`, `markdown`, `table`, `text`, `machine` | reading files, writing to standard output, and words for people |
 //!
 //! Nothing but `record`, `restart`, `block` and `probe POD` changes a cluster, and nothing looks for one where none is needed.
 
@@ -40,8 +40,8 @@ mod denials;
 mod diff;
 mod document;
 mod explain;
+mod input;
 mod junit;
-mod lines;
 mod lint;
 mod machine;
 mod manifest;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::coverage::policies;
 use super::diff::KEPT_FILTER;
 use super::document::{self, Faulty, Inputs, Named, Origin, Others};
-use super::lines::Input;
+use super::input::Input;
 use super::target::{self, TargetArgs};
 use super::text::{Style, visible, wrap};
 use super::{Failure, Findings, output};

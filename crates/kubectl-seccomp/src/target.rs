@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::document::{self, Faulty, Named, Origin};
-use super::lines::Input;
+use super::input::Input;
 use super::text::visible;
 use super::{Failure, machine};
 use seccomp_profile::{

@@ -7,7 +7,7 @@ use kube::CustomResourceExt as _;
 use serde_json::Value;
 
 use crate::Failure;
-use crate::lines::Input;
+use crate::input::Input;
 use seccomp_operator_api::{GROUP, SeccompPolicy, SeccompPolicySpec};
 use seccomp_policy::validation::problems;
 use seccomp_profile::Problem;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::lines::Input;
+use super::input::Input;
 use super::{Failure, Findings};
 use objects::Unwrapping;
 use seccomp_profile::{

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Level, Row};
 use crate::coverage::policies::unknown_field;
 use crate::document::Named;
-use crate::lines::Input;
+use crate::input::Input;
 use crate::{Failure, target};
 use seccomp_operator_api::{CeilingAction, GROUP, SeccompCeiling, SeccompCeilingSpec};
 use seccomp_policy::ceiling::{Breach, Ceiling};

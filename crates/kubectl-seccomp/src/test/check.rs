@@ -7,12 +7,12 @@ use super::expect::{self, Expected};
 use super::file::{Abi, Case, Suite, TestTarget};
 use crate::document::Named;
 use crate::target;
-use crate::trace::Known;
 use crate::view::{CallEffect, View};
 use seccomp_profile::{
     Action, Arch, CapabilitySet, DecidedCall, Library, Loader, Place, Runtime, Spec, Syscall,
     Target,
 };
+use seccomp_traces::Known;
 
 /// What came of a case.
 #[derive(Debug)]

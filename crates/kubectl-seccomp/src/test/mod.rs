@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::document::{self, Named};
-use super::lines::Input;
+use super::input::Input;
 use super::text::Style;
 use super::{Failure, Findings, output, probe};
 use check::{Failed, Outcome, Subject};

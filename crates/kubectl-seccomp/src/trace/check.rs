@@ -7,15 +7,13 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::arguments::Given;
-use super::call::{Call, Called, Seen};
-use super::counters::{CallCounters, Filter, total};
-use super::{Parser, Source, Tracers, audit, nothing, read, warn};
+use super::{Source, nothing, read, warn};
 use crate::target::TargetArgs;
 use crate::text::{Style, plural, visible};
 use crate::view::{ActionData, CallEffect, View, words};
 use crate::{Failure, Findings, output};
-use seccomp_profile::{Action, Arch, Loader, Syscall};
+use seccomp_profile::{Action, Arch, Loader};
+use seccomp_traces::{Call, CallCounters, Called, Filter, Traces, total};
 
 /// Arguments of `check`.
 #[derive(Args, Debug)]
@@ -72,60 +70,6 @@ are known here, are listed apart, and count as findings with --strict.
 
 Exit status: 0 nothing is stopped; 1 something is, or there are no calls, or the profile is wrong; 2 wrong use, or a file
 cannot be read.";
-
-/// Lines of any of the forms. No line can be taken for one of another.
-struct AnyLines {
-    audit: audit::Reader,
-    tracers: Tracers,
-    native: Arch,
-}
-
-impl Parser for AnyLines {
-    type Glance = Option<audit::Glance>;
-
-    fn glance(&self) -> impl Fn(&str) -> Self::Glance + Sync + use<> {
-        self.audit.glance()
-    }
-
-    fn begin(&mut self, name: &str) {
-        self.audit.begin();
-        self.tracers.begin(name);
-    }
-
-    fn read(&mut self, line: &str, glance: Self::Glance, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
-        match self.audit.read(line, glance, found) {
-            Seen::Silent => {}
-            seen => return seen,
-        }
-        if let Some(call) = Syscall::named(line.trim()) {
-            found(&Call {
-                arch: self.native,
-                called: Called::Known(call),
-                times: 1,
-                pid: None,
-                comm: "",
-                exe: "",
-                arguments: Given::Nothing,
-                verdict: None,
-            });
-            return Seen::Used;
-        }
-        self.tracers.read(line, found)
-    }
-
-    fn end(&mut self, found: &mut dyn FnMut(&Call<'_>)) {
-        self.audit.end(found);
-        self.tracers.end(found);
-    }
-
-    fn caveat(&self) -> Option<&'static str> {
-        self.tracers.caveat()
-    }
-
-    fn missing(&self) -> Option<u64> {
-        self.audit.missing()
-    }
-}
 
 /// What the profile does with calls that it decides by arguments, where the trace shows those that matter.
 #[derive(Debug, Default)]
@@ -227,18 +171,15 @@ pub fn run(args: &CheckArgs) -> Result<Findings, Failure> {
         Ok(view) => view,
         Err(error) => return Ok(Findings::Some(format!("{}: {error}\n", named.name))),
     };
-    let mut lines = AnyLines {
-        audit: audit::Reader::default(),
-        tracers: Tracers::new(target.arch),
-        native: target.arch,
-    };
     let filter = Filter {
         comms: args.comm.clone(),
         ..Filter::default()
     };
+    let mut traces = Traces::of_any(target.arch, filter);
     let mut decided = Decided::default();
     let mut decide = |call: &Call<'_>| decided.add(call, &view);
-    let reading = read(&args.traces, &mut lines, &filter, |_| true, &mut decide)?;
+    read(&args.traces, &mut traces, &mut decide)?;
+    let reading = traces.end();
     warn(&reading);
     let calls = total(&reading.counters.all);
     if calls == 0 {

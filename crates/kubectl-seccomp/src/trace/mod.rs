@@ -1,38 +1,23 @@
 //! `kubectl seccomp from-strace` and `from-audit`: what programs called, counted, and allowlists made of it.
 
-mod arguments;
-mod audit;
-mod call;
-mod carrier;
 pub mod check;
-mod constants;
-mod copies;
-mod counters;
-mod perf;
-mod quick_hash;
 pub mod report;
-mod strace;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::lines::{self, Input};
+use super::input::Input;
 use super::text::{Style, plural, visible};
 use super::{Failure, Findings, machine, output};
-use call::{Call, Seen, Verdict};
-use counters::{CallCounters, Filter, total};
-use report::Lines;
 use seccomp_operator_api::ProfileName;
 use seccomp_profile::Arch;
-
-pub use arguments::{Known, written};
+use seccomp_traces::{Call, Filter, Lines, Progress, Puzzle, Reading, Traces, Verdict, total};
 
 /// What both commands have.
 #[derive(Args, Debug)]
@@ -214,153 +199,33 @@ use, or a file cannot be read.";
 
 /// Counts the calls in strace's output.
 pub fn from_strace(args: &StraceArgs) -> Result<Findings, Failure> {
-    let mut reader = Tracers::new(args.arch.unwrap_or(machine::HOST));
-    if args.common.pid.is_empty() {
-        reader.strace = reader.strace.without_pids();
-    }
+    let native = args.arch.unwrap_or(machine::HOST);
+    let mut traces = Traces::of_tracers(native, args.common.filter());
     let source = Source {
         what: "system call",
         hint: "is it what strace, perf or bpftrace writes?",
         is_shared: false,
     };
-    let reading = read(
-        &args.common.files,
-        &mut reader,
-        &args.common.filter(),
-        |_| true,
-        &mut |_| {},
-    )?;
-    args.common.write(&reading, &source)
+    read(&args.common.files, &mut traces, &mut |_| {})?;
+    args.common.write(&traces.end(), &source)
 }
 
 /// Counts the calls in seccomp's records.
 pub fn from_audit(args: &AuditArgs) -> Result<Findings, Failure> {
-    let filter = Filter {
+    let machine = args.arch.map(machine::native_of);
+    let mut traces = Traces::of_audit(Filter {
+        arches: machine.map_or_else(Vec::new, |machine| machine.abis().to_vec()),
         verdicts: args.action.iter().flat_map(|v| v.0.clone()).collect(),
         ..args.common.filter()
-    };
+    });
     let source = Source {
         what: "seccomp record",
         hint: "the kernel logs what a profile denies only if the profile has SECCOMP_FILTER_FLAG_LOG, and to auditd \
                where that runs",
         is_shared: true,
     };
-    let of_machine = |arch| match args.arch {
-        Some(wanted) => machine::native_of(wanted).abis().contains(&arch),
-        None => true,
-    };
-    let mut reader = audit::Reader::default();
-    if args.common.pid.is_empty() {
-        reader = reader.without_pids();
-    }
-    let reading = read(
-        &args.common.files,
-        &mut reader,
-        &filter,
-        of_machine,
-        &mut |_| {},
-    )?;
-    args.common.write(&reading, &source)
-}
-
-/// A parser of lines.
-trait Parser {
-    /// What is seen of a line without those before it.
-    type Glance: Send;
-    /// Glances at lines, on whichever thread has time.
-    fn glance(&self) -> impl Fn(&str) -> Self::Glance + Sync + use<Self>;
-    /// To be called before the first line of each input.
-    fn begin(&mut self, name: &str);
-    /// Reads a line.
-    fn read(&mut self, line: &str, glance: Self::Glance, found: &mut dyn FnMut(&Call<'_>)) -> Seen;
-    /// To be called after the last line of each input.
-    fn end(&mut self, found: &mut dyn FnMut(&Call<'_>));
-    /// What is wrong with all that was read.
-    fn caveat(&self) -> Option<&'static str> {
-        None
-    }
-    /// How many records an input lacks by their numbers; none if nothing is lost, whatever its lines say.
-    fn missing(&self) -> Option<u64> {
-        Some(0)
-    }
-}
-
-/// What tracers print.
-struct Tracers {
-    strace: strace::Reader,
-    perf: perf::Reader,
-}
-
-impl Tracers {
-    fn new(native: Arch) -> Self {
-        Self {
-            strace: strace::Reader::new(native),
-            perf: perf::Reader::new(native),
-        }
-    }
-
-    fn read(&mut self, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
-        let Some(line) = carrier::unwrapped(line) else {
-            return Seen::Unreadable;
-        };
-        let line = carrier::without_prefix(&line);
-        match self.perf.read(line, found) {
-            Some(seen) => seen,
-            None => self.strace.read(line, found),
-        }
-    }
-}
-
-impl Parser for Tracers {
-    type Glance = Option<strace::Beginning>;
-
-    fn glance(&self) -> impl Fn(&str) -> Self::Glance + Sync + use<> {
-        strace::Beginning::read
-    }
-
-    fn begin(&mut self, name: &str) {
-        self.strace.begin(name);
-        self.perf.begin();
-    }
-
-    fn read(&mut self, line: &str, glance: Self::Glance, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
-        match glance {
-            Some(beginning) if self.strace.read_repeat(line, beginning) => Seen::Used,
-            _ => self.read(line, found),
-        }
-    }
-
-    fn end(&mut self, found: &mut dyn FnMut(&Call<'_>)) {
-        self.strace.end(found);
-    }
-
-    fn caveat(&self) -> Option<&'static str> {
-        self.perf.caveat()
-    }
-}
-
-impl Parser for audit::Reader {
-    type Glance = Option<audit::Glance>;
-
-    fn glance(&self) -> impl Fn(&str) -> Self::Glance + Sync + use<> {
-        self.glance()
-    }
-
-    fn begin(&mut self, _: &str) {
-        self.begin();
-    }
-
-    fn read(&mut self, line: &str, glance: Self::Glance, found: &mut dyn FnMut(&Call<'_>)) -> Seen {
-        self.read(line, glance, found)
-    }
-
-    fn end(&mut self, found: &mut dyn FnMut(&Call<'_>)) {
-        self.end(found);
-    }
-
-    fn missing(&self) -> Option<u64> {
-        self.missing()
-    }
+    read(&args.common.files, &mut traces, &mut |_| {})?;
+    args.common.write(&traces.end(), &source)
 }
 
 /// What a command reads, in words.
@@ -387,25 +252,15 @@ impl Source {
     }
 }
 
-/// What was read.
-struct Reading {
-    counters: CallCounters,
-    lines: Lines,
-    /// The first line that was not understood, and where it is.
-    puzzle: Option<String>,
-    /// What is wrong with what was.
-    caveat: Option<&'static str>,
-}
-
 /// A count that runs while a pipe goes on, on a terminal.
-struct Progress {
-    counts: Arc<[AtomicU64; 2]>,
+struct Count {
+    progress: Arc<Progress>,
     /// Dropped to end it.
     stop: Option<mpsc::Sender<()>>,
     shows: Option<JoinHandle<()>>,
 }
 
-impl Progress {
+impl Count {
     /// None where nobody waits: for files, and where there is no terminal.
     fn of(input: &Input) -> Option<Self> {
         let may_go_on = *input == Input::Stdin && !std::io::stdin().is_terminal();
@@ -415,14 +270,14 @@ impl Progress {
 
     /// Shows on a thread of its own, since a pipe may pause after any line.
     fn start() -> Self {
-        let counts = Arc::<[AtomicU64; 2]>::default();
+        let progress = Arc::<Progress>::default();
         let (stop, stopped) = mpsc::channel();
-        let shown = Arc::clone(&counts);
+        let shown = Arc::clone(&progress);
         let shows = std::thread::spawn(move || {
             let mut last = 0;
             while stopped.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout)
             {
-                let [lines, used] = [0, 1].map(|n: usize| shown[n].load(Ordering::Relaxed));
+                let (lines, used) = (shown.lines(), shown.used());
                 if lines != last {
                     let text = plural(lines, "line");
                     eprint!("\r{text}, {used} of them about calls\x1b[K");
@@ -434,20 +289,14 @@ impl Progress {
             }
         });
         Self {
-            counts,
+            progress,
             stop: Some(stop),
             shows: Some(shows),
         }
     }
-
-    fn set(&self, lines: u64, used: u64) {
-        for (count, now) in self.counts.iter().zip([lines, used]) {
-            count.store(now, Ordering::Relaxed);
-        }
-    }
 }
 
-impl Drop for Progress {
+impl Drop for Count {
     fn drop(&mut self) {
         self.stop = None;
         // Nothing may be written behind it before it has cleared its line.
@@ -455,63 +304,21 @@ impl Drop for Progress {
     }
 }
 
-fn read<P: Parser>(
+/// Reads all files, and calls `counted` with what counts.
+fn read(
     files: &[PathBuf],
-    parser: &mut P,
-    filter: &Filter,
-    of_machine: impl Fn(Arch) -> bool,
+    traces: &mut Traces,
     counted: &mut dyn FnMut(&Call<'_>),
-) -> Result<Reading, Failure> {
-    let mut reading = Reading {
-        counters: CallCounters::default(),
-        lines: Lines::default(),
-        puzzle: None,
-        caveat: None,
-    };
+) -> Result<(), Failure> {
     for input in Input::all(files) {
-        parser.begin(&input.name());
-        let (mut number, mut lost) = (0_u64, 0_u64);
-        let progress = Progress::of(&input);
+        let count = Count::of(&input);
+        let progress = count.as_ref().map(|count| count.progress.as_ref());
         let from = input.open_unbuffered()?;
-        lines::for_each(from, parser.glance(), |line, glance| {
-            number += 1;
-            let counters = &mut reading.counters;
-            let mut count = |call: &Call<'_>| {
-                if counters.add_of(call, &of_machine, filter) {
-                    counted(call);
-                }
-            };
-            match parser.read(line, glance, &mut count) {
-                Seen::Used => reading.lines.used += 1,
-                Seen::Silent => {}
-                Seen::Lost(records) => lost = lost.saturating_add(records),
-                Seen::Unreadable => {
-                    reading.lines.unreadable += 1;
-                    reading.puzzle.get_or_insert_with(|| {
-                        let shown: String = line.chars().take(80).collect();
-                        format!("line {number} of {}: {}", input.name(), visible(&shown))
-                    });
-                }
-            }
-            if let Some(progress) = &progress {
-                progress.set(number, reading.lines.used);
-            }
-        })
-        .map_err(|error| input.unreadable(error))?;
-        drop(progress);
-        let counters = &mut reading.counters;
-        parser.end(&mut |call| {
-            if counters.add_of(call, &of_machine, filter) {
-                counted(call);
-            }
-        });
-        reading.lines.read += number;
-        // Both tell of the same.
-        let lost = parser.missing().map_or(0, |missing| lost.max(missing));
-        reading.lines.lost = reading.lines.lost.saturating_add(lost);
+        traces
+            .read(&input.name(), from, progress, counted)
+            .map_err(|error| input.unreadable(error))?;
     }
-    reading.caveat = parser.caveat();
-    Ok(reading)
+    Ok(())
 }
 
 impl Common {
@@ -520,7 +327,7 @@ impl Common {
             comms: self.comm.clone(),
             exes: self.exe.clone(),
             pids: self.pid.clone(),
-            verdicts: vec![],
+            ..Filter::default()
         }
     }
 
@@ -583,11 +390,17 @@ fn warn(reading: &Reading) {
     if let Some(caveat) = caveat {
         eprintln!("warning: {caveat}");
     }
-    if let Some(puzzle) = puzzle {
+    if let Some(Puzzle {
+        input,
+        number,
+        start,
+    }) = puzzle
+    {
         eprintln!(
-            "warning: {} of {} not understood; the first is {puzzle}",
+            "warning: {} of {} not understood; the first is line {number} of {input}: {}",
             lines.unreadable,
-            plural(lines.read, "line")
+            plural(lines.read, "line"),
+            visible(start)
         );
     }
     if lines.lost > 0 {

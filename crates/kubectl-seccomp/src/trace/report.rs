@@ -6,8 +6,6 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::call::Verdict;
-use super::counters::{ArchCounts, CallCounters, CountsByArch, total};
 use crate::text::{Style, plural, visible};
 use crate::{Failure, machine, output};
 use seccomp_operator_api::{GROUP, ProfileName};
@@ -15,25 +13,13 @@ use seccomp_profile::{
     self, Arch, CapabilitySet, KernelVersion, Problems, Profile, Runtime, Syscall, Target,
     every_program_needs,
 };
-
-/// What was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Lines {
-    /// All lines.
-    pub read: u64,
-    /// Those that told of calls.
-    pub used: u64,
-    /// Those that were not understood.
-    pub unreadable: u64,
-    /// How many records the kernel said it had left out.
-    pub lost: u64,
-}
+use seccomp_traces::{ArchCounts, CallCounters, CountsByArch, Lines, total};
 
 /// The counted calls as data.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Data<'a> {
-    lines: Lines,
+    lines: LinesData,
     calls: u64,
     filtered_out: u64,
     architectures: Vec<ArchData>,
@@ -42,6 +28,31 @@ struct Data<'a> {
     programs: Vec<ProgramData<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     other_programs: Vec<ArchData>,
+}
+
+#[derive(Serialize)]
+struct LinesData {
+    read: u64,
+    used: u64,
+    unreadable: u64,
+    lost: u64,
+}
+
+impl From<Lines> for LinesData {
+    fn from(lines: Lines) -> Self {
+        let Lines {
+            read,
+            used,
+            unreadable,
+            lost,
+        } = lines;
+        Self {
+            read,
+            used,
+            unreadable,
+            lost,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -70,7 +81,7 @@ struct NumberRow {
 
 #[derive(Serialize)]
 struct ActionData {
-    action: Verdict,
+    action: &'static str,
     calls: u64,
 }
 
@@ -115,7 +126,7 @@ fn arch_data(calls: &CountsByArch) -> Vec<ArchData> {
 /// One JSON object.
 pub fn to_json(counters: &CallCounters, lines: Lines) -> serde_json::Result<String> {
     let data = Data {
-        lines,
+        lines: lines.into(),
         calls: total(&counters.all),
         filtered_out: counters.left_out,
         architectures: arch_data(&counters.all),
@@ -123,7 +134,7 @@ pub fn to_json(counters: &CallCounters, lines: Lines) -> serde_json::Result<Stri
             .verdicts
             .iter()
             .map(|(action, calls)| ActionData {
-                action: *action,
+                action: action.name(),
                 calls: *calls,
             })
             .collect(),

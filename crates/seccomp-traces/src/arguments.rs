@@ -13,13 +13,19 @@ pub enum Given<'a> {
     /// It has none.
     Nothing,
     /// What strace prints behind the bracket of the call of that name.
-    Printed { name: &'a str, text: &'a str },
+    Printed {
+        /// The call's name, as printed.
+        name: &'a str,
+        /// All that follows.
+        text: &'a str,
+    },
     /// What registers held.
     Registers(Known),
 }
 
 impl Given<'_> {
     /// The numbers that a filter for `arch` sees of them where the kernel was called for `call`.
+    #[must_use]
     pub fn known(&self, call: Syscall, arch: Arch) -> Known {
         let known = match *self {
             Self::Nothing => [None; 6],
@@ -45,6 +51,7 @@ impl Given<'_> {
     }
 
     /// What strace prints of them, with the name of the call; none where nothing is shown.
+    #[must_use]
     pub fn shown(&self) -> Option<String> {
         let Self::Printed { name, text } = self else {
             return None;

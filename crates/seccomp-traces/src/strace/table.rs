@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::NamedCall;
 use super::syscall::{called, kernel_calls, mode_arch};
-use crate::trace::arguments::Given;
-use crate::trace::call::{Call, Called, Seen};
+use crate::arguments::Given;
+use crate::call::{Call, Called, Seen};
 use seccomp_profile::Arch;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

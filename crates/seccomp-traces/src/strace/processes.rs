@@ -7,8 +7,8 @@ use std::rc::Rc;
 use super::NamedCall;
 use super::line::{comm_of, is_exec, pid};
 use super::syscall::{called, has_number, is_spawn, multiplexer};
-use crate::trace::call::Called;
-use crate::trace::quick_hash::QuickHash;
+use crate::call::Called;
+use crate::quick_hash::QuickHash;
 use seccomp_profile::Arch;
 
 /// More processes than this at once are not remembered: a trace of more has ends that it does not show.

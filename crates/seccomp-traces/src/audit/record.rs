@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use super::Kind;
 use super::needles::{Needle, Needles};
-use crate::machine;
-use crate::trace::arguments::{Given, Known};
-use crate::trace::call::{Call, Called, Verdict};
+use crate::arch_words::arch_named;
+use crate::arguments::{Given, Known};
+use crate::call::{Call, Called, Verdict};
 use seccomp_profile::{Arch, Syscall};
 
 /// The bit that makes an `x86_64` number an x32 one.
@@ -154,7 +154,7 @@ fn call(arch: &str, syscall: &str) -> Option<(Arch, Called)> {
     let strange = arch
         .strip_prefix("unknown-elf-type(")
         .and_then(|s| s.strip_suffix(')'));
-    let arch = match machine::named(arch) {
+    let arch = match arch_named(arch) {
         Some(named) => named,
         None => arch_from_audit(hex(strange.unwrap_or(arch))?)?,
     };

@@ -7,10 +7,10 @@ use std::rc::Rc;
 
 use super::line;
 use super::processes::Program;
+use crate::arguments::Given;
+use crate::call::{Call, Called};
 use crate::lines::Span;
-use crate::trace::arguments::Given;
-use crate::trace::call::{Call, Called};
-use crate::trace::quick_hash::QuickHash;
+use crate::quick_hash::QuickHash;
 use seccomp_profile::Arch;
 
 /// So many are counted at once; then all are told of.

@@ -3,7 +3,7 @@
 use proptest::strategy::Strategy;
 
 use super::*;
-use crate::trace::call::{Called, Verdict};
+use crate::call::{Called, Verdict};
 use seccomp_profile::Arch;
 
 fn read(reader: &mut Reader, line: &str, found: &mut dyn FnMut(&Call<'_>)) -> Seen {

@@ -1,7 +1,5 @@
 //! What a line of a trace says: a call that a program made.
 
-use serde::Serialize;
-
 use super::arguments::Given;
 use seccomp_profile::{Arch, Syscall};
 
@@ -55,8 +53,7 @@ pub enum Seen {
 }
 
 /// What a filter did, as far as the kernel's record tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)] // the actions of seccomp(2)
 pub enum Verdict {
     KillProcess,
@@ -70,6 +67,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All, the strictest first.
     pub const ALL: [Self; 8] = [
         Self::KillProcess,
         Self::KillThread,
@@ -82,6 +80,7 @@ impl Verdict {
     ];
 
     /// From `SECCOMP_RET_*`. What is none of them kills (`__seccomp_filter`).
+    #[must_use]
     pub fn from_code(code: u32) -> Self {
         match code & 0xffff_0000 {
             0x0000_0000 => Self::KillThread,
@@ -96,6 +95,7 @@ impl Verdict {
     }
 
     /// The word used in output and on the command line.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::KillProcess => "kill-process",

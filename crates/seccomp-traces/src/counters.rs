@@ -14,6 +14,8 @@ const NUMBERS: usize = 1000;
 /// Which calls count.
 #[derive(Debug, Default)]
 pub struct Filter {
+    /// Architectures of calls; empty for all.
+    pub arches: Vec<Arch>,
     /// Names of programs, `*` for any text; empty for all.
     pub comms: Vec<String>,
     /// Paths of programs, likewise.
@@ -35,7 +37,8 @@ impl Filter {
                 || pattern.len() > COMM
                     && pattern.as_bytes().get(..COMM) == Some(call.comm.as_bytes())
         };
-        (self.comms.is_empty() || self.comms.iter().any(comm))
+        (self.arches.is_empty() || self.arches.contains(&call.arch))
+            && (self.comms.is_empty() || self.comms.iter().any(comm))
             && (self.exes.is_empty() || self.exes.iter().any(|p| matches(p, call.exe)))
             && (self.pids.is_empty() || call.pid.is_some_and(|pid| self.pids.contains(&pid)))
             && (self.verdicts.is_empty()
@@ -89,6 +92,7 @@ impl ArchCounts {
     }
 
     /// Whether the call is among them.
+    #[must_use]
     pub fn has(&self, called: Called) -> bool {
         match called {
             Called::Known(call) => self.known.contains_key(&call),
@@ -97,6 +101,7 @@ impl ArchCounts {
     }
 
     /// All calls.
+    #[must_use]
     pub fn calls(&self) -> u64 {
         self.known
             .values()
@@ -105,11 +110,13 @@ impl ArchCounts {
     }
 
     /// How many syscalls.
+    #[must_use]
     pub fn syscalls(&self) -> usize {
         self.known.len() + self.numbers.len()
     }
 
     /// The syscalls by number of calls, then by name.
+    #[must_use]
     pub fn by_calls(&self) -> Vec<(Syscall, u64)> {
         let mut calls: Vec<_> = self.known.iter().map(|(c, n)| (*c, *n)).collect();
         calls.sort_unstable_by_key(|(call, times)| (std::cmp::Reverse(*times), *call));
@@ -143,17 +150,20 @@ pub struct Program<'a> {
     pub comm: &'a str,
     /// The path; empty if it is not known.
     pub exe: &'a str,
+    /// Its calls.
     pub calls: &'a CountsByArch,
 }
 
 impl Program<'_> {
     /// How many calls.
+    #[must_use]
     pub fn total(&self) -> u64 {
         total(self.calls)
     }
 }
 
 /// How many calls.
+#[must_use]
 pub fn total(calls: &CountsByArch) -> u64 {
     calls
         .values()
@@ -161,14 +171,9 @@ pub fn total(calls: &CountsByArch) -> u64 {
 }
 
 impl CallCounters {
-    /// Counts a call if it is of a machine that is asked for, and passes; whether it does.
-    pub fn add_of(
-        &mut self,
-        call: &Call<'_>,
-        is_asked: impl Fn(Arch) -> bool,
-        filter: &Filter,
-    ) -> bool {
-        let counts = is_asked(call.arch) && filter.passes(call);
+    /// Counts a call if it passes; whether it does.
+    pub(crate) fn add_of(&mut self, call: &Call<'_>, filter: &Filter) -> bool {
+        let counts = filter.passes(call);
         if counts {
             self.add(call);
         } else {
@@ -202,6 +207,7 @@ impl CallCounters {
     }
 
     /// The programs by number of calls, then by name.
+    #[must_use]
     pub fn programs(&self) -> Vec<Program<'_>> {
         let mut programs: Vec<_> = self
             .programs
@@ -216,6 +222,7 @@ impl CallCounters {
     }
 
     /// The names of the syscalls.
+    #[must_use]
     pub fn names(&self) -> BTreeSet<Syscall> {
         self.all
             .values()
@@ -224,6 +231,7 @@ impl CallCounters {
     }
 
     /// How many calls were of numbers without a name.
+    #[must_use]
     pub fn nameless(&self) -> u64 {
         self.all.values().fold(0, |sum, c| {
             c.numbers
@@ -260,18 +268,16 @@ mod tests {
                 times: 3,
                 ..call("read", "sh", "/bin/sh")
             },
-            |_| true,
             &all,
         );
-        counters.add_of(&call("write", "sh", "/bin/sh"), |_| true, &all);
-        counters.add_of(&call("read", "ls", "/bin/ls"), |_| true, &all);
+        counters.add_of(&call("write", "sh", "/bin/sh"), &all);
+        counters.add_of(&call("read", "ls", "/bin/ls"), &all);
         counters.add_of(
             &Call {
                 arch: Arch::X86,
                 called: Called::Number(999),
                 ..call("read", "ls", "/bin/ls")
             },
-            |_| true,
             &all,
         );
         let amd64: Vec<_> = counters.all[&Arch::X86_64]
@@ -316,6 +322,20 @@ mod tests {
             (exe("*"), true),
             (
                 Filter {
+                    arches: vec![Arch::X86, Arch::X86_64],
+                    ..Filter::default()
+                },
+                true,
+            ),
+            (
+                Filter {
+                    arches: vec![Arch::X86],
+                    ..Filter::default()
+                },
+                false,
+            ),
+            (
+                Filter {
                     pids: vec![7],
                     ..Filter::default()
                 },
@@ -344,7 +364,7 @@ mod tests {
             ),
         ] {
             let mut counters = CallCounters::default();
-            counters.add_of(&this, |_| true, &filter);
+            counters.add_of(&this, &filter);
             assert_eq!(
                 (total(&counters.all), counters.left_out),
                 if passes { (1, 0) } else { (0, 1) },
@@ -362,7 +382,7 @@ mod tests {
                 called: Called::Number(10_000 + n),
                 ..call("read", &name, "")
             };
-            counters.add_of(&call, |_| true, &Filter::default());
+            counters.add_of(&call, &Filter::default());
         }
         assert_eq!(counters.programs().len(), PROGRAMS);
         assert_eq!(total(&counters.other_programs), 2000);

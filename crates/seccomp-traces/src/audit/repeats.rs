@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _};
 
 use super::needles::Needles;
+use crate::arguments::Given;
+use crate::call::{Call, Called, Verdict};
 use crate::lines::Span;
-use crate::trace::arguments::Given;
-use crate::trace::call::{Call, Called, Verdict};
-use crate::trace::quick_hash::QuickHash;
+use crate::quick_hash::QuickHash;
 use seccomp_profile::Arch;
 
 /// So many are counted at once; then all are told of.
@@ -132,7 +132,7 @@ mod tests {
 
     use super::super::Reader;
     use super::*;
-    use crate::trace::call::Seen;
+    use crate::call::Seen;
 
     /// How often each program made each call, and what became of the lines.
     fn counts(mut reader: Reader, lines: &[String]) -> (BTreeMap<String, u64>, Vec<Seen>) {

@@ -1,7 +1,7 @@
 //! Which syscalls and architectures strace's words mean.
 
 use super::NamedCall;
-use crate::trace::call::Called;
+use crate::call::Called;
 use seccomp_profile::{Arch, Syscall};
 
 /// The architecture of a mode, in strace's words: `32 bit mode. ]`.
