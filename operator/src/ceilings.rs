@@ -54,12 +54,15 @@ pub fn hold(name: &str, before: &Library, after: &Library, ceilings: &Ceilings) 
     }
     let mut of_others = Told::default();
     for other in after.affected(name).into_iter().take(MAX_AFFECTED) {
-        for (action, breach) in new_breaches(other, before, after, ceilings) {
-            if before.contains(other) && ceilings.only_closes(other, before, after) {
-                continue;
-            }
+        let breaches = ceilings.breaches(other, after);
+        if breaches.is_empty()
+            || before.contains(other) && ceilings.only_closes(other, before, after)
+        {
+            continue;
+        }
+        for breach in breaches {
             let sentence = format!("SeccompProfile {other:?}, which derives from this, {breach}");
-            of_others.add(action, sentence);
+            of_others.add(breach.action, sentence);
         }
     }
     told.problems
