@@ -7,11 +7,15 @@ use std::time::Duration;
 use kube::api::Api;
 use kube::core::ObjectMeta;
 use kube::{Client, Resource};
-use kube_support::{Conflicts, WriteError, apply, bounded};
+use kube_support::error::chain;
+use kube_support::{Backoff, Conflicts, WriteError, apply, bounded};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
 
+/// How often it is looked at what there is to report.
+const EVERY: Duration = Duration::from_secs(2);
 /// How long the next write waits at least.
 const PACE: Duration = Duration::from_mins(1);
 
@@ -28,6 +32,27 @@ pub trait NodeReport: Clone + Debug + PartialEq + Serialize {
 
     /// Whether nothing differs that must not wait for what does.
     fn is_as_pressing(&self, other: &Self) -> bool;
+}
+
+/// Publishes the report of something for ever.
+pub async fn publish_for_ever(
+    what: &str,
+    mut publish: impl AsyncFnMut() -> Result<(), WriteError>,
+) {
+    let mut failing = Backoff::new(EVERY, Duration::from_mins(1));
+    loop {
+        match publish().await {
+            Ok(()) => {
+                failing.succeed();
+                sleep(EVERY).await;
+            }
+            Err(error) => {
+                let delay = failing.fail();
+                warn!(error = chain(&error), retry_in = ?delay, "the report of {what} could not be published");
+                sleep(delay).await;
+            }
+        }
+    }
 }
 
 /// Writes a node's report.

@@ -1,25 +1,19 @@
 //! Tells the API server what was heard: what is first heard at once, everything later once a minute.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
 use kube::Client;
-use kube_support::error::chain;
-use kube_support::{Backoff, WriteError};
+use kube_support::WriteError;
 use seccomp_audit::{Control, Deaf};
 use seccomp_operator_api::{AuditReport, SeccompAuditReport};
-use tokio::time::sleep;
+use std::sync::{Arc, Mutex, PoisonError};
 use tracing::{debug, info, warn};
 
 use super::pods::KEPT;
 use super::report::{Before, report};
 use super::{Known, now};
-use crate::node_report::{NodeReport, NodeReporter};
+use crate::node_report::{NodeReport, NodeReporter, publish_for_ever};
 
 /// The field manager of what audit readers write.
 const MANAGER: &str = "seccomp-operator-audit";
-/// How often it is looked at what was heard.
-const EVERY: Duration = Duration::from_secs(2);
 
 impl NodeReport for AuditReport {
     type Object = SeccompAuditReport;
@@ -62,20 +56,7 @@ impl Publisher {
 
     /// Publishes what is heard, for ever.
     pub async fn run(mut self, control: Control) {
-        let mut failing = Backoff::new(Duration::from_secs(2), Duration::from_mins(1));
-        loop {
-            match self.publish(&control).await {
-                Ok(()) => {
-                    failing.succeed();
-                    sleep(EVERY).await;
-                }
-                Err(error) => {
-                    let delay = failing.fail();
-                    warn!(error = chain(&error), retry_in = ?delay, "the report of what was heard could not be published");
-                    sleep(delay).await;
-                }
-            }
-        }
+        publish_for_ever("what was heard", async || self.publish(&control).await).await;
     }
 
     async fn publish(&mut self, control: &Control) -> Result<(), WriteError> {

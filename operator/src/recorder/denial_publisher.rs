@@ -1,21 +1,15 @@
 //! Tells the API server what was refused under observed profiles, and what their next versions would refuse: what is first refused at once, everything later once a minute.
 
-use std::time::Duration;
-
 use kube::Client;
-use kube_support::error::chain;
-use kube_support::{Backoff, WriteError};
+use kube_support::WriteError;
 use seccomp_operator_api::{DenialReport, SeccompDenialReport};
 use seccomp_recorder::Control;
-use tokio::time::sleep;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::denials::{over, report};
 use super::publish::MANAGER;
-use crate::node_report::{NodeReport, NodeReporter};
+use crate::node_report::{NodeReport, NodeReporter, publish_for_ever};
 
-/// How often it is looked at what was refused.
-const EVERY: Duration = Duration::from_secs(2);
 /// How long a container that ended is reported, in seconds.
 const KEPT: u64 = 3600;
 
@@ -52,20 +46,7 @@ impl DenialPublisher {
 
     /// Publishes what is refused, for ever.
     pub async fn run(mut self, control: Control) {
-        let mut failing = Backoff::new(Duration::from_secs(2), Duration::from_mins(1));
-        loop {
-            match self.publish(&control).await {
-                Ok(()) => {
-                    failing.succeed();
-                    sleep(EVERY).await;
-                }
-                Err(error) => {
-                    let delay = failing.fail();
-                    warn!(error = chain(&error), retry_in = ?delay, "the report of refused calls could not be published");
-                    sleep(delay).await;
-                }
-            }
-        }
+        publish_for_ever("refused calls", async || self.publish(&control).await).await;
     }
 
     async fn publish(&mut self, control: &Control) -> Result<(), WriteError> {
