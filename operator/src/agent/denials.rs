@@ -2,7 +2,7 @@
 //! and its audit reader know, and may write no Event; their reports come by a watch.
 //!
 //! What is refused is mostly refused again and again. So an Event names the calls that none has named within the last hour, after which API
-//! servers forget them, and of each report a pod gets one a minute at most.
+//! servers forget them, and a pod gets one a minute at most, whoever reports.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -129,6 +129,7 @@ pub async fn run(
     let mut changes = select_all(changes);
     let [mut told, mut told_of_trials, mut told_of_heard] =
         [Kind::Refused, Kind::Tried, Kind::Heard].map(Told::of);
+    let mut paces = Paces::default();
     let mut counted = Counted::default();
     let [mut counted_of_recorder, mut counted_of_audit] = [Counted::default(), Counted::default()];
     let mut said = Said::default();
@@ -148,9 +149,10 @@ pub async fn run(
         metrics.would_be_refused(counted_of_recorder.growth(said.tried[0].iter()));
         metrics.would_be_refused(counted_of_audit.growth(said.tried[1].iter()));
         let now = Instant::now();
-        let (due, next) = told.due(said.refused.iter(), now);
-        let (due_of_trials, next_of_trials) = told_of_trials.due(said.tried.iter().flatten(), now);
-        let (due_of_heard, next_of_heard) = told_of_heard.due(said.heard.iter(), now);
+        let (due, next) = told.due(said.refused.iter(), &mut paces, now);
+        let tried = said.tried.iter().flatten();
+        let (due_of_trials, next_of_trials) = told_of_trials.due(tried, &mut paces, now);
+        let (due_of_heard, next_of_heard) = told_of_heard.due(said.heard.iter(), &mut paces, now);
         for (event, id) in due.into_iter().chain(due_of_trials).chain(due_of_heard) {
             events.post_once(event, id);
         }
@@ -211,9 +213,23 @@ struct Told {
     pods: HashMap<String, OfPod>,
 }
 
+/// When each pod, by its uid, was last told anything.
+#[derive(Debug, Default)]
+struct Paces(HashMap<String, Instant>);
+
+impl Paces {
+    fn forget_old(&mut self, now: Instant) {
+        self.0.retain(|_, at| *at + PACE > now);
+    }
+
+    /// When it may be told again, unless that is now.
+    fn from(&self, pod: &str) -> Option<Instant> {
+        self.0.get(pod).map(|at| *at + PACE)
+    }
+}
+
 #[derive(Debug, Default)]
 struct OfPod {
-    at: Option<Instant>,
     /// By container, call and what became of it: when, and how often it had been refused.
     calls: BTreeMap<Key, (Instant, i64)>,
 }
@@ -246,8 +262,10 @@ impl Told {
     fn due<'r>(
         &mut self,
         denials: impl Iterator<Item = &'r ObservedDenial>,
+        paces: &mut Paces,
         now: Instant,
     ) -> (Vec<(EventRequest, u64)>, Option<Instant>) {
+        paces.forget_old(now);
         let mut by_pod = BTreeMap::<&str, Vec<&ObservedDenial>>::new();
         for observed in denials {
             let uid = observed.denial.pod_uid.as_str();
@@ -261,13 +279,13 @@ impl Told {
             let news = denials.into_iter();
             let news: Vec<_> = news.filter(|denial| of_pod.is_news(denial, now)).collect();
             let Some(first) = news.first() else { continue };
-            let from = of_pod.at.map(|at| at + PACE).filter(|from| *from > now);
+            let from = paces.from(uid);
             if from.is_some() || due.len() >= PODS {
                 wake(from.unwrap_or(now + NEXT));
                 continue;
             }
             due.push(event(self.kind, first, &news));
-            of_pod.at = Some(now);
+            paces.0.insert(uid.to_owned(), now);
             let said = news.iter();
             let said = said.map(|observed| (key(observed), (now, observed.denial.count)));
             of_pod.calls.extend(said);
@@ -388,7 +406,25 @@ mod tests {
         DenialReport::new("n1", "1", denials.collect())
     }
 
-    fn notes(told: &mut Told, report: &DenialReport, now: Instant) -> Vec<String> {
+    /// What one kind tells by itself.
+    #[derive(Debug)]
+    struct Alone(Told, Paces);
+
+    impl Alone {
+        fn of(kind: Kind) -> Self {
+            Self(Told::of(kind), Paces::default())
+        }
+
+        fn due<'r>(
+            &mut self,
+            denials: impl Iterator<Item = &'r ObservedDenial>,
+            now: Instant,
+        ) -> (Vec<(EventRequest, u64)>, Option<Instant>) {
+            self.0.due(denials, &mut self.1, now)
+        }
+    }
+
+    fn notes(told: &mut Alone, report: &DenialReport, now: Instant) -> Vec<String> {
         let (due, _) = told.due(report.denials.iter(), now);
         due.into_iter().map(|(event, _)| event.note).collect()
     }
@@ -396,7 +432,7 @@ mod tests {
     #[test]
     fn a_pod_is_told_once_of_each_call_and_once_a_minute_at_most() {
         let start = Instant::now();
-        let mut told = Told::of(Kind::Refused);
+        let mut told = Alone::of(Kind::Refused);
         let mount = report(&[("a", "mount", 1)]);
         assert_eq!(
             notes(&mut told, &mount, start),
@@ -406,7 +442,7 @@ mod tests {
         );
         // More of the same, however often it is looked at.
         let more = report(&[("a", "mount", 100_000)]);
-        assert_eq!(notes(&mut told, &more, start + PACE), [""; 0]);
+        assert_eq!(notes(&mut told, &more, start + PACE / 4), [""; 0]);
         // Something else, in the same minute and after it; another pod at once.
         let both = report(&[
             ("a", "mount", 100_000),
@@ -426,10 +462,30 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_is_told_once_a_minute_whoever_reports() {
+        let start = Instant::now();
+        let [mut refused, mut heard] = [Kind::Refused, Kind::Heard].map(Told::of);
+        let mut paces = Paces::default();
+        let mount = report(&[("a", "mount", 1), ("b", "mount", 1)]);
+        let killed = report(&[("a", "keyctl", 1), ("c", "keyctl", 1)]);
+        let (first, _) = refused.due(mount.denials.iter(), &mut paces, start);
+        assert_eq!(first.len(), 2);
+        let (others, wakes) = heard.due(killed.denials.iter(), &mut paces, start);
+        let pods = others
+            .iter()
+            .map(|(event, _)| event.regarding.name.as_deref());
+        assert_eq!(pods.collect::<Vec<_>>(), [Some("c")]);
+        assert_eq!(wakes, Some(start + PACE));
+        let (late, _) = heard.due(killed.denials.iter(), &mut paces, start + PACE);
+        assert_eq!(late[0].0.regarding.name.as_deref(), Some("a"), "not lost");
+        assert_eq!(paces.0.len(), 1, "the others are forgotten");
+    }
+
+    #[test]
     fn what_goes_on_is_told_again_when_its_event_is_forgotten() {
         let start = Instant::now();
-        let mut told = Told::of(Kind::Refused);
-        let id = |told: &mut Told, count, now| {
+        let mut told = Alone::of(Kind::Refused);
+        let id = |told: &mut Alone, count, now| {
             let (due, _) = told.due(report(&[("a", "mount", count)]).denials.iter(), now);
             due.first().map(|(_, id)| *id)
         };
@@ -438,13 +494,13 @@ mod tests {
         assert_eq!(id(&mut told, 1, start + REMEMBERED), None, "it has stopped");
         assert_eq!(id(&mut told, 2, start + REMEMBERED), first);
         // An agent that started anew finds the same name for it.
-        assert_eq!(id(&mut Told::of(Kind::Refused), 2, start), first);
+        assert_eq!(id(&mut Alone::of(Kind::Refused), 2, start), first);
     }
 
     #[test]
     fn many_pods_are_told_a_few_at_a_time_and_forgotten_with_the_report() {
         let start = Instant::now();
-        let mut told = Told::of(Kind::Refused);
+        let mut told = Alone::of(Kind::Refused);
         let pods: Vec<_> = (0..40).map(|n| format!("web-{n}")).collect();
         let all: Vec<_> = pods.iter().map(|pod| (pod.as_str(), "mount", 1)).collect();
         let all = report(&all);
@@ -457,7 +513,7 @@ mod tests {
         }
         assert_eq!(events, [16, 16, 8]);
         told.due([].iter(), start);
-        assert!(told.pods.is_empty());
+        assert!(told.0.pods.is_empty());
     }
 
     #[test]
@@ -479,7 +535,7 @@ mod tests {
 
     #[test]
     fn of_a_trial_a_pod_is_told_what_would_be_refused() {
-        let mut told = Told::of(Kind::Tried);
+        let mut told = Alone::of(Kind::Tried);
         let report = report(&[("a", "chmod", 2)]);
         let (due, _) = told.due(report.denials.iter(), Instant::now());
         let (event, id) = &due[0];
@@ -488,7 +544,7 @@ mod tests {
             event.note,
             "would be refused: chmod several times to container web (trial of profile tight); it still happens, and `kubectl seccomp trial tight` has the numbers"
         );
-        let (refused, _) = Told::of(Kind::Refused).due(report.denials.iter(), Instant::now());
+        let (refused, _) = Alone::of(Kind::Refused).due(report.denials.iter(), Instant::now());
         assert_ne!(refused[0].1, *id, "they are two incidents");
     }
 
@@ -513,7 +569,7 @@ mod tests {
         };
         let logged = call(None, "chmod", Outcome::Logged);
         let killed = call(Some("tight"), "chmod", Outcome::Killed);
-        let mut told = Told::of(Kind::Heard);
+        let mut told = Alone::of(Kind::Heard);
         let start = Instant::now();
         let (due, _) = told.due([logged.clone()].iter(), start);
         assert_eq!(
@@ -534,7 +590,7 @@ mod tests {
         let calls = (0..20).map(|n| format!("call_{n:02}"));
         let calls: Vec<_> = calls.collect();
         let all: Vec<_> = calls.iter().map(|call| ("a", call.as_str(), 1)).collect();
-        let said = notes(&mut Told::of(Kind::Refused), &report(&all), Instant::now());
+        let said = notes(&mut Alone::of(Kind::Refused), &report(&all), Instant::now());
         assert!(said[0].contains(" and 12 more; "), "{said:?}");
         assert_eq!(said.len(), 1);
     }
