@@ -25,6 +25,7 @@ mod runtime_default;
 mod startup;
 mod trial;
 mod usage;
+mod values;
 mod webhook;
 mod what_if;
 mod whole_run;

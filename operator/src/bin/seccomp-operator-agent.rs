@@ -13,6 +13,7 @@ use seccomp_operator::{agent, audit, logging, process, recorder};
 #[command(
     name = "seccomp-operator-agent",
     version,
+    args_override_self = true, // what the chart gives is overridden by its `extraArgs`
     after_help = "Example, in a pod with the folder mounted:\n  \
     seccomp-operator-agent --node-name node1 --seccomp-root /var/lib/kubelet/seccomp"
 )]
@@ -28,6 +29,7 @@ struct Cli {
 #[command(
     name = recorder::NAME,
     version,
+    args_override_self = true, // what the chart gives is overridden by its `extraArgs`
     after_help = "Example, in two containers of a pod with the folder mounted:\n  \
     seccomp-operator-recorder hold --recorder-dir /host/recorder\n  \
     seccomp-operator-recorder record --recorder-dir /host/recorder --node-name node1"
@@ -52,6 +54,7 @@ enum RecorderCommand {
 #[command(
     name = audit::NAME,
     version,
+    args_override_self = true, // what the chart gives is overridden by its `extraArgs`
     after_help = "Example, in a pod with the node's network and PIDs and the capability AUDIT_READ:\n  \
     seccomp-operator-audit --node-name node1"
 )]

@@ -13,6 +13,7 @@ use seccomp_operator::{control_plane, logging, process};
 #[derive(Parser, Debug)]
 #[command(
     version,
+    args_override_self = true, // what the chart gives is overridden by its `extraArgs`
     after_help = "Examples:\n  \
     seccomp-operator crds | kubectl apply --server-side -f -\n  \
     seccomp-operator controller --namespace seccomp-operator"
