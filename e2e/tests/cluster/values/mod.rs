@@ -2,16 +2,17 @@
 //! every value is taken and given up again by an upgrade of what works.
 
 mod rows;
+mod seen;
 mod stand_ins;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use e2e::admission::{is_injected, pod};
-use e2e::cluster::{Cluster, NAMESPACE, RELEASE};
-use e2e::command::{helm, kubectl, until};
+use e2e::cluster::{Cluster, NAMESPACE};
+use e2e::command::{kubectl, until};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
@@ -178,9 +179,9 @@ async fn every_value_works_and_no_pod_is_missed_meanwhile() -> Tested {
     }
     let creator = Creator::start(&cluster).await?;
     let mut failed = Vec::new();
-    for row in ROWS {
+    for (at, row) in ROWS.iter().enumerate() {
         println!("{}", row.name);
-        if let Err(error) = works(&cluster, &creator, row).await {
+        if let Err(error) = works(&cluster, &creator, at, row).await {
             println!("{}: {error:#}", row.name);
             failed.push(format!("{}: {error:#}", row.name));
         }
@@ -217,7 +218,7 @@ async fn every_value_works_and_no_pod_is_missed_meanwhile() -> Tested {
 }
 
 /// Installs a row over whatever is installed, and looks at what it does.
-async fn works(cluster: &Cluster, creator: &Creator, row: &Row) -> Tested {
+async fn works(cluster: &Cluster, creator: &Creator, at: usize, row: &Row) -> Tested {
     let arguments = arguments(row, &cluster.operator_image)?;
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     creator.take();
@@ -245,17 +246,11 @@ async fn works(cluster: &Cluster, creator: &Creator, row: &Row) -> Tested {
         Ok(())
     })
     .await?;
-    // Agents work: what is applied now comes to all nodes that they are on.
-    let document = NO_CHMOD.replace(
-        "\"chmod\"",
-        &format!(
-            "\"chmod\", \"mkdir{}\"",
-            if row.set.len() % 2 == 0 { "" } else { "at" }
-        ),
-    );
+    // Agents work: what is applied, with another errno each time, comes to all nodes that they are on.
+    let document = NO_CHMOD.replace("\"errnoRet\": 1", &format!("\"errnoRet\": {}", at + 1));
     cluster.apply_profile("e2e-values", &document).await?;
     cluster.wait_ready("e2e-values").await?;
-    seen(cluster, row).await?;
+    seen::as_set(cluster, row.name).await?;
     let since = creator.take();
     meanwhile.refused.extend(since.refused);
     println!(
@@ -272,192 +267,5 @@ async fn works(cluster: &Cluster, creator: &Creator, row: &Row) -> Tested {
         "{} pods were missed",
         meanwhile.bare
     );
-    Ok(())
-}
-
-/// The pods of a component that are not about to go.
-async fn pods(cluster: &Cluster, component: &str) -> anyhow::Result<Vec<Value>> {
-    let mut pods = cluster.pods_of(component).await?;
-    pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
-    ensure!(!pods.is_empty(), "there is no pod of {component}");
-    Ok(pods)
-}
-
-async fn log(pod: &Value) -> anyhow::Result<String> {
-    let name = pod["metadata"]["name"].as_str().context("no name")?;
-    let logs = ["logs", "--namespace", NAMESPACE, "--all-containers", name];
-    kubectl(&logs, "").await?.ok()
-}
-
-/// What a row is there for.
-async fn seen(cluster: &Cluster, row: &Row) -> Tested {
-    let nodes = cluster.nodes().await?.len();
-    match row.name {
-        "policy-engine" => {
-            let list = kubectl(
-                &["get", "mutatingadmissionpolicies", "--output", "name"],
-                "",
-            )
-            .await?
-            .ok()?;
-            ensure!(list.contains(RELEASE), "{list}");
-        }
-        "no-engine" => {
-            let list = kubectl(
-                &["get", "mutatingwebhookconfigurations", "--output", "name"],
-                "",
-            )
-            .await?
-            .ok()?;
-            ensure!(!list.contains(RELEASE), "{list}");
-        }
-        "webhooks" => {
-            let namespace = cluster.namespace("e2e-values-excluded", &[]).await?;
-            let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &namespace);
-            let pod = pods.create(&PostParams::default(), &pod("out-")?).await?;
-            ensure!(!is_injected(&pod), "a namespace that is excluded: {pod:?}");
-        }
-        "controllers" => {
-            let pods = pods(cluster, "controller").await?;
-            ensure!(pods.len() == 1, "{} controllers", pods.len());
-            own(&pods, "e2e-controller").await?;
-        }
-        "agents" => {
-            let pods = pods(cluster, "agent").await?;
-            ensure!(
-                pods.len() == 1,
-                "{} agents where one node is chosen",
-                pods.len()
-            );
-            own(&pods, "e2e-agent").await?;
-        }
-        "recorders-and-readers" => {
-            for component in ["recorder", "audit"] {
-                let pods = pods(cluster, component).await?;
-                ensure!(
-                    pods.len() == 1,
-                    "{} of {component} where one node is chosen",
-                    pods.len()
-                );
-                own(&pods, &format!("e2e-{component}")).await?;
-            }
-        }
-        "host-network" => {
-            let pods = pods(cluster, "controller").await?;
-            for pod in &pods {
-                ensure!(
-                    pod["status"]["podIP"] == pod["status"]["hostIP"],
-                    "{}",
-                    pod["status"]
-                );
-            }
-            ensure!(pods.len() == 2.min(nodes), "{} controllers", pods.len());
-            let list = kubectl(
-                &[
-                    "get",
-                    "networkpolicies",
-                    "--namespace",
-                    NAMESPACE,
-                    "--output",
-                    "name",
-                ],
-                "",
-            )
-            .await?
-            .ok()?;
-            ensure!(list.contains(RELEASE), "{list}");
-        }
-        "logs" => {
-            for component in ["controller", "agent"] {
-                for pod in pods(cluster, component).await? {
-                    let log = log(&pod).await?;
-                    ensure!(
-                        log.contains("DEBUG") && !log.starts_with('{'),
-                        "{component}: {log}"
-                    );
-                }
-            }
-        }
-        "monitoring" => {
-            for kind in [
-                "podmonitors.monitoring.coreos.com",
-                "servicemonitors.monitoring.coreos.com",
-                "prometheusrules.monitoring.coreos.com",
-            ] {
-                let list = cluster
-                    .get(&[kind, "--namespace", NAMESPACE, "--selector", "e2e=yes"])
-                    .await?;
-                let number = list.data["items"].as_array().map_or(0, Vec::len);
-                ensure!(number > 0, "there is no object of {kind}");
-            }
-        }
-        "cert-manager" => {
-            let list = kubectl(
-                &[
-                    "get",
-                    "secrets",
-                    "--namespace",
-                    NAMESPACE,
-                    "--output",
-                    "name",
-                ],
-                "",
-            )
-            .await?
-            .ok()?;
-            ensure!(
-                list.contains("webhook-tls") && !list.contains("webhook-ca"),
-                "{list}"
-            );
-        }
-        "names" => {
-            let name = "e2e-guard";
-            for component in ["controller", "agent", "recorder", "audit"] {
-                for pod in pods(cluster, component).await? {
-                    let account = pod["spec"]["serviceAccountName"].as_str();
-                    ensure!(
-                        account == Some(&format!("e2e-own-{component}")),
-                        "{component}: {account:?}"
-                    );
-                    let team = &pod["metadata"]["labels"]["e2e.example.com/team"];
-                    ensure!(*team == "platform", "{component}: {}", pod["metadata"]);
-                    ensure!(
-                        pod["metadata"]["name"]
-                            .as_str()
-                            .is_some_and(|of| of.starts_with(name)),
-                        "{}",
-                        pod["metadata"]
-                    );
-                }
-            }
-            let manifest = helm(&["get", "manifest", RELEASE, "--namespace", NAMESPACE])
-                .await?
-                .ok()?;
-            ensure!(manifest.contains(name), "{manifest}");
-        }
-        other => bail!("nobody looks at {other}"),
-    }
-    Ok(())
-}
-
-/// That pods run as their row says.
-async fn own(pods: &[Value], account: &str) -> Tested {
-    for pod in pods {
-        let metadata = &pod["metadata"];
-        ensure!(metadata["labels"]["e2e.example.com/a"] == "b", "{metadata}");
-        ensure!(
-            metadata["annotations"]["e2e.example.com/a"] == "b",
-            "{metadata}"
-        );
-        let spec = &pod["spec"];
-        ensure!(spec["serviceAccountName"] == account, "{spec}");
-        ensure!(
-            spec["containers"][0]["imagePullPolicy"] == "Never",
-            "{spec}"
-        );
-        let log = log(pod).await?;
-        let is_text = log.lines().any(|line| !line.starts_with('{'));
-        ensure!(is_text, "an argument of one's own comes last: {log}");
-    }
     Ok(())
 }
