@@ -89,9 +89,18 @@ async fn what_the_next_version_would_refuse_happens_and_is_told_until_it_is_prom
     cluster.install(NAMESPACE, &[]).await
 }
 
+fn all_are_heard(nodes: usize) -> String {
+    let of = if nodes == 1 {
+        "pod that uses"
+    } else {
+        "pods that use"
+    };
+    format!("recorders hear {nodes} of {nodes} {of} it")
+}
+
 /// By the command, the status, and an Event.
 async fn is_told(cluster: &Cluster, namespace: &str, nodes: usize) -> Tested {
-    let heard = format!("recorders hear {nodes} of {nodes} pods that use it");
+    let heard = all_are_heard(nodes);
     let shown = until("the trial to be told", Duration::from_mins(3), || async {
         let shown = plugin(&["trial", NAME]).await?;
         let all = (0..nodes).all(|number| shown.stdout.contains(&format!("wants-{number}")));
@@ -334,7 +343,7 @@ async fn pods_without_a_profile_run_under_runtime_default_while_a_policy_s_is_tr
 /// By the command and the statuses, and an Event.
 async fn policy_is_told(cluster: &Cluster, namespace: &str, nodes: usize) -> Tested {
     let label = format!("policy/{POLICY}");
-    let heard = format!("recorders hear {nodes} of {nodes} pods that use it");
+    let heard = all_are_heard(nodes);
     let shown = until("the trial to be told", Duration::from_mins(3), || async {
         let shown = plugin(&["trial", &label]).await?;
         let all = (0..nodes).all(|number| shown.stdout.contains(&format!("bare-{number}")));

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::subject::Found;
 use crate::denials::cells;
 use crate::table::Table;
-use crate::text::Style;
+use crate::text::{Style, plural};
 use seccomp_operator_api::{Denial, SeccompPolicy, Trial, TrialReport, TrialStatus, condition};
 
 /// What is known.
@@ -105,7 +105,7 @@ impl Shown {
         }
         let long = SignedDuration::from_secs(self.seconds.unwrap_or_default().max(0));
         let pods = match self.used_by {
-            1 => "the one pod that uses".to_owned(),
+            1 => "1 pod that uses".to_owned(),
             many => format!("{many} pods that use"),
         };
         let (hear, lacks) = match self.report {
@@ -113,8 +113,9 @@ impl Shown {
             TrialReport::Log => ("audit readers", "audit reader that hears"),
         };
         line(&format!(
-            "{name} has been on trial for {long:#}; {hear} hear {} of {pods} it ({} containers).",
-            self.pods, self.containers
+            "{name} has been on trial for {long:#}; {hear} hear {} of {pods} it ({}).",
+            self.pods,
+            plural(self.containers, "container")
         ));
         if self.pods < self.used_by {
             line(&format!(
