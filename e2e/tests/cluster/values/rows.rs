@@ -29,6 +29,9 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("uninstall", "install"),
     // A digest names an image of a registry, and nodes of these tests have none: how it is written is a test of the chart.
     ("image.digest", "chart"),
+    // With every install.
+    ("image.repository", "all"),
+    ("image.tag", "all"),
     ("controller.image.digest", "chart"),
     ("agent.image.digest", "chart"),
     ("recorder.image.digest", "chart"),
@@ -153,6 +156,7 @@ pub const ROWS: &[Row] = &[
         name: "recorders-and-readers",
         set: &[
             "recorder.enabled=true",
+            "recorder.evict=true",
             r#"recorder.image.registry="$REGISTRY""#,
             r#"recorder.image.repository="$REPOSITORY""#,
             r#"recorder.image.tag="$TAG""#,
@@ -246,8 +250,10 @@ pub const ROWS: &[Row] = &[
             r#"fullnameOverride="e2e-guard""#,
             r#"commonLabels={"e2e.example.com/team":"platform"}"#,
             r#"image.registry="$REGISTRY""#,
-            r#"image.repository="$REPOSITORY""#,
-            r#"image.tag="$TAG""#,
+            r#"controller.image.repository="$REPOSITORY""#,
+            r#"agent.image.repository="$REPOSITORY""#,
+            r#"recorder.image.repository="$REPOSITORY""#,
+            r#"audit.image.repository="$REPOSITORY""#,
             r#"image.pullPolicy="Never""#,
             r#"imagePullSecrets=[{"name":"e2e-absent"}]"#,
             "recorder.enabled=true",

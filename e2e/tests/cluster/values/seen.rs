@@ -46,11 +46,22 @@ pub async fn as_set(cluster: &Cluster, row: &str) -> Tested {
             }
         }
         "cert-manager" => {
-            let list = names("secrets").await?;
+            // Not the controllers' own authority: it is left from the row before.
+            let configuration = names("mutatingwebhookconfigurations").await?;
+            let configuration = configuration
+                .lines()
+                .find(|name| name.contains(RELEASE))
+                .context("no configuration")?;
+            let object = cluster.get(&[configuration]).await?;
+            let annotations = object.metadata.annotations.unwrap_or_default();
             ensure!(
-                list.contains("webhook-tls") && !list.contains("webhook-ca"),
-                "{list}"
+                annotations.contains_key("cert-manager.io/inject-ca-from"),
+                "{annotations:?}"
             );
+            for pod in pods(cluster, "controller").await? {
+                let args = pod["spec"]["containers"][0]["args"].to_string();
+                ensure!(args.contains("--external-certificates"), "{args}");
+            }
         }
         "names" => are_named(cluster, "e2e-guard").await?,
         other => bail!("nobody looks at {other}"),
