@@ -15,6 +15,7 @@ mod recording;
 mod recording_report;
 mod schema;
 mod trial;
+mod workload;
 
 pub use audit::{
     AuditReport, AuditedCall, Hearing, MAX_AUDITED, MAX_UNPLACED, SeccompAuditReport, UnplacedCall,
@@ -47,6 +48,7 @@ pub use recording_report::{
 };
 pub use schema::{Requirement, RequirementOperator, Selector};
 pub use trial::{OnTrial, Trial, TrialReport, TrialStatus, Tried};
+pub use workload::workload;
 
 use std::collections::BTreeMap;
 

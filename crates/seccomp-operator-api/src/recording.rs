@@ -95,8 +95,8 @@ pub struct SeccompRecordingSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub arguments: Vec<CallArgument>,
-    /// The name of the SeccompProfile to make of it; with `merge: PerContainer`, the container's name is put behind it. Default: the
-    /// recording's namespace and name.
+    /// The name of the SeccompProfile to make of it; unless `merge` is `All`, the container's or the workload's name is put behind it.
+    /// Default: the recording's namespace and name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200))]
     pub profile_name: Option<String>,
@@ -158,11 +158,14 @@ pub struct RecordingStop {
 /// What becomes one profile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Merge {
-    /// All containers of one name, over replicas, restarts and nodes.
+    /// All containers of one name, over pods, replicas, restarts and nodes.
     PerContainer,
-    /// All containers together: what a pod can state at its own level.
-    #[default]
+    /// All containers of the pods of one workload, over replicas, restarts and nodes: what such a pod can state at its own level. Pods
+    /// are of one workload whose names differ only in what controllers put behind them.
     PerPod,
+    /// Everything that was recorded.
+    #[default]
+    All,
 }
 
 /// What a recording has found.
@@ -295,7 +298,7 @@ mod tests {
         let spec: SeccompRecordingSpec =
             serde_json::from_value(serde_json::json!({"podSelector": {}})).unwrap();
         assert_eq!(spec.base, "runtime-default");
-        assert_eq!(spec.merge, Merge::PerPod);
+        assert_eq!(spec.merge, Merge::All);
         assert!(serde_json::from_value::<SeccompRecordingSpec>(serde_json::json!({})).is_err());
     }
 }

@@ -112,13 +112,10 @@ mod tests {
     fn the_same_behaviour_has_the_same_digest_however_often_it_was_seen() {
         let seen = |count: i64, values: &[&str]| {
             let call = json!(["X86_64", "socket", {"steady": count, "arguments": [{"index": 0, "values": values}]}]);
-            digest(&Findings::new(
-                [&report(
-                    "n",
-                    &json!([{"pod": "p", "container": "c", "calls": [call]}]),
-                )],
-                None,
-            ))
+            digest(&Findings::new([&report(
+                "n",
+                &json!([{"pod": "p", "container": "c", "calls": [call]}]),
+            )]))
         };
         assert_eq!(seen(1, &["0x1"]), seen(7, &["0x1"]));
         assert_ne!(seen(1, &["0x1"]), seen(1, &["0x2"]));
@@ -126,7 +123,7 @@ mod tests {
         let with_mount = |refused: i64| {
             let call = json!(["X86_64", "mount", {"steady": 2, "refused": refused}]);
             let calls = json!([{"pod": "p", "container": "c", "calls": [call]}]);
-            digest(&Findings::new([&report("n", &calls)], None))
+            digest(&Findings::new([&report("n", &calls)]))
         };
         assert_ne!(with_mount(0), with_mount(2));
     }

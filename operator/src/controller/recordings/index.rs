@@ -11,7 +11,7 @@ use super::recorders::{Lack, Recorders};
 use crate::ceilings;
 use kube_support::{Listing, Watched};
 use seccomp_operator_api::{
-    CallArgument, Merge, Record, RecordingReport, SeccompProfile, SeccompProfileSpec,
+    CallArgument, ProfileName, Record, RecordingReport, SeccompProfile, SeccompProfileSpec,
     SeccompRecording, SeccompRecordingReport, SeccompRecordingSpec, SeccompRecordingStatus,
     recording_condition, recording_profile_name,
 };
@@ -20,7 +20,7 @@ use seccomp_policy::selector;
 use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Syscall, Target, builtin};
 use seccomp_recording::profile::{Options, make};
 use seccomp_recording::progress::{Over, over};
-use seccomp_recording::{Findings, problems, provenance, status};
+use seccomp_recording::{Findings, groups, problems, provenance, result_name, status};
 
 /// Namespace and name.
 pub type Key = (String, String);
@@ -377,7 +377,7 @@ impl Recordings {
             .reports_of(key, recording)
             .map(|(_, seen)| &seen.report)
             .collect();
-        let findings = Findings::new(reports.iter().copied(), None);
+        let findings = Findings::new(reports.iter().copied());
         let mut next = status::observed(&findings, &assumed, now);
         next.observed_generation = Some(recording.generation);
         let refused = wrong.map(|sentence| ("Invalid", sentence)).or_else(|| {
@@ -518,20 +518,8 @@ fn results(
     assumed: &[Syscall],
     around: &Around<'_>,
 ) -> Result<Vec<Step>, String> {
-    let name = spec
-        .profile_name
-        .clone()
-        .unwrap_or_else(|| format!("{}.{}", key.0, key.1));
-    let groups: Vec<_> = match spec.merge {
-        Merge::PerPod => vec![(name, Findings::new(reports.iter().copied(), None))],
-        Merge::PerContainer => Findings::containers(reports.iter().copied())
-            .into_iter()
-            .map(|container| {
-                let findings = Findings::new(reports.iter().copied(), Some(&container));
-                (format!("{name}.{container}"), findings)
-            })
-            .collect(),
-    };
+    let name = result_name(&key.0, &key.1, spec);
+    let groups = groups(spec.merge, &name, reports);
     let arguments = spec.arguments.iter().filter_map(CallArgument::known);
     let arguments: Vec<_> = arguments.collect();
     let options = Options {
@@ -542,6 +530,11 @@ fn results(
     groups
         .into_iter()
         .map(|(name, findings)| {
+            if let Err(error) = ProfileName::parse(&name) {
+                return Err(format!(
+                    "no profile {name:?} was made: {error}; set spec.profileName to a shorter one, or merge: All"
+                ));
+            }
             let base = |arch| base(&spec.base, around.library, arch);
             let made = make(&findings, options, base)
                 .map_err(|error| format!("no profile {name:?} was made: {error}"))?;
