@@ -8,7 +8,7 @@ use kube::core::ObjectMeta;
 
 use super::super::conditions::{ConditionState, dated};
 use super::recorders::{Lack, Recorders};
-use crate::ceilings;
+use crate::{ceilings, recordings};
 use kube_support::{Listing, Watched};
 use seccomp_operator_api::{
     CallArgument, ProfileName, Record, RecordingReport, SeccompProfile, SeccompProfileSpec,
@@ -16,11 +16,10 @@ use seccomp_operator_api::{
     recording_condition, recording_profile_name,
 };
 use seccomp_policy::ceiling::Ceilings;
-use seccomp_policy::selector;
 use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Syscall, Target, builtin};
 use seccomp_recording::profile::{Options, make};
 use seccomp_recording::progress::{Over, over};
-use seccomp_recording::{Findings, groups, problems, provenance, result_name, status};
+use seccomp_recording::{Findings, groups, provenance, result_name, status};
 
 /// Namespace and name.
 pub type Key = (String, String);
@@ -58,6 +57,8 @@ pub struct Recordings {
     by_key: BTreeMap<Key, SeenRecording>,
     reports: BTreeMap<Key, SeenReport>,
     profiles: BTreeMap<String, SeenProfile>,
+    /// What all profiles say they were made of.
+    made_of: BTreeMap<String, Option<String>>,
     listings: [Listing; 3],
     /// The recorders' pods.
     pub recorders: Recorders,
@@ -153,7 +154,7 @@ impl Recordings {
         let keys: Vec<_> = match kind {
             Kind::Recording => self.by_key.keys().map(text).collect(),
             Kind::Report => self.reports.keys().map(text).collect(),
-            Kind::Profile => self.profiles.keys().cloned().collect(),
+            Kind::Profile => self.made_of.keys().cloned().collect(),
         };
         let gone: BTreeSet<_> = self.listings[kind as usize]
             .ends(keys.iter().map(String::as_str))
@@ -162,7 +163,10 @@ impl Recordings {
         match kind {
             Kind::Recording => self.by_key.retain(|key, _| !gone.contains(&text(key))),
             Kind::Report => self.reports.retain(|key, _| !gone.contains(&text(key))),
-            Kind::Profile => self.profiles.retain(|name, _| !gone.contains(name)),
+            Kind::Profile => {
+                self.profiles.retain(|name, _| !gone.contains(name));
+                self.made_of.retain(|name, _| !gone.contains(name));
+            }
         }
     }
 
@@ -206,10 +210,13 @@ impl Recordings {
     /// Most profiles are none of its business. Whether this one is.
     pub fn profile(&mut self, profile: &SeccompProfile) -> bool {
         let name = profile.metadata.name.clone().unwrap_or_default();
+        self.listings[Kind::Profile as usize].saw(&name);
+        let annotations = profile.metadata.annotations.as_ref();
+        let made_of = annotations.and_then(|all| all.get(provenance::RECORDING));
+        self.made_of.insert(name.clone(), made_of.cloned());
         if profile.spec.record.is_none() && !name.starts_with("recording.") {
             return self.profiles.remove(&name).is_some();
         }
-        self.listings[Kind::Profile as usize].saw(&name);
         let status = profile.status.clone().unwrap_or_default();
         let generation = profile.metadata.generation;
         let failure = status
@@ -238,7 +245,10 @@ impl Recordings {
         match kind {
             Kind::Recording => drop(self.by_key.remove(&key)),
             Kind::Report => drop(self.reports.remove(&key)),
-            Kind::Profile => drop(self.profiles.remove(&key.1)),
+            Kind::Profile => {
+                self.made_of.remove(&key.1);
+                self.profiles.remove(&key.1);
+            }
         }
     }
 
@@ -320,7 +330,7 @@ impl Recordings {
         let goes_on = holds(&recording.status.conditions, recording_condition::RECORDING);
         match self.profiles.get(&name).filter(is_own) {
             None => {
-                let made = recording_spec(key, recording, spec);
+                let made = recordings::recording_spec(&key.0, &key.1, &recording.uid, spec);
                 let refusal = ceilings::refusal(&name, &made, around.library, around.ceilings);
                 if let Some(sentence) = refusal {
                     let sentence = format!(
@@ -370,7 +380,10 @@ impl Recordings {
         let assumed: Vec<Syscall> = seccomp_recorder::assumed().collect();
         let wrong = match &recording.spec {
             Err(said) => Some(said.clone()),
-            Ok(spec) => wrong(&key.1, spec, &assumed),
+            Ok(spec) => {
+                let faults = recordings::faults(&key.1, spec);
+                faults.first().map(ToString::to_string)
+            }
         };
         let old = &recording.status.conditions;
         let reports: Vec<_> = self
@@ -415,7 +428,7 @@ impl Recordings {
         if let (Some(_), Ok(spec)) = (end, &recording.spec) {
             next.ended = Some(Time(now));
             if spec.create {
-                match results(key, spec, &reports, &assumed, around) {
+                match results(key, spec, &reports, (&assumed, &self.made_of), around) {
                     Ok(published) => {
                         next.profiles = published.iter().filter_map(published_name).collect();
                         steps.extend(published);
@@ -484,38 +497,12 @@ fn published_name(step: &Step) -> Option<String> {
     }
 }
 
-/// The first problem of a spec.
-fn wrong(name: &str, spec: &SeccompRecordingSpec, assumed: &[Syscall]) -> Option<String> {
-    let of_selector = selector::problems(&spec.pod_selector);
-    let of_selector = of_selector
-        .first()
-        .map(|error| format!("spec.podSelector.{error}"));
-    of_selector.or_else(|| Some(problems(name, spec, assumed).first()?.to_string()))
-}
-
-fn recording_spec(
-    key: &Key,
-    recording: &SeenRecording,
-    spec: &SeccompRecordingSpec,
-) -> SeccompProfileSpec {
-    SeccompProfileSpec {
-        base: Some(spec.base.clone()),
-        record: Some(Record {
-            namespace: key.0.clone(),
-            name: key.1.clone(),
-            uid: recording.uid.clone(),
-            arguments: spec.arguments.clone(),
-        }),
-        ..SeccompProfileSpec::default()
-    }
-}
-
 /// The profiles that a recording comes to.
 fn results(
     key: &Key,
     spec: &SeccompRecordingSpec,
     reports: &[&RecordingReport],
-    assumed: &[Syscall],
+    (assumed, made_of): (&[Syscall], &BTreeMap<String, Option<String>>),
     around: &Around<'_>,
 ) -> Result<Vec<Step>, String> {
     let name = result_name(&key.0, &key.1, spec);
@@ -535,10 +522,16 @@ fn results(
                     "no profile {name:?} was made: {error}; set spec.profileName to a shorter one, or merge: All"
                 ));
             }
+            let recording = text(key);
+            let is_own = |made_of: &Option<String>| made_of.as_ref() == Some(&recording);
+            if made_of.get(&name).is_some_and(|made_of| !is_own(made_of)) {
+                let sentence = recordings::taken(&name);
+                return Err(format!("no profile {name:?} was made: {sentence}"));
+            }
             let base = |arch| base(&spec.base, around.library, arch);
             let made = make(&findings, options, base)
                 .map_err(|error| format!("no profile {name:?} was made: {error}"))?;
-            let annotations = provenance::annotations(&text(key), &findings, &made, around.now);
+            let annotations = provenance::annotations(&recording, &findings, &made, around.now);
             let spec = SeccompProfileSpec {
                 profile: Some(made.document),
                 ..SeccompProfileSpec::default()
