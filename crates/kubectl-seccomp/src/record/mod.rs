@@ -18,11 +18,11 @@ use kube::{Api, Client};
 use super::ask::{confirmed, show};
 use super::cluster::{Cluster, ClusterArgs, block_on};
 use super::restart::{Target as Restarted, restart};
-use super::{Failure, Findings as Outcome, output};
+use super::{Failure, Findings as Outcome, output, stored};
 use plan::{Kind, State, Workload};
 use seccomp_operator_api::{
     CallArgument, ProfileName, RecordingReport, SeccompProfile, SeccompRecording,
-    SeccompRecordingReport, SeccompRecordingSpec, StoredProfile, define,
+    SeccompRecordingReport, SeccompRecordingSpec,
 };
 use seccomp_profile::{CapabilitySet, KernelVersion, Library, Target, builtin};
 use seccomp_recording::profile::{Made, Options, make};
@@ -356,20 +356,7 @@ impl Session<'_> {
         };
         let mut library = Library::default();
         if builtin(base).is_none() {
-            let profiles: Api<StoredProfile> = Api::all(self.client());
-            let kind = "seccompprofiles.seccomp-operator.io";
-            let profiles = self
-                .cluster
-                .list(&profiles, &ListParams::default(), kind, "the cluster")
-                .await?;
-            for profile in profiles {
-                let profile = profile.read();
-                let name = match &profile {
-                    Ok(profile) => profile.metadata.name.clone(),
-                    Err(unreadable) => unreadable.metadata.name.clone(),
-                };
-                library.define(&name.unwrap_or_default(), define(&profile));
-            }
+            library = stored::listed(&self.cluster).await?;
         }
         let of = |arch| {
             let target = Target {
