@@ -19,6 +19,8 @@ pub mod recording_condition {
     pub const DEGRADED: &str = "Degraded";
     /// A reason of the first and the last: where the node's recorder is not there, no container starts under the recording.
     pub const RECORDER_AWAY: &str = "RecorderAway";
+    /// A reason of the last: pods run whose calls fail, since a recorder has lost them.
+    pub const PODS_UNHEARD: &str = "PodsUnheard";
     /// A reason of the last: the others of it mean that nothing is recorded.
     pub const CALLS_MISSING: &str = "CallsMissing";
 }
@@ -113,6 +115,11 @@ pub struct SeccompRecordingSpec {
     /// Whether pods and containers that state a profile of their own are recorded too, and run under the base meanwhile.
     #[serde(default)]
     pub overrides: bool,
+    /// Whether pods are evicted that a recorder has lost, so that those who control them make them anew. Both of its processes have to end for
+    /// that; the calls of such pods fail, and probes need not show it. Pods that nothing controls stay, and disruption budgets hold.
+    /// Without it, or where the installation does not let evict, they are only told of.
+    #[serde(default)]
+    pub replace_unheard: bool,
 }
 
 /// An argument of a call.

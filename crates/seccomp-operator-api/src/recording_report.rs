@@ -95,6 +95,9 @@ pub struct RecordedContainer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::time")]
     pub ended: Option<Time>,
+    /// The recorder has lost it: both of its processes had ended while the container ran. Where it still runs, its calls fail.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unheard: bool,
     /// How many containers this is of, where it is of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2))]

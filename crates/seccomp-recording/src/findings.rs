@@ -79,8 +79,14 @@ impl Findings {
     fn add(&mut self, node: &str, recorded: &RecordedContainer) {
         let count = usize::try_from(recorded.merged.unwrap_or(1)).unwrap_or(1);
         match recorded.ended {
-            Some(_) => self.were += count,
-            None => self.now += count,
+            None if !recorded.unheard => self.now += count,
+            _ => self.were += count,
+        }
+        if recorded.unheard {
+            self.gaps.push(format!(
+                "node {node}: container {:?} of pod {} is not heard any more, since both processes of the recorder had ended",
+                recorded.container, recorded.pod
+            ));
         }
         let started = recorded.started.as_ref().map(|time| time.0);
         self.started = match (self.started, started) {

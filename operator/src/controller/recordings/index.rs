@@ -8,6 +8,7 @@ use kube::core::ObjectMeta;
 
 use super::super::conditions::{ConditionState, dated};
 use super::recorders::{Lack, Recorders};
+use super::unheard::{self, Fate, Lost, PodKey};
 use crate::{ceilings, recordings};
 use kube_support::{Listing, Watched};
 use seccomp_operator_api::{
@@ -62,6 +63,8 @@ pub struct Recordings {
     listings: [Listing; 3],
     /// The recorders' pods.
     pub recorders: Recorders,
+    /// What looks at pods have shown that recorders have lost.
+    pub fates: BTreeMap<PodKey, Fate>,
 }
 
 /// What else there is when it is decided what recordings need.
@@ -289,6 +292,24 @@ impl Recordings {
         steps
     }
 
+    /// The pods that recorders have lost, of all recordings that are there.
+    pub fn lost(&self) -> Vec<Lost> {
+        let known = self.by_key.iter();
+        known
+            .flat_map(|(key, recording)| self.lost_of(key, recording))
+            .collect()
+    }
+
+    fn lost_of(&self, key: &Key, recording: &SeenRecording) -> Vec<Lost> {
+        let Ok(spec) = &recording.spec else {
+            return Vec::new();
+        };
+        let reports = self
+            .reports_of(key, recording)
+            .map(|(_, seen)| &seen.report);
+        unheard::lost(&key.0, &key.1, spec, reports)
+    }
+
     fn reports_of<'a>(
         &'a self,
         key: &'a Key,
@@ -447,7 +468,8 @@ impl Recordings {
             None => (false, "NotEnded", "the recording has not ended".into()),
         };
         let lack = around.lack.as_ref().filter(|_| recording_state.0);
-        let degraded = degraded(refused.as_ref(), lack, &gaps);
+        let lost = unheard::sentence(&self.lost_of(key, recording), &self.fates);
+        let degraded = degraded(refused.as_ref(), lack, lost, &gaps);
         let states = [
             (recording_condition::RECORDING, recording_state),
             (recording_condition::COMPLETE, complete),
@@ -466,28 +488,34 @@ impl Recordings {
     }
 }
 
-/// Whether calls may be missing. What keeps it from recording at all comes first, then what keeps pods from starting.
+/// Whether calls may be missing. What keeps it from recording at all comes first, then what keeps pods from starting and from working.
 fn degraded(
     refused: Option<&(&'static str, String)>,
     lack: Option<&Lack>,
+    lost: Option<String>,
     gaps: &[String],
 ) -> ConditionState {
-    match (refused, lack, gaps.split_first()) {
-        (Some((reason, sentence)), ..) => (true, reason, sentence.clone()),
-        (None, Some(Lack::Away(sentence) | Lack::Missing(sentence)), _) => {
-            (true, recording_condition::RECORDER_AWAY, sentence.clone())
-        }
-        (None, None, Some((first, more))) => {
-            let more = if more.is_empty() {
-                String::new()
-            } else {
-                format!(" (and {} more)", more.len())
-            };
-            let sentence = format!("{first}{more}");
-            (true, recording_condition::CALLS_MISSING, sentence)
-        }
-        (None, None, None) => (false, "AsExpected", "nothing is known to be missing".into()),
+    if let Some((reason, sentence)) = refused {
+        return (true, reason, sentence.clone());
     }
+    if let Some(Lack::Away(sentence) | Lack::Missing(sentence)) = lack {
+        return (true, recording_condition::RECORDER_AWAY, sentence.clone());
+    }
+    if let Some(sentence) = lost {
+        return (true, recording_condition::PODS_UNHEARD, sentence);
+    }
+    let Some((first, more)) = gaps.split_first() else {
+        return (false, "AsExpected", "nothing is known to be missing".into());
+    };
+    let more = match more.len() {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    (
+        true,
+        recording_condition::CALLS_MISSING,
+        format!("{first}{more}"),
+    )
 }
 
 fn published_name(step: &Step) -> Option<String> {
