@@ -38,9 +38,9 @@ pub use profile::{
     SeccompProfileSpec, SeccompProfileStatus, StoredProfile, condition, define, selects,
 };
 pub use recording::{
-    CallArgument, MAX_RECORDING_NAME, MAX_VALUES, Merge, RECORDED_ANNOTATION, RecordedCounts,
-    RecordingStop, SeccompRecording, SeccompRecordingSpec, SeccompRecordingStatus, StatusCall,
-    recording_condition, recording_profile_name,
+    CallArgument, MAX_IMAGES, MAX_RECORDING_NAME, MAX_VALUES, Merge, RECORDED_ANNOTATION,
+    RecordedCounts, RecordedImage, RecordingStop, SeccompRecording, SeccompRecordingSpec,
+    SeccompRecordingStatus, StatusCall, recording_condition, recording_profile_name,
 };
 pub use recording_report::{
     RecordedArgument, RecordedCall, RecordedContainer, RecordingReference, RecordingReport,

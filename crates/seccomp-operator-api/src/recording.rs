@@ -222,6 +222,10 @@ pub struct SeccompRecordingStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(max = 64)))]
     pub assumed: Vec<String>,
+    /// The images that recorded containers run, as far as their pods have said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub images: Vec<RecordedImage>,
     /// The SeccompProfiles that were made of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 253)))]
@@ -231,6 +235,22 @@ pub struct SeccompRecordingStatus {
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
 }
+
+/// An image that was recorded.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub struct RecordedImage {
+    /// As the runtime names it.
+    #[schemars(length(max = 512))]
+    pub name: String,
+    /// Which image had that name: `sha256:...`. Of one name there may be several.
+    #[schemars(length(max = 256))]
+    pub digest: String,
+}
+
+/// So many images are kept of a recording.
+pub const MAX_IMAGES: usize = 64;
 
 /// How many containers a recording has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

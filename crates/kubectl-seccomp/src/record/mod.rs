@@ -301,6 +301,8 @@ impl Session<'_> {
             .as_ref()
             .and_then(|status| status.ended.as_ref())
             .map_or_else(Timestamp::now, |time| time.0);
+        let status = object.status.as_ref();
+        let images = status.map_or(&[][..], |status| &status.images);
         let mut profiles = Vec::new();
         let mut said = String::new();
         for (name, findings) in groups(object.spec.merge, &named, &reports) {
@@ -309,7 +311,7 @@ impl Session<'_> {
                 &format!("{}/{recording}", self.namespace),
                 &findings,
                 &made,
-                end,
+                (end, images),
             );
             said += &plan::summary(&findings, &made);
             profiles.push((plan::profile(&name, &annotations, &made), name));

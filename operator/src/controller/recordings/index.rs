@@ -7,14 +7,15 @@ use k8s_openapi::jiff::Timestamp;
 use kube::core::ObjectMeta;
 
 use super::super::conditions::{ConditionState, dated};
+use super::images::{self, Seen};
 use super::recorders::{Lack, Recorders};
 use super::unheard::{self, Fate, Lost, PodKey};
 use crate::{ceilings, recordings};
 use kube_support::{Listing, Watched};
 use seccomp_operator_api::{
-    CallArgument, ProfileName, Record, RecordingReport, SeccompProfile, SeccompProfileSpec,
-    SeccompRecording, SeccompRecordingReport, SeccompRecordingSpec, SeccompRecordingStatus,
-    recording_condition, recording_profile_name,
+    CallArgument, MAX_IMAGES, ProfileName, Record, RecordedImage, RecordingReport, SeccompProfile,
+    SeccompProfileSpec, SeccompRecording, SeccompRecordingReport, SeccompRecordingSpec,
+    SeccompRecordingStatus, recording_condition, recording_profile_name,
 };
 use seccomp_policy::ceiling::Ceilings;
 use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Syscall, Target, builtin};
@@ -63,6 +64,8 @@ pub struct Recordings {
     listings: [Listing; 3],
     /// The recorders' pods.
     pub recorders: Recorders,
+    /// The images that recordings were seen to run, beside those that their statuses have.
+    images: BTreeMap<Key, BTreeSet<RecordedImage>>,
     /// What looks at pods have shown that recorders have lost.
     pub fates: BTreeMap<PodKey, Fate>,
 }
@@ -164,7 +167,10 @@ impl Recordings {
             .into_iter()
             .collect();
         match kind {
-            Kind::Recording => self.by_key.retain(|key, _| !gone.contains(&text(key))),
+            Kind::Recording => {
+                self.by_key.retain(|key, _| !gone.contains(&text(key)));
+                self.images.retain(|key, _| !gone.contains(&text(key)));
+            }
             Kind::Report => self.reports.retain(|key, _| !gone.contains(&text(key))),
             Kind::Profile => {
                 self.profiles.retain(|name, _| !gone.contains(name));
@@ -246,7 +252,10 @@ impl Recordings {
     pub fn gone(&mut self, kind: Kind, metadata: &ObjectMeta) {
         let key = key_of(metadata);
         match kind {
-            Kind::Recording => drop(self.by_key.remove(&key)),
+            Kind::Recording => {
+                self.images.remove(&key);
+                self.by_key.remove(&key);
+            }
             Kind::Report => drop(self.reports.remove(&key)),
             Kind::Profile => {
                 self.made_of.remove(&key.1);
@@ -290,6 +299,41 @@ impl Recordings {
             }
         }
         steps
+    }
+
+    /// The pods of recordings that go on.
+    pub fn seen(&self) -> Vec<Seen> {
+        let on = self
+            .by_key
+            .iter()
+            .filter(|(_, recording)| recording.status.ended.is_none());
+        on.flat_map(|(key, recording)| {
+            let reports = self
+                .reports_of(key, recording)
+                .map(|(_, seen)| &seen.report);
+            images::seen(key, reports)
+        })
+        .collect()
+    }
+
+    /// Containers of a recording run these.
+    pub fn runs(&mut self, key: &Key, images: Vec<RecordedImage>) {
+        if self.by_key.contains_key(key) {
+            self.images.entry(key.clone()).or_default().extend(images);
+        }
+    }
+
+    /// The images of a recording, those that are known already first.
+    fn images_of(&self, key: &Key, recording: &SeenRecording) -> Vec<RecordedImage> {
+        let mut images = recording.status.images.clone();
+        let learned = self.images.get(key).into_iter().flatten();
+        let new: Vec<_> = learned
+            .filter(|image| !images.contains(image))
+            .cloned()
+            .collect();
+        images.extend(new);
+        images.truncate(MAX_IMAGES);
+        images
     }
 
     /// The pods that recorders have lost, of all recordings that are there.
@@ -414,6 +458,7 @@ impl Recordings {
         let findings = Findings::new(reports.iter().copied());
         let mut next = status::observed(&findings, &assumed, now);
         next.observed_generation = Some(recording.generation);
+        next.images = self.images_of(key, recording);
         let refused = wrong.map(|sentence| ("Invalid", sentence)).or_else(|| {
             let foreign = self.profiles.get(&name).is_some_and(|profile| {
                 profile
@@ -449,7 +494,13 @@ impl Recordings {
         if let (Some(_), Ok(spec)) = (end, &recording.spec) {
             next.ended = Some(Time(now));
             if spec.create {
-                match results(key, spec, &reports, (&assumed, &self.made_of), around) {
+                match results(
+                    key,
+                    spec,
+                    (&reports, &next.images),
+                    (&assumed, &self.made_of),
+                    around,
+                ) {
                     Ok(published) => {
                         next.profiles = published.iter().filter_map(published_name).collect();
                         steps.extend(published);
@@ -529,7 +580,7 @@ fn published_name(step: &Step) -> Option<String> {
 fn results(
     key: &Key,
     spec: &SeccompRecordingSpec,
-    reports: &[&RecordingReport],
+    (reports, images): (&[&RecordingReport], &[RecordedImage]),
     (assumed, made_of): (&[Syscall], &BTreeMap<String, Option<String>>),
     around: &Around<'_>,
 ) -> Result<Vec<Step>, String> {
@@ -559,7 +610,7 @@ fn results(
             let base = |arch| base(&spec.base, around.library, arch);
             let made = make(&findings, options, base)
                 .map_err(|error| format!("no profile {name:?} was made: {error}"))?;
-            let annotations = provenance::annotations(&recording, &findings, &made, around.now);
+            let annotations = provenance::annotations(&recording, &findings, &made, (around.now, images));
             let spec = SeccompProfileSpec {
                 profile: Some(made.document),
                 ..SeccompProfileSpec::default()

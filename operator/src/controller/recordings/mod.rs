@@ -1,6 +1,8 @@
 //! Keeps recordings: the profiles that they record with, their statuses, their ends, and what comes of them. Only the leader writes.
-//! `index` decides, `recorders` knows where pods can be recorded, `unheard` which pods recorders have lost, and `replace` sees to these.
+//! `index` decides, `recorders` knows where pods can be recorded, `unheard` which pods recorders have lost, and `replace` sees to these; `images` knows what
+//! recorded containers run.
 
+mod images;
 pub(super) mod index;
 pub(super) mod recorders;
 mod replace;
@@ -59,6 +61,7 @@ async fn lead(
     mut role: watch::Receiver<Role>,
 ) -> Result<(), ControllerError> {
     let mut looks = replace::Looks::default();
+    let mut looked = images::Looks::default();
     loop {
         role.wait_for(|role| *role == Role::Leads).await?;
         // What has not been listed yet is not missing.
@@ -72,6 +75,7 @@ async fn lead(
                     }
                 }
             }
+            images::learn(client, shared, &mut looked).await;
             replace::tend(client, shared, events, &mut looks).await;
             sleep(DEBOUNCE).await;
         }
