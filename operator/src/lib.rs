@@ -18,6 +18,7 @@ mod node_report;
 pub mod pki;
 pub mod process;
 pub mod recorder;
+mod recordings;
 mod shutdown;
 mod stored_pod;
 mod trials;

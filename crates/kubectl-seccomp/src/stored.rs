@@ -2,7 +2,11 @@
 
 use kube::core::error_boundary::InvalidObject;
 
-use seccomp_operator_api::{SeccompProfile, define};
+use crate::Failure;
+use crate::cluster::Cluster;
+use kube::Api;
+use kube::api::ListParams;
+use seccomp_operator_api::{SeccompProfile, StoredProfile, define};
 use seccomp_profile::{Arch, KernelVersion, Library, LibraryError, Profile, Target};
 
 /// What nodes mostly are.
@@ -19,6 +23,17 @@ pub fn library(profiles: &[Result<SeccompProfile, InvalidObject>]) -> Library {
         library.define(name.unwrap_or_default(), define(profile));
     }
     library
+}
+
+/// The library of a cluster.
+pub async fn listed(cluster: &Cluster) -> Result<Library, Failure> {
+    let profiles: Api<StoredProfile> = Api::all(cluster.client.clone());
+    let kind = "seccompprofiles.seccomp-operator.io";
+    let profiles = cluster
+        .list(&profiles, &ListParams::default(), kind, "the cluster")
+        .await?;
+    let profiles: Vec<_> = profiles.into_iter().map(StoredProfile::read).collect();
+    Ok(library(&profiles))
 }
 
 /// The library with another content of one profile.

@@ -15,6 +15,7 @@ mod recording;
 mod recording_report;
 mod schema;
 mod trial;
+mod workload;
 
 pub use audit::{
     AuditReport, AuditedCall, Hearing, MAX_AUDITED, MAX_UNPLACED, SeccompAuditReport, UnplacedCall,
@@ -37,9 +38,9 @@ pub use profile::{
     SeccompProfileSpec, SeccompProfileStatus, StoredProfile, condition, define, selects,
 };
 pub use recording::{
-    CallArgument, MAX_RECORDING_NAME, MAX_VALUES, Merge, RECORDED_ANNOTATION, RecordedCounts,
-    RecordingStop, SeccompRecording, SeccompRecordingSpec, SeccompRecordingStatus, StatusCall,
-    recording_condition, recording_profile_name,
+    CallArgument, MAX_IMAGES, MAX_RECORDING_NAME, MAX_VALUES, Merge, RECORDED_ANNOTATION,
+    RecordedCounts, RecordedImage, RecordingStop, SeccompRecording, SeccompRecordingSpec,
+    SeccompRecordingStatus, StatusCall, recording_condition, recording_profile_name,
 };
 pub use recording_report::{
     RecordedArgument, RecordedCall, RecordedContainer, RecordingReference, RecordingReport,
@@ -47,6 +48,7 @@ pub use recording_report::{
 };
 pub use schema::{Requirement, RequirementOperator, Selector};
 pub use trial::{OnTrial, Trial, TrialReport, TrialStatus, Tried};
+pub use workload::workload;
 
 use std::collections::BTreeMap;
 

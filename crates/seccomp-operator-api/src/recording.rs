@@ -19,6 +19,8 @@ pub mod recording_condition {
     pub const DEGRADED: &str = "Degraded";
     /// A reason of the first and the last: where the node's recorder is not there, no container starts under the recording.
     pub const RECORDER_AWAY: &str = "RecorderAway";
+    /// A reason of the last: pods run whose calls fail, since a recorder has lost them.
+    pub const PODS_UNHEARD: &str = "PodsUnheard";
     /// A reason of the last: the others of it mean that nothing is recorded.
     pub const CALLS_MISSING: &str = "CallsMissing";
 }
@@ -95,8 +97,8 @@ pub struct SeccompRecordingSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub arguments: Vec<CallArgument>,
-    /// The name of the SeccompProfile to make of it; with `merge: PerContainer`, the container's name is put behind it. Default: the
-    /// recording's namespace and name.
+    /// The name of the SeccompProfile to make of it; unless `merge` is `All`, the container's or the workload's name is put behind it.
+    /// Default: the recording's namespace and name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200))]
     pub profile_name: Option<String>,
@@ -113,6 +115,11 @@ pub struct SeccompRecordingSpec {
     /// Whether pods and containers that state a profile of their own are recorded too, and run under the base meanwhile.
     #[serde(default)]
     pub overrides: bool,
+    /// Whether pods are evicted that a recorder has lost, so that those who control them make them anew. Both of its processes have to end for
+    /// that; the calls of such pods fail, and probes need not show it. Pods that nothing controls stay, and disruption budgets hold.
+    /// Without it, or where the installation does not let evict, they are only told of.
+    #[serde(default)]
+    pub replace_unheard: bool,
 }
 
 /// An argument of a call.
@@ -158,11 +165,14 @@ pub struct RecordingStop {
 /// What becomes one profile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Merge {
-    /// All containers of one name, over replicas, restarts and nodes.
+    /// All containers of one name, over pods, replicas, restarts and nodes.
     PerContainer,
-    /// All containers together: what a pod can state at its own level.
-    #[default]
+    /// All containers of the pods of one workload, over replicas, restarts and nodes: what such a pod can state at its own level. Pods
+    /// are of one workload whose names differ only in what controllers put behind them.
     PerPod,
+    /// Everything that was recorded.
+    #[default]
+    All,
 }
 
 /// What a recording has found.
@@ -212,6 +222,10 @@ pub struct SeccompRecordingStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(max = 64)))]
     pub assumed: Vec<String>,
+    /// The images that recorded containers run, as far as their pods have said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub images: Vec<RecordedImage>,
     /// The SeccompProfiles that were made of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 253)))]
@@ -221,6 +235,22 @@ pub struct SeccompRecordingStatus {
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
 }
+
+/// An image that was recorded.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub struct RecordedImage {
+    /// As the runtime names it.
+    #[schemars(length(max = 512))]
+    pub name: String,
+    /// Which image had that name: `sha256:...`. Of one name there may be several.
+    #[schemars(length(max = 256))]
+    pub digest: String,
+}
+
+/// So many images are kept of a recording.
+pub const MAX_IMAGES: usize = 64;
 
 /// How many containers a recording has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -295,7 +325,7 @@ mod tests {
         let spec: SeccompRecordingSpec =
             serde_json::from_value(serde_json::json!({"podSelector": {}})).unwrap();
         assert_eq!(spec.base, "runtime-default");
-        assert_eq!(spec.merge, Merge::PerPod);
+        assert_eq!(spec.merge, Merge::All);
         assert!(serde_json::from_value::<SeccompRecordingSpec>(serde_json::json!({})).is_err());
     }
 }

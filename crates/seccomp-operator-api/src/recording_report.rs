@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::recording::{MAX_RECORDING_NAME, MAX_VALUES};
 use super::schema;
+use super::workload::workload;
 
 /// What one node's recorder saw for one recording.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -94,6 +95,9 @@ pub struct RecordedContainer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::time")]
     pub ended: Option<Time>,
+    /// The recorder has lost it: both of its processes had ended while the container ran. Where it still runs, its calls fail.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unheard: bool,
     /// How many containers this is of, where it is of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2))]
@@ -206,12 +210,20 @@ impl RecordingReport {
         }
     }
 
-    /// The first two entries of containers of one name that have ended.
+    /// The first two entries of containers of one name that have ended; of one workload as long as there are such.
     fn mergeable(&self) -> Option<(usize, usize)> {
+        self.first_two(|container| (workload(&container.pod), container.container.as_str()))
+            .or_else(|| self.first_two(|container| ("", container.container.as_str())))
+    }
+
+    fn first_two<'a>(
+        &'a self,
+        key: impl Fn(&'a RecordedContainer) -> (&'a str, &'a str),
+    ) -> Option<(usize, usize)> {
         let mut ended = BTreeMap::new();
         for (position, container) in self.containers.iter().enumerate() {
             if container.ended.is_some()
-                && let Some(first) = ended.insert(&container.container, position)
+                && let Some(first) = ended.insert(key(container), position)
             {
                 return Some((first, position));
             }

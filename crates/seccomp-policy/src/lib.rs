@@ -13,7 +13,7 @@
 
 pub mod ceiling;
 pub mod conflicts;
-mod constraints;
+pub mod constraints;
 pub mod counters;
 pub mod decide;
 pub mod given;

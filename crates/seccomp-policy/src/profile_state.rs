@@ -13,6 +13,8 @@ pub struct ProfileState {
     pub foreign: Option<String>,
     /// Somebody has deleted it, and it is there while pods use it.
     pub deleted: bool,
+    /// The recording that it was made of, if it says so: namespace and name.
+    pub made_of: Option<String>,
 }
 
 /// So many nodes are named.
@@ -27,6 +29,7 @@ impl ProfileState {
             starts_nothing: status.starts_nothing().map(str::to_owned),
             foreign: foreign(status),
             deleted: false,
+            made_of: None,
         }
     }
 

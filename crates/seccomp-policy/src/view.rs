@@ -322,6 +322,20 @@ impl View {
         }
     }
 
+    /// A profile of that name, or if there will be several one whose name goes on from it after a dot, that was not made of this recording.
+    #[must_use]
+    pub fn not_made_of(&self, recording: &str, name: &str, several: bool) -> Option<&str> {
+        let is_one = |known: &str| match known.strip_prefix(name) {
+            Some(rest) if several => rest.len() > 1 && rest.starts_with('.'),
+            rest => rest == Some(""),
+        };
+        let from = self.profiles.range(name.to_owned()..);
+        let mut near = from.take_while(|(known, _)| known.starts_with(name));
+        let is_other = |state: &ProfileState| state.made_of.as_deref() != Some(recording);
+        let found = near.find(|(known, state)| is_one(known) && is_other(state));
+        found.map(|(known, _)| known.as_str())
+    }
+
     /// What all profiles say, as of now.
     #[must_use]
     pub fn library(&self) -> Arc<Library> {

@@ -52,21 +52,24 @@ impl Call<'_> {
 }
 
 impl Findings {
-    /// Of these reports, for one container name or for all.
+    /// Of all that these reports have.
     #[must_use]
-    pub fn new<'a>(
+    pub fn new<'a>(reports: impl IntoIterator<Item = &'a RecordingReport>) -> Self {
+        Self::of(reports, |_| true)
+    }
+
+    /// Of these reports, for some of the containers.
+    #[must_use]
+    pub fn of<'a>(
         reports: impl IntoIterator<Item = &'a RecordingReport>,
-        container: Option<&str>,
+        wanted: impl Fn(&RecordedContainer) -> bool,
     ) -> Self {
         let mut findings = Self::default();
         for report in reports {
             if let Some(gap) = &report.degraded {
                 findings.gaps.push(format!("node {}: {gap}", report.node));
             }
-            let wanted = |recorded: &&RecordedContainer| {
-                container.is_none_or(|name| recorded.container == name)
-            };
-            for recorded in report.containers.iter().filter(wanted) {
+            for recorded in report.containers.iter().filter(|of| wanted(of)) {
                 findings.add(&report.node, recorded);
             }
         }
@@ -76,8 +79,14 @@ impl Findings {
     fn add(&mut self, node: &str, recorded: &RecordedContainer) {
         let count = usize::try_from(recorded.merged.unwrap_or(1)).unwrap_or(1);
         match recorded.ended {
-            Some(_) => self.were += count,
-            None => self.now += count,
+            None if !recorded.unheard => self.now += count,
+            _ => self.were += count,
+        }
+        if recorded.unheard {
+            self.gaps.push(format!(
+                "node {node}: container {:?} of pod {} is not heard any more, since both processes of the recorder had ended",
+                recorded.container, recorded.pod
+            ));
         }
         let started = recorded.started.as_ref().map(|time| time.0);
         self.started = match (self.started, started) {
@@ -93,17 +102,6 @@ impl Findings {
             ));
         }
         absorb_calls(&mut self.calls, &recorded.calls);
-    }
-
-    /// The names of the containers in these reports.
-    #[must_use]
-    pub fn containers<'a>(
-        reports: impl IntoIterator<Item = &'a RecordingReport>,
-    ) -> BTreeSet<String> {
-        let containers = reports.into_iter().flat_map(|report| &report.containers);
-        containers
-            .map(|recorded| recorded.container.clone())
-            .collect()
     }
 
     /// The calls. What this version does not know by name is left out: no profile could name it.
@@ -217,7 +215,7 @@ pub(crate) mod tests {
                     "calls": [["X86_64", "socket", {"steady": 3, "startUp": 1}], ["X86_64", "bind", {"startUp": 1}], ["X86_64", "not_yet", {"exec": 1}]]},
             ]),
         );
-        let all = Findings::new([&one, &two], None);
+        let all = Findings::new([&one, &two]);
         assert_eq!((all.now, all.were), (1, 4));
         assert_eq!(all.started, Some("2026-01-01T00:00:01Z".parse().unwrap()));
         let counts: Vec<_> = all
@@ -236,12 +234,8 @@ pub(crate) mod tests {
         assert_eq!(all.nameless(), 1);
         assert_eq!(all.gaps.len(), 1);
         assert_eq!(all.natives(), [Arch::X86_64].into());
-        let web = Findings::new([&one, &two], Some("web"));
+        let web = Findings::of([&one, &two], |container| container.container == "web");
         assert!(web.calls().all(|call| call.syscall.name() != "mkdir"));
-        assert_eq!(
-            Findings::containers([&one, &two]),
-            ["log".into(), "web".into()].into()
-        );
     }
 
     #[test]
@@ -250,13 +244,13 @@ pub(crate) mod tests {
             "n1",
             &json!([{"pod": "p", "container": "c", "calls": [["X86", "mkdir", {"steady": 2}]]}]),
         );
-        assert_eq!(Findings::new([&one], None).natives(), [Arch::X86_64].into());
+        assert_eq!(Findings::new([&one]).natives(), [Arch::X86_64].into());
         let arm = report(
             "n1",
             &json!([{"pod": "p", "container": "c", "calls": [["AARCH64", "mkdirat", {"steady": 2}]]}]),
         );
         assert_eq!(
-            Findings::new([&one, &arm], None).natives(),
+            Findings::new([&one, &arm]).natives(),
             [Arch::Aarch64].into()
         );
     }

@@ -341,7 +341,7 @@ mod tests {
                 ArgIndex::new(2).unwrap(),
             )],
         };
-        make(&Findings::new([&report], None), options, base).unwrap()
+        make(&Findings::new([&report]), options, base).unwrap()
     }
 
     /// What the document does with a call on a machine.

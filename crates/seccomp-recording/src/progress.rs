@@ -120,7 +120,7 @@ mod tests {
             .collect();
         let ended = ended.then(|| at(1).to_string());
         let containers = json!([{"pod": "p", "container": "c", "started": at(0).to_string(), "ended": ended, "calls": calls}]);
-        Findings::new([&report("n", &containers)], None)
+        Findings::new([&report("n", &containers)])
     }
 
     #[test]

@@ -77,7 +77,7 @@ mod tests {
             ["X86_64", "bind", {"startUp": 2, "firstSeen": "2026-01-01T00:00:01Z"}],
             ["X86_64", "mkdir", {"exec": 1}], ["X86", "mkdir", {"steady": 3, "refused": 3}],
         ]}]);
-        let findings = Findings::new([&report("n", &containers)], None);
+        let findings = Findings::new([&report("n", &containers)]);
         let assumed: Vec<_> = ["write", "read"]
             .into_iter()
             .filter_map(Syscall::named)
@@ -126,7 +126,7 @@ mod tests {
         assert!(all.len() > MAX_CALLS);
         let expected = i32::try_from(all.len() - MAX_CALLS).unwrap();
         let report = report("n", &json!([{"pod": "p", "container": "c", "calls": all}]));
-        let findings = Findings::new([&report], None);
+        let findings = Findings::new([&report]);
         let every: Vec<_> = Syscall::all().collect();
         let status = observed(&findings, &every, Timestamp::UNIX_EPOCH);
         assert_eq!(status.calls.len(), MAX_CALLS);

@@ -5,7 +5,7 @@ use seccomp_profile::{Problem, Syscall};
 
 use crate::length::parse_length;
 
-/// The longest name of a container.
+/// The longest name of a container, and of most workloads.
 const CONTAINER_NAME: usize = 63;
 
 /// All problems of a recording of this name, each with its path, reason and remedy. Those of its selector are the policies' business.
@@ -80,14 +80,14 @@ pub fn problems(name: &str, spec: &SeccompRecordingSpec, assumed: &[Syscall]) ->
     }
     if let Some(profile) = &spec.profile_name {
         let longest = match spec.merge {
-            Merge::PerContainer => ProfileName::MAX - CONTAINER_NAME - 1,
-            Merge::PerPod => ProfileName::MAX,
+            Merge::PerContainer | Merge::PerPod => ProfileName::MAX - CONTAINER_NAME - 1,
+            Merge::All => ProfileName::MAX,
         };
         if ProfileName::parse(profile).is_err() || profile.len() > longest {
             problem(
                 "spec.profileName",
                 format!("{profile:?} cannot be the name of a SeccompProfile"),
-                "use lower-case letters, digits, '-' and '.', at most 200 of them, and 136 with merge: PerContainer",
+                "use lower-case letters, digits, '-' and '.', at most 200 of them, and 136 with merge: PerContainer or PerPod",
             );
         }
     }
@@ -123,7 +123,7 @@ mod tests {
             ]
         );
         let spec = SeccompRecordingSpec {
-            merge: Merge::PerPod,
+            merge: Merge::All,
             stop: None,
             arguments: spec.arguments.iter().take(1).cloned().collect(),
             ..spec

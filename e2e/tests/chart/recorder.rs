@@ -172,3 +172,28 @@ fn it_may_write_reports_of_its_own_node_only() -> Result<()> {
     assert!(find(&off, &format!("ValidatingAdmissionPolicy /{NAME}.security")).is_err());
     Ok(())
 }
+
+/// To evict is a right on all pods: nobody has it who does not ask for it.
+#[test]
+fn the_controller_looks_at_lost_pods_and_evicts_them_only_if_it_may() -> Result<()> {
+    const ADDED: [&str; 2] = ["/pods: get", "/events: create"];
+    let role = |objects: &[Value]| {
+        let name = "ClusterRole /rel-seccomp-operator-controller.security";
+        rules(&find(objects, name)?)
+    };
+    let without = role(&render(CURRENT, &json!({}))?)?;
+    let with = role(&asked_for(CURRENT, &json!({}))?)?;
+    let evicts = role(&asked_for(CURRENT, &json!({"evict": true}))?)?;
+    let more = |one: &std::collections::BTreeSet<String>, other| {
+        let more = one.difference(other).cloned();
+        more.collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(more(&with, &without), ADDED.map(str::to_owned).into());
+    assert_eq!(
+        more(&evicts, &with),
+        ["/pods/eviction: create".to_owned()].into()
+    );
+    let alone = role(&render(CURRENT, &json!({"recorder": {"evict": true}}))?)?;
+    assert_eq!(alone, without);
+    Ok(())
+}

@@ -139,15 +139,21 @@ fn profiles_and_policies_are_checked_at_creation_and_change_and_never_kept_from_
         seen.insert(string(webhook, "/name")?, webhook["rules"].clone());
     }
     let rule = |resource: &str| {
+        let scope = if resource == "seccomprecordings" {
+            "Namespaced"
+        } else {
+            "Cluster"
+        };
         json!([{
             "apiGroups": ["seccomp-operator.io"], "apiVersions": ["v1alpha1"], "operations": ["CREATE", "UPDATE"],
-            "resources": [resource], "scope": "Cluster",
+            "resources": [resource], "scope": scope,
         }])
     };
     let expected = BTreeMap::from([
         ("ceilings.seccomp-operator.io", rule("seccompceilings")),
         ("policies.seccomp-operator.io", rule("seccomppolicies")),
         ("profiles.seccomp-operator.io", rule("seccompprofiles")),
+        ("recordings.seccomp-operator.io", rule("seccomprecordings")),
     ]);
     assert_eq!(seen, expected);
 
@@ -185,7 +191,11 @@ fn the_operator_s_own_policy_is_not_sent_to_the_operator_and_everything_else_is(
         let objects = render(version, &values)?;
         let configuration = only(&objects, "ValidatingWebhookConfiguration")?;
         for webhook in list(configuration, "/webhooks")? {
-            let policies = webhook["name"] != "profiles.seccomp-operator.io";
+            let own = [
+                "ceilings.seccomp-operator.io",
+                "policies.seccomp-operator.io",
+            ];
+            let policies = own.iter().any(|name| webhook["name"] == *name);
             let expected = if policies {
                 selector.clone()
             } else {

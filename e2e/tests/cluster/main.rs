@@ -19,6 +19,7 @@ mod nodes;
 mod observe;
 mod probe;
 mod recording;
+mod recording_objects;
 mod repair;
 mod rights;
 mod runtime_default;

@@ -240,7 +240,7 @@ impl Controller {
             ended = nodes::run(client, args.audit, shared, role.clone()) => ended,
             ended = policies::run(client, &args.identity, shared, role.clone()) => ended,
             ended = policy_trials::run(client, shared, role.clone()) => ended,
-            ended = recordings::run(client, &args.profiles_dir, shared, role.clone()) => ended,
+            ended = recordings::run(client, (&args.profiles_dir, &args.identity), shared, role.clone()) => ended,
             ended = ca_controller::run(client, args, shared, role.clone()) => ended,
             ended = default_policy::run(client, args.default_policy.as_ref(), shared, role.clone()) => ended,
             ended = default_ceiling::run(client, args.default_ceiling.as_ref(), shared, role.clone()) => ended,

@@ -1,11 +1,12 @@
 //! The recorder of a node: two processes, of which one holds what runtimes hand over and the other counts and reports.
 //!
 //! What they do is in the crate `seccomp-recorder`; here is what it has to do with Kubernetes. `report` decides what a recording's
-//! report says, `publish` writes it; `denials` and `denial_publisher` are the same for what observed profiles refuse. None knows the agent, the controller or the webhook.
+//! report says, `publish` writes it, `remembered` tells the next recorder whose containers there were; `denials` and `denial_publisher` are the same for what observed profiles refuse. None knows the agent, the controller or the webhook.
 
 mod denial_publisher;
 mod denials;
 mod publish;
+mod remembered;
 mod report;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use tracing::{error, info, warn};
 use crate::{health, shutdown};
 use denial_publisher::DenialPublisher;
 use publish::Publisher;
+use remembered::Remembered;
 
 /// What the agent's binary is called where it is the recorder.
 pub const NAME: &str = "seccomp-operator-recorder";
@@ -74,6 +76,11 @@ pub async fn record(args: RecordArgs) -> anyhow::Result<()> {
     let requests = Requests::new(registry.sub_registry_with_prefix(crate::metrics::PREFIX));
     let client = in_cluster_client(&requests)
         .context("cannot find out how to reach the API server; the recorder has to run as a pod")?;
+    let remembered = args.folder.recorder_dir.join("recordings");
+    let remembered = Remembered::read(remembered).unwrap_or_else(|error| {
+        warn!(%error, "what was recorded before cannot be read");
+        Remembered::default()
+    });
     let recorder =
         Recorder::new(Folder::new(args.folder.recorder_dir)).context("cannot make the recorder")?;
     let (control, of_health) = (recorder.control(), recorder.control());
@@ -85,7 +92,7 @@ pub async fn record(args: RecordArgs) -> anyhow::Result<()> {
         let connected = of_health.is_connected().then_some(());
         connected.ok_or_else(|| "the holder has not handed over yet".to_owned())
     });
-    let publisher = Publisher::new(client.clone(), args.node_name.clone());
+    let publisher = Publisher::new(client.clone(), args.node_name.clone(), remembered);
     let denials = DenialPublisher::new(client.clone(), args.node_name.clone());
     info!(node = args.node_name, "the recorder starts");
     tokio::select! {
@@ -94,7 +101,7 @@ pub async fn record(args: RecordArgs) -> anyhow::Result<()> {
         () = publisher.run(control.clone()) => {}
         () = denials.run(control.clone()) => {}
     }
-    let mut publisher = Publisher::new(client, args.node_name);
+    let mut publisher = Publisher::new(client, args.node_name, Remembered::default());
     if tokio::time::timeout(LAST_WORDS, publisher.publish(&control, true))
         .await
         .is_err()

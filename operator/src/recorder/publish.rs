@@ -8,11 +8,14 @@ use kube::core::ObjectMeta;
 use kube::{Client, ResourceExt as _};
 use kube_support::error::chain;
 use kube_support::{Backoff, Conflicts, WriteError, apply, bounded};
-use seccomp_operator_api::{Listening, RecordedContainer, RecordingReport, SeccompRecordingReport};
+use seccomp_operator_api::{
+    Listening, RecordedContainer, RecordingReference, RecordingReport, SeccompRecordingReport,
+};
 use seccomp_recorder::{Control, Snapshot};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
+use super::remembered::{Remembered, mark};
 use super::report::{Key, ended_before, kept, key_of, reports, says_news};
 
 /// The field manager of all that recorders write.
@@ -41,15 +44,20 @@ pub struct Publisher {
     written: BTreeMap<Key, Written>,
     /// The containers of earlier reports that are not counted any more.
     known: BTreeMap<Key, Vec<RecordedContainer>>,
+    /// What the recorder before this one recorded, and is not looked at yet.
+    before: Vec<(String, RecordingReference)>,
+    remembered: Remembered,
     failing: Backoff,
     blocked_until: Option<Instant>,
 }
 
 impl Publisher {
-    pub fn new(client: Client, node: String) -> Self {
+    pub fn new(client: Client, node: String, remembered: Remembered) -> Self {
         Self {
             client,
             node,
+            before: remembered.recordings().collect(),
+            remembered,
             written: BTreeMap::new(),
             known: BTreeMap::new(),
             failing: Backoff::new(Duration::from_secs(2), Duration::from_secs(30)),
@@ -78,6 +86,13 @@ impl Publisher {
         if !snapshot.is_connected {
             return;
         }
+        while let Some((namespace, recording)) = self.before.last() {
+            let key = (namespace.clone(), recording.report_name(&self.node));
+            if let Err(error) = self.restore(&key, &snapshot).await {
+                return self.block(&key, &error);
+            }
+            self.before.pop();
+        }
         for key in reports(&snapshot.recorded, &self.known, &self.node).into_keys() {
             if let Err(error) = self.learn(&key, &snapshot).await {
                 return self.block(&key, &error);
@@ -92,7 +107,30 @@ impl Publisher {
                 Err(error) => return self.block(&key, &error),
             }
         }
+        let written = self.written.iter().filter(|(_, written)| !written.is_gone);
+        let kept = written.map(|((namespace, _), written)| (namespace.as_str(), &written.report));
+        if let Err(error) = self.remembered.keep(kept) {
+            warn!(%error, "whose containers are recorded cannot be written down for the next recorder");
+        }
         self.forget(control, &snapshot);
+    }
+
+    /// Says of what the recorder before this one recorded, and this one has nothing of, that nobody hears it any more.
+    async fn restore(&mut self, key: &Key, snapshot: &Snapshot) -> Result<(), WriteError> {
+        self.learn(key, snapshot).await?;
+        let written = self.written.get(key).filter(|written| !written.is_gone);
+        let Some(mut report) = written.map(|written| written.report.clone()) else {
+            return Ok(());
+        };
+        if mark(&mut report.containers, &snapshot.recorded) {
+            warn!(
+                namespace = key.0,
+                report = key.1,
+                "containers were lost when both of the recorder's processes had ended; their calls fail"
+            );
+            self.write(key, report).await?;
+        }
+        Ok(())
     }
 
     fn block(&mut self, (namespace, name): &Key, error: &WriteError) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
+use super::remembered::mark;
 use seccomp_operator_api::{
     RecordedArgument, RecordedCall, RecordedContainer, RecordingReference, RecordingReport,
     absorb_calls,
@@ -144,12 +145,14 @@ pub fn kept(before: &RecordingReport, recorded: &[Recorded]) -> Vec<RecordedCont
                 .iter()
                 .any(|recorded| recorded.subject.container_id == container.container_id)
     };
-    before
+    let mut kept: Vec<_> = before
         .containers
         .iter()
         .filter(|container| !is_counted(container))
         .cloned()
-        .collect()
+        .collect();
+    mark(&mut kept, recorded);
+    kept
 }
 
 /// The ids of the containers that ended before a time, with all that was executed into them.
@@ -180,6 +183,7 @@ pub fn says_news(before: &RecordingReport, report: &RecordingReport) -> bool {
             (
                 container.container_id.clone(),
                 container.ended.clone(),
+                container.unheard,
                 calls.collect::<Vec<_>>(),
             )
         });

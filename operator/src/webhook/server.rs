@@ -25,7 +25,6 @@ pub use super::response::respond;
 use super::response::{failed, refuse, unreadable};
 use super::validate;
 use seccomp_operator_api::Mode;
-use seccomp_policy::conflicts;
 use seccomp_policy::decide::{self, Pod, Reason};
 use seccomp_policy::view::Scope;
 
@@ -250,9 +249,7 @@ fn judge(admission: &Admission, body: &[u8], started: Instant) -> Response {
                 let view = admission.view();
                 (view.library(), view.ceilings.all())
             };
-            let answer = validate::answer(&request, &library, &ceilings, |name, spec| {
-                conflicts::conflicts(name, spec, &admission.view())
-            });
+            let answer = validate::answer(&request, &library, &ceilings, admission);
             let verdict = match (&answer.denied, answer.warnings.is_empty()) {
                 (Some(_), _) => Verdict::Invalid,
                 (None, true) => Verdict::Valid,

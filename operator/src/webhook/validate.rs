@@ -1,17 +1,21 @@
-//! Whether a SeccompProfile, a SeccompPolicy or a SeccompCeiling that is about to be stored means what it seems to.
+//! Whether a SeccompProfile, a SeccompPolicy, a SeccompCeiling or a SeccompRecording that is about to be stored means what it seems to.
 
 use admission_review::{Answer, Request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::admission::Admission;
 use seccomp_operator_api::{
-    Listening, ProfileName, SeccompCeilingSpec, SeccompPolicySpec, SeccompProfileSpec, TrialReport,
-    policy_trial_name,
+    Listening, ProfileName, SeccompCeilingSpec, SeccompPolicySpec, SeccompProfileSpec,
+    SeccompRecordingSpec, TrialReport, policy_trial_name,
 };
 use seccomp_policy::ceiling::Ceilings;
+use seccomp_policy::conflicts;
+use seccomp_policy::view::View;
 use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Severity, Target};
 use seccomp_recorder::observed_profile;
 
+use crate::recordings::{self, Surroundings};
 use crate::{ceilings, trials};
 
 /// The fields of an object of ours that validation reads.
@@ -53,6 +57,49 @@ impl Object<'_> {
     }
 }
 
+/// What is asked of the view when it matters: reviews of pods wait for whoever has it for long.
+pub trait Around {
+    /// The sentences about a valid policy among the others.
+    fn conflicts(&self, name: &str, spec: &SeccompPolicySpec) -> Vec<String>;
+    /// What matters to a recording.
+    fn surroundings(
+        &self,
+        namespace: &str,
+        name: &str,
+        spec: &SeccompRecordingSpec,
+    ) -> Surroundings;
+}
+
+impl Around for View {
+    fn conflicts(&self, name: &str, spec: &SeccompPolicySpec) -> Vec<String> {
+        conflicts::conflicts(name, spec, self)
+    }
+
+    fn surroundings(
+        &self,
+        namespace: &str,
+        name: &str,
+        spec: &SeccompRecordingSpec,
+    ) -> Surroundings {
+        Surroundings::of(self, namespace, name, spec)
+    }
+}
+
+impl Around for Admission {
+    fn conflicts(&self, name: &str, spec: &SeccompPolicySpec) -> Vec<String> {
+        Around::conflicts(&*self.view(), name, spec)
+    }
+
+    fn surroundings(
+        &self,
+        namespace: &str,
+        name: &str,
+        spec: &SeccompRecordingSpec,
+    ) -> Surroundings {
+        self.view().surroundings(namespace, name, spec)
+    }
+}
+
 /// Of the profiles that derive from a changed one, so many are looked at, and so many are warned of.
 const MAX_DEPENDANTS: usize = 20;
 const MAX_BROKEN: usize = 5;
@@ -62,16 +109,17 @@ const MAX_BRACKETS: usize = 32 << 10;
 /// So many findings are warned of: the API server takes 4 KiB of warnings in all.
 const MAX_FINDINGS: usize = 10;
 
-/// Answers a request about a SeccompProfile, a SeccompPolicy or a SeccompCeiling. What cannot change what is in force (a deletion, a new label)
+/// Answers a request about a SeccompProfile, a SeccompPolicy, a SeccompCeiling or a SeccompRecording. What cannot change what is in force (a deletion, a new label)
 /// is never refused, or an object that an older version let in could not even be deleted.
 ///
-/// `library` is what all profiles say, and `ceilings` what they are held to; `conflicts` gives the sentences about a valid policy among the others.
+/// `library` is what all profiles say, and `ceilings` what they are held to; `view` says more of what there is: the sentences about a valid policy
+/// among the others, and what matters to a recording.
 #[must_use]
 pub fn answer(
     request: &Request<'_, Object<'_>>,
     library: &Library,
     ceilings: &Ceilings,
-    conflicts: impl Fn(&str, &SeccompPolicySpec) -> Vec<String>,
+    view: &impl Around,
 ) -> Answer {
     let Some(object) = &request.object else {
         return Answer::allow();
@@ -95,7 +143,13 @@ pub fn answer(
     let (problems, warnings) = match request.kind.kind.as_ref() {
         "SeccompProfile" => profile(object.name(), object.spec(), library, ceilings),
         "SeccompCeiling" => ceiling(object.spec(), library),
-        "SeccompPolicy" => policy(object.name(), object.spec(), library, conflicts),
+        "SeccompPolicy" => policy(object.name(), object.spec(), library, view),
+        "SeccompRecording" => recording(
+            (&request.namespace, object.name()),
+            object.spec(),
+            (library, ceilings),
+            view,
+        ),
         _ => return Answer::allow(),
     };
     let denied = (!problems.is_empty()).then(|| problems.join("; "));
@@ -223,7 +277,7 @@ fn policy(
     name: &str,
     spec: &str,
     library: &Library,
-    conflicts: impl Fn(&str, &SeccompPolicySpec) -> Vec<String>,
+    view: &impl Around,
 ) -> (Vec<String>, Vec<String>) {
     let spec = match serde_json::from_str::<SeccompPolicySpec>(spec) {
         Ok(spec) => spec,
@@ -235,7 +289,7 @@ fn policy(
         .collect();
     let mut warnings = Vec::new();
     if problems.is_empty() {
-        warnings = conflicts(name, &spec);
+        warnings = view.conflicts(name, &spec);
         warnings.extend(of_trial(name, &spec, library));
     }
     (problems, warnings)
@@ -261,6 +315,22 @@ fn ceiling(spec: &str, library: &Library) -> (Vec<String>, Vec<String>) {
     match serde_json::from_str::<SeccompCeilingSpec>(spec) {
         Ok(spec) => {
             let told = ceilings::assess(&spec, library);
+            (told.problems, told.warnings)
+        }
+        Err(error) => (vec![unreadable(&error)], Vec::new()),
+    }
+}
+
+fn recording(
+    (namespace, name): (&str, &str),
+    spec: &str,
+    held: (&Library, &Ceilings),
+    view: &impl Around,
+) -> (Vec<String>, Vec<String>) {
+    match serde_json::from_str::<SeccompRecordingSpec>(spec) {
+        Ok(spec) => {
+            let around = view.surroundings(namespace, name, &spec);
+            let told = recordings::assess(namespace, name, &spec, held, &around);
             (told.problems, told.warnings)
         }
         Err(error) => (vec![unreadable(&error)], Vec::new()),

@@ -18,15 +18,15 @@ use kube::{Api, Client};
 use super::ask::{confirmed, show};
 use super::cluster::{Cluster, ClusterArgs, block_on};
 use super::restart::{Target as Restarted, restart};
-use super::{Failure, Findings as Outcome, output};
+use super::{Failure, Findings as Outcome, output, stored};
 use plan::{Kind, State, Workload};
 use seccomp_operator_api::{
-    CallArgument, ProfileName, SeccompProfile, SeccompRecording, SeccompRecordingReport,
-    SeccompRecordingSpec, StoredProfile, define,
+    CallArgument, ProfileName, RecordingReport, SeccompProfile, SeccompRecording,
+    SeccompRecordingReport, SeccompRecordingSpec,
 };
 use seccomp_profile::{CapabilitySet, KernelVersion, Library, Target, builtin};
 use seccomp_recording::profile::{Made, Options, make};
-use seccomp_recording::{Findings, provenance};
+use seccomp_recording::{Findings, groups, provenance, result_name};
 
 /// How often to ask how the recording comes on.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -150,8 +150,9 @@ impl Session<'_> {
         let recording = asked
             .with_context(|| format!("cannot read SeccompRecording {name:?}"))
             .map_err(Failure::Other)?;
-        let findings = self.findings(&recording).await?;
-        self.finish(name, &recording, &findings).await
+        let reports = self.reports(&recording).await?;
+        let named = result_name(&self.namespace, name, &recording.spec);
+        self.finish(name, &recording, &reports, named).await
     }
 
     async fn record(&self, workload: &Workload) -> Result<Outcome, Failure> {
@@ -192,7 +193,7 @@ impl Session<'_> {
             }
         };
         let result = match outcome {
-            Ok(()) => self.result(&name).await,
+            Ok(()) => self.result(workload, &name).await,
             Err(failure) => Err(failure),
         };
         self.take_back(workload, &name, restarted).await?;
@@ -229,9 +230,9 @@ impl Session<'_> {
             tokio::time::sleep(LOOK_EVERY).await;
             // One answer that does not come must not cost what was recorded.
             if let Ok(recording) = self.get(name).await
-                && let Ok(known) = self.findings(&recording).await
+                && let Ok(reports) = self.reports(&recording).await
             {
-                findings = known;
+                findings = Findings::new(&reports);
             }
             let left = self.args.length.saturating_sub(begun.elapsed());
             show(&plan::line(&findings, left, Timestamp::now()), &mut shown);
@@ -251,10 +252,11 @@ impl Session<'_> {
         }
     }
 
-    async fn result(&self, name: &str) -> Result<Outcome, Failure> {
+    async fn result(&self, workload: &Workload, name: &str) -> Result<Outcome, Failure> {
         let recording = self.get(name).await?;
-        let findings = self.findings(&recording).await?;
-        self.finish(name, &recording, &findings).await
+        let reports = self.reports(&recording).await?;
+        let named = format!("{}.{}", self.namespace, workload.name);
+        self.finish(name, &recording, &reports, named).await
     }
 
     async fn get(&self, name: &str) -> Result<SeccompRecording, Failure> {
@@ -265,7 +267,7 @@ impl Session<'_> {
     }
 
     /// What the nodes have reported.
-    async fn findings(&self, recording: &SeccompRecording) -> Result<Findings, Failure> {
+    async fn reports(&self, recording: &SeccompRecording) -> Result<Vec<RecordingReport>, Failure> {
         let reports: Api<SeccompRecordingReport> = Api::namespaced(self.client(), &self.namespace);
         let kind = "seccomprecordingreports.seccomp-operator.io";
         let scope = format!("namespace {}", self.namespace);
@@ -274,62 +276,68 @@ impl Session<'_> {
             .list(&reports, &ListParams::default(), kind, &scope)
             .await?;
         let own = reports
-            .iter()
-            .map(|report| &report.spec)
+            .into_iter()
+            .map(|report| report.spec)
             .filter(|report| Some(&report.recording.uid) == recording.metadata.uid.as_ref());
-        Ok(Findings::new(own, None))
+        Ok(own.collect())
     }
 
-    /// Writes the profile.
+    /// Writes the profiles: one, unless the recording says otherwise.
     async fn finish(
         &self,
         recording: &str,
         object: &SeccompRecording,
-        findings: &Findings,
+        reports: &[RecordingReport],
+        named: String,
     ) -> Result<Outcome, Failure> {
-        if findings.calls().next().is_none() {
+        if Findings::new(reports).calls().next().is_none() {
             let sentence = "nothing was recorded: no pod that the recording selects has started, or none of its containers can be recorded\n";
             return Ok(Outcome::Some(sentence.into()));
         }
-        let made = self.make(&object.spec, findings).await?;
-        let workload = self
-            .args
-            .workload
-            .as_ref()
-            .map_or(recording, |workload| &workload.name);
-        let name = self
-            .args
-            .name
-            .clone()
-            .unwrap_or_else(|| format!("{}.{workload}", self.namespace));
+        let named = self.args.name.clone().unwrap_or(named);
+        let reports: Vec<_> = reports.iter().collect();
         let end = object
             .status
             .as_ref()
             .and_then(|status| status.ended.as_ref())
             .map_or_else(Timestamp::now, |time| time.0);
-        let annotations = provenance::annotations(
-            &format!("{}/{recording}", self.namespace),
-            findings,
-            &made,
-            end,
-        );
-        let profile = plan::profile(&name, &annotations, &made);
-        let text = output::yaml(&profile)?;
+        let status = object.status.as_ref();
+        let images = status.map_or(&[][..], |status| &status.images);
+        let mut profiles = Vec::new();
+        let mut said = String::new();
+        for (name, findings) in groups(object.spec.merge, &named, &reports) {
+            let made = self.make(&object.spec, &findings).await?;
+            let annotations = provenance::annotations(
+                &format!("{}/{recording}", self.namespace),
+                &findings,
+                &made,
+                (end, images),
+            );
+            said += &plan::summary(&findings, &made);
+            profiles.push((plan::profile(&name, &annotations, &made), name));
+        }
+        let texts: Result<Vec<_>, _> = profiles
+            .iter()
+            .map(|(profile, _)| output::yaml(profile))
+            .collect();
+        let text = texts?.join("---\n");
         match &self.args.output {
             Some(file) => std::fs::write(file, &text)
                 .with_context(|| format!("cannot write {}", file.display()))
                 .map_err(Failure::Other)?,
             None => output::print(&text)?,
         }
-        eprint!("{}", plan::summary(findings, &made));
+        eprint!("{said}");
         if self.args.apply {
-            let profiles: Api<SeccompProfile> = Api::all(self.client());
-            let object: SeccompProfile = serde_json::from_value(profile)?;
-            let created = profiles.create(&PostParams::default(), &object).await;
-            created
-                .with_context(|| format!("cannot make the SeccompProfile {name:?}"))
-                .map_err(Failure::Other)?;
-            eprintln!("SeccompProfile {name} was made; no pod uses it yet");
+            let api: Api<SeccompProfile> = Api::all(self.client());
+            for (profile, name) in profiles {
+                let object: SeccompProfile = serde_json::from_value(profile)?;
+                let created = api.create(&PostParams::default(), &object).await;
+                created
+                    .with_context(|| format!("cannot make the SeccompProfile {name:?}"))
+                    .map_err(Failure::Other)?;
+                eprintln!("SeccompProfile {name} was made; no pod uses it yet");
+            }
         }
         Ok(Outcome::None)
     }
@@ -350,20 +358,7 @@ impl Session<'_> {
         };
         let mut library = Library::default();
         if builtin(base).is_none() {
-            let profiles: Api<StoredProfile> = Api::all(self.client());
-            let kind = "seccompprofiles.seccomp-operator.io";
-            let profiles = self
-                .cluster
-                .list(&profiles, &ListParams::default(), kind, "the cluster")
-                .await?;
-            for profile in profiles {
-                let profile = profile.read();
-                let name = match &profile {
-                    Ok(profile) => profile.metadata.name.clone(),
-                    Err(unreadable) => unreadable.metadata.name.clone(),
-                };
-                library.define(&name.unwrap_or_default(), define(&profile));
-            }
+            library = stored::listed(&self.cluster).await?;
         }
         let of = |arch| {
             let target = Target {

@@ -123,6 +123,7 @@ pub fn state(recording: &SeccompRecording) -> State {
         && ![
             recording_condition::CALLS_MISSING,
             recording_condition::RECORDER_AWAY,
+            recording_condition::PODS_UNHEARD,
         ]
         .contains(&degraded.reason.as_str())
     {
@@ -290,7 +291,7 @@ mod tests {
             state(&recording(json!([records, invalid]))),
             State::Failed("Invalid".into())
         );
-        for reason in ["CallsMissing", "RecorderAway"] {
+        for reason in ["CallsMissing", "RecorderAway", "PodsUnheard"] {
             let missing = condition("Degraded", "True", reason);
             assert_eq!(state(&recording(json!([records, missing]))), State::Records);
         }

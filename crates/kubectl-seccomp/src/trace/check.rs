@@ -1,4 +1,6 @@
-//! `kubectl seccomp check`: which calls of a trace a profile would stop.
+//! `kubectl seccomp check`: which calls of a trace a profile would stop. `recorded` says the same of a recording.
+
+mod recorded;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -8,6 +10,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{Source, nothing, read, warn};
+use crate::cluster::ClusterArgs;
 use crate::target::TargetArgs;
 use crate::text::{Style, plural, visible};
 use crate::view::{ActionData, CallEffect, View, words};
@@ -18,7 +21,7 @@ use seccomp_traces::{Call, CallCounters, Called, Filter, Traces, total};
 /// Arguments of `check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// The profile: a file, or the name of a built-in.
+    /// The profile: a file, or the name of a built-in; with --recording also that of a SeccompProfile of the cluster.
     profile: PathBuf,
     /// The traces: strace's output, seccomp's audit records, or names of syscalls; `-` for standard input, which is also
     /// read if there are none.
@@ -37,6 +40,17 @@ pub struct CheckArgs {
     comm: Vec<String>,
     #[command(flatten)]
     target: TargetArgs,
+    /// Instead of traces: what this SeccompRecording has seen.
+    #[arg(long, value_name = "RECORDING", conflicts_with_all = ["traces", "comm"])]
+    recording: Option<String>,
+    /// Instead of asking the cluster: a file with the recording or its reports, as `kubectl get -o yaml` prints them.
+    #[arg(short = 'f', long, value_name = "FILE", conflicts_with_all = ["traces", "comm"])]
+    recording_file: Option<PathBuf>,
+    /// The recording's namespace [default: that of the kubeconfig's context].
+    #[arg(short, long, requires = "recording")]
+    namespace: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 /// The output formats.
@@ -61,12 +75,20 @@ Examples:
   # Before a new profile goes out: would it have stopped what the old one logged?
   journalctl _TRANSPORT=audit --since -1d | kubectl seccomp check new.json
 
+  # Would the profile have stopped what a recording saw? What does it allow that was never seen?
+  kubectl seccomp check nginx.yaml --recording web -n shop
+
+  # The same without a cluster
+  kubectl get seccomprecordings,seccomprecordingreports -n shop -o yaml >recorded.yaml
+  kubectl seccomp check nginx.yaml -f recorded.yaml --recording web
+
   # May these be called?
   echo bpf unshare | tr ' ' '\\n' | kubectl seccomp check profile.json
 
 Where the profile decides by arguments, what strace shows of them is compared: numbers and their names, such as AF_INET,
 SOCK_STREAM|SOCK_CLOEXEC or CLONE_NEWUSER, and the registers in records of audit rules. Calls whose arguments are not shown, or not in words that
-are known here, are listed apart, and count as findings with --strict.
+are known here, are listed apart, and count as findings with --strict. Of a recording's calls the values are compared that it has kept, and what its
+base refused each time does not count.
 
 Exit status: 0 nothing is stopped; 1 something is, or there are no calls, or the profile is wrong; 2 wrong use, or a file
 cannot be read.";
@@ -163,6 +185,9 @@ struct Data {
 
 /// Compares and prints.
 pub fn run(args: &CheckArgs) -> Result<Findings, Failure> {
+    if args.recording.is_some() || args.recording_file.is_some() {
+        return recorded::run(args);
+    }
     let (named, profile, target) = match args.target.read_one(Some(&args.profile))? {
         Ok(one) => one,
         Err(faulty) => return Ok(faulty.into()),

@@ -37,6 +37,7 @@ use seccomp_operator_api::{
 use seccomp_policy::profile_state::ProfileState;
 use seccomp_policy::view::{self, View};
 use seccomp_profile::Defined;
+use seccomp_recording::provenance;
 
 /// So many profiles are asked for at once: each can have a megabyte.
 const PAGE: u32 = 20;
@@ -301,8 +302,14 @@ fn view_profile(change: &WatchEvent<SeccompProfile>, defined: Option<Defined>, v
                 .as_ref()
                 .ok()
                 .and_then(|profile| profile.status.as_ref());
+            let metadata = metadata_of(profile);
+            let made_of = metadata
+                .annotations
+                .as_ref()
+                .and_then(|annotations| annotations.get(provenance::RECORDING));
             let state = ProfileState {
-                deleted: metadata_of(profile).deletion_timestamp.is_some(),
+                made_of: made_of.cloned(),
+                deleted: metadata.deletion_timestamp.is_some(),
                 ..status.map(ProfileState::new).unwrap_or_default()
             };
             view.profile(&name_of(profile), state, defined);

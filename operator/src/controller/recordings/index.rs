@@ -7,20 +7,21 @@ use k8s_openapi::jiff::Timestamp;
 use kube::core::ObjectMeta;
 
 use super::super::conditions::{ConditionState, dated};
+use super::images::{self, Seen};
 use super::recorders::{Lack, Recorders};
-use crate::ceilings;
+use super::unheard::{self, Fate, Lost, PodKey};
+use crate::{ceilings, recordings};
 use kube_support::{Listing, Watched};
 use seccomp_operator_api::{
-    CallArgument, Merge, Record, RecordingReport, SeccompProfile, SeccompProfileSpec,
-    SeccompRecording, SeccompRecordingReport, SeccompRecordingSpec, SeccompRecordingStatus,
-    recording_condition, recording_profile_name,
+    CallArgument, MAX_IMAGES, ProfileName, Record, RecordedImage, RecordingReport, SeccompProfile,
+    SeccompProfileSpec, SeccompRecording, SeccompRecordingReport, SeccompRecordingSpec,
+    SeccompRecordingStatus, recording_condition, recording_profile_name,
 };
 use seccomp_policy::ceiling::Ceilings;
-use seccomp_policy::selector;
 use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Syscall, Target, builtin};
 use seccomp_recording::profile::{Options, make};
 use seccomp_recording::progress::{Over, over};
-use seccomp_recording::{Findings, problems, provenance, status};
+use seccomp_recording::{Findings, groups, provenance, result_name, status};
 
 /// Namespace and name.
 pub type Key = (String, String);
@@ -58,9 +59,15 @@ pub struct Recordings {
     by_key: BTreeMap<Key, SeenRecording>,
     reports: BTreeMap<Key, SeenReport>,
     profiles: BTreeMap<String, SeenProfile>,
+    /// What all profiles say they were made of.
+    made_of: BTreeMap<String, Option<String>>,
     listings: [Listing; 3],
     /// The recorders' pods.
     pub recorders: Recorders,
+    /// The images that recordings were seen to run, beside those that their statuses have.
+    images: BTreeMap<Key, BTreeSet<RecordedImage>>,
+    /// What looks at pods have shown that recorders have lost.
+    pub fates: BTreeMap<PodKey, Fate>,
 }
 
 /// What else there is when it is decided what recordings need.
@@ -153,16 +160,22 @@ impl Recordings {
         let keys: Vec<_> = match kind {
             Kind::Recording => self.by_key.keys().map(text).collect(),
             Kind::Report => self.reports.keys().map(text).collect(),
-            Kind::Profile => self.profiles.keys().cloned().collect(),
+            Kind::Profile => self.made_of.keys().cloned().collect(),
         };
         let gone: BTreeSet<_> = self.listings[kind as usize]
             .ends(keys.iter().map(String::as_str))
             .into_iter()
             .collect();
         match kind {
-            Kind::Recording => self.by_key.retain(|key, _| !gone.contains(&text(key))),
+            Kind::Recording => {
+                self.by_key.retain(|key, _| !gone.contains(&text(key)));
+                self.images.retain(|key, _| !gone.contains(&text(key)));
+            }
             Kind::Report => self.reports.retain(|key, _| !gone.contains(&text(key))),
-            Kind::Profile => self.profiles.retain(|name, _| !gone.contains(name)),
+            Kind::Profile => {
+                self.profiles.retain(|name, _| !gone.contains(name));
+                self.made_of.retain(|name, _| !gone.contains(name));
+            }
         }
     }
 
@@ -206,10 +219,13 @@ impl Recordings {
     /// Most profiles are none of its business. Whether this one is.
     pub fn profile(&mut self, profile: &SeccompProfile) -> bool {
         let name = profile.metadata.name.clone().unwrap_or_default();
+        self.listings[Kind::Profile as usize].saw(&name);
+        let annotations = profile.metadata.annotations.as_ref();
+        let made_of = annotations.and_then(|all| all.get(provenance::RECORDING));
+        self.made_of.insert(name.clone(), made_of.cloned());
         if profile.spec.record.is_none() && !name.starts_with("recording.") {
             return self.profiles.remove(&name).is_some();
         }
-        self.listings[Kind::Profile as usize].saw(&name);
         let status = profile.status.clone().unwrap_or_default();
         let generation = profile.metadata.generation;
         let failure = status
@@ -236,9 +252,15 @@ impl Recordings {
     pub fn gone(&mut self, kind: Kind, metadata: &ObjectMeta) {
         let key = key_of(metadata);
         match kind {
-            Kind::Recording => drop(self.by_key.remove(&key)),
+            Kind::Recording => {
+                self.images.remove(&key);
+                self.by_key.remove(&key);
+            }
             Kind::Report => drop(self.reports.remove(&key)),
-            Kind::Profile => drop(self.profiles.remove(&key.1)),
+            Kind::Profile => {
+                self.made_of.remove(&key.1);
+                self.profiles.remove(&key.1);
+            }
         }
     }
 
@@ -277,6 +299,59 @@ impl Recordings {
             }
         }
         steps
+    }
+
+    /// The pods of recordings that go on.
+    pub fn seen(&self) -> Vec<Seen> {
+        let on = self
+            .by_key
+            .iter()
+            .filter(|(_, recording)| recording.status.ended.is_none());
+        on.flat_map(|(key, recording)| {
+            let reports = self
+                .reports_of(key, recording)
+                .map(|(_, seen)| &seen.report);
+            images::seen(key, reports)
+        })
+        .collect()
+    }
+
+    /// Containers of a recording run these.
+    pub fn runs(&mut self, key: &Key, images: Vec<RecordedImage>) {
+        if self.by_key.contains_key(key) {
+            self.images.entry(key.clone()).or_default().extend(images);
+        }
+    }
+
+    /// The images of a recording, those that are known already first.
+    fn images_of(&self, key: &Key, recording: &SeenRecording) -> Vec<RecordedImage> {
+        let mut images = recording.status.images.clone();
+        let learned = self.images.get(key).into_iter().flatten();
+        let new: Vec<_> = learned
+            .filter(|image| !images.contains(image))
+            .cloned()
+            .collect();
+        images.extend(new);
+        images.truncate(MAX_IMAGES);
+        images
+    }
+
+    /// The pods that recorders have lost, of all recordings that are there.
+    pub fn lost(&self) -> Vec<Lost> {
+        let known = self.by_key.iter();
+        known
+            .flat_map(|(key, recording)| self.lost_of(key, recording))
+            .collect()
+    }
+
+    fn lost_of(&self, key: &Key, recording: &SeenRecording) -> Vec<Lost> {
+        let Ok(spec) = &recording.spec else {
+            return Vec::new();
+        };
+        let reports = self
+            .reports_of(key, recording)
+            .map(|(_, seen)| &seen.report);
+        unheard::lost(&key.0, &key.1, spec, reports)
     }
 
     fn reports_of<'a>(
@@ -320,7 +395,7 @@ impl Recordings {
         let goes_on = holds(&recording.status.conditions, recording_condition::RECORDING);
         match self.profiles.get(&name).filter(is_own) {
             None => {
-                let made = recording_spec(key, recording, spec);
+                let made = recordings::recording_spec(&key.0, &key.1, &recording.uid, spec);
                 let refusal = ceilings::refusal(&name, &made, around.library, around.ceilings);
                 if let Some(sentence) = refusal {
                     let sentence = format!(
@@ -370,16 +445,20 @@ impl Recordings {
         let assumed: Vec<Syscall> = seccomp_recorder::assumed().collect();
         let wrong = match &recording.spec {
             Err(said) => Some(said.clone()),
-            Ok(spec) => wrong(&key.1, spec, &assumed),
+            Ok(spec) => {
+                let faults = recordings::faults(&key.1, spec);
+                faults.first().map(ToString::to_string)
+            }
         };
         let old = &recording.status.conditions;
         let reports: Vec<_> = self
             .reports_of(key, recording)
             .map(|(_, seen)| &seen.report)
             .collect();
-        let findings = Findings::new(reports.iter().copied(), None);
+        let findings = Findings::new(reports.iter().copied());
         let mut next = status::observed(&findings, &assumed, now);
         next.observed_generation = Some(recording.generation);
+        next.images = self.images_of(key, recording);
         let refused = wrong.map(|sentence| ("Invalid", sentence)).or_else(|| {
             let foreign = self.profiles.get(&name).is_some_and(|profile| {
                 profile
@@ -415,7 +494,13 @@ impl Recordings {
         if let (Some(_), Ok(spec)) = (end, &recording.spec) {
             next.ended = Some(Time(now));
             if spec.create {
-                match results(key, spec, &reports, &assumed, around) {
+                match results(
+                    key,
+                    spec,
+                    (&reports, &next.images),
+                    (&assumed, &self.made_of),
+                    around,
+                ) {
                     Ok(published) => {
                         next.profiles = published.iter().filter_map(published_name).collect();
                         steps.extend(published);
@@ -434,7 +519,8 @@ impl Recordings {
             None => (false, "NotEnded", "the recording has not ended".into()),
         };
         let lack = around.lack.as_ref().filter(|_| recording_state.0);
-        let degraded = degraded(refused.as_ref(), lack, &gaps);
+        let lost = unheard::sentence(&self.lost_of(key, recording), &self.fates);
+        let degraded = degraded(refused.as_ref(), lack, lost, &gaps);
         let states = [
             (recording_condition::RECORDING, recording_state),
             (recording_condition::COMPLETE, complete),
@@ -453,28 +539,34 @@ impl Recordings {
     }
 }
 
-/// Whether calls may be missing. What keeps it from recording at all comes first, then what keeps pods from starting.
+/// Whether calls may be missing. What keeps it from recording at all comes first, then what keeps pods from starting and from working.
 fn degraded(
     refused: Option<&(&'static str, String)>,
     lack: Option<&Lack>,
+    lost: Option<String>,
     gaps: &[String],
 ) -> ConditionState {
-    match (refused, lack, gaps.split_first()) {
-        (Some((reason, sentence)), ..) => (true, reason, sentence.clone()),
-        (None, Some(Lack::Away(sentence) | Lack::Missing(sentence)), _) => {
-            (true, recording_condition::RECORDER_AWAY, sentence.clone())
-        }
-        (None, None, Some((first, more))) => {
-            let more = if more.is_empty() {
-                String::new()
-            } else {
-                format!(" (and {} more)", more.len())
-            };
-            let sentence = format!("{first}{more}");
-            (true, recording_condition::CALLS_MISSING, sentence)
-        }
-        (None, None, None) => (false, "AsExpected", "nothing is known to be missing".into()),
+    if let Some((reason, sentence)) = refused {
+        return (true, reason, sentence.clone());
     }
+    if let Some(Lack::Away(sentence) | Lack::Missing(sentence)) = lack {
+        return (true, recording_condition::RECORDER_AWAY, sentence.clone());
+    }
+    if let Some(sentence) = lost {
+        return (true, recording_condition::PODS_UNHEARD, sentence);
+    }
+    let Some((first, more)) = gaps.split_first() else {
+        return (false, "AsExpected", "nothing is known to be missing".into());
+    };
+    let more = match more.len() {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    (
+        true,
+        recording_condition::CALLS_MISSING,
+        format!("{first}{more}"),
+    )
 }
 
 fn published_name(step: &Step) -> Option<String> {
@@ -484,54 +576,16 @@ fn published_name(step: &Step) -> Option<String> {
     }
 }
 
-/// The first problem of a spec.
-fn wrong(name: &str, spec: &SeccompRecordingSpec, assumed: &[Syscall]) -> Option<String> {
-    let of_selector = selector::problems(&spec.pod_selector);
-    let of_selector = of_selector
-        .first()
-        .map(|error| format!("spec.podSelector.{error}"));
-    of_selector.or_else(|| Some(problems(name, spec, assumed).first()?.to_string()))
-}
-
-fn recording_spec(
-    key: &Key,
-    recording: &SeenRecording,
-    spec: &SeccompRecordingSpec,
-) -> SeccompProfileSpec {
-    SeccompProfileSpec {
-        base: Some(spec.base.clone()),
-        record: Some(Record {
-            namespace: key.0.clone(),
-            name: key.1.clone(),
-            uid: recording.uid.clone(),
-            arguments: spec.arguments.clone(),
-        }),
-        ..SeccompProfileSpec::default()
-    }
-}
-
 /// The profiles that a recording comes to.
 fn results(
     key: &Key,
     spec: &SeccompRecordingSpec,
-    reports: &[&RecordingReport],
-    assumed: &[Syscall],
+    (reports, images): (&[&RecordingReport], &[RecordedImage]),
+    (assumed, made_of): (&[Syscall], &BTreeMap<String, Option<String>>),
     around: &Around<'_>,
 ) -> Result<Vec<Step>, String> {
-    let name = spec
-        .profile_name
-        .clone()
-        .unwrap_or_else(|| format!("{}.{}", key.0, key.1));
-    let groups: Vec<_> = match spec.merge {
-        Merge::PerPod => vec![(name, Findings::new(reports.iter().copied(), None))],
-        Merge::PerContainer => Findings::containers(reports.iter().copied())
-            .into_iter()
-            .map(|container| {
-                let findings = Findings::new(reports.iter().copied(), Some(&container));
-                (format!("{name}.{container}"), findings)
-            })
-            .collect(),
-    };
+    let name = result_name(&key.0, &key.1, spec);
+    let groups = groups(spec.merge, &name, reports);
     let arguments = spec.arguments.iter().filter_map(CallArgument::known);
     let arguments: Vec<_> = arguments.collect();
     let options = Options {
@@ -542,10 +596,21 @@ fn results(
     groups
         .into_iter()
         .map(|(name, findings)| {
+            if let Err(error) = ProfileName::parse(&name) {
+                return Err(format!(
+                    "no profile {name:?} was made: {error}; set spec.profileName to a shorter one, or merge: All"
+                ));
+            }
+            let recording = text(key);
+            let is_own = |made_of: &Option<String>| made_of.as_ref() == Some(&recording);
+            if made_of.get(&name).is_some_and(|made_of| !is_own(made_of)) {
+                let sentence = recordings::taken(&name);
+                return Err(format!("no profile {name:?} was made: {sentence}"));
+            }
             let base = |arch| base(&spec.base, around.library, arch);
             let made = make(&findings, options, base)
                 .map_err(|error| format!("no profile {name:?} was made: {error}"))?;
-            let annotations = provenance::annotations(&text(key), &findings, &made, around.now);
+            let annotations = provenance::annotations(&recording, &findings, &made, (around.now, images));
             let spec = SeccompProfileSpec {
                 profile: Some(made.document),
                 ..SeccompProfileSpec::default()

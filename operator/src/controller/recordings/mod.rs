@@ -1,8 +1,12 @@
 //! Keeps recordings: the profiles that they record with, their statuses, their ends, and what comes of them. Only the leader writes.
-//! `index` decides, and `recorders` knows where pods can be recorded.
+//! `index` decides, `recorders` knows where pods can be recorded, `unheard` which pods recorders have lost, and `replace` sees to these; `images` knows what
+//! recorded containers run.
 
+mod images;
 pub(super) mod index;
 pub(super) mod recorders;
+mod replace;
+mod unheard;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +24,7 @@ use tracing::{info, warn};
 use super::{ControllerError, Shared};
 use index::{Around, Step};
 use kube_support::error::chain;
+use kube_support::events::{Events, events};
 use kube_support::leader::Role;
 use kube_support::{Conflicts, WriteError, apply, apply_status, bounded};
 use seccomp_operator_api::{
@@ -37,10 +42,26 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Runs for as long as the process lives.
 pub async fn run(
     client: &Client,
+    (profiles_dir, identity): (&str, &str),
+    shared: &Shared,
+    role: watch::Receiver<Role>,
+) -> Result<(), ControllerError> {
+    let (events, written) = events(client.clone(), MANAGER, identity.to_owned());
+    tokio::select! {
+        ended = lead(client, profiles_dir, shared, &events, role) => ended,
+        () = written => Ok(()),
+    }
+}
+
+async fn lead(
+    client: &Client,
     profiles_dir: &str,
     shared: &Shared,
+    events: &Events,
     mut role: watch::Receiver<Role>,
 ) -> Result<(), ControllerError> {
+    let mut looks = replace::Looks::default();
+    let mut looked = images::Looks::default();
     loop {
         role.wait_for(|role| *role == Role::Leads).await?;
         // What has not been listed yet is not missing.
@@ -54,6 +75,8 @@ pub async fn run(
                     }
                 }
             }
+            images::learn(client, shared, &mut looked).await;
+            replace::tend(client, shared, events, &mut looks).await;
             sleep(DEBOUNCE).await;
         }
         tokio::select! {

@@ -6,6 +6,19 @@ use seccomp_policy::ceiling::Ceiling;
 use seccomp_policy::view::View;
 use serde_json::{Value, json};
 
+/// Around it there is nothing.
+struct Nothing;
+
+impl Around for Nothing {
+    fn conflicts(&self, _: &str, _: &SeccompPolicySpec) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn surroundings(&self, _: &str, _: &str, _: &SeccompRecordingSpec) -> Surroundings {
+        Surroundings::default()
+    }
+}
+
 /// The body of a review.
 fn body(kind: &str, object: &Value, old: Option<&Value>) -> String {
     let review = json!({
@@ -24,9 +37,7 @@ fn request(body: &str) -> Request<'_, Object<'_>> {
 
 fn answered(body: &str) -> Answer {
     let none = Ceilings::default();
-    answer(&request(body), &Library::default(), &none, |_, _| {
-        Vec::new()
-    })
+    answer(&request(body), &Library::default(), &none, &Nothing)
 }
 
 fn denied(kind: &str, object: &Value) -> Option<String> {
@@ -152,9 +163,7 @@ fn the_author_of_a_policy_on_trial_is_told_what_it_cannot_tell() {
         let policy = json!({"mode": "Trial", "profile": {"type": "Localhost", "name": "web"}});
         let object = json!({"metadata": {"name": "p"}, "spec": policy});
         let body = body("SeccompPolicy", &object, None);
-        let answer = answer(&request(&body), &library, &Ceilings::default(), |_, _| {
-            Vec::new()
-        });
+        let answer = answer(&request(&body), &library, &Ceilings::default(), &Nothing);
         assert_eq!(answer.denied, None);
         answer.warnings
     };
@@ -227,11 +236,39 @@ fn a_policy_that_names_a_missing_profile_is_warned_about() {
     let view = View::new("profiles", []);
     let body = body("SeccompPolicy", &object, None);
     let (library, none) = (Library::default(), Ceilings::default());
-    let answer = answer(&request(&body), &library, &none, |name, spec| {
-        seccomp_policy::conflicts::conflicts(name, spec, &view)
-    });
+    let answer = answer(&request(&body), &library, &none, &view);
     assert_eq!(answer.denied, None);
     assert!(answer.warnings[0].contains("absent"));
+}
+
+#[test]
+fn a_recording_is_judged_by_its_namespace_and_by_what_there_is() {
+    let mut view = View::new("profiles", ["kube-system".to_owned()]);
+    view.profile("shop.web", true, None);
+    let spec = json!({"podSelector": {}, "stop": {"after": "soon"}, "create": true});
+    let object = json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec});
+    let mut review: Value = serde_json::from_str(&body("SeccompRecording", &object, None)).unwrap();
+    review["request"]["namespace"] = json!("shop");
+    let told = |review: &Value, view: &View| {
+        let (library, none) = (Library::default(), Ceilings::default());
+        answer(&request(&review.to_string()), &library, &none, view)
+    };
+    let sentence = told(&review, &view).denied.unwrap();
+    for part in [
+        "spec.stop.after: ",
+        "spec.create: there is a SeccompProfile \"shop.web\"",
+    ] {
+        assert!(sentence.contains(part), "{sentence}");
+    }
+    // The operator's own, of another recording of that name, or none.
+    view.gone(seccomp_policy::view::Kind::Profile, "shop.web");
+    review["request"]["object"]["spec"] = json!({"podSelector": {}});
+    let answer = told(&review, &view);
+    assert_eq!(answer.denied, None);
+    assert!(answer.warnings[0].starts_with("spec.stop: "), "{answer:?}");
+    review["request"]["object"]["spec"] = json!({"podSelector": 1});
+    let sentence = told(&review, &view).denied.unwrap();
+    assert!(sentence.starts_with("spec: "), "{sentence}");
 }
 
 #[test]
@@ -266,7 +303,7 @@ fn under(ceilings: &Ceilings, name: &str, spec: &Value, library: &Library) -> An
         &request(&body("SeccompProfile", &object, None)),
         library,
         ceilings,
-        |_, _| Vec::new(),
+        &Nothing,
     )
 }
 

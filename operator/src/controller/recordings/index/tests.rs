@@ -327,3 +327,35 @@ fn a_recording_whose_profile_would_be_above_a_ceiling_says_so_and_makes_none() {
     assert!(!denied.iter().any(is_made));
     assert!(steps(&known, &held("Warn"), at(0)).iter().any(is_made));
 }
+
+#[test]
+fn a_profile_that_the_recording_did_not_make_is_left_as_it_is() {
+    let theirs = |made_of: Option<&str>| -> SeccompProfile {
+        let annotations = made_of.map(|of| json!({provenance::RECORDING: of}));
+        serde_json::from_value(json!({
+            "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompProfile",
+            "metadata": {"name": "shop.web", "annotations": annotations}, "spec": {"base": "runtime-default"},
+        }))
+        .unwrap()
+    };
+    let end = |made_of| {
+        let mut known = Recordings::default();
+        let spec = json!({"stop": {"quietFor": "1m"}, "create": true});
+        known.recording(&Ok(recording(&spec, None)));
+        known.profile(&profile("7", true));
+        assert!(!known.profile(&theirs(made_of)));
+        known.report(&report(true, None));
+        let last = steps(&known, at(70));
+        let published = last.iter().filter_map(published_name).count();
+        (published, condition(&status(&last), "Degraded").2)
+    };
+    for made_of in [None, Some("shop/other")] {
+        let (published, said) = end(made_of);
+        assert_eq!(published, 0);
+        assert!(
+            said.contains("\"shop.web\" that was not made of this recording"),
+            "{said}"
+        );
+    }
+    assert_eq!(end(Some("shop/web")).0, 1);
+}
