@@ -75,6 +75,7 @@ pub const MAX_RECORDING_NAME: usize = 100;
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_excessive_bools)] // each is a field of its own
 pub struct SeccompRecordingSpec {
     /// Selects pods of the recording's namespace by their labels; an empty one selects all. Pods that run already are recorded once
     /// they are made again.

@@ -1,6 +1,6 @@
 //! What of a recording becomes one profile, and what that is called.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::findings::Findings;
 use seccomp_operator_api::{
@@ -16,15 +16,12 @@ pub fn groups(merge: Merge, name: &str, reports: &[&RecordingReport]) -> Vec<(St
         Merge::All => None,
     };
     let containers = reports.iter().flat_map(|report| &report.containers);
-    let mut keys = BTreeMap::new();
-    for container in containers {
-        keys.insert(key(container), ());
-    }
+    let keys: BTreeSet<_> = containers.map(key).collect();
     // One that found nothing says so.
     if keys.is_empty() {
         return vec![(name.to_owned(), all(reports))];
     }
-    keys.into_keys()
+    keys.into_iter()
         .map(|wanted| {
             let findings = Findings::of(reports.iter().copied(), |container| {
                 key(container) == wanted

@@ -53,7 +53,8 @@ impl Remembered {
             return Ok(());
         }
         let new = self.path.with_extension("new");
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let text = lines.iter().flat_map(|line| [line, "\n"]);
+        let text: String = text.collect();
         fs::write(&new, text)?;
         fs::rename(&new, &self.path)?;
         self.lines = lines;

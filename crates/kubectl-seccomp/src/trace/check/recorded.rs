@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use kube::Api;
@@ -177,7 +177,7 @@ async fn reports(args: &CheckArgs, cluster: &Cluster) -> Result<Vec<RecordingRep
 
 /// The reports in a file, or else what a recording's status says of them.
 fn of_file(
-    file: &PathBuf,
+    file: &Path,
     recording: Option<&str>,
     native: Arch,
 ) -> Result<Vec<RecordingReport>, Failure> {
@@ -351,7 +351,7 @@ fn held(
         assumed_stopped: names(assumed_stopped.collect()),
         allowed_unseen: names(unseen.collect()),
         unseen_architectures: unseen_architectures
-            .map(|arch| arch.native_name())
+            .map(seccomp_profile::Arch::native_name)
             .collect(),
     }
 }
