@@ -20,6 +20,8 @@ pub mod digest;
 pub mod manifest;
 pub mod pack;
 pub mod reference;
+#[cfg(feature = "client")]
+pub mod registry;
 pub mod select;
 pub mod signature;
 
