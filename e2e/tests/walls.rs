@@ -36,6 +36,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "kubectl-seccomp",
         &[
             "kube-support",
+            "seccomp-artifact",
             "seccomp-diagnosis",
             "seccomp-operator-api",
             "seccomp-policy",

@@ -86,6 +86,17 @@ impl Reference {
         }
     }
 
+    /// Whether its registry is on this very machine, where nobody is in between.
+    #[must_use]
+    pub fn is_on_this_machine(&self) -> bool {
+        let host = match self.registry.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => self.registry.split(':').next().unwrap_or_default(),
+        };
+        let address: Option<std::net::IpAddr> = host.parse().ok();
+        host == "localhost" || address.is_some_and(|address| address.is_loopback())
+    }
+
     /// A name for an object that is made of it: the last part of the repository.
     #[must_use]
     pub fn object_name(&self) -> &str {
@@ -227,6 +238,24 @@ mod tests {
             assert_eq!(read.to_string(), text.trim_start_matches("oci://"));
         }
         assert_eq!(pinned.parse::<Reference>().unwrap().object_name(), "nginx");
+    }
+
+    #[test]
+    fn this_machine_has_few_names() {
+        for (registry, is_here) in [
+            ("localhost", true),
+            ("localhost:5000", true),
+            ("127.0.0.1:5000", true),
+            ("127.1.2.3", true),
+            ("[::1]:5000", true),
+            ("localhost.example.com", false),
+            ("127.0.0.1.example.com", false),
+            ("[::2]:5000", false),
+            ("10.0.0.1:5000", false),
+        ] {
+            let reference: Reference = format!("{registry}/x").parse().unwrap();
+            assert_eq!(reference.is_on_this_machine(), is_here, "{registry}");
+        }
     }
 
     #[test]

@@ -9,6 +9,9 @@ use crate::reference::Reference;
 
 /// The largest file of credentials that is read.
 const MAX_FILE: u64 = 1 << 20;
+/// The variables that name an account for whatever registry is asked.
+const USERNAME: &str = "SECCOMP_REGISTRY_USERNAME";
+const PASSWORD: &str = "SECCOMP_REGISTRY_PASSWORD";
 /// The key of Docker's own hub.
 const HUB: &str = "https://index.docker.io/v1/";
 
@@ -70,6 +73,9 @@ impl Credentials {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, BadCredentials> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        if let (Some(user), Some(password)) = (set(USERNAME), set(PASSWORD)) {
+            return Ok(Self::Account { user, password });
+        }
         for (path, must_be_there) in places(&set) {
             let text = match read(&path) {
                 Ok(text) => text,
@@ -297,6 +303,11 @@ mod tests {
             Credentials::Anonymous
         );
         assert_eq!(found("a.example.com", &[]).unwrap(), Credentials::Anonymous);
+        let named = [(USERNAME, "by-name"), (PASSWORD, "p"), all[0]];
+        assert_eq!(
+            found("a.example.com", &named).unwrap(),
+            account("by-name", "p")
+        );
         let missing = found(
             "a.example.com",
             &[("REGISTRY_AUTH_FILE", "/nowhere/auth.json")],
