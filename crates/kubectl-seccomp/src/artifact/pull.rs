@@ -72,7 +72,7 @@ pub fn run(args: &PullArgs) -> Result<Findings, Failure> {
     let arch = args.target.target()?.arch;
     let registry = args.registry.registry(&args.reference)?;
     let outcome = block_on(async {
-        let mut pulled = match registry.pull(arch).await {
+        let pulled = match registry.pull(arch).await {
             Ok(pulled) => pulled,
             Err(error) if is_about_the_artifact(&error) => {
                 return Ok(Outcome::Refused(said(&error) + "\n"));
@@ -89,18 +89,22 @@ pub fn run(args: &PullArgs) -> Result<Findings, Failure> {
                 Err(reasons) => return Ok(Outcome::Refused(reasons)),
             }
         }
-        pulled.document.shrink_to_fit();
         Ok::<_, Failure>(Outcome::Pulled(pulled))
     })?;
     match outcome {
         Outcome::Refused(reasons) => Ok(Findings::Some(reasons)),
-        Outcome::Pulled(pulled) => print(args, &pulled),
+        Outcome::Pulled(pulled) => {
+            let findings = print(args, &pulled)?;
+            if findings == Findings::None {
+                eprintln!("note: pulled {}", args.reference.pinned(pulled.digest));
+            }
+            Ok(findings)
+        }
     }
 }
 
 fn print(args: &PullArgs, pulled: &Pulled) -> Result<Findings, Failure> {
     let name = args.reference.to_string();
-    eprintln!("note: pulled {}", args.reference.pinned(pulled.digest));
     match pulled.chosen.form {
         Form::Runtime => print_document(args, &name, &pulled.document),
         Form::Object => {

@@ -176,3 +176,106 @@ fn what_cannot_be_read_is_no_signature() {
         Err(BadSigner::Anybody(_))
     ));
 }
+
+/// What Sigstore's own library makes; the artifact is that of `tests/data/nginx.json`.
+mod of_sigstore {
+    use super::super::*;
+    use super::said;
+
+    const ROOT: &str = include_str!("../../tests/data/trusted_root.json");
+    const REKOR1: &[u8] = include_bytes!("../../tests/data/identity.rekor1.json");
+    const REKOR2: &[u8] = include_bytes!("../../tests/data/identity.rekor2.json");
+    const ATTESTATION: &[u8] = include_bytes!("../../tests/data/attestation.json");
+    const WORKFLOW: &str =
+        "https://github.com/acme/profiles/.github/workflows/push.yaml@refs/tags/v1";
+    const ISSUER: &str = "https://token.actions.githubusercontent.com";
+
+    fn artifact() -> Digest {
+        "sha256:ebc2892c98ed6a972ec88954f78996826a7c9bf60bbaefcd765db5367afef322"
+            .parse()
+            .unwrap()
+    }
+
+    fn signer(identity: &str, issuer: &str) -> Signer {
+        let root = trusted_root(ROOT).unwrap();
+        Signer::Identity(Identity::new(identity, issuer, root).unwrap())
+    }
+
+    #[test]
+    fn a_bundle_holds_for_whom_its_certificate_names() {
+        for bundle in [REKOR1, REKOR2] {
+            let signer = signer("https://github.com/acme/*@refs/tags/*", ISSUER);
+            let signed = verify_bundle(&signer, artifact(), bundle).unwrap();
+            assert_eq!(signed.by, WORKFLOW);
+            assert_eq!(signed.issuer.as_deref(), Some(ISSUER));
+            assert!(signed.at.unwrap().starts_with("20"));
+        }
+        let other = signer("https://github.com/other/*", ISSUER);
+        let result = verify_bundle(&other, artifact(), REKOR1);
+        assert_eq!(said(result), format!("is by {WORKFLOW} ({ISSUER})"));
+        let other = signer(WORKFLOW, "https://accounts.example.com");
+        let result = verify_bundle(&other, artifact(), REKOR1);
+        assert!(matches!(result, Err(Refused::Other { .. })));
+    }
+
+    #[test]
+    fn a_bundle_that_was_changed_does_not_hold() {
+        let signer = signer(WORKFLOW, ISSUER);
+        let elsewhere = Digest::of(b"another manifest");
+        assert_eq!(
+            said(verify_bundle(&signer, elsewhere, REKOR1)),
+            "does not hold"
+        );
+        // Every field that says who, when and what, with one character of it changed.
+        let text = std::str::from_utf8(REKOR1).unwrap();
+        for field in [
+            "rawBytes",
+            "signedEntryTimestamp",
+            "canonicalizedBody",
+            "payload",
+            "sig",
+            "rootHash",
+        ] {
+            let at = text.find(&format!("\"{field}\"")).unwrap() + field.len() + 24;
+            let mut changed = REKOR1.to_vec();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            assert!(
+                verify_bundle(&signer, artifact(), &changed).is_err(),
+                "{field}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_log_and_an_authority_of_nobody_known_count_for_nothing() {
+        let root = public_root().unwrap();
+        let signer = Signer::Identity(Identity::new(WORKFLOW, ISSUER, root).unwrap());
+        for bundle in [REKOR1, REKOR2] {
+            assert_eq!(
+                said(verify_bundle(&signer, artifact(), bundle)),
+                "does not hold"
+            );
+        }
+    }
+
+    #[test]
+    fn an_attestation_by_the_right_identity_is_no_signature() {
+        let result = verify_bundle(&signer(WORKFLOW, ISSUER), artifact(), ATTESTATION);
+        assert!(matches!(result, Err(Refused::Attestation(_))));
+    }
+
+    #[test]
+    fn cosigns_own_signatures_hold_for_its_key() {
+        let pem = include_str!("../../tests/data/cosign.pub");
+        let signer = Signer::Key(Key::from_pem(pem, None).unwrap());
+        let bundle = include_bytes!("../../tests/data/cosign.bundle.json");
+        verify_bundle(&signer, artifact(), bundle).unwrap();
+        // With a root, a log has to have it; this one was made without.
+        let root = trusted_root(ROOT).unwrap();
+        let logged = Signer::Key(Key::from_pem(pem, Some(root)).unwrap());
+        assert_eq!(
+            said(verify_bundle(&logged, artifact(), bundle)),
+            "does not hold"
+        );
+    }
+}
