@@ -230,7 +230,7 @@ mod of_sigstore {
         let text = std::str::from_utf8(REKOR1).unwrap();
         for field in [
             "rawBytes",
-            "signedEntryTimestamp",
+            "signedTimestamp",
             "canonicalizedBody",
             "payload",
             "sig",

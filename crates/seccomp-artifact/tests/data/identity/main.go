@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -42,13 +43,17 @@ func inBundle(entity *ca.TestEntity, payload []byte) []byte {
 	certificate := must(entity.VerificationContent()).Certificate()
 	entries := []*rekor.TransparencyLogEntry{}
 	for _, entry := range must(entity.TlogEntries()) {
-		entries = append(entries, entry.TransparencyLogEntry())
+		made := entry.TransparencyLogEntry()
+		if made.KindVersion == nil {
+			made.KindVersion = &rekor.KindVersion{Kind: "dsse", Version: "0.0.1"}
+		}
+		entries = append(entries, made)
 	}
 	times := []*common.RFC3161SignedTimestamp{}
 	for _, time := range must(entity.Timestamps()) {
 		times = append(times, &common.RFC3161SignedTimestamp{SignedTimestamp: time})
 	}
-	return must(protojson.Marshal(&bundle.Bundle{
+	return must(protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(&bundle.Bundle{
 		MediaType: "application/vnd.dev.sigstore.bundle.v0.3+json",
 		VerificationMaterial: &bundle.VerificationMaterial{
 			Content:                   &bundle.VerificationMaterial_Certificate{Certificate: &common.X509Certificate{RawBytes: certificate.Raw}},
@@ -71,8 +76,12 @@ func main() {
 		}
 	}
 	sigstore := must(ca.NewVirtualSigstore())
+	logs := sigstore.RekorLogs()
+	for id, log := range logs {
+		log.ID = must(hex.DecodeString(id))
+	}
 	trusted := must(root.NewTrustedRoot(root.TrustedRootMediaType01, sigstore.FulcioCertificateAuthorities(), nil,
-		sigstore.TimestampingAuthorities(), sigstore.RekorLogs()))
+		sigstore.TimestampingAuthorities(), logs))
 	write("trusted_root.json", must(trusted.MarshalJSON()))
 	signed := statement(digest, "https://sigstore.dev/cosign/sign/v1")
 	attested := statement(digest, "https://slsa.dev/provenance/v1")
