@@ -430,3 +430,27 @@ fn a_registry_with_tls_and_accounts_is_asked_as_who_is_logged_in() {
         "{output:?}"
     );
 }
+
+#[test]
+fn the_page_shows_what_the_tool_says() {
+    let Some(registry) = Registry::open() else {
+        return;
+    };
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/artifacts.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let shown = |text: &str| text.replace(&registry.host, "ghcr.io");
+    let profile = std::fs::read_to_string(data("nginx.json")).unwrap();
+    assert!(page.contains(&format!("```json\n{profile}```\n")));
+    let name = push(&registry);
+    assert!(page.contains(&format!("    {}\n", shown(&format!("{name}@{NGINX}")))));
+    attach(&registry, &name, "cosign.bundle.json");
+    let tagged = format!("{name}:v1");
+    let pulled = ask(&["pull", "-o", "manifest", &tagged], &[]);
+    assert!(page.contains(&format!("    {}", shown(&stderr(&pulled)))));
+    let key = format!("--key={}", data("cosign.pub"));
+    let signed = stdout(&ask(&["verify", &key, &tagged], &[]));
+    assert!(
+        page.contains(&format!("    {}", shown(&signed))),
+        "{signed}"
+    );
+}

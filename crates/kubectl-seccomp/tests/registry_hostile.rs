@@ -13,6 +13,11 @@ use serde_json::json;
 use tool::stderr;
 
 const KIND: &str = "application/vnd.cncf.seccomp-profile.config.v1+json";
+const KEY: &str = concat!(
+    "--key=",
+    env!("CARGO_MANIFEST_DIR"),
+    "/../seccomp-artifact/tests/data/cosign.pub"
+);
 const PROFILE: &[u8] = b"{\"defaultAction\":\"SCMP_ACT_LOG\"}";
 
 /// The manifest of an artifact with that layer, of which it says that length.
@@ -96,7 +101,7 @@ fn an_endless_answer_is_given_up() {
 #[test]
 fn another_profile_than_the_manifest_names_is_thrown_away() {
     type Lie = (Vec<u8>, Vec<u8>, &'static str);
-    let other = b"{\"defaultAction\":\"SCMP_ACT_ALLO\"}".to_vec();
+    let other = b"{\"defaultAction\":\"SCMP_ACT_LOX\"}".to_vec();
     let lies: [Lie; 4] = [
         (
             manifest(PROFILE, PROFILE.len()),
@@ -140,12 +145,7 @@ fn another_artifact_than_the_digest_names_is_thrown_away() {
         False::start(|_, stream| answer(stream, "200 OK", "", &manifest(PROFILE, PROFILE.len())));
     let name = format!("{}/acme/nginx@{}", registry.host, Digest::of(b"another"));
     for command in ["pull", "verify"] {
-        let key = concat!(
-            "--key=",
-            env!("CARGO_MANIFEST_DIR"),
-            "/../seccomp-artifact/tests/data/cosign.pub"
-        );
-        let output = ask(&[command, key, &name], &[]);
+        let output = ask(&[command, KEY, &name], &[]);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(
             stderr(&output).contains("which was thrown away"),
@@ -248,4 +248,20 @@ fn words_of_a_registry_do_nothing_to_a_terminal() {
         !said.contains('\u{1b}') && said.lines().count() == 1,
         "{said:?}"
     );
+}
+
+#[test]
+fn a_registry_that_cannot_say_who_signed_is_not_one_where_nobody_did() {
+    let registry = False::start(|(first, _), stream| {
+        let status = if first.contains("/referrers/") {
+            "503 Service Unavailable"
+        } else {
+            "200 OK"
+        };
+        answer(stream, status, "", &manifest(PROFILE, PROFILE.len()));
+    });
+    let name = format!("{}/acme/nginx:v1", registry.host);
+    let output = ask(&["verify", KEY, &name], &[]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(stderr(&output).contains("answered 503"), "{output:?}");
 }

@@ -169,6 +169,9 @@ impl False {
                     if let Some(request) = read(&stream) {
                         kept.lock().unwrap().push(request.clone());
                         answer(&request, &mut stream);
+                    } else {
+                        // As servers answer what is no HTTP.
+                        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
                     }
                 });
             }

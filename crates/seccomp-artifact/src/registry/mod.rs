@@ -258,11 +258,17 @@ impl Registry {
         let mut ask = self.asking(Method::GET, &format!("referrers/{artifact}"), MAX_MANIFEST);
         ask.headers.insert(ACCEPT, HeaderValue::from_static(INDEX));
         let answer = self.ask(ask).await?;
-        let bytes = if answer.status == StatusCode::OK {
-            Some(answer.body)
-        } else {
-            let tag = artifact.to_string().replace(':', "-");
-            self.optional_manifest(&tag).await?
+        let kind = answer.header("content-type").unwrap_or_default();
+        let bytes = match answer.status {
+            StatusCode::OK if kind.starts_with(INDEX) => Some(answer.body),
+            status if is_refusal(status) => {
+                return Err(self.refused(&answer, &artifact.to_string()));
+            }
+            // A registry that does not know the question, whatever it says to that.
+            _ => {
+                let tag = artifact.to_string().replace(':', "-");
+                self.optional_manifest(&tag).await?
+            }
         };
         let Some(bytes) = bytes else {
             return Ok(Vec::new());
@@ -457,8 +463,13 @@ impl Registry {
         if right.contains(&answer.status) {
             return Ok(());
         }
+        Err(self.refused(answer, what))
+    }
+
+    /// Why it did not do it, by its status.
+    fn refused(&self, answer: &Answer, what: &str) -> Error {
         let (registry, repository) = (self.name(), self.reference.repository().to_owned());
-        Err(match answer.status {
+        match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
                 if self.credentials == Credentials::Anonymous =>
             {
@@ -471,7 +482,7 @@ impl Registry {
             }
             StatusCode::TOO_MANY_REQUESTS => Error::Busy(registry),
             status => Error::Status(registry, status.as_u16(), words(&answer.body)),
-        })
+        }
     }
 
     /// What the registry says of a manifest has to be so.
@@ -500,6 +511,14 @@ impl Registry {
     fn name(&self) -> String {
         self.reference.registry().into()
     }
+}
+
+/// Whether a status says that the registry would not answer now, or not this account; not that it does not know.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+    ) || status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
 }
 
 #[derive(Deserialize)]
