@@ -8,12 +8,17 @@ registry_bins() { printf '%s\n' "$CACHE_DIR/docker-registry" "$CACHE_DIR/$(modul
 install_registry() {
 	[[ -d $CACHE_DIR/docker-registry ]] || in_cache docker-registry unpack_registry
 	[[ -d $CACHE_DIR/$(module_name oras) ]] && return
-	install_missing gcc:gcc
+	local lock had=
+	mkdir -p "$CACHE_DIR/locks"
+	exec {lock}>"$CACHE_DIR/locks/go"
+	flock "$lock"
+	# What an interrupted build of the others holds is for them to go on from.
+	[[ ! -d $GO_WORK ]] || had=yes
 	GO=$(find_go)
 	MODULE=oras
 	in_cache "$(module_name oras)" build_module
-	# Only what this brought: the rest of the folder may be another build's.
-	[[ -d $CACHE_DIR/locks ]] || rm -rf "$GO_WORK"
+	[[ -n $had ]] || rm -rf "$GO_WORK"
+	exec {lock}>&-
 }
 
 unpack_registry() {
