@@ -261,8 +261,9 @@ mod tests {
     #[test]
     fn what_names_no_artifact_is_told_apart() {
         use BadReference::{Digest, NoRegistry, Repository, Tag};
+        type Kind = fn(String) -> BadReference;
         let upper = format!("ghcr.io/acme/{}", "a".repeat(256));
-        let cases: [(&str, fn(String) -> BadReference, &str); 14] = [
+        let cases: [(&str, Kind, &str); 14] = [
             ("nginx", NoRegistry, "nginx"),
             ("acme/nginx:v1", NoRegistry, "acme/nginx:v1"),
             ("ghcr.io", NoRegistry, "ghcr.io"),

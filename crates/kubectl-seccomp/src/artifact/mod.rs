@@ -30,7 +30,7 @@ pub use verify::{EXAMPLES as VERIFY_EXAMPLES, VerifyArgs, run as verify};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Registry")]
 pub struct RegistryArgs {
-    /// Ask without TLS; so it is anyway on this machine (localhost, 127.0.0.1, ::1), unless there is a --ca-file.
+    /// Ask without TLS; so it is anyway on this machine (localhost, 127.0.0.1, `::1`), unless there is a --ca-file.
     #[arg(long)]
     plain_http: bool,
     /// Certificates of authorities (PEM) to trust beside those of this machine.
@@ -42,7 +42,7 @@ pub struct RegistryArgs {
 }
 
 /// What is as good as for ever.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+const FOR_EVER: Duration = Duration::from_hours(365 * 24);
 /// The largest file of certificates or keys that is read.
 const MAX_FILE: u64 = 1 << 20;
 

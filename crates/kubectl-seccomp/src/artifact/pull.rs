@@ -59,23 +59,17 @@ Examples:
 Exit status: 0 done; 1 the artifact is no profile, a wrong one, or not signed as asked for, with the reason on standard
 error; 2 wrong use, or the registry did not give it.";
 
-/// What came of asking.
-enum Outcome {
-    Pulled(Pulled),
-    /// In lines.
-    Refused(String),
-}
-
 /// Pulls and prints.
 pub fn run(args: &PullArgs) -> Result<Findings, Failure> {
     let signer = args.signer.signer()?;
     let arch = args.target.target()?.arch;
     let registry = args.registry.registry(&args.reference)?;
+    // What was pulled, or lines that say why it does not count.
     let outcome = block_on(async {
         let pulled = match registry.pull(arch).await {
             Ok(pulled) => pulled,
             Err(error) if is_about_the_artifact(&error) => {
-                return Ok(Outcome::Refused(said(&error) + "\n"));
+                return Ok(Err(said(&error) + "\n"));
             }
             Err(error) => return Err(error.into()),
         };
@@ -86,14 +80,14 @@ pub fn run(args: &PullArgs) -> Result<Findings, Failure> {
                         eprintln!("note: signed by {}", described(signed));
                     }
                 }
-                Err(reasons) => return Ok(Outcome::Refused(reasons)),
+                Err(reasons) => return Ok(Err(reasons)),
             }
         }
-        Ok::<_, Failure>(Outcome::Pulled(pulled))
+        Ok::<_, Failure>(Ok(pulled))
     })?;
     match outcome {
-        Outcome::Refused(reasons) => Ok(Findings::Some(reasons)),
-        Outcome::Pulled(pulled) => {
+        Err(reasons) => Ok(Findings::Some(reasons)),
+        Ok(pulled) => {
             let findings = print(args, &pulled)?;
             if findings == Findings::None {
                 eprintln!("note: pulled {}", args.reference.pinned(pulled.digest));

@@ -24,7 +24,7 @@ pub struct SignerArgs {
     /// Who is to have signed, as their certificate says: an e-mail address or a workflow's URL; * stands for any characters.
     #[arg(long, value_name = "IDENTITY", requires = "certificate_oidc_issuer")]
     certificate_identity: Option<String>,
-    /// The identity provider that knows them, such as https://token.actions.githubusercontent.com.
+    /// The identity provider that knows them, such as `https://token.actions.githubusercontent.com`.
     #[arg(long, value_name = "URL", requires = "certificate_identity")]
     certificate_oidc_issuer: Option<String>,
     /// The authorities and logs of Sigstore that count (JSON) [default: those of its public instance; with --key none].

@@ -360,10 +360,8 @@ impl Registry {
         if answer.status != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
-        let challenges = answer.headers.get_all("www-authenticate").iter();
-        let challenge = challenges
-            .filter_map(|header| Challenge::read(header.to_str().ok()?))
-            .next();
+        let mut challenges = answer.headers.get_all("www-authenticate").iter();
+        let challenge = challenges.find_map(|header| Challenge::read(header.to_str().ok()?));
         let known = match challenge {
             Some(Challenge::Basic) => self.basic(),
             Some(Challenge::Bearer {

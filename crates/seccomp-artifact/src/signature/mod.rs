@@ -45,7 +45,7 @@ pub enum Signer {
 /// A public key.
 pub struct Key {
     der: DerPublicKey,
-    key: VerificationKey,
+    verifier: VerificationKey,
     log: Option<TrustedRoot>,
 }
 
@@ -53,7 +53,7 @@ pub struct Key {
 #[derive(Debug)]
 pub struct Identity {
     /// Such as an e-mail address, or a workflow's URL.
-    identity: Pattern,
+    name: Pattern,
     /// The identity provider's URL.
     issuer: Pattern,
     root: TrustedRoot,
@@ -84,9 +84,10 @@ impl Key {
     pub fn from_pem(pem: &str, log: Option<TrustedRoot>) -> Result<Self, BadSigner> {
         crypto::install();
         let der = DerPublicKey::from_pem(pem).map_err(|error| BadSigner::Key(error.into()))?;
-        let key = VerificationKey::from_spki(&der).map_err(|error| BadSigner::Key(error.into()))?;
+        let verifier =
+            VerificationKey::from_spki(&der).map_err(|error| BadSigner::Key(error.into()))?;
         KeyAlgorithm::from_spki(&der).map_err(|error| BadSigner::Key(error.into()))?;
-        Ok(Self { der, key, log })
+        Ok(Self { der, verifier, log })
     }
 
     /// What it is known by: the digest of its DER.
@@ -111,7 +112,7 @@ impl Identity {
                 .ok_or_else(|| BadSigner::Anybody(text.into()))
         };
         Ok(Self {
-            identity: pattern(identity)?,
+            name: pattern(identity)?,
             issuer: pattern(issuer)?,
             root,
         })
@@ -252,7 +253,7 @@ pub fn verify_simple(
 ) -> Result<Signed, Refused> {
     match signer {
         Signer::Key(key) => {
-            simple.verify(artifact, &key.key)?;
+            simple.verify(artifact, &key.verifier)?;
             Ok(Signed {
                 by: format!("key {}", key.fingerprint()),
                 issuer: None,
@@ -284,7 +285,7 @@ fn by_key(
         at = time.map(|time| time.to_string());
     } else {
         // The key says who signed. Sigstore's verifier asks for a log's or a clock's word as well, which a key needs for nothing.
-        key.key
+        key.verifier
             .verify(envelope.pae(), &envelope.signature.sig)
             .map_err(|error| Refused::Invalid(error.into()))?;
         if !statement.is_about(artifact) {
@@ -318,7 +319,7 @@ fn by_identity(signer: &Identity, artifact: Digest, bundle: &Bundle) -> Result<S
     let identity = result.identity().map(|name| name.as_str().to_owned());
     let identity = identity.unwrap_or_default();
     let issuer = result.issuer().unwrap_or_default().to_owned();
-    if !signer.identity.matches(&identity) || !signer.issuer.matches(&issuer) {
+    if !signer.name.matches(&identity) || !signer.issuer.matches(&issuer) {
         return Err(Refused::Other { identity, issuer });
     }
     let times = result.verified_timestamps().iter();
