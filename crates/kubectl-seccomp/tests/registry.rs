@@ -123,6 +123,10 @@ fn what_oras_pushes_is_pulled_as_it_is() {
         ),
         ("{\"defaultAction\": \"SCMP_ACT_LOGS\"}", "defaultAction: "),
         (
+            "{\"defaultAction\": \"SCMP_ACT_LOG\", \"archMap\": [{\"architecture\": \"SCMP_ARCH_X86_64\", \"subArchitectures\": []}]}",
+            "archMap: is of Docker's format, which runtimes do not read from a registry",
+        ),
+        (
             "no JSON",
             "write one JSON object that holds a seccomp profile",
         ),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use seccomp_profile::{Action, Flag, MAX_BYTES, Problem, Profile, Syscall};
+use seccomp_profile::{Action, Document, Flag, MAX_BYTES, Problem, Profile, Syscall};
 
 use super::digest::Digest;
 use super::manifest::{Descriptor, JSON, MANIFEST, Manifest, PROFILE, TITLE};
@@ -126,6 +126,17 @@ pub fn unfit(profile: &Profile, bytes: usize) -> Vec<Problem> {
     problems
 }
 
+/// What of a document in an artifact runtimes would not read as its author means it.
+#[must_use]
+pub fn unread(document: &Document) -> Option<Problem> {
+    let path = document.docker_only_fields().first()?;
+    Some(Problem {
+        path: path.clone(),
+        reason: "is of Docker's format, which runtimes do not read from a registry".into(),
+        remedy: "push the profile in the runtime-spec's form".into(),
+    })
+}
+
 const NOTIFIED: &str = "is SCMP_ACT_NOTIFY, which asks a process on the node, and runtimes take no such profile from a registry";
 const ANSWER: &str = "say SCMP_ACT_ALLOW, SCMP_ACT_LOG or SCMP_ACT_ERRNO instead";
 
@@ -215,6 +226,18 @@ mod tests {
                  registry; say SCMP_ACT_ALLOW, SCMP_ACT_LOG or SCMP_ACT_ERRNO instead",
             ]
         );
+    }
+
+    #[test]
+    fn a_document_of_dockers_is_told() {
+        let of_docker = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []}],
+        });
+        let problem = unread(&parse(&of_docker, "").unwrap()).unwrap();
+        assert_eq!(problem.path, "archMap");
+        let plain = json!({"defaultAction": "SCMP_ACT_ERRNO"});
+        assert_eq!(unread(&parse(&plain, "").unwrap()), None);
     }
 
     #[test]

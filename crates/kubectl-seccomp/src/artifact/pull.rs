@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use seccomp_artifact::Reference;
-use seccomp_artifact::pack::unfit;
+use seccomp_artifact::pack::{unfit, unread};
 use seccomp_artifact::registry::Pulled;
 use seccomp_artifact::select::Form;
 use seccomp_operator_api::ProfileName;
@@ -128,6 +128,9 @@ fn print_document(args: &PullArgs, name: &str, bytes: &[u8]) -> Result<Findings,
         Ok(document) => document,
         Err(problems) => return wrong(&mut problems.iter()),
     };
+    if let Some(problem) = unread(&document) {
+        return wrong(&mut std::iter::once(&problem));
+    }
     let unfit = unfit(&document.resolve(&args.target.target()?), bytes.len());
     if !unfit.is_empty() {
         return wrong(&mut unfit.iter());
