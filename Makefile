@@ -40,8 +40,8 @@ check:
 CRATE_TESTS := $(sort $(basename $(notdir $(wildcard crates/*/tests/*.rs operator/tests/*.rs) $(patsubst %/main.rs,%,$(wildcard crates/*/tests/*/main.rs)))) walls links)
 
 unit:
-	e2e/prerequisites check
-	cargo test $(CARGO_SELECTION) --lib --bins $(CRATE_TESTS:%=--test %)
+	e2e/prerequisites check registry
+	PATH="$$(e2e/cluster/install path registry):$$PATH" cargo test $(CARGO_SELECTION) --lib --bins $(CRATE_TESTS:%=--test %)
 	cargo test $(CARGO_SELECTION) --doc
 
 chart:

@@ -23,6 +23,7 @@ const CRATES: &[(&str, &[&str])] = &[
         &["seccomp-operator-api", "seccomp-policy", "seccomp-profile"],
     ),
     ("seccomp-recorder", &["seccomp-profile"]),
+    ("seccomp-artifact", &["seccomp-profile"]),
     ("seccomp-audit", &[]),
     (
         "seccomp-recording",
@@ -35,6 +36,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "kubectl-seccomp",
         &[
             "kube-support",
+            "seccomp-artifact",
             "seccomp-diagnosis",
             "seccomp-operator-api",
             "seccomp-policy",

@@ -47,8 +47,15 @@ pub struct ClusterArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience(Option<Duration>);
 
+impl Patience {
+    /// How long that is.
+    pub fn duration(self) -> Option<Duration> {
+        self.0
+    }
+}
+
 /// A duration as kubectl takes it: seconds, or numbers with `h`, `m`, `s` or `ms`.
-fn patience(text: &str) -> Result<Patience, String> {
+pub fn patience(text: &str) -> Result<Patience, String> {
     let seconds = text.parse().ok().map(Duration::from_secs);
     // jiff reads more than kubectl does: signs, fractions, spaces, and more years than Go's nanoseconds hold.
     let plain = text.bytes().all(|b| b.is_ascii_alphanumeric());

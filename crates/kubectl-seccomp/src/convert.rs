@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::document::{self, Faulty, Named};
 use super::target::{self, TargetArgs};
-use super::{Failure, Findings, allow_list, document, output, take_over};
+use super::{Failure, Findings, allow_list, output, take_over};
 
 /// Arguments of `convert`.
 #[derive(Args, Debug)]
@@ -76,23 +77,52 @@ pub fn run(args: &ConvertArgs) -> Result<Findings, Failure> {
     let to_manifest = args.output == ProfileFormat::Manifest;
     let takes = |object: &Value| to_manifest && allow_list::is_one(object);
     let (found, lists) = document::read_joined_beside(file, &with, takes)?;
+    let to = To {
+        output: args.output,
+        name: args.name.as_deref(),
+        keeps_name: false,
+        target: &args.target,
+    };
+    print_one(found, &lists, file, &with, &to)
+}
+
+/// What to make of a profile.
+pub struct To<'a> {
+    pub output: ProfileFormat,
+    /// The name of the object that is written.
+    pub name: Option<&'a str>,
+    /// Whether another operator's object keeps its own name nevertheless.
+    pub keeps_name: bool,
+    pub target: &'a TargetArgs,
+}
+
+/// Prints the one profile of an input; of other operators all, as manifests.
+pub fn print_one(
+    found: Vec<Result<Named, Faulty>>,
+    lists: &[Value],
+    file: Option<&PathBuf>,
+    with: &[Named],
+    to: &To<'_>,
+) -> Result<Findings, Failure> {
+    let to_manifest = to.output == ProfileFormat::Manifest;
     if !lists.is_empty() || to_manifest && found.iter().any(take_over::is_foreign) {
-        return take_over::all(found, &lists, args.name.as_deref());
+        let name = to.name.filter(|_| !to.keeps_name);
+        return take_over::all(found, lists, name);
     }
-    let (named, library) = target::one_of(found, file, &with)?;
+    let (named, library) = target::one_of(found, file, with)?;
     let named = match named {
         Ok(named) => named,
         Err(faulty) => return Ok(faulty.into()),
     };
-    let target = args.target.target_for(&named.definition, &library)?;
+    let target = to.target.target_for(&named.definition, &library)?;
     target::note(&named, &target);
     let profile = match target::rendered(&named, &library, &target) {
         Ok(profile) => profile,
         Err(faulty) => return Ok(faulty.into()),
     };
     let mut bytes = profile.to_canonical_json();
-    if args.output == ProfileFormat::Manifest {
-        bytes = manifest(name(args.name.as_deref())?, &bytes)?;
+    if to_manifest {
+        bytes = manifest(name(to.name)?, &bytes)?;
     }
     output::print(bytes)?;
     Ok(Findings::None)

@@ -18,6 +18,7 @@
 //! | `block` | refuses calls everywhere by profiles and a policy (`plan`), restarts, verifies, and takes it back |
 //! | `schema` | `schema`: what editors and CI know of the files that people write |
 //! | `completion` | completion in shells and through kubectl |
+//! | `artifact` | `push`, `pull` and `verify`: profiles in registries |
 //! | `call` | a call with arguments, as users write it |
 //! | `document`, `target` | profiles as users write them, and the kind of node they are resolved for |
 //! | `view` | what a profile does, syscall by syscall, as tables show it |
@@ -29,6 +30,7 @@
 //! Nothing but `record`, `restart`, `block` and `probe POD` changes a cluster, and nothing looks for one where none is needed.
 
 mod allow_list;
+mod artifact;
 mod ask;
 mod block;
 mod call;
@@ -123,6 +125,15 @@ enum Command {
     /// Convert a profile of any format to the JSON that a container runtime reads.
     #[command(after_help = convert::EXAMPLES)]
     Convert(convert::ConvertArgs),
+    /// Push a profile to an OCI registry, in the form that container runtimes take.
+    #[command(after_help = artifact::PUSH_EXAMPLES)]
+    Push(Box<artifact::PushArgs>),
+    /// Pull a profile from an OCI registry.
+    #[command(after_help = artifact::PULL_EXAMPLES)]
+    Pull(Box<artifact::PullArgs>),
+    /// Say who signed a profile in an OCI registry.
+    #[command(after_help = artifact::VERIFY_EXAMPLES)]
+    Verify(Box<artifact::VerifyArgs>),
     /// Show what a profile does with each syscall.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
@@ -257,6 +268,9 @@ fn run(cli: &Cli) -> Result<Findings, Failure> {
         Command::FromStrace(args) => trace::from_strace(args),
         Command::FromAudit(args) => trace::from_audit(args),
         Command::Convert(args) => convert::run(args),
+        Command::Push(args) => artifact::push(args),
+        Command::Pull(args) => artifact::pull(args),
+        Command::Verify(args) => artifact::verify(args),
         Command::Explain(args) => explain::run(args),
         Command::Diff(args) => diff::run(args),
         Command::Lint(args) => lint::run(args),

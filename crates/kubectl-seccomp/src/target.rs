@@ -57,7 +57,7 @@ pub fn capabilities(word: &str) -> Result<CapabilitySet, String> {
 
 impl TargetArgs {
     /// The kind of node, and the container's capabilities if nothing else says them.
-    fn target(&self) -> Result<Target, Failure> {
+    pub fn target(&self) -> Result<Target, Failure> {
         let kernel = self.kernel.or_else(this_kernel).ok_or_else(|| {
             Failure::Usage("this machine has no Linux kernel; name the node's with --kernel".into())
         })?;

@@ -25,6 +25,7 @@ module_minors() { (cd "$MODULES_DIR" && printf '%s\n' [0-9].[0-9]*); }
 module_dir() {
 	case $1 in
 	kubernetes) printf '%s\n' "$MODULES_DIR/$KUBERNETES" ;;
+	oras) printf '%s\n' "$MODULES_DIR/../registry" ;;
 	*) printf '%s\n' "$MODULES_DIR/$1" ;;
 	esac
 }
@@ -36,6 +37,7 @@ module_path() {
 	containerd) echo github.com/containerd/containerd/v2 ;;
 	runc) echo github.com/opencontainers/runc ;;
 	etcd) echo go.etcd.io/etcd/server/v3 ;;
+	oras) echo oras.land/oras ;;
 	esac
 }
 

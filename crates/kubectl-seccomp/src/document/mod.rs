@@ -351,6 +351,13 @@ pub fn library<'n>(
     library
 }
 
+/// The profiles in a text that is no file, those of other operators with the rules of their bases.
+pub fn read_bytes(name: &str, bytes: &[u8], with: &[Named]) -> Vec<Result<Named, Faulty>> {
+    let mut found = parse(name, bytes);
+    join(&mut found, with);
+    found
+}
+
 /// The profiles in a text.
 fn parse(name: &str, bytes: &[u8]) -> Vec<Result<Named, Faulty>> {
     unwrap(name, bytes).profiles(name)
