@@ -16,11 +16,19 @@ use e2e::command::{kubectl, until};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use self::rows::{ELSEWHERE, Injection, ROWS, Row};
 use super::{NO_CHMOD, Tested};
+
+/// Accounts that the chart does not make.
+const OWN_ACCOUNTS: [&str; 4] = [
+    "e2e-own-controller",
+    "e2e-own-agent",
+    "e2e-own-recorder",
+    "e2e-own-audit",
+];
 
 /// Pods that state no profile, created without a pause.
 struct Creator {
@@ -162,20 +170,11 @@ async fn every_value_works_and_no_pod_is_missed_meanwhile() -> Tested {
         .await?
         .ok()?;
     stand_ins::define(&cluster).await?;
-    for account in ["controller", "agent", "recorder", "audit"] {
-        let account = format!("e2e-own-{account}");
-        kubectl(
-            &[
-                "create",
-                "serviceaccount",
-                &account,
-                "--namespace",
-                NAMESPACE,
-            ],
-            "",
-        )
-        .await?
-        .ok()?;
+    for account in OWN_ACCOUNTS {
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": NAMESPACE},
+        });
+        cluster.apply(&account.to_string()).await?;
     }
     let creator = Creator::start(&cluster).await?;
     let mut failed = Vec::new();
@@ -193,13 +192,12 @@ async fn every_value_works_and_no_pod_is_missed_meanwhile() -> Tested {
     cluster.delete("namespace", &creator.namespace).await?;
     cluster.delete("namespace", "e2e-values-excluded").await?;
     cluster.delete("seccompprofile", "e2e-values").await?;
-    for account in ["controller", "agent", "recorder", "audit"] {
-        let account = format!("e2e-own-{account}");
+    for account in OWN_ACCOUNTS {
         kubectl(
             &[
                 "delete",
                 "serviceaccount",
-                &account,
+                account,
                 "--namespace",
                 NAMESPACE,
             ],
