@@ -24,6 +24,8 @@
 //! | `cluster` | kubeconfig, lists, and what to say when there is no answer |
 //! | `stored`, `manifest` | a cluster's profiles for the engine, and as their authors write them |
 //! | `ask` | questions and progress |
+//! | `openness` | how much of the kernel a profile leaves open, by groups of calls |
+//! | `html` | reports as one page: the one module that makes markup |
 //! | `input`, `output`, `junit`, `markdown`, `table`, `text`, `machine` | reading files, writing to standard output, and words for people |
 //!
 //! Nothing but `record`, `restart`, `block` and `probe POD` changes a cluster, and nothing looks for one where none is needed.
@@ -40,6 +42,7 @@ mod denials;
 mod diff;
 mod document;
 mod explain;
+mod html;
 mod input;
 mod junit;
 mod lint;
@@ -47,6 +50,7 @@ mod machine;
 mod manifest;
 mod markdown;
 mod merge;
+mod openness;
 mod output;
 mod probe;
 mod record;
