@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn both_profiles_are_shown_and_each_difference() {
-        let (old, new) = (resolved("runtime-default"), resolved("unconfined-logged"));
+        let (old, new) = (resolved("runtime-default"), resolved("audit"));
         let view = |profile| {
             View::from_profile(profile, Arch::X86_64, Loader::any(Runtime::Runc)).unwrap()
         };
