@@ -62,6 +62,9 @@ impl Cell {
                 let key = first.saturating_mul(1_000_000) / whole.max(1);
                 format!(" class=\"bar\" data-key=\"{key}\"")
             }
+            // Long ones are not squeezed into a column as wide as a word.
+            Self::Text(sentence) if sentence.len() > 40 => " class=\"text\"".to_owned(),
+            Self::Codes(names) if names.len() > 3 => " class=\"text\"".to_owned(),
             _ => String::new(),
         }
     }
