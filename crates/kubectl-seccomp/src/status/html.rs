@@ -276,8 +276,7 @@ mod tests {
             profiles,
             ..Observed::default()
         };
-        let survey = survey(&observed, vec!["<b>note</b>".into()]);
-        let mut survey = survey;
+        let mut survey = survey(&observed, vec!["<b>note</b>".into()]);
         survey.sees_profiles = true;
         let open = openness(&observed.profiles, &survey);
         assert_eq!(open.profiles.len(), 2);
