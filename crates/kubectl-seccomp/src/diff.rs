@@ -1,5 +1,7 @@
 //! `kubectl seccomp diff`: two profiles compared by what they do, not by how they are written.
 
+mod html;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -42,6 +44,8 @@ enum DiffFormat {
     Json,
     /// Markdown, for a comment on a change.
     Markdown,
+    /// A page with both, before and after.
+    Html,
 }
 
 /// The differences that make the command fail.
@@ -81,6 +85,9 @@ Examples:
 
   # The same as a comment on a change
   kubectl seccomp diff -o markdown --fail-on opened main/nginx.yaml nginx.yaml
+
+  # The same as a page, to look at
+  kubectl seccomp diff -o html main/nginx.yaml nginx.yaml >diff.html
 
   # What does CI's copy of Docker's default profile lack?
   curl -s https://raw.githubusercontent.com/moby/profiles/main/seccomp/default.json | kubectl seccomp diff ours.json -
@@ -145,6 +152,7 @@ pub fn run(args: &DiffArgs) -> Result<Findings, Failure> {
             output::json(&data)?
         }
         DiffFormat::Markdown => to_markdown(&old.0, &new.0, &differences),
+        DiffFormat::Html => html::page((&old.0.name, &old.2), (&new.0.name, &new.2), &differences),
     };
     output::print(text)?;
     Ok(if differences.iter().any(|one| args.fail_on.counts(one)) {

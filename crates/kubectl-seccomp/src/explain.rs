@@ -2,6 +2,7 @@
 
 mod compare;
 mod cves;
+mod html;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -78,6 +79,8 @@ enum ExplainFormat {
     Json,
     /// The stopped syscalls of the native architecture in capitals, as amicontained prints them.
     Flat,
+    /// A page with how much of the kernel is left open, by groups of calls.
+    Html,
 }
 
 /// Shown below the options.
@@ -116,6 +119,9 @@ Examples:
   # The stopped syscalls as amicontained lists them
   kubectl seccomp explain -o flat runtime-default
 
+  # A page with how much of the kernel is left open, by groups of calls, and each call
+  kubectl seccomp explain -o html nginx.yaml >nginx.html
+
   # The names of the stopped syscalls, for a script
   kubectl seccomp explain -o json profile.json | jq -r '.architectures[0].stopped[].name'
 
@@ -126,6 +132,10 @@ Exit status: 0 done; 1 the document is wrong, with the reason on standard error;
 
 /// Explains and prints.
 pub fn run(args: &ExplainArgs) -> Result<Findings, Failure> {
+    if args.output == ExplainFormat::Html && (args.cves || args.compare.is_some()) {
+        let sentence = "-o html shows a profile as a whole: leave out --compare and --cves, or -o";
+        return Err(Failure::Usage(sentence.to_owned()));
+    }
     let (named, profile, target) = match args.target.read_one(args.file.as_ref())? {
         Ok(one) => one,
         Err(faulty) => return Ok(faulty.into()),
@@ -185,6 +195,16 @@ pub fn run(args: &ExplainArgs) -> Result<Findings, Failure> {
             output::json(&data)?
         }
         ExplainFormat::Flat => flat(&arches),
+        ExplainFormat::Html => html::page(&html::Shown {
+            name: &named.name,
+            runtime: args.runtime,
+            target: &target,
+            profile: &profile,
+            view: &view,
+            tables: &arches,
+            refusals: &refusals,
+            doubts: &view.doubts(),
+        }),
     };
     output::print(text)?;
     Ok(Findings::None)
@@ -411,15 +431,7 @@ fn to_text(
         out += &style.bold("\nOther ways into the kernel\n");
     }
     for other in others {
-        let stopped_natively = |name: &str| native.stopped.iter().any(|(c, _)| c.name() == name);
-        let open = other
-            .permitted
-            .iter()
-            .chain(&other.logged)
-            .map(|c| c.name());
-        let open: Vec<_> = open
-            .filter(|name| stopped_natively(name) || is_multiplexer(name, native))
-            .collect();
+        let open = open_elsewhere(other, native);
         let head = format!(
             "  {}: {} of {} stopped",
             other.arch.native_name(),
@@ -436,6 +448,16 @@ fn to_text(
         }
     }
     out
+}
+
+/// What can be called another way though it is stopped on the native one.
+fn open_elsewhere(other: &Table<'_>, native: &Table<'_>) -> Vec<&'static str> {
+    let stopped_natively = |name: &str| native.stopped.iter().any(|(c, _)| c.name() == name);
+    let permitted = other.permitted.iter().chain(&other.logged);
+    permitted
+        .map(|call| call.name())
+        .filter(|name| stopped_natively(name) || is_multiplexer(name, native))
+        .collect()
 }
 
 /// Whether a call does what another with conditions does, and a filter cannot see its arguments.

@@ -25,6 +25,8 @@
 //! | `cluster` | kubeconfig, lists, and what to say when there is no answer |
 //! | `stored`, `manifest` | a cluster's profiles for the engine, and as their authors write them |
 //! | `ask` | questions and progress |
+//! | `openness` | how much of the kernel a profile leaves open, by groups of calls |
+//! | `html` | reports as one page: the one module that makes markup |
 //! | `input`, `output`, `junit`, `markdown`, `table`, `text`, `machine` | reading files, writing to standard output, and words for people |
 //!
 //! Nothing but `record`, `restart`, `block` and `probe POD` changes a cluster, and nothing looks for one where none is needed.
@@ -42,6 +44,7 @@ mod denials;
 mod diff;
 mod document;
 mod explain;
+mod html;
 mod input;
 mod junit;
 mod lint;
@@ -49,6 +52,7 @@ mod machine;
 mod manifest;
 mod markdown;
 mod merge;
+mod openness;
 mod output;
 mod probe;
 mod record;

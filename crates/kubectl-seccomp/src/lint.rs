@@ -1,6 +1,7 @@
 //! `kubectl seccomp lint`: rules that do less, or more, than they seem to.
 
 mod ceiling;
+mod html;
 mod lines;
 mod reports;
 
@@ -65,6 +66,8 @@ enum LintFormat {
     Junit,
     /// Markdown, for a comment on a change.
     Markdown,
+    /// A page, to look at.
+    Html,
 }
 
 /// The findings that make the command fail.
@@ -112,11 +115,12 @@ Examples:
   # In CI: fail on errors only, and accept that 32-bit programs get around conditions on sockets
   kubectl seccomp lint --fail-on error --ignore multiplexer-open -o json profiles/*.yaml
 
-  # The same for code scanning, as annotations of a GitHub workflow, as test results, as a comment on a change
+  # The same for code scanning, as annotations of a GitHub workflow, as test results, as a comment on a change, as a page
   kubectl seccomp lint -o sarif profiles/*.yaml >lint.sarif
   kubectl seccomp lint -o github profiles/*.yaml
   kubectl seccomp lint -o junit profiles/*.yaml >lint.xml
   kubectl seccomp lint -o markdown profiles/*.yaml >comment.md
+  kubectl seccomp lint -o html profiles/*.yaml >lint.html
 
   # What would a ceiling refuse, or warn of, on nodes of two kinds?
   kubectl get seccompprofiles -o json | kubectl seccomp lint --ceiling ceiling.yaml --arch amd64,arm64
@@ -217,6 +221,7 @@ pub fn run(args: &LintArgs) -> Result<Findings, Failure> {
         LintFormat::Github => reports::github(&reports, &names(args), read),
         LintFormat::Junit => reports::junit(&reports),
         LintFormat::Markdown => reports::markdown(&reports),
+        LintFormat::Html => html::page(&reports),
     };
     // What was found is shown, but the command has not done all its work.
     if !reports.is_empty() || unread.is_empty() {

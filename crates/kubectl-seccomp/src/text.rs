@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use k8s_openapi::jiff::Timestamp;
 use seccomp_profile::Errno;
 
 /// Whether emphasis is wanted.
@@ -94,6 +95,11 @@ pub fn plural(number: impl std::fmt::Display, noun: &str) -> String {
     let number = number.to_string();
     let end = if number == "1" { "" } else { "s" };
     format!("{number} {noun}{end}")
+}
+
+/// To the minute, in UTC.
+pub fn moment(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 /// The name of an error, or its number.

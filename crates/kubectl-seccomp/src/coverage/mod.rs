@@ -1,6 +1,7 @@
 //! `kubectl seccomp coverage`: what filters each container that runs, and what policies would change.
 
 pub mod effective;
+mod html;
 pub mod policies;
 mod render;
 pub mod what_if;
@@ -12,6 +13,7 @@ use clap::{Args, ValueEnum};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use serde::Serialize;
@@ -84,6 +86,8 @@ enum CoverageFormat {
     Json,
     /// The same in YAML.
     Yaml,
+    /// A page, by namespace and by container.
+    Html,
 }
 
 /// The findings that make the command fail.
@@ -136,6 +140,9 @@ Examples:
   # What a policy would change before anybody applies it
   kubectl seccomp coverage -A --what-if --policy policy.yaml
 
+  # A page to hand on: each namespace, and each container
+  kubectl seccomp coverage -A -o html >coverage.html
+
   # Images that run privileged
   kubectl seccomp coverage -A -o json | jq -r '.containers[] | select(.state == \"privileged\").image' | sort -u
 
@@ -174,6 +181,7 @@ pub fn run(args: &CoverageArgs) -> Result<Findings, Failure> {
         .flat_map(|pod| effective::rows(pod, &surroundings))
         .collect();
     let summary = Summary::count(&rows);
+    let namespaces = html::by_namespace(&rows);
     let fails = rows.iter().any(|row| args.fail_on.fails(row));
     if args.only_findings {
         rows.retain(Row::is_finding);
@@ -186,6 +194,9 @@ pub fn run(args: &CoverageArgs) -> Result<Findings, Failure> {
     output::print(match args.output {
         CoverageFormat::Json => output::json(&data)?,
         CoverageFormat::Yaml => output::yaml(&data)?,
+        CoverageFormat::Html => {
+            html::coverage(&rows, &summary, &namespaces, &notes, Timestamp::now())
+        }
         CoverageFormat::Table | CoverageFormat::Wide => {
             render::coverage(&rows, &summary, args.layout(), &notes, Style::for_stdout())
         }
@@ -222,6 +233,7 @@ fn what_if(args: &CoverageArgs) -> Result<Findings, Failure> {
     output::print(match args.output {
         CoverageFormat::Json => output::json(&data)?,
         CoverageFormat::Yaml => output::yaml(&data)?,
+        CoverageFormat::Html => html::what_if(&outcomes, &notes, Timestamp::now()),
         CoverageFormat::Table | CoverageFormat::Wide => {
             render::what_if(&outcomes, args.layout(), &notes, Style::for_stdout())
         }

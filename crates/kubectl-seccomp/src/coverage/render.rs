@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::effective::{Kind, Row, Source, State, Summary};
-use super::what_if::{Outcome, counts, semantics};
+use super::what_if::{AssignedProfile, Outcome, counts, semantics};
 use crate::table::Table;
 use crate::text::{Style, plural, wrap};
 use seccomp_operator_api::Mode;
@@ -50,11 +50,7 @@ pub fn coverage(
                 String::new()
             },
             row.pod.clone(),
-            match row.kind {
-                Kind::Container => row.container.clone(),
-                Kind::Init => format!("{} (init)", row.container),
-                Kind::Ephemeral => format!("{} (ephemeral)", row.container),
-            },
+            container(row),
             profile(row),
             row.source.word().to_owned(),
             if_wide(row.node.as_deref().unwrap_or_default()),
@@ -70,7 +66,15 @@ pub fn coverage(
     out + &summary(all) + &told(notes)
 }
 
-fn profile(row: &Row) -> String {
+pub fn container(row: &Row) -> String {
+    match row.kind {
+        Kind::Container => row.container.clone(),
+        Kind::Init => format!("{} (init)", row.container),
+        Kind::Ephemeral => format!("{} (ephemeral)", row.container),
+    }
+}
+
+pub fn profile(row: &Row) -> String {
     match (&row.profile, row.state) {
         (Some(profile), State::Unset) => {
             format!("Unconfined or node default ({})", profile.describe())
@@ -82,7 +86,7 @@ fn profile(row: &Row) -> String {
     }
 }
 
-fn note(row: &Row) -> String {
+pub fn note(row: &Row) -> String {
     let not_linux = (row.state == State::NotLinux).then(|| "not Linux".to_owned());
     let reason = row.reason.as_ref().map(|reason| match row.source {
         Source::None => reason.clone(),
@@ -138,15 +142,7 @@ pub fn what_if(outcomes: &[Outcome], layout: Layout, notes: &[String], style: St
             .filter(|outcome| !outcome.changes.is_empty())
     };
     for outcome in changed() {
-        let by: Vec<_> = outcome
-            .policies
-            .iter()
-            .map(|by| match by.mode {
-                Mode::Enforce => by.name.clone(),
-                Mode::Observe => format!("{} (observes)", by.name),
-                Mode::Trial => format!("{} (on trial)", by.name),
-            })
-            .collect();
+        let by = policies(outcome);
         for change in &outcome.changes {
             table.row([
                 if layout.namespaces {
@@ -156,11 +152,8 @@ pub fn what_if(outcomes: &[Outcome], layout: Layout, notes: &[String], style: St
                 },
                 outcome.pod.clone(),
                 change.describe(),
-                change
-                    .container
-                    .as_ref()
-                    .map_or_else(|| "pod".to_owned(), |name| format!("container {name}")),
-                by.join(", "),
+                place(change),
+                by.clone(),
             ]);
         }
     }
@@ -181,6 +174,21 @@ pub fn what_if(outcomes: &[Outcome], layout: Layout, notes: &[String], style: St
     sentence += colon;
     let _ = write!(sentence, "{}", counts.join(", "));
     out + &wrap("", &sentence) + &told(notes)
+}
+
+/// The policies that would change a pod, and what those do that enforce nothing yet.
+pub fn policies(outcome: &Outcome) -> String {
+    let by = outcome.policies.iter().map(|by| match by.mode {
+        Mode::Enforce => by.name.clone(),
+        Mode::Observe => format!("{} (observes)", by.name),
+        Mode::Trial => format!("{} (on trial)", by.name),
+    });
+    by.collect::<Vec<_>>().join(", ")
+}
+
+pub fn place(change: &AssignedProfile) -> String {
+    let container = change.container.as_ref();
+    container.map_or_else(|| "pod".to_owned(), |name| format!("container {name}"))
 }
 
 fn told(notes: &[String]) -> String {

@@ -1,5 +1,6 @@
 //! `kubectl seccomp status`: the state of profiles and nodes, and the reason of each failure.
 
+mod html;
 mod render;
 mod survey;
 
@@ -7,6 +8,7 @@ use std::collections::BTreeMap;
 
 use clap::{Args, ValueEnum};
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, Resource as _, ResourceExt as _};
 
@@ -45,6 +47,8 @@ enum StatusFormat {
     Json,
     /// The same in YAML.
     Yaml,
+    /// A page, with how much of the kernel each profile leaves open.
+    Html,
 }
 
 /// The findings that make the command fail.
@@ -72,6 +76,9 @@ Examples:
 
   # In a pipeline: fail until every profile is on every node
   kubectl seccomp status --fail-on unready
+
+  # A page to hand on, with how much of the kernel each profile leaves open
+  kubectl seccomp status -o html >status.html
 
   # The nodes on which a profile failed
   kubectl seccomp status -o json | jq -r '.profiles[].failures[].node' | sort -u
@@ -106,6 +113,10 @@ pub fn run(args: &StatusArgs) -> Result<Findings, Failure> {
         StatusFormat::Table => render::all(&survey, Style::for_stdout()),
         StatusFormat::Json => output::json(&survey)?,
         StatusFormat::Yaml => output::yaml(&survey)?,
+        StatusFormat::Html => {
+            let open = html::openness(&observed.profiles, &survey);
+            html::page(&survey, &open, Timestamp::now())
+        }
     })?;
     // Half of it is no answer to a gate.
     if let Some(refusal) = unseen {

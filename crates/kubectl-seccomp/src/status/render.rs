@@ -172,8 +172,8 @@ fn nodes(survey: &Survey, style: Style) -> String {
     out
 }
 
-/// Equal failures are listed once, with their nodes.
-fn failures(survey: &Survey, style: Style) -> String {
+/// The failures by profile, reason and message, each with its nodes.
+pub fn alike(survey: &Survey) -> BTreeMap<(&str, &str, &str), Vec<String>> {
     let mut alike: BTreeMap<(&str, &str, &str), Vec<String>> = BTreeMap::new();
     for Profile {
         name,
@@ -211,6 +211,12 @@ fn failures(survey: &Survey, style: Style) -> String {
             alike.entry(key).or_default().push(node.name.clone());
         }
     }
+    alike
+}
+
+/// Equal failures are listed once, with their nodes.
+fn failures(survey: &Survey, style: Style) -> String {
+    let alike = alike(survey);
     if alike.is_empty() {
         return String::new();
     }
