@@ -20,7 +20,7 @@ pub struct Shown<'a> {
 
 pub fn page(shown: &Shown<'_>) -> String {
     let Shown { name, tables, .. } = shown;
-    let page = Page::new(format!("What {} does", name)).about(format!(
+    let page = Page::new(format!("What {name} does")).about(format!(
         "What the kernel does with each syscall once {} has made a filter of the profile, on {} with Linux {}.",
         shown.runtime,
         shown.target.arch.native_name(),
