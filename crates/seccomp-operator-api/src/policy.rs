@@ -157,6 +157,8 @@ pub struct SeccompPolicyStatus {
     pub replicas: Vec<ReplicaPods>,
     /// With mode Trial: the pods on trial, and what the profile would have refused to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    // In one piece: of an object whose fields all go, API servers before 1.22 keep a null, which the schema refuses.
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub trial: Option<PolicyTrialStatus>,
     /// What keeps the policy, or a part of it, from having an effect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

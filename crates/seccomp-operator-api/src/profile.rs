@@ -342,6 +342,8 @@ pub struct SeccompProfileStatus {
     pub denials: Vec<Denial>,
     /// With `spec.trial`: what the next version would have refused since the trial began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    // In one piece: of an object whose fields all go, API servers before 1.22 keep a null, which the schema refuses.
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub trial: Option<TrialStatus>,
     /// What is known of this object's state, one entry per aspect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
