@@ -163,6 +163,22 @@ mod tests {
         }
     }
 
+    /// Where an apply leaves all fields of such an object out, Kubernetes 1.20 keeps a null of it, and refuses that by the schema.
+    #[test]
+    fn what_a_status_says_of_something_that_may_end_is_in_one_piece() {
+        // Once they are there they stay.
+        const STAY: [&str; 3] = ["containers", "nodes", "pods"];
+        for (file, crd) in crds() {
+            let schema = schema_of(&crd);
+            let fields = schema["properties"]["status"]["properties"].as_object();
+            for (name, field) in fields.into_iter().flatten() {
+                let may_end = field["type"] == "object" && !STAY.contains(&name.as_str());
+                let is_whole = field["x-kubernetes-map-type"] == "atomic";
+                assert!(!may_end || is_whole, "{file}: status.{name}");
+            }
+        }
+    }
+
     /// Kubernetes 1.20 rejects schemas with keywords that its apiextensions types do not have, when applied server-side.
     #[test]
     fn the_schemas_use_only_what_kubernetes_1_20_knows() {
