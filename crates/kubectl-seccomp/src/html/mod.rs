@@ -17,7 +17,7 @@ pub use table::{Cell, Table};
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 /// SHA-256 of [`STYLE`] and of [`SCRIPT`], as a Content-Security-Policy names them.
-const STYLE_HASH: &str = "sha256-kiixRyuW//9zI+0Kq7XhTAcQ0PCocy0TLRNJLYNWVls=";
+const STYLE_HASH: &str = "sha256-Rz7UK5gOuRJ0c0ZXACYsE2BDJYaOu2vOVs+v8vVBbBA=";
 const SCRIPT_HASH: &str = "sha256-xoSHH0Z2r8+xX2bXW7UX6iFlLf3mwvioIyG9Ha2rOJk=";
 
 /// What a colour says; words say it too.
