@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, Resource as _};
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::super::Shared;
+use super::container_statuses;
 use super::index::Key;
 use super::unheard::PodKey;
 use kube_support::bounded;
@@ -53,15 +54,7 @@ pub fn seen<'a>(key: &Key, reports: impl Iterator<Item = &'a RecordingReport>) -
 
 /// What a pod's containers run; nothing while it does not say.
 pub fn digests(seen: &Seen, pod: &Pod) -> Vec<RecordedImage> {
-    let none = PodStatus::default();
-    let status = pod.status.as_ref().unwrap_or(&none);
-    let lists = [
-        &status.container_statuses,
-        &status.init_container_statuses,
-        &status.ephemeral_container_statuses,
-    ];
-    let statuses = lists.into_iter().flatten().flatten();
-    let digests = statuses.filter_map(|status| {
+    let digests = container_statuses(pod).filter_map(|status| {
         // docker.io/library/nginx@sha256:0123, or of an image that no registry has sha256:0123
         let id = status
             .image_id

@@ -11,6 +11,7 @@ mod unheard;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Preconditions};
@@ -51,6 +52,18 @@ pub async fn run(
         ended = lead(client, profiles_dir, shared, &events, role) => ended,
         () = written => Ok(()),
     }
+}
+
+/// What a pod says of its containers, of whichever kind they are.
+fn container_statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let lists = pod.status.iter().flat_map(|status| {
+        [
+            &status.container_statuses,
+            &status.init_container_statuses,
+            &status.ephemeral_container_statuses,
+        ]
+    });
+    lists.flatten().flatten()
 }
 
 async fn lead(

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Resource as _;
 
+use super::container_statuses;
 use seccomp_operator_api::{RecordingReport, SeccompRecordingSpec};
 
 /// Namespace and uid of a pod.
@@ -75,15 +76,7 @@ pub fn fate(lost: &Lost, pod: Option<&Pod>) -> Fate {
     let Some(pod) = pod.filter(|pod| pod.meta().uid.as_deref() == Some(&lost.uid)) else {
         return Fate::Over;
     };
-    let status = pod.status.as_ref();
-    let lists = status.into_iter().flat_map(|status| {
-        [
-            &status.container_statuses,
-            &status.init_container_statuses,
-            &status.ephemeral_container_statuses,
-        ]
-    });
-    let mut running = lists.flatten().flatten().filter(|container| {
+    let mut running = container_statuses(pod).filter(|container| {
         let runs = container
             .state
             .as_ref()
