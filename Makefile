@@ -33,7 +33,7 @@ check:
 	e2e/prerequisites check
 	cargo fmt --all --check
 	cargo clippy $(CARGO_SELECTION) --all-targets -- --deny warnings
-	shellcheck --external-sources .ci/run ci/chart ci/krew ci/release fuzz/run kind/cluster e2e/bench e2e/demo e2e/prerequisites e2e/scale e2e/test e2e/images/build e2e/images/operator e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
+	shellcheck --external-sources .ci/run ci/chart ci/krew ci/release fuzz/run kind/cluster e2e/bench e2e/demo e2e/prerequisites e2e/scale e2e/suites e2e/test e2e/images/build e2e/images/operator e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
 
 # The tests beside the crates, and those of the house: its walls, and the links of its documents. The other tests of e2e/ have targets of
 # their own.
@@ -50,11 +50,8 @@ chart:
 		cargo test $(CARGO_SELECTION) --test chart
 
 # All on the default's Kubernetes; on the oldest what shows that it works there.
-FLOOR := admission:: displaced:: files:: injection:: install:: probe:: usage::
-
 e2e:
-	e2e/test
-	KUBERNETES=1.20 e2e/test $(FLOOR)
+	e2e/suites
 
 # How fast it is, beside the budgets; docs/performance.md has figures and says what they mean.
 bench: bench-engine bench-webhook bench-traces bench-record bench-cluster
