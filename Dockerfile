@@ -20,9 +20,7 @@ RUN --mount=type=cache,id=cargo-registry,target=/usr/local/cargo/registry,sharin
         cargo build --release --locked --bin seccomp-operator --bin seccomp-operator-agent --target "${target}" \
     && mkdir /out \
     && cp "target/${target}/release/seccomp-operator" "target/${target}/release/seccomp-operator-agent" /out/ \
-    && ln -s seccomp-operator /out/kubectl-seccomp \
-    && ln -s seccomp-operator-agent /out/seccomp-operator-recorder \
-    && ln -s seccomp-operator-agent /out/seccomp-operator-audit
+    && ci/links /out
 
 FROM scratch
 ARG VERSION=0.1.0

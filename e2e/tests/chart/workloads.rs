@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::helm::{CURRENT, OLDEST, refusal, render};
-use crate::objects::{all, arg, args, container, list, only, rules, workloads};
+use crate::objects::{all, arg, args, container, list, only, rules, string, workloads};
 
 #[test]
 fn every_workload_has_the_promised_security_context() -> Result<()> {
@@ -488,5 +488,39 @@ fn nodes_may_be_patched_only_where_the_start_up_taint_is_asked_for() -> Result<(
         let deployment = only(&objects, "Deployment")?;
         assert_eq!(args(deployment)?.contains(&"--startup-taint"), enabled);
     }
+    Ok(())
+}
+
+/// Everything that the chart starts by a path of its own is in the image, under a name of a binary or of a link to one.
+#[test]
+fn every_command_is_in_the_image() -> Result<()> {
+    let image = tempfile::tempdir()?;
+    for binary in ["seccomp-operator", "seccomp-operator-agent"] {
+        std::fs::write(image.path().join(binary), "")?;
+    }
+    let links = concat!(env!("CARGO_MANIFEST_DIR"), "/../ci/links");
+    let made = std::process::Command::new(links).arg(image.path()).status()?;
+    assert!(made.success());
+    let all = json!({"recorder": {"enabled": true}, "audit": {"enabled": true}});
+    let mut commands = 0;
+    for object in render(CURRENT, &all)? {
+        let pod = match string(&object, "/kind")? {
+            "Pod" => object.pointer("/spec"),
+            "Deployment" | "DaemonSet" | "Job" => object.pointer("/spec/template/spec"),
+            _ => continue,
+        };
+        let pod = pod.context("no pod")?;
+        for containers in ["initContainers", "containers"] {
+            for container in pod[containers].as_array().into_iter().flatten() {
+                let Some(command) = container["command"][0].as_str() else {
+                    continue;
+                };
+                let name = command.strip_prefix('/').context(command.to_owned())?;
+                assert!(image.path().join(name).exists(), "{command}");
+                commands += 1;
+            }
+        }
+    }
+    assert!(commands > 3, "{commands}");
     Ok(())
 }
