@@ -13,7 +13,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/seccomp-operator
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PROVIDER
 
-.PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-webhook bench-traces bench-record bench-cluster scale fuzz generate deny
+.PHONY: help demo demo-down test check unit chart e2e workloads bench bench-engine bench-webhook bench-traces bench-record bench-cluster scale fuzz generate deny
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -33,7 +33,7 @@ check:
 	e2e/prerequisites check
 	cargo fmt --all --check
 	cargo clippy $(CARGO_SELECTION) --all-targets -- --deny warnings
-	shellcheck --external-sources .ci/run ci/chart ci/krew ci/release fuzz/run kind/cluster e2e/bench e2e/demo e2e/prerequisites e2e/scale e2e/suites e2e/test e2e/images/build e2e/images/operator e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
+	shellcheck --external-sources .ci/run ci/chart ci/krew ci/links ci/release fuzz/run kind/cluster e2e/bench e2e/demo e2e/prerequisites e2e/scale e2e/suites e2e/test e2e/workloads e2e/images/build e2e/images/operator e2e/images/workloads/jvm e2e/images/workloads/nginx e2e/images/workloads/postgresql e2e/images/workloads/redis e2e/images/workloads/shells e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
 
 # The tests beside the crates, and those of the house: its walls, and the links of its documents. The other tests of e2e/ have targets of
 # their own.
@@ -52,6 +52,10 @@ chart:
 # All on the default's Kubernetes; on the oldest what shows that it works there.
 e2e:
 	e2e/suites
+
+# Real programs under load: recorded, compared with strace, and under what was made of it. Some ten minutes.
+workloads:
+	e2e/workloads
 
 # How fast it is, beside the budgets; docs/performance.md has figures and says what they mean.
 bench: bench-engine bench-webhook bench-traces bench-record bench-cluster

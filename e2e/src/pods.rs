@@ -45,6 +45,12 @@ impl Pod {
         Self { object }
     }
 
+    /// The pod of this manifest.
+    #[must_use]
+    pub fn of(object: Value) -> Self {
+        Self { object }
+    }
+
     /// With `seccompProfile: {type: ...}` at pod level.
     #[must_use]
     pub fn profile(mut self, type_: &str) -> Self {
@@ -146,11 +152,20 @@ impl Pod {
 
     /// Creates the pod and waits until it has ended; its log.
     pub async fn run(&self, cluster: &Cluster) -> anyhow::Result<String> {
+        self.run_within(cluster, Duration::from_mins(1)).await
+    }
+
+    /// As [`run`](Self::run), of a pod that takes its time.
+    pub async fn run_within(
+        &self,
+        cluster: &Cluster,
+        patience: Duration,
+    ) -> anyhow::Result<String> {
         self.create(cluster).await?;
         let (namespace, name) = self.place();
         until(
             &format!("the end of pod {namespace}/{name}"),
-            Duration::from_mins(1),
+            patience,
             || async {
                 let pod = cluster
                     .get(&["pod", name, "--namespace", namespace])

@@ -499,7 +499,9 @@ fn every_command_is_in_the_image() -> Result<()> {
         std::fs::write(image.path().join(binary), "")?;
     }
     let links = concat!(env!("CARGO_MANIFEST_DIR"), "/../ci/links");
-    let made = std::process::Command::new(links).arg(image.path()).status()?;
+    let made = std::process::Command::new(links)
+        .arg(image.path())
+        .status()?;
     assert!(made.success());
     let all = json!({"recorder": {"enabled": true}, "audit": {"enabled": true}});
     let mut commands = 0;
