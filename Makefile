@@ -4,7 +4,7 @@
 #   make test    format, lints, unit tests, chart tests, and the tests on a real cluster
 #
 # CLUSTER=NAME makes the demo another cluster beside the first; say it to `make demo-down` as well.
-# PROVIDER chooses the cluster: `local` needs no Docker (the default), `kind` needs Docker and kind.
+# PROVIDER chooses the cluster: `local` needs no Docker (the default), `kind` needs Docker and kind (kind/README.md).
 # KUBERNETES chooses what `local` runs: a current minor, 1.37 (the default), or 1.20, the oldest that works.
 
 PROVIDER ?= local
@@ -33,7 +33,7 @@ check:
 	e2e/prerequisites check
 	cargo fmt --all --check
 	cargo clippy $(CARGO_SELECTION) --all-targets -- --deny warnings
-	shellcheck --external-sources .ci/run ci/chart ci/krew ci/links ci/release fuzz/run kind/cluster e2e/bench e2e/demo e2e/prerequisites e2e/scale e2e/suites e2e/test e2e/workloads e2e/images/build e2e/images/operator e2e/images/workloads/jvm e2e/images/workloads/nginx e2e/images/workloads/postgresql e2e/images/workloads/redis e2e/images/workloads/shells e2e/cluster/cluster e2e/cluster/install e2e/cluster/node/* e2e/cluster/lib/*.sh
+	shellcheck --external-sources $$(git grep -lE '^(#!.*bash|# shellcheck shell=bash)')
 
 # The tests beside the crates, and those of the house: its walls, and the links of its documents. The other tests of e2e/ have targets of
 # their own.

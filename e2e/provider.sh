@@ -19,7 +19,12 @@ use_provider() {
 		export E2E_CLUSTER=$PROVIDER_CLUSTER
 		name=$(cluster_name "$1")
 		;;
-	kind) PROVIDER_CLUSTER=$HERE/../kind/cluster ;;
+	kind)
+		[[ $KUBERNETES == "$DEFAULT_KUBERNETES" ]] ||
+			die "KUBERNETES=$KUBERNETES is for PROVIDER=local: kind runs the Kubernetes of the image that kind/cluster.yaml names"
+		PROVIDER_CLUSTER=$HERE/../kind/cluster
+		unset E2E_CLUSTER
+		;;
 	*) die "PROVIDER is '$PROVIDER', but must be local or kind" ;;
 	esac
 	export CLUSTER=${CLUSTER:-$name}

@@ -15,6 +15,7 @@ fn documents() -> Result<Vec<PathBuf>> {
         root.join("CONTRIBUTING.md"),
         root.join("SECURITY.md"),
         root.join("charts/seccomp-operator/README.md"),
+        root.join("kind/README.md"),
     ];
     for entry in std::fs::read_dir(root.join("docs"))? {
         found.push(entry?.path());

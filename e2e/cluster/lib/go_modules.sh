@@ -26,6 +26,7 @@ module_dir() {
 	case $1 in
 	kubernetes) printf '%s\n' "$MODULES_DIR/$KUBERNETES" ;;
 	oras) printf '%s\n' "$MODULES_DIR/../registry" ;;
+	kind | kubeadm | crictl) printf '%s\n' "$MODULES_DIR/../../kind/modules/$1" ;;
 	*) printf '%s\n' "$MODULES_DIR/$1" ;;
 	esac
 }
@@ -33,11 +34,13 @@ module_dir() {
 # Which module makes NAME.
 module_path() {
 	case $1 in
-	kubernetes) echo k8s.io/kubernetes ;;
+	kubernetes | kubeadm) echo k8s.io/kubernetes ;;
 	containerd) echo github.com/containerd/containerd/v2 ;;
 	runc) echo github.com/opencontainers/runc ;;
 	etcd) echo go.etcd.io/etcd/server/v3 ;;
 	oras) echo oras.land/oras ;;
+	kind) echo sigs.k8s.io/kind ;;
+	crictl) echo sigs.k8s.io/cri-tools ;;
 	esac
 }
 
@@ -79,6 +82,29 @@ install_modules() {
 	rm -rf "$GO_WORK"
 	exec {lock}>&-
 }
+
+# install_module NAME...: those that are no part of a node, each built when it is asked for.
+install_module() {
+	local lock missing=() had=
+	for MODULE in "$@"; do
+		[[ -d $(module_bin "$MODULE") ]] || missing+=("$MODULE")
+	done
+	((${#missing[@]})) || return 0
+	mkdir -p "$CACHE_DIR/locks"
+	exec {lock}>"$CACHE_DIR/locks/go"
+	flock "$lock"
+	# What an interrupted build of the others holds is for them to go on from.
+	[[ ! -d $GO_WORK ]] || had=yes
+	GO=$(find_go)
+	for MODULE in "${missing[@]}"; do
+		in_cache "$(module_name "$MODULE")" build_module
+	done
+	[[ -n $had ]] || rm -rf "$GO_WORK"
+	exec {lock}>&-
+}
+
+# module_bin NAME: the folder with its commands.
+module_bin() { printf '%s\n' "$CACHE_DIR/$(module_name "$1")"; }
 
 # Prints the path of a Go that can build the modules.
 find_go() {
@@ -143,14 +169,38 @@ compile() {
 }
 
 build_kubernetes() {
+	CGO_ENABLED=0 compile "$1/" -ldflags "$(version_flags)" || return
+	"$1/kubelet" --version | grep -x "Kubernetes v$(module_version "$MODULE")"
+}
+
+build_kubeadm() {
+	CGO_ENABLED=0 compile "$1/kubeadm" -ldflags "$(version_flags)" || return
+	"$1/kubeadm" version --output short | grep -x "v$(module_version "$MODULE")"
+}
+
+# What Kubernetes' own build tells its commands of the release that they are.
+version_flags() {
 	local version package flags='-s -w'
-	version=$(module_version kubernetes)
+	version=$(module_version "$MODULE")
 	for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
 		flags+=" -X $package.gitVersion=v$version -X $package.gitMajor=1"
-		flags+=" -X $package.gitMinor=${KUBERNETES#*.} -X $package.gitTreeState=clean"
+		flags+=" -X $package.gitMinor=$(cut -d. -f2 <<<"$version") -X $package.gitTreeState=clean"
 	done
-	CGO_ENABLED=0 compile "$1/" -ldflags "$flags" || return
-	"$1/kubelet" --version | grep -x "Kubernetes v$version"
+	printf '%s\n' "$flags"
+}
+
+# With the files that its own node image is made of.
+build_kind() {
+	CGO_ENABLED=0 compile "$1/kind" -ldflags "-s -w" || return
+	cp -r "$GO_WORK/modules/$(module_path kind)@v$(module_version kind)/images/base/files" "$1/node" || return
+	"$1/kind" version | grep -F "kind v$(module_version kind) "
+}
+
+build_crictl() {
+	local version
+	version=$(module_version crictl)
+	CGO_ENABLED=0 compile "$1/crictl" -ldflags "-s -w -X $(module_path crictl)/pkg/version.Version=v$version" || return
+	"$1/crictl" --version | grep -xF "crictl version v$version"
 }
 
 build_containerd() {

@@ -3,22 +3,11 @@
 # A registry, and another client of it than ours: docker-registry out of Debian's package, which would start
 # a server if it were installed, and oras, built from its Go module (e2e/registry).
 
-registry_bins() { printf '%s\n' "$CACHE_DIR/docker-registry" "$CACHE_DIR/$(module_name oras)"; }
+registry_bins() { printf '%s\n' "$CACHE_DIR/docker-registry" "$(module_bin oras)"; }
 
 install_registry() {
 	[[ -d $CACHE_DIR/docker-registry ]] || in_cache docker-registry unpack_registry
-	[[ -d $CACHE_DIR/$(module_name oras) ]] && return
-	local lock had=
-	mkdir -p "$CACHE_DIR/locks"
-	exec {lock}>"$CACHE_DIR/locks/go"
-	flock "$lock"
-	# What an interrupted build of the others holds is for them to go on from.
-	[[ ! -d $GO_WORK ]] || had=yes
-	GO=$(find_go)
-	MODULE=oras
-	in_cache "$(module_name oras)" build_module
-	[[ -n $had ]] || rm -rf "$GO_WORK"
-	exec {lock}>&-
+	install_module oras
 }
 
 unpack_registry() {
