@@ -195,7 +195,7 @@ async fn measured(words: &[&str]) -> anyhow::Result<()> {
         tokio::select! {
             read = output.read(&mut piece) => match read? {
                 0 => break,
-                read => lines += piece[..read].iter().filter(|byte| **byte == b'\n').count(),
+                read => lines += piece[..read].split(|byte| *byte == b'\n').count() - 1,
             },
             _ = looks.tick() => most = most.max(peak(id).unwrap_or_default()),
         }
@@ -208,7 +208,7 @@ async fn measured(words: &[&str]) -> anyhow::Result<()> {
     println!(
         "| {} | {:.2} | {took:.2} | {most:.1} | {lines} |",
         words.join(" "),
-        (of_children() - before).as_secs_f64(),
+        of_children().saturating_sub(before).as_secs_f64(),
     );
     Ok(())
 }

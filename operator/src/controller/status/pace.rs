@@ -174,7 +174,7 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::default();
         assert!(pace.may_write(false, start));
-        pace.written(false, start);
+        pace.written(0, start);
         assert!(!pace.is_over(start));
         assert!(pace.is_over(start + PAUSE));
         assert!(!pace.may_write(true, start + PAUSE));

@@ -64,7 +64,7 @@ fn spec_of(name: &str) -> Defined {
 
 fn controller() -> Index {
     let mut index = empty();
-    index.daemon_set("agents", i32::try_from(NODES).ok());
+    index.daemon_set("agents", Some(NODES));
     for node in 0..NODES {
         index.node(
             &node.to_string(),
