@@ -76,11 +76,18 @@ impl ValueSet {
 
     /// Whether the two have a member in common.
     fn meets(self, other: Self) -> bool {
+        // Of most arguments nothing is said by either.
+        if self == other {
+            return true;
+        }
         let (low, high) = (self.low.max(other.low), self.high.min(other.high));
         low <= high && (self.mask | other.mask == 0 || self.and(other).is_some())
     }
 
     fn and(self, other: Self) -> Option<Self> {
+        if self == other {
+            return Some(self);
+        }
         if (self.bits ^ other.bits) & self.mask & other.mask != 0 {
             return None;
         }
@@ -350,7 +357,7 @@ impl ArgSet {
         }
         let mut rest = *self;
         let mut parts = Vec::new();
-        for arg in 0..6 {
+        for arg in (0..6).filter(|arg| self.0[*arg] != other.0[*arg]) {
             parts.extend(
                 rest.0[arg]
                     .minus(other.0[arg])

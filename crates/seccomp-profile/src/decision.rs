@@ -28,7 +28,11 @@ impl WorkBudget {
         Self(2 << 20)
     }
 
-    fn spend(&mut self, parts: usize) -> Result<(), TooComplex> {
+    pub(super) const fn left(&self) -> usize {
+        self.0
+    }
+
+    pub(super) fn spend(&mut self, parts: usize) -> Result<(), TooComplex> {
         self.0 = self.0.checked_sub(parts).ok_or(TooComplex)?;
         Ok(())
     }
@@ -62,6 +66,14 @@ impl Decision {
         Self {
             universe,
             parts: Parts::One(action),
+        }
+    }
+
+    /// Its parts, if not all arguments get the same.
+    pub(super) fn divided(&self) -> Option<&[(ArgSet, Action)]> {
+        match &self.parts {
+            Parts::One(_) => None,
+            Parts::Many(parts) => Some(parts),
         }
     }
 

@@ -13,6 +13,10 @@ use super::condition::{ArgIndex, Condition, Operator};
 /// (`_db_tree_prune`); from the lower half of one comparison it comes to the upper half of the next without loading it
 /// (`_gen_bpf_chain`). What is certain was found by trying: `tests/libseccomp`.
 pub(super) fn is_reliable(rules: &[(Vec<Condition>, Action)], is_64_bit: bool) -> bool {
+    // Nearly all calls have none.
+    if rules.is_empty() {
+        return true;
+    }
     let all = || rules.iter().flat_map(|(conditions, _)| conditions);
     let many = || {
         rules

@@ -4,6 +4,7 @@
 //! things to libseccomp that the document does not show. Source: runc `libcontainer/seccomp/seccomp_linux.go`, libseccomp
 //! `db.c` and `syscalls.c`, both compared with the library itself in `tests/libseccomp`.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::action::Action;
@@ -14,6 +15,7 @@ use super::condition::{ArgIndex, Condition, Operator};
 use super::decision::{Decision, TooComplex, WorkBudget};
 use super::errno::Errno;
 use super::loader::Loader;
+use super::memo::{Memo, remembered};
 use super::merge;
 use super::oci::{ArchSet, Profile, Rule};
 use super::runtime::Runtime;
@@ -350,31 +352,62 @@ impl Clauses {
 
     /// The decision, and arguments for which two rules have different actions.
     pub(super) fn decision(
-        mut self,
+        self,
         is_64_bit: bool,
         default: Action,
         budget: &mut WorkBudget,
-    ) -> Result<(Decision, Option<Arguments>), TooComplex> {
-        let universe = if is_64_bit {
-            &ArgSet::ALL
-        } else {
-            &ArgSet::ALL_32_BIT
-        };
-        let mut decision = Decision::within(universe, default);
-        let mut overlap = None;
-        self.conditional
-            .sort_by_key(|(_, action)| std::cmp::Reverse(*action));
-        for (conditions, action) in self.conditional {
-            let regions = ArgSet::satisfying(&conditions).ok_or(TooComplex)?;
-            overlap = overlap
-                .or_else(|| decision.find_in(&regions, |old| old != default && old != action));
-            decision.set(&regions, action, budget)?;
+    ) -> Result<Decided, TooComplex> {
+        let Self {
+            unconditional,
+            conditional,
+        } = self;
+        let (mut decision, mut overlap) = (Decision::within(universe(is_64_bit), default), None);
+        if !conditional.is_empty() {
+            let weight = conditional.iter().map(|(of, _)| of.len()).sum();
+            let key = (conditional, is_64_bit, default);
+            (decision, overlap) = remembered(&DECIDED, key, weight, budget, decided)?;
         }
-        if let Some(action) = self.unconditional {
-            decision = Decision::within(universe, action);
+        if let Some(action) = unconditional {
+            decision = Decision::within(universe(is_64_bit), action);
         }
         Ok((decision, overlap))
     }
+}
+
+/// A decision, and arguments for which two rules have different actions.
+type Decided = (Decision, Option<Arguments>);
+
+/// Rules with conditions, whether the architecture has 64 bits, and the default.
+type Conditional = (Vec<(Vec<Condition>, Action)>, bool, Action);
+
+thread_local! {
+    static DECIDED: RefCell<Memo<Conditional, Decided>> = RefCell::default();
+}
+
+/// All arguments that there are.
+fn universe(is_64_bit: bool) -> &'static ArgSet {
+    if is_64_bit {
+        &ArgSet::ALL
+    } else {
+        &ArgSet::ALL_32_BIT
+    }
+}
+
+fn decided(
+    (conditional, is_64_bit, default): &Conditional,
+    budget: &mut WorkBudget,
+) -> Result<Decided, TooComplex> {
+    let mut decision = Decision::within(universe(*is_64_bit), *default);
+    let mut overlap = None;
+    let mut rules: Vec<_> = conditional.iter().collect();
+    rules.sort_by_key(|(_, action)| std::cmp::Reverse(*action));
+    for (conditions, action) in rules {
+        let regions = ArgSet::satisfying(conditions).ok_or(TooComplex)?;
+        overlap =
+            overlap.or_else(|| decision.find_in(&regions, |old| old != *default && old != *action));
+        decision.set(&regions, *action, budget)?;
+    }
+    Ok((decision, overlap))
 }
 
 /// The condition as libseccomp compiles it: of 32-bit arguments it sees the lower half of all its numbers, and a mask

@@ -1,12 +1,15 @@
 //! The semantics of a profile, call by call, and the rules that say them so that libseccomp understands them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::action::Action;
 use super::arch::Arch;
+use super::arg_set::ArgSet;
 use super::condition::{Condition, MAX_CONDITIONAL};
 use super::decision::{Decision, TooComplex, WorkBudget};
 use super::errno::Errno;
+use super::memo::{Memo, remembered};
 use super::model::{Clauses, Miscompilation, Model};
 use super::oci::{ArchSet, Flags, Listener, Profile, Rule};
 use super::problem::{Collector, Path, Problem, Problems};
@@ -196,6 +199,28 @@ impl Semantics {
 ///
 /// The same arguments fall into parts in many ways where ranges and masks overlap, and the parts are what is written.
 fn settled(
+    decision: &Decision,
+    default: Action,
+    budget: &mut WorkBudget,
+) -> Result<Vec<Clause>, TooComplex> {
+    let Some(parts) = decision.divided() else {
+        return settle(decision, default, budget);
+    };
+    // Of what is divided the parts are all that counts.
+    let (key, weight) = ((parts.to_vec(), default), parts.len());
+    remembered(&SETTLED, key, weight, budget, |_, budget| {
+        settle(decision, default, budget)
+    })
+}
+
+/// The parts of a decision, and the default.
+type Divided = (Vec<(ArgSet, Action)>, Action);
+
+thread_local! {
+    static SETTLED: RefCell<Memo<Divided, Vec<Clause>>> = RefCell::default();
+}
+
+fn settle(
     decision: &Decision,
     default: Action,
     budget: &mut WorkBudget,
