@@ -75,6 +75,7 @@ node_settings() {
 	printf 'COMPONENTS=(%s)\n' "${components[*]@Q}"
 	printf 'KUBELET_FLAGS=(%s)\n' "${kubelet_flags[*]@Q}"
 	printf 'API_SERVER_FLAGS=(%s)\n' "${api_server_flags[*]@Q}"
+	[[ $RUNTIME != crun ]] || echo NO_HYBRID_CGROUPS=yes
 }
 
 # What the operator asks of the API server, and what came of it: for the test that compares it with the chart's roles.
@@ -154,6 +155,10 @@ containerd_2_config() {
 
 		  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
 		    runtime_type = "io.containerd.runc.v2"
+	TOML
+	[[ $RUNTIME == "$DEFAULT_RUNTIME" ]] || cat <<-TOML
+		    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+		      BinaryName = "$(oci_runtime_command)"
 	TOML
 }
 
