@@ -5,6 +5,7 @@
 
 source "$HERE/cluster/lib/kubernetes.sh"
 source "$HERE/cluster/lib/go_modules.sh"
+source "$HERE/cluster/lib/oci_runtimes.sh"
 
 readonly TOOLS_IMAGE=seccomp-operator.local/tools:e2e
 

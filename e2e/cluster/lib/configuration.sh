@@ -32,7 +32,7 @@ write_admin_kubeconfig() { (umask 077 && kubeconfig "$PKI" admin >"$KUBECONFIG_F
 # write_node_configuration [TAINT]
 write_node_configuration() {
 	local dir=$NODE_FS/var/lib/kubernetes identity
-	mkdir -p "$dir"/{kubeconfig,cni} "$NODE_FS"/var/{lib/{kubelet,cni,containerd},log} "$LOGS" "$NODE_FS/tmp"
+	mkdir -p "$dir"/{kubeconfig,cni,manifests} "$NODE_FS"/var/{lib/{kubelet,cni,containerd},log} "$LOGS" "$NODE_FS/tmp"
 	chmod 1777 "$NODE_FS/tmp"
 	(
 		umask 077
@@ -75,6 +75,7 @@ node_settings() {
 	printf 'COMPONENTS=(%s)\n' "${components[*]@Q}"
 	printf 'KUBELET_FLAGS=(%s)\n' "${kubelet_flags[*]@Q}"
 	printf 'API_SERVER_FLAGS=(%s)\n' "${api_server_flags[*]@Q}"
+	[[ $RUNTIME != crun ]] || echo NO_HYBRID_CGROUPS=yes
 }
 
 # What the operator asks of the API server, and what came of it: for the test that compares it with the chart's roles.
@@ -155,6 +156,10 @@ containerd_2_config() {
 		  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
 		    runtime_type = "io.containerd.runc.v2"
 	TOML
+	[[ $RUNTIME == "$DEFAULT_RUNTIME" ]] || cat <<-TOML
+		    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+		      BinaryName = "$(oci_runtime_command)"
+	TOML
 }
 
 # Debian's place and everyone else's.
@@ -205,6 +210,7 @@ kubelet_config() {
 		nodeStatusUpdateFrequency: 1s
 		nodeStatusReportFrequency: 5m
 		volumePluginDir: /var/lib/kubelet/volume-plugins
+		staticPodPath: /var/lib/kubernetes/manifests
 		serializeImagePulls: false
 		# Images come from 'cluster load' only: a removed one would not come back.
 		imageGCHighThresholdPercent: 100

@@ -38,30 +38,11 @@ build_debian_kubernetes() {
 	"$out/kubelet" --version | grep -qx "Kubernetes v$DEBIAN_KUBERNETES_VERSION"
 }
 
-# Debian machines seldom list source packages. This asks apt for them with a
-# list and a state folder of its own, so that the machine's settings stay as
-# they are; apt checks the archive's signature and every hash as always.
+# Debian machines seldom list source packages.
 fetch_kubernetes_source() {
-	local apt=$1/apt mirror
-	mirror=$(debian_mirror)
-	# Without package lists apt does not know what its sources are.
-	[[ -n $mirror ]] || { apt-get update && mirror=$(debian_mirror); }
-	[[ -n $mirror ]] || {
-		echo "none of this machine's apt sources is a mirror of Debian's archive"
-		return 1
-	}
-	mkdir -p "$apt"/{lists/partial,cache,parts,download}
-	echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $DEBIAN_KUBERNETES_SUITE main" \
-		>"$apt/sources.list"
-	local get=(
-		apt-get
-		-o "Dir::Etc::sourcelist=$apt/sources.list"
-		-o "Dir::Etc::sourceparts=$apt/parts"
-		-o "Dir::State::lists=$apt/lists"
-		-o "Dir::Cache=$apt/cache"
-		# apt's unprivileged download user cannot reach a folder under /root.
-		-o APT::Sandbox::User=root
-	)
+	local apt=$1/apt get
+	debian_archive "$apt" deb-src "$DEBIAN_KUBERNETES_SUITE" || return
+	mapfile -t get < <(apt_of "$apt")
 	"${get[@]}" update || return
 	(cd "$apt/download" && "${get[@]}" --download-only source kubernetes) || return
 	# Debian's revision may grow with security fixes; the upstream version may not.
@@ -84,14 +65,6 @@ mend_kubernetes_source() {
 	rm -r "$vendored"
 	cp -rL "/usr/share/gocode/src/$REFLECT2" "$vendored"
 	rm -f "$vendored"/*_test.go
-}
-
-# Where this machine gets Debian's main archive from, in apt's own reading of
-# its settings, whichever of the two formats they are written in.
-debian_mirror() {
-	# shellcheck disable=SC2016 # the $(NAMES) are apt's
-	apt-get indextargets --format '$(ORIGIN) $(LABEL) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-		awk '$1 == "Debian" && $2 == "Debian" && $3 == "main" { print $4; exit }'
 }
 
 compile_debian_kubernetes() {
