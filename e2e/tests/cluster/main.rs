@@ -23,6 +23,7 @@ mod recording_objects;
 mod repair;
 mod rights;
 mod runtime_default;
+mod sources;
 mod startup;
 mod trial;
 mod usage;
