@@ -1,6 +1,6 @@
-//! A real registry with TLS and an account on the machine that the nodes are plugged into, and somebody who signs what is in it.
+//! A real registry with TLS and an account on a node, and somebody who signs what is in it.
 
-use std::net::{TcpStream, UdpSocket};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,9 +9,15 @@ use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use e2e::command::{Finished, plugin_as, required};
+use e2e::machines::Machines;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use rcgen::{KeyPair, SigningKey as _};
 use serde_json::{Value, json};
+
+/// The control plane.
+const NODE: &str = "node-1";
+/// One that no Service of the tests has.
+const PORT: u16 = 5443;
 
 pub const USER: &str = "tester";
 pub const PASSWORD: &str = "e2e-hunter2";
@@ -20,10 +26,13 @@ const PASSWORDS: &str = "tester:$2b$05$AlJa7i52i.a2qDqiiQ/1HO8Yq4sHkSRHDZq86kMst
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const STATEMENT: &str = "application/vnd.in-toto+json";
 
-/// Debian's docker-registry.
+/// Debian's docker-registry, on the node that the API server is on: pods and this machine reach it there.
 pub struct Registry {
+    machines: Machines,
     child: Option<Child>,
     folder: tempfile::TempDir,
+    /// Where that folder is on the node.
+    inside: String,
     /// Its name, for pods and for this machine.
     pub host: String,
     /// Its own certificate, in PEM.
@@ -37,21 +46,23 @@ impl Drop for Registry {
 }
 
 impl Registry {
-    /// Starts one; none where nodes do not reach this machine.
+    /// Starts one; none where nobody can run anything on a node.
     pub async fn start() -> anyhow::Result<Option<Self>> {
-        let Some(address) = address().await? else {
-            println!("skipped: the nodes of this cluster do not reach a registry on this machine");
+        let Some(machines) = Machines::of_cluster() else {
+            println!("skipped: nobody can start a registry on a node of this cluster");
             return Ok(None);
         };
-        let folder = tempfile::tempdir()?;
+        let address = address().await?;
+        let folder = tempfile::tempdir_in(machines.folder(NODE, "/tmp").await?)?;
+        let inside = folder.path().file_name().context("no name")?;
+        let inside = format!("/tmp/{}", inside.display());
         let made = rcgen::generate_simple_self_signed([address.clone()])?;
-        let port = std::net::TcpListener::bind((address.as_str(), 0))?
-            .local_addr()?
-            .port();
         let mut registry = Self {
+            machines,
             child: None,
             folder,
-            host: format!("{address}:{port}"),
+            inside: inside.clone(),
+            host: format!("{address}:{PORT}"),
             authority: made.cert.pem(),
         };
         let config = format!(
@@ -65,10 +76,7 @@ impl Registry {
             ("tls.key", &made.signing_key.serialize_pem()),
             ("htpasswd", PASSWORDS),
             ("login.json", &login),
-            (
-                "config.yml",
-                &config.replace("FOLDER", &registry.folder.path().display().to_string()),
-            ),
+            ("config.yml", &config.replace("FOLDER", &inside)),
         ] {
             registry.write(name, text)?;
         }
@@ -78,15 +86,18 @@ impl Registry {
 
     /// Starts it again, with all that it had.
     pub async fn live(&mut self) -> anyhow::Result<()> {
-        let log = std::fs::File::create(self.folder.path().join("log"))?;
-        let child = Command::new("docker-registry")
-            .args(["serve", &self.file("config.yml")])
+        let log = self.folder.path().join("log");
+        let script = format!(
+            "echo $$ >{0}/pid; exec docker-registry serve {0}/config.yml",
+            self.inside
+        );
+        let child = self
+            .machines
+            .script(NODE, &script)
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .context(
-                "docker-registry, which `e2e/prerequisites registry` brings, is not on the PATH",
-            )?;
+            .stderr(std::fs::File::create(&log)?)
+            .spawn()?;
         let end = Instant::now() + Duration::from_secs(30);
         let child = self.child.insert(child);
         while TcpStream::connect(&self.host).is_err() {
@@ -94,7 +105,7 @@ impl Registry {
             ensure!(
                 !over,
                 "docker-registry does not start: {}",
-                std::fs::read_to_string(self.folder.path().join("log"))?
+                std::fs::read_to_string(&log)?
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -104,7 +115,8 @@ impl Registry {
     /// Kills it.
     pub fn die(&mut self) {
         if let Some(mut child) = self.child.take() {
-            drop(child.kill());
+            let script = format!("kill -KILL $(<{}/pid)", self.inside);
+            drop(self.machines.script(NODE, &script).status());
             drop(child.wait());
         }
     }
@@ -200,23 +212,11 @@ impl Registry {
     }
 }
 
-/// The address of this machine that the nodes see, if it is not just itself.
-async fn address() -> anyhow::Result<Option<String>> {
+/// The address of the node that the API server is on.
+async fn address() -> anyhow::Result<String> {
     let path: PathBuf = required("E2E_KUBECONFIG")?.into();
-    let config = kube::Config::from_custom_kubeconfig(
-        Kubeconfig::read_from(path)?,
-        &KubeConfigOptions::default(),
-    )
-    .await?;
-    let server = config
-        .cluster_url
-        .host()
-        .context("no API server")?
-        .to_owned();
-    let port = config.cluster_url.port_u16().unwrap_or(443);
-    // Nothing is sent: it says by which of its addresses this machine would.
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    socket.connect((server.as_str(), port))?;
-    let own = socket.local_addr()?.ip();
-    Ok((!own.is_loopback()).then(|| own.to_string()))
+    let kubeconfig = Kubeconfig::read_from(path)?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default());
+    let server = config.await?.cluster_url;
+    Ok(server.host().context("no API server")?.to_owned())
 }
