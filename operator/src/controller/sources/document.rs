@@ -125,7 +125,7 @@ mod tests {
             (json!({}), "defaultAction: "),
             (
                 json!({"defaultAction": "SCMP_ACT_NOTIFY"}),
-                "defaultAction: is SCMP_ACT_NOTIFY, which asks",
+                "defaultAction: SCMP_ACT_NOTIFY cannot be the default",
             ),
             (
                 json!({"defaultAction": "SCMP_ACT_ERRNO", "listenerPath": "/run/x.sock"}),
@@ -144,10 +144,7 @@ mod tests {
             .collect();
         let said =
             runtime(&json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": calls})).unwrap_err();
-        assert!(
-            said.ends_with("; and 2 more") || said.contains(" more"),
-            "{said}"
-        );
+        assert!(said.ends_with("; and 2 more"), "{said}");
     }
 
     #[test]
