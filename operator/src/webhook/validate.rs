@@ -120,7 +120,8 @@ const MAX_BRACKETS: usize = 32 << 10;
 /// So many findings are warned of: the API server takes 4 KiB of warnings in all.
 const MAX_FINDINGS: usize = 10;
 
-/// Answers a request about an object of ours. What cannot change what is in force (a deletion, a new label) is never refused, or an object that an older version let in could not even be deleted.
+/// Answers a request about an object of ours. What cannot change what is in force (a deletion, a new label)
+/// is never refused, or an object that an older version let in could not even be deleted.
 ///
 /// `library` is what all profiles say, and `ceilings` what they are held to; `view` says more of what there is: the sentences about a valid policy
 /// among the others, and what matters to a recording.
