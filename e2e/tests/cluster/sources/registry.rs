@@ -216,7 +216,8 @@ impl Registry {
 async fn address() -> anyhow::Result<String> {
     let path: PathBuf = required("E2E_KUBECONFIG")?.into();
     let kubeconfig = Kubeconfig::read_from(path)?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default());
-    let server = config.await?.cluster_url;
+    let options = KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    let server = config.cluster_url;
     Ok(server.host().context("no API server")?.to_owned())
 }
