@@ -33,6 +33,9 @@ use_provider() {
 	"$HERE/prerequisites"
 	TOOLS=$("$HERE/cluster/install" path tools)
 	export KUBECTL=$TOOLS/kubectl HELM=$TOOLS/helm
+	# The tests that push and pull find a registry there.
+	PATH=$("$HERE/cluster/install" path registry):$PATH
+	export PATH
 }
 
 # Starts the cluster, makes the images and puts them there. Sets KUBECONFIG and OPERATOR_IMAGE.

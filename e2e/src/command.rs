@@ -44,13 +44,18 @@ pub async fn kubectl(args: &[&str], input: &str) -> anyhow::Result<Finished> {
 
 /// Runs `kubectl seccomp`, with the plugin that was built beside the tests.
 pub async fn plugin(args: &[&str]) -> anyhow::Result<Finished> {
-    plugin_by(&[&kubectl_program()], args).await
+    plugin_as(&[], args).await
+}
+
+/// The same with these variables in its environment.
+pub async fn plugin_as(variables: &[(&str, &str)], args: &[&str]) -> anyhow::Result<Finished> {
+    plugin_by(&[&kubectl_program()], variables, args).await
 }
 
 /// What `kubectl seccomp` prints in this time, of a command that goes on until it is stopped.
 pub async fn plugin_for(time: Duration, args: &[&str]) -> anyhow::Result<String> {
     let seconds = time.as_secs().to_string();
-    let finished = plugin_by(&["timeout", &seconds, &kubectl_program()], args).await?;
+    let finished = plugin_by(&["timeout", &seconds, &kubectl_program()], &[], args).await?;
     // `timeout` ends with this where it had to stop the command.
     if finished.code != Some(124) {
         bail!("the command did not go on: {finished:?}");
@@ -58,7 +63,11 @@ pub async fn plugin_for(time: Duration, args: &[&str]) -> anyhow::Result<String>
     Ok(finished.stdout)
 }
 
-async fn plugin_by(program: &[&str], args: &[&str]) -> anyhow::Result<Finished> {
+async fn plugin_by(
+    program: &[&str],
+    variables: &[(&str, &str)],
+    args: &[&str],
+) -> anyhow::Result<Finished> {
     let tests = std::env::current_exe()?;
     let built = tests.ancestors().nth(2).context("no folder of binaries")?;
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -68,6 +77,7 @@ async fn plugin_by(program: &[&str], args: &[&str]) -> anyhow::Result<Finished> 
         .args(&program[1..])
         .arg("seccomp")
         .args(args)
+        .envs(variables.iter().copied())
         .env("PATH", std::env::join_paths(path)?);
     finish(program[0], command, "").await
 }

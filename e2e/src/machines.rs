@@ -71,7 +71,20 @@ impl Machines {
 
     /// Where the node's seccomp folder is on this machine.
     pub async fn seccomp_folder(&self, node: &str) -> anyhow::Result<PathBuf> {
-        let path = ["path", "--node", node, "/var/lib/kubelet/seccomp"];
+        self.folder(node, "/var/lib/kubelet/seccomp").await
+    }
+
+    /// Where a folder of the node is on this machine.
+    pub async fn folder(&self, node: &str, path: &str) -> anyhow::Result<PathBuf> {
+        let path = ["path", "--node", node, path];
         Ok(self.run(&path).await?.trim().into())
+    }
+
+    /// A command that runs a script on the node, in its network and among its files.
+    #[must_use]
+    pub fn script(&self, node: &str, script: &str) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.command);
+        command.args(["exec", "--node", node, "--", "bash", "-c", script]);
+        command
     }
 }

@@ -52,6 +52,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "admission-review",
             "kube-support",
             "kubectl-seccomp",
+            "seccomp-artifact",
             "seccomp-audit",
             "seccomp-diagnosis",
             "seccomp-operator-api",

@@ -59,10 +59,8 @@ pub async fn run(args: ControlPlaneArgs) -> anyhow::Result<()> {
         args.controller.identity.clone(),
     );
     let admission_metrics = Metrics::new(&mut registry);
-    let admission = Arc::new(Admission::new(
-        view(&args.controller),
-        admission_metrics.clone(),
-    ));
+    let admission = Admission::new(view(&args.controller), admission_metrics.clone());
+    let admission = Arc::new(admission.pulling(args.controller.sources));
     let serving = Arc::new(Serving::default());
     let state = AdmissionState {
         view: admission.view.clone(),

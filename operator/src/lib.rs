@@ -20,6 +20,7 @@ pub mod process;
 pub mod recorder;
 mod recordings;
 mod shutdown;
+mod sources;
 mod stored_pod;
 mod trials;
 pub mod webhook;

@@ -118,12 +118,12 @@ pub fn read(bytes: &[u8]) -> Result<Found, Unfit> {
         .map_err(malformed)
 }
 
-/// The manifest of an index that is for nodes of that architecture.
+/// The manifest of an index that is for nodes of that architecture; without one, what is for all of them.
 ///
 /// # Errors
 ///
 /// If there is none.
-pub fn manifest_for(index: &Index, arch: Arch) -> Result<&Descriptor, Unfit> {
+pub fn manifest_for(index: &Index, arch: Option<Arch>) -> Result<&Descriptor, Unfit> {
     let is_for = |descriptor: &&Descriptor| {
         let platform = descriptor.platform.as_ref();
         platform.is_some_and(|platform| platform.os == "linux" && is_of(platform, arch))
@@ -140,12 +140,12 @@ pub fn manifest_for(index: &Index, arch: Arch) -> Result<&Descriptor, Unfit> {
     })
 }
 
-/// The layer of a manifest that has the profile for nodes of that architecture.
+/// The layer of a manifest that has the profile for nodes of that architecture; without one, what is for all of them.
 ///
 /// # Errors
 ///
 /// If there is none, or one that is not read.
-pub fn layer(manifest: &Manifest, arch: Arch) -> Result<Chosen, Unfit> {
+pub fn layer(manifest: &Manifest, arch: Option<Arch>) -> Result<Chosen, Unfit> {
     let config = manifest.config.media_type.as_str();
     let stated = manifest.artifact_type.as_deref().unwrap_or_default();
     let declared = if config == EMPTY { stated } else { config };
@@ -207,7 +207,7 @@ fn is_generic(declared: &str) -> bool {
 }
 
 /// The layer by its file's name, as the Security Profiles Operator chooses.
-fn titled(layers: &[Descriptor], arch: Arch) -> Result<&Descriptor, Unfit> {
+fn titled(layers: &[Descriptor], arch: Option<Arch>) -> Result<&Descriptor, Unfit> {
     let own = |layer: &&Descriptor| match &layer.platform {
         Some(platform) => platform.os == "linux" && is_of(platform, arch),
         None => is_named_for(layer.title(), arch),
@@ -231,19 +231,22 @@ fn titled(layers: &[Descriptor], arch: Arch) -> Result<&Descriptor, Unfit> {
 }
 
 /// `profile-linux-arm64.yaml`, and `profile-linux-arm64-v8.yaml`.
-fn is_named_for(title: &str, arch: Arch) -> bool {
+fn is_named_for(title: &str, arch: Option<Arch>) -> bool {
     let rest = title.strip_prefix("profile-linux-");
     let rest = rest.and_then(|rest| rest.strip_suffix(".yaml"));
     let architecture = rest.and_then(|rest| rest.split('-').next());
-    architecture.is_some_and(|word| Arch::from_node(word) == Some(arch))
+    architecture.is_some_and(|word| arch.is_some() && Arch::from_node(word) == arch)
 }
 
-fn is_of(platform: &Platform, arch: Arch) -> bool {
-    Arch::from_node(&platform.architecture) == Some(arch)
+fn is_of(platform: &Platform, arch: Option<Arch>) -> bool {
+    arch.is_some() && Arch::from_node(&platform.architecture) == arch
 }
 
-fn wanted(arch: Arch) -> String {
-    format!("linux/{}", arch.native_name())
+fn wanted(arch: Option<Arch>) -> String {
+    arch.map_or_else(
+        || "all platforms".into(),
+        |arch| format!("linux/{}", arch.native_name()),
+    )
 }
 
 fn listed(names: impl Iterator<Item = String>) -> String {
@@ -271,9 +274,9 @@ mod tests {
         descriptor
     }
 
-    fn chosen(manifest: &Value, arch: Arch) -> Result<Chosen, Unfit> {
+    fn chosen(manifest: &Value, arch: impl Into<Option<Arch>>) -> Result<Chosen, Unfit> {
         match read(manifest.to_string().as_bytes())? {
-            Found::Manifest(manifest) => layer(&manifest, arch),
+            Found::Manifest(manifest) => layer(&manifest, arch.into()),
             Found::Index(index) => panic!("{index:?}"),
         }
     }
@@ -324,9 +327,16 @@ mod tests {
             title(Arch::S390X).unwrap_err().to_string(),
             "has no profile for linux/s390x; it has profile-linux-amd64.yaml, profile-linux-arm64-v8.yaml"
         );
+        let said = chosen(&manifest_of(&layers), None).unwrap_err();
+        assert!(
+            said.to_string()
+                .starts_with("has no profile for all platforms")
+        );
         for title in ["profile.yaml", "nginx.yaml", ""] {
-            let one = chosen(&manifest_of(&[descriptor(tar, title)]), Arch::S390X).unwrap();
-            assert_eq!(one.form, Form::Object, "{title}");
+            for arch in [Some(Arch::S390X), None] {
+                let one = chosen(&manifest_of(&[descriptor(tar, title)]), arch).unwrap();
+                assert_eq!(one.form, Form::Object, "{title}");
+            }
         }
     }
 
@@ -384,13 +394,20 @@ mod tests {
             }
         };
         let index = read_index(&[arm]);
-        assert!(manifest_for(&index, Arch::Aarch64).is_ok());
+        assert!(manifest_for(&index, Some(Arch::Aarch64)).is_ok());
         assert_eq!(
-            manifest_for(&index, Arch::X86_64).unwrap_err().to_string(),
+            manifest_for(&index, Some(Arch::X86_64))
+                .unwrap_err()
+                .to_string(),
             "has no profile for linux/amd64; it has linux/arm64"
         );
+        assert_eq!(
+            manifest_for(&index, None).unwrap_err().to_string(),
+            "has no profile for all platforms; it has linux/arm64"
+        );
         let index = read_index(&[descriptor(MANIFEST, "")]);
-        assert!(manifest_for(&index, Arch::X86_64).is_ok());
+        assert!(manifest_for(&index, Some(Arch::X86_64)).is_ok());
+        assert!(manifest_for(&index, None).is_ok());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod profile;
 mod recording;
 mod recording_report;
 mod schema;
+mod source;
 mod trial;
 mod workload;
 
@@ -49,6 +50,10 @@ pub use recording_report::{
     SeccompRecordingReport, absorb_calls,
 };
 pub use schema::{Requirement, RequirementOperator, Selector};
+pub use source::{
+    MAX_SIGNERS, SOURCE_DIGEST_ANNOTATION, SeccompSource, SeccompSourceSpec, SeccompSourceStatus,
+    SourceIdentity, SourceVerification, source_condition,
+};
 pub use trial::{OnTrial, Trial, TrialReport, TrialStatus, Tried};
 pub use workload::workload;
 
@@ -67,7 +72,7 @@ pub const STARTUP_TAINT: &str = "seccomp-operator.io/agent-not-ready";
 
 /// All custom resource definitions, each with the file name (without extension) that it is kept under in `crds/`.
 #[must_use]
-pub fn crds() -> [(&'static str, CustomResourceDefinition); 8] {
+pub fn crds() -> [(&'static str, CustomResourceDefinition); 9] {
     let mut crds = [
         ("seccompauditreports", SeccompAuditReport::crd()),
         ("seccompceilings", SeccompCeiling::crd()),
@@ -77,6 +82,7 @@ pub fn crds() -> [(&'static str, CustomResourceDefinition); 8] {
         ("seccompprofiles", SeccompProfile::crd()),
         ("seccomprecordingreports", SeccompRecordingReport::crd()),
         ("seccomprecordings", SeccompRecording::crd()),
+        ("seccompsources", SeccompSource::crd()),
     ];
     for (_, crd) in &mut crds {
         let schemas = crd.spec.versions.iter_mut();

@@ -62,6 +62,7 @@ fn the_definitions_are_rendered_as_they_are_in_the_files_and_kept_on_uninstall()
             "seccompprofiles.seccomp-operator.io",
             "seccomprecordingreports.seccomp-operator.io",
             "seccomprecordings.seccomp-operator.io",
+            "seccompsources.seccomp-operator.io",
         ]
     );
 

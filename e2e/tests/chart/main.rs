@@ -17,6 +17,7 @@ mod objects;
 mod own_node;
 mod recorder;
 mod rights;
+mod sources;
 mod uninstall;
 mod values;
 mod webhooks;

@@ -24,6 +24,7 @@ mod recording_objects;
 mod repair;
 mod rights;
 mod runtime_default;
+mod sources;
 mod startup;
 mod table;
 mod trial;

@@ -3,7 +3,7 @@
 //!
 //! Every replica watches; only the leader writes. `ingest` brings what the watches see into `index` (what each profile's status
 //! should say; `agents`, `usage` and `finalizer` know a part of that each) and into the view that admission answers from; `status`,
-//! `nodes`, `taints`, `policies`, `policy_trials`, `recordings`, `ca_controller`, `default_policy` and
+//! `nodes`, `taints`, `policies`, `policy_trials`, `recordings`, `sources`, `ca_controller`, `default_policy` and
 //! `default_ceiling` do what follows from it; `definitions` lets go of profiles
 //! whose definition is being deleted, and `release` of all that would outlive the operator. This file ties them together. It knows nothing
 //! of how reviews are answered.
@@ -23,6 +23,7 @@ mod policies;
 mod policy_trials;
 mod recordings;
 pub mod release;
+mod sources;
 mod status;
 mod taints;
 pub mod usage;
@@ -49,6 +50,7 @@ use policy_trials::index::PolicyTrials;
 use recordings::index::Recordings;
 use seccomp_operator_api::{SeccompCeilingSpec, SeccompPolicySpec};
 use seccomp_policy::view::{Engine, View};
+use sources::index::Sources;
 
 /// Everything this process writes to the cluster, but for its Lease, carries this field manager.
 const MANAGER: &str = "seccomp-operator";
@@ -111,6 +113,9 @@ pub struct ControllerArgs {
     /// Nodes are meant to have an audit reader; without it the reports of such readers are removed
     #[arg(long, env = "AUDIT")]
     audit: bool,
+    /// Ask registries for what SeccompSources name, and keep it as SeccompProfiles
+    #[arg(long, env = "SOURCES")]
+    pub(crate) sources: bool,
     /// The agents' DaemonSet
     #[arg(
         long,
@@ -232,6 +237,14 @@ impl Controller {
                 std::future::pending().await
             }
         };
+        let sources = async {
+            if args.sources {
+                let place = (args.namespace.as_str(), args.identity.as_str());
+                sources::run(client, place, shared, role.clone()).await
+            } else {
+                std::future::pending().await
+            }
+        };
         tokio::select! {
             ended = ingest::run(client, args, shared) => ended,
             ended = status::run(client, shared, role.clone()) => ended,
@@ -241,6 +254,7 @@ impl Controller {
             ended = policies::run(client, &args.identity, shared, role.clone()) => ended,
             ended = policy_trials::run(client, shared, role.clone()) => ended,
             ended = recordings::run(client, (&args.profiles_dir, &args.identity), shared, role.clone()) => ended,
+            ended = sources => ended,
             ended = ca_controller::run(client, args, shared, role.clone()) => ended,
             ended = default_policy::run(client, args.default_policy.as_ref(), shared, role.clone()) => ended,
             ended = default_ceiling::run(client, args.default_ceiling.as_ref(), shared, role.clone()) => ended,
@@ -268,6 +282,9 @@ struct Shared {
     recordings: Mutex<Recordings>,
     /// Told when a recording may need something.
     recordings_changed: Notify,
+    sources: Mutex<Sources>,
+    /// Told when the profile of a source may be another.
+    sources_changed: Notify,
     ready: Readiness,
     metrics: Metrics,
 }
@@ -341,6 +358,8 @@ impl Shared {
             policy_trials_changed: Notify::new(),
             recordings: Mutex::default(),
             recordings_changed: Notify::new(),
+            sources: Mutex::default(),
+            sources_changed: Notify::new(),
             ready: Readiness::default(),
             metrics: Metrics::new(registry),
         }
@@ -364,6 +383,10 @@ impl Shared {
         self.recordings
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn view(&self) -> RwLockReadGuard<'_, View> {

@@ -24,6 +24,8 @@ pub struct Admission {
     pub namespace_added: Arc<Notify>,
     /// What the handlers count.
     pub metrics: Metrics,
+    /// This installation asks registries for what SeccompSources name.
+    pub(super) pulls: bool,
     pub(super) large_pods: Arc<Semaphore>,
     pub(super) large_objects: Arc<Semaphore>,
     pub(super) validations: Arc<Semaphore>,
@@ -37,10 +39,17 @@ impl Admission {
             view: Arc::new(RwLock::new(view)),
             namespace_added: Arc::default(),
             metrics,
+            pulls: false,
             large_pods: Arc::new(Semaphore::new(LARGE_PODS_AT_ONCE)),
             large_objects: Arc::new(Semaphore::new(LARGE_OBJECTS_AT_ONCE)),
             validations: Arc::new(Semaphore::new(VALIDATIONS_AT_ONCE as usize)),
         }
+    }
+
+    /// The same, and what it says of SeccompSources is said of an installation that pulls, or does not.
+    #[must_use]
+    pub fn pulling(self, pulls: bool) -> Self {
+        Self { pulls, ..self }
     }
 
     pub(super) fn view(&self) -> RwLockReadGuard<'_, View> {

@@ -1,4 +1,5 @@
-//! Whether a SeccompProfile, a SeccompPolicy, a SeccompCeiling or a SeccompRecording that is about to be stored means what it seems to.
+//! Whether a SeccompProfile, a SeccompPolicy, a SeccompCeiling, a SeccompRecording or a SeccompSource that is about to be stored means what
+//! it seems to.
 
 use admission_review::{Answer, Request};
 use serde::Deserialize;
@@ -7,7 +8,7 @@ use serde_json::value::RawValue;
 use super::admission::Admission;
 use seccomp_operator_api::{
     Listening, ProfileName, SeccompCeilingSpec, SeccompPolicySpec, SeccompProfileSpec,
-    SeccompRecordingSpec, TrialReport, policy_trial_name,
+    SeccompRecordingSpec, SeccompSourceSpec, TrialReport, policy_trial_name,
 };
 use seccomp_policy::ceiling::Ceilings;
 use seccomp_policy::conflicts;
@@ -16,7 +17,7 @@ use seccomp_profile::{Arch, CapabilitySet, KernelVersion, Library, Severity, Tar
 use seccomp_recorder::observed_profile;
 
 use crate::recordings::{self, Surroundings};
-use crate::{ceilings, trials};
+use crate::{ceilings, sources, trials};
 
 /// The fields of an object of ours that validation reads.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -68,6 +69,8 @@ pub trait Around {
         name: &str,
         spec: &SeccompRecordingSpec,
     ) -> Surroundings;
+    /// Whether this installation asks registries.
+    fn pulls(&self) -> bool;
 }
 
 impl Around for View {
@@ -82,6 +85,10 @@ impl Around for View {
         spec: &SeccompRecordingSpec,
     ) -> Surroundings {
         Surroundings::of(self, namespace, name, spec)
+    }
+
+    fn pulls(&self) -> bool {
+        false
     }
 }
 
@@ -98,6 +105,10 @@ impl Around for Admission {
     ) -> Surroundings {
         self.view().surroundings(namespace, name, spec)
     }
+
+    fn pulls(&self) -> bool {
+        self.pulls
+    }
 }
 
 /// Of the profiles that derive from a changed one, so many are looked at, and so many are warned of.
@@ -109,7 +120,7 @@ const MAX_BRACKETS: usize = 32 << 10;
 /// So many findings are warned of: the API server takes 4 KiB of warnings in all.
 const MAX_FINDINGS: usize = 10;
 
-/// Answers a request about a SeccompProfile, a SeccompPolicy, a SeccompCeiling or a SeccompRecording. What cannot change what is in force (a deletion, a new label)
+/// Answers a request about an object of ours. What cannot change what is in force (a deletion, a new label)
 /// is never refused, or an object that an older version let in could not even be deleted.
 ///
 /// `library` is what all profiles say, and `ceilings` what they are held to; `view` says more of what there is: the sentences about a valid policy
@@ -144,6 +155,14 @@ pub fn answer(
         "SeccompProfile" => profile(object.name(), object.spec(), library, ceilings),
         "SeccompCeiling" => ceiling(object.spec(), library),
         "SeccompPolicy" => policy(object.name(), object.spec(), library, view),
+        "SeccompSource" => {
+            let around = sources::Around {
+                pulls: view.pulls(),
+                // Later it is the source's own.
+                is_taken: request.old_object.is_none() && library.contains(object.name()),
+            };
+            source(object.name(), object.spec(), around)
+        }
         "SeccompRecording" => recording(
             (&request.namespace, object.name()),
             object.spec(),
@@ -331,6 +350,16 @@ fn recording(
         Ok(spec) => {
             let around = view.surroundings(namespace, name, &spec);
             let told = recordings::assess(namespace, name, &spec, held, &around);
+            (told.problems, told.warnings)
+        }
+        Err(error) => (vec![unreadable(&error)], Vec::new()),
+    }
+}
+
+fn source(name: &str, spec: &str, around: sources::Around) -> (Vec<String>, Vec<String>) {
+    match serde_json::from_str::<SeccompSourceSpec>(spec) {
+        Ok(spec) => {
+            let told = sources::assess(name, &spec, around);
             (told.problems, told.warnings)
         }
         Err(error) => (vec![unreadable(&error)], Vec::new()),

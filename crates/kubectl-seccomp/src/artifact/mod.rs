@@ -15,7 +15,7 @@ use clap::Args;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use seccomp_artifact::Reference;
-use seccomp_artifact::registry::{Credentials, Options, PullError, Registry};
+use seccomp_artifact::registry::{Credentials, Options, PullError, Registry, Trust};
 
 use super::Failure;
 use super::cluster::{Patience, patience};
@@ -51,10 +51,10 @@ impl RegistryArgs {
         let credentials = Credentials::find(reference, |name| std::env::var(name).ok())?;
         let options = Options {
             plain_http: self.plain_http || reference.is_on_this_machine() && self.ca_file.is_none(),
-            authorities: match &self.ca_file {
+            trust: Trust::MachineAnd(match &self.ca_file {
                 Some(file) => authorities(file)?,
                 None => Vec::new(),
-            },
+            }),
             timeout: self.request_timeout.duration().unwrap_or(FOR_EVER),
             credentials,
         };

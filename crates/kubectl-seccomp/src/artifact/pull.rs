@@ -66,7 +66,7 @@ pub fn run(args: &PullArgs) -> Result<Findings, Failure> {
     let registry = args.registry.registry(&args.reference)?;
     // What was pulled, or lines that say why it does not count.
     let outcome = block_on(async {
-        let pulled = match registry.pull(arch).await {
+        let pulled = match registry.pull(Some(arch)).await {
             Ok(pulled) => pulled,
             Err(error) if is_about_the_artifact(&error) => {
                 return Ok(Err(said(&error) + "\n"));

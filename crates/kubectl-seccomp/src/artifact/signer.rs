@@ -81,7 +81,9 @@ pub async fn verified(
     digest: Digest,
     signer: &Signer,
 ) -> Result<Result<Vec<Signed>, String>, Failure> {
-    let verdict = registry.verify(digest, signer).await?;
+    let verdict = registry
+        .verify(digest, std::slice::from_ref(signer))
+        .await?;
     if !verdict.signed.is_empty() {
         return Ok(Ok(verdict.signed));
     }

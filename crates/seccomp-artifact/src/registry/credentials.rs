@@ -60,7 +60,34 @@ pub enum BadCredentials {
     },
 }
 
+/// An entry that is no account. What it says instead is not told: parts of it may be a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnusableEntry {
+    /// The text is no such configuration.
+    #[error("is no JSON with accounts, such as `docker login` writes")]
+    Malformed,
+    /// It has an entry for the registry, and that is none.
+    #[error("has an entry for the registry that is no account")]
+    NoAccount,
+}
+
 impl Credentials {
+    /// What a Docker configuration has for an artifact, such as a Secret's `.dockerconfigjson`: of its `auths` alone. Nothing is run, whatever
+    /// it says of helpers.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn of_docker_config(
+        config: &[u8],
+        reference: &Reference,
+    ) -> Result<Option<Self>, UnusableEntry> {
+        let config: Value = serde_json::from_slice(config).map_err(|_| UnusableEntry::Malformed)?;
+        let auths = config.get("auths").and_then(Value::as_object);
+        let accounts = json!({"auths": auths.ok_or(UnusableEntry::Malformed)?});
+        of_config(&accounts, reference, Path::new("")).map_err(|_| UnusableEntry::NoAccount)
+    }
+
     /// What the usual places have for an artifact; `variable` reads the environment. The first place with an entry counts:
     /// `REGISTRY_AUTH_FILE`, `DOCKER_CONFIG`, `$XDG_RUNTIME_DIR/containers/auth.json`, `~/.config/containers/auth.json`,
     /// `~/.docker/config.json`. May run a credential helper.
@@ -247,6 +274,41 @@ mod tests {
             ("other.example.com/x:v1", None),
         ] {
             assert_eq!(of(&config, reference), expected, "{reference}");
+        }
+    }
+
+    #[test]
+    fn of_a_secret_accounts_are_read_and_nothing_is_run_or_told() {
+        // To ask a helper that is not there would be an error.
+        let helper = "not-there";
+        let of = |config: Value| {
+            let reference = "ghcr.io/acme/nginx:v1".parse().unwrap();
+            Credentials::of_docker_config(config.to_string().as_bytes(), &reference)
+        };
+        let entry = json!({"username": "u", "password": "p"});
+        assert_eq!(
+            of(json!({"auths": {"ghcr.io": entry}, "credsStore": helper})),
+            Ok(Some(account("u", "p")))
+        );
+        assert_eq!(
+            of(
+                json!({"auths": {"quay.io": entry}, "credsStore": helper, "credHelpers": {"ghcr.io": helper}})
+            ),
+            Ok(None)
+        );
+        for secret in [
+            json!("hunter2"),
+            json!({"auth": "hunter2"}),
+            json!({"auth": {"x": "hunter2"}}),
+        ] {
+            let error = of(json!({"auths": {"ghcr.io": secret}})).unwrap_err();
+            assert_eq!(error, UnusableEntry::NoAccount, "{secret}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+        for wrong in ["", "[]", "{}", "hunter2", r#"{"auths": "hunter2"}"#] {
+            let reference = "ghcr.io/acme/nginx:v1".parse().unwrap();
+            let read = Credentials::of_docker_config(wrong.as_bytes(), &reference);
+            assert_eq!(read, Err(UnusableEntry::Malformed), "{wrong}");
         }
     }
 

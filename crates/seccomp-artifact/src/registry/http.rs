@@ -12,9 +12,9 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 
+use super::Trust;
 use super::error::Error;
 
 /// How often an answer may be "elsewhere".
@@ -62,24 +62,12 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(
-        registry: &str,
-        authorities: &[CertificateDer<'static>],
-        timeout: Duration,
-    ) -> Result<Self, Error> {
-        let mut roots = RootCertStore::empty();
-        // What is wrong with some of the machine's is not this client's matter: a registry's chain leads to one that is right.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        for authority in authorities {
-            roots
-                .add(authority.clone())
-                .map_err(|error| Error::SetUp(format!("a certificate authority: {error}")))?;
-        }
+    pub(super) fn new(registry: &str, trust: &Trust, timeout: Duration) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::SetUp(error.to_string()))?
-            .with_root_certificates(roots)
+            .with_root_certificates(trust.roots()?)
             .with_no_client_auth();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);

@@ -8,7 +8,7 @@ mod credentials;
 mod error;
 mod http;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -16,6 +16,7 @@ use ::http::{HeaderMap, Method, StatusCode, Uri};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::body::Bytes;
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use seccomp_profile::Arch;
 use serde::Deserialize;
@@ -29,7 +30,7 @@ use super::signature::{
     self, BUNDLE_PREFIX, MAX_SIGNATURE, MAX_SIGNATURES, Refused, Signed, Signer, Simple,
 };
 use challenge::{Challenge, encoded};
-pub use credentials::{BadCredentials, Credentials};
+pub use credentials::{BadCredentials, Credentials, UnusableEntry};
 pub use error::Error;
 use http::{Answer, Ask, Http, is_same_server};
 
@@ -43,12 +44,39 @@ const MAX_WORDS: usize = 200;
 pub struct Options {
     /// Without TLS.
     pub plain_http: bool,
-    /// Whose certificates are trusted beside those that the machine trusts.
-    pub authorities: Vec<CertificateDer<'static>>,
+    /// Whose certificates are trusted.
+    pub trust: Trust,
     /// How long one answer may take.
     pub timeout: Duration,
     /// Who asks.
     pub credentials: Credentials,
+}
+
+/// Whose certificates are trusted.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Those that the machine trusts, and these.
+    MachineAnd(Vec<CertificateDer<'static>>),
+    /// These, whatever the machine trusts.
+    Only(Arc<RootCertStore>),
+}
+
+impl Trust {
+    fn roots(&self) -> Result<Arc<RootCertStore>, Error> {
+        let authorities = match self {
+            Self::Only(roots) => return Ok(roots.clone()),
+            Self::MachineAnd(authorities) => authorities,
+        };
+        let mut roots = RootCertStore::empty();
+        // What is wrong with some of the machine's is not this client's matter: a registry's chain leads to one that is right.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        for authority in authorities {
+            roots
+                .add(authority.clone())
+                .map_err(|error| Error::SetUp(format!("a certificate authority: {error}")))?;
+        }
+        Ok(Arc::new(roots))
+    }
 }
 
 /// A repository of a registry.
@@ -108,7 +136,7 @@ impl Registry {
         };
         let base = format!("{scheme}://{host}/v2/{}/", reference.repository());
         Ok(Self {
-            http: Http::new(reference.registry(), &options.authorities, options.timeout)?,
+            http: Http::new(reference.registry(), &options.trust, options.timeout)?,
             base: base
                 .parse()
                 .map_err(|error| Error::SetUp(format!("{base}: {error}")))?,
@@ -183,12 +211,12 @@ impl Registry {
         Ok(Digest::of(&bytes))
     }
 
-    /// The profile for nodes of that architecture.
+    /// The profile for nodes of that architecture; without one, what is for all of them.
     ///
     /// # Errors
     ///
     /// If the registry does not give it, or if it is no profile's artifact.
-    pub async fn pull(&self, arch: Arch) -> Result<Pulled, PullError> {
+    pub async fn pull(&self, arch: Option<Arch>) -> Result<Pulled, PullError> {
         let unfit = |unfit| PullError::Unfit(self.reference.to_string(), unfit);
         let bytes = self.manifest(&self.reference.target()).await?;
         let digest = Digest::of(&bytes);
@@ -215,16 +243,22 @@ impl Registry {
         })
     }
 
-    /// Which signatures of the artifact with that digest count for a signer.
+    /// Which signatures of the artifact with that digest count for one of some signers.
     ///
     /// # Errors
     ///
     /// If the registry does not say.
-    pub async fn verify(&self, artifact: Digest, signer: &Signer) -> Result<Verdict, Error> {
+    pub async fn verify(&self, artifact: Digest, signers: &[Signer]) -> Result<Verdict, Error> {
         let mut verdict = Verdict::default();
-        let mut add = |at: Digest, result: Result<Signed, Refused>| match result {
-            Ok(signed) => verdict.signed.push(signed),
-            Err(refused) => verdict.refused.push((at, refused)),
+        let mut add = |at: Digest, by: &dyn Fn(&Signer) -> Result<Signed, Refused>| {
+            let mut refused = Vec::new();
+            for signer in signers {
+                match by(signer) {
+                    Ok(signed) => return verdict.signed.push(signed),
+                    Err(why) => refused.push((at, why)),
+                }
+            }
+            verdict.refused.append(&mut refused);
         };
         for referrer in self.referrers(artifact).await? {
             let manifest = self.manifest(&referrer.digest.to_string()).await?;
@@ -234,8 +268,9 @@ impl Registry {
             let bundle = |layer: &&Descriptor| layer.media_type.starts_with(BUNDLE_PREFIX);
             if let Some(layer) = manifest.layers.iter().find(bundle) {
                 let bundle = self.blob(layer, MAX_SIGNATURE as u64).await?;
-                let result = signature::verify_bundle(signer, artifact, &bundle);
-                add(referrer.digest, result);
+                add(referrer.digest, &|signer| {
+                    signature::verify_bundle(signer, artifact, &bundle)
+                });
             }
         }
         if let Some(manifest) = self.optional_manifest(&signature::tag(artifact)).await?
@@ -246,8 +281,9 @@ impl Registry {
                     payload: self.blob(layer, MAX_SIGNATURE as u64).await?,
                     signature: signature.to_owned(),
                 };
-                let result = signature::verify_simple(signer, artifact, &simple);
-                add(layer.digest, result);
+                add(layer.digest, &|signer| {
+                    signature::verify_simple(signer, artifact, &simple)
+                });
             }
         }
         Ok(verdict)

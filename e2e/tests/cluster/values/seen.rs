@@ -135,6 +135,12 @@ async fn is_in_host_network(cluster: &Cluster) -> Tested {
         ensure!(status["podIP"] == status["hostIP"], "{status}");
     }
     ensure!(pods.len() == 2, "{} controllers", pods.len());
+    for pod in &pods {
+        let args = pod["spec"]["containers"][0]["args"].to_string();
+        ensure!(args.contains("--sources"), "{args}");
+        let log = log(pod).await?;
+        ensure!(!log.contains("forbidden"), "{log}");
+    }
     ensure!(names("networkpolicies").await?.contains(RELEASE));
     Ok(())
 }

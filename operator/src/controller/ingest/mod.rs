@@ -25,7 +25,7 @@ use super::index::{self, Index, SeenProfile};
 use super::policies::index::{Policies, SeenPolicy};
 use super::recordings::index::{self as recordings, Recordings};
 use super::recordings::recorders::Recorders;
-use super::{ControllerArgs, ControllerError, Shared};
+use super::{ControllerArgs, ControllerError, Shared, sources};
 use kube_support::{WatchEvent, Watched, resource_version, watch, watch_as};
 use objects::{AgentDaemonSet, AgentPod, ClusterNode, ClusterNodeSpec, created};
 use policy_trials::{take_policy_on_trial, take_trial_profile};
@@ -157,7 +157,7 @@ pub async fn run(
         .boxed(),
     ]));
     while let Some(event) = events.next().await {
-        take(event, shared);
+        take(event, args, shared);
     }
     Err(ControllerError::WatchesEnded)
 }
@@ -184,7 +184,7 @@ where
     Api::all(client.clone())
 }
 
-fn take(event: Event, shared: &Shared) {
+fn take(event: Event, args: &ControllerArgs, shared: &Shared) {
     // The view is taken only by what belongs there, and only for a moment: reviews of pods wait for it.
     let index = || {
         let mut index = shared.index();
@@ -207,6 +207,9 @@ fn take(event: Event, shared: &Shared) {
             shared.policies_changed.notify_one();
             if take_recording_profile(&change, &mut shared.recordings()) {
                 shared.recordings_changed.notify_one();
+            }
+            if args.sources {
+                sources::take_profile(&change, shared);
             }
             if take_trial_profile(&change, &mut shared.policy_trials()) || defined.is_some() {
                 shared.policy_trials_changed.notify_one();

@@ -17,6 +17,10 @@ impl Around for Nothing {
     fn surroundings(&self, _: &str, _: &str, _: &SeccompRecordingSpec) -> Surroundings {
         Surroundings::default()
     }
+
+    fn pulls(&self) -> bool {
+        true
+    }
 }
 
 /// The body of a review.
@@ -269,6 +273,58 @@ fn a_recording_is_judged_by_its_namespace_and_by_what_there_is() {
     review["request"]["object"]["spec"] = json!({"podSelector": 1});
     let sentence = told(&review, &view).denied.unwrap();
     assert!(sentence.starts_with("spec: "), "{sentence}");
+}
+
+#[test]
+fn a_source_is_judged_by_its_fields_and_by_the_profile_of_its_name() {
+    let object = |spec: Value| json!({"metadata": {"name": "nginx"}, "spec": spec});
+    for (spec, start) in [
+        (
+            json!({"reference": "nginx"}),
+            "spec.reference: \"nginx\" names no registry; write REGISTRY/",
+        ),
+        (
+            json!({"reference": "ghcr.io/x:v1", "interval": "1s"}),
+            "spec.interval: \"1s\" is not between 1m and 7d; say",
+        ),
+        (
+            json!({"reference": "ghcr.io/x:v1", "verification": {"keys": ["no"]}}),
+            "spec.verification.keys[0]: is no public key in PEM",
+        ),
+        (json!({}), "spec: missing field `reference`"),
+    ] {
+        let said = denied("SeccompSource", &object(spec.clone())).unwrap_or_default();
+        assert!(said.starts_with(start), "{spec}: {said}");
+    }
+    let pinned = format!("ghcr.io/x@sha256:{}", "a".repeat(64));
+    let good = object(json!({"reference": pinned}));
+    let answered =
+        |old: Option<&Value>,
+         library: &Library,
+         view: &dyn Fn(&Request<'_, Object<'_>>, &Library) -> Answer| {
+            view(&request(&body("SeccompSource", &good, old)), library)
+        };
+    let here = |request: &Request<'_, Object<'_>>, library: &Library| {
+        answer(request, library, &Ceilings::default(), &Nothing)
+    };
+    let there = library(&json!({"nginx": {"base": "runtime-default"}}));
+    assert_eq!(answered(None, &Library::default(), &here), Answer::allow());
+    let taken = answered(None, &there, &here);
+    assert!(
+        taken.denied.is_none() && taken.warnings[0].starts_with("metadata.name: "),
+        "{taken:?}"
+    );
+    // By then it is its own.
+    let old = object(json!({"reference": "ghcr.io/x:v1"}));
+    assert_eq!(
+        answered(Some(&old), &there, &here).warnings,
+        Vec::<String>::new()
+    );
+    let elsewhere = |request: &Request<'_, Object<'_>>, library: &Library| {
+        answer(request, library, &Ceilings::default(), &View::default())
+    };
+    let off = answered(None, &Library::default(), &elsewhere);
+    assert!(off.warnings[0].contains("sources.enabled"), "{off:?}");
 }
 
 #[test]
