@@ -1,4 +1,4 @@
-# shellcheck shell=bash source-path=SCRIPTDIR
+# shellcheck shell=bash source-path=SCRIPTDIR disable=SC2034 # its names are for those who source it
 #
 # A cluster with the images on it, from either provider, for those who source
 # this: e2e/demo and e2e/test.
