@@ -254,6 +254,7 @@ fn signers(verification: &SourceVerification) -> Result<Vec<Signer>, Vec<(String
 
 #[cfg(test)]
 mod tests {
+    use seccomp_operator_api::source_condition as reasons;
     use serde_json::{Value, json};
 
     use super::*;
@@ -405,7 +406,6 @@ mod tests {
             let told = assess(example["metadata"]["name"].as_str().unwrap(), &spec, AROUND);
             assert_eq!(told, Told::default());
         }
-        use seccomp_operator_api::source_condition as reasons;
         for reason in [
             reasons::PULLED,
             reasons::PULL_FAILED,

@@ -31,7 +31,7 @@ fn the_defaults_render_the_same_kinds_of_objects_wherever_there_are_such_kinds()
         let mut expected = BTreeMap::from([
             ("ClusterRole", 2),
             ("ClusterRoleBinding", 2),
-            ("CustomResourceDefinition", 8),
+            ("CustomResourceDefinition", 9),
             ("DaemonSet", 1),
             ("Deployment", 1),
             ("Job", 1),

@@ -57,6 +57,7 @@ const MANAGER: &str = "seccomp-operator";
 
 /// What the controller has to know of the installation.
 #[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a switch of its own
 pub struct ControllerArgs {
     /// The namespace that the operator runs in
     #[arg(long, env = "POD_NAMESPACE")]

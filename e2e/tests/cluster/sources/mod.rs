@@ -180,6 +180,7 @@ async fn a_profile_goes_through_a_registry_by_hand() -> Tested {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines)] // one story
 async fn a_source_follows_its_tag_and_keeps_the_last_profile_when_it_cannot() -> Tested {
     const NAME: &str = "e2e-source";
     let Some((cluster, mut registry)) = with_sources().await? else {
@@ -331,6 +332,7 @@ async fn a_source_follows_its_tag_and_keeps_the_last_profile_when_it_cannot() ->
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines)] // one story
 async fn a_source_that_cannot_be_followed_says_why() -> Tested {
     const NAME: &str = "e2e-source-odd";
     let Some((cluster, registry)) = with_sources().await? else {

@@ -1,5 +1,7 @@
 //! From a pulled artifact to what a SeccompProfile says, or a sentence why it is none.
 
+use std::fmt::Write as _;
+
 use seccomp_artifact::Reference;
 use seccomp_artifact::pack::{unfit, unread};
 use seccomp_artifact::registry::Pulled;
@@ -59,7 +61,7 @@ fn told<'a>(problems: impl Iterator<Item = &'a seccomp_profile::Problem>) -> Str
         .join("; ");
     let more = problems.count();
     if more > 0 {
-        text.push_str(&format!("; and {more} more"));
+        let _ = write!(text, "; and {more} more");
     }
     text
 }

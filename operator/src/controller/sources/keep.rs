@@ -159,7 +159,7 @@ mod tests {
         }
     }
 
-    fn found(owners: Value, deleted: bool) -> ObjectMeta {
+    fn found(owners: &Value, deleted: bool) -> ObjectMeta {
         let deleted = deleted.then_some("2026-01-01T00:00:00Z");
         serde_json::from_value(json!({"ownerReferences": owners, "deletionTimestamp": deleted}))
             .unwrap()
@@ -169,7 +169,7 @@ mod tests {
     fn only_a_profile_of_this_very_source_is_written() {
         let by = |kind: &str, uid: &str| json!([{"apiVersion": "x/v1", "kind": kind, "name": "nginx", "uid": uid}]);
         assert_eq!(
-            taken(&job(), &found(by("SeccompSource", "u1"), false)),
+            taken(&job(), &found(&by("SeccompSource", "u1"), false)),
             None
         );
         for (owners, deleted, said) in [
@@ -190,7 +190,7 @@ mod tests {
                 "is being deleted and goes once no pod uses it",
             ),
         ] {
-            let failure = taken(&job(), &found(owners, deleted)).unwrap();
+            let failure = taken(&job(), &found(&owners, deleted)).unwrap();
             assert_eq!(failure.reason, PROFILE_TAKEN);
             assert!(failure.message.contains(said), "{failure:?}");
         }

@@ -298,32 +298,22 @@ fn a_source_is_judged_by_its_fields_and_by_the_profile_of_its_name() {
     }
     let pinned = format!("ghcr.io/x@sha256:{}", "a".repeat(64));
     let good = object(json!({"reference": pinned}));
-    let answered =
-        |old: Option<&Value>,
-         library: &Library,
-         view: &dyn Fn(&Request<'_, Object<'_>>, &Library) -> Answer| {
-            view(&request(&body("SeccompSource", &good, old)), library)
-        };
-    let here = |request: &Request<'_, Object<'_>>, library: &Library| {
-        answer(request, library, &Ceilings::default(), &Nothing)
-    };
+    let none = Ceilings::default();
     let there = library(&json!({"nginx": {"base": "runtime-default"}}));
-    assert_eq!(answered(None, &Library::default(), &here), Answer::allow());
-    let taken = answered(None, &there, &here);
+    let created = body("SeccompSource", &good, None);
+    let here = |body: &str, library: &Library| answer(&request(body), library, &none, &Nothing);
+    assert_eq!(here(&created, &Library::default()), Answer::allow());
+    let taken = here(&created, &there);
     assert!(
         taken.denied.is_none() && taken.warnings[0].starts_with("metadata.name: "),
         "{taken:?}"
     );
     // By then it is its own.
     let old = object(json!({"reference": "ghcr.io/x:v1"}));
-    assert_eq!(
-        answered(Some(&old), &there, &here).warnings,
-        Vec::<String>::new()
-    );
-    let elsewhere = |request: &Request<'_, Object<'_>>, library: &Library| {
-        answer(request, library, &Ceilings::default(), &View::default())
-    };
-    let off = answered(None, &Library::default(), &elsewhere);
+    let changed = here(&body("SeccompSource", &good, Some(&old)), &there);
+    assert_eq!(changed.warnings, Vec::<String>::new());
+    let elsewhere = View::default();
+    let off = answer(&request(&created), &Library::default(), &none, &elsewhere);
     assert!(off.warnings[0].contains("sources.enabled"), "{off:?}");
 }
 
