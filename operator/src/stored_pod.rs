@@ -7,12 +7,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use kube_support::Watched;
+use seccomp_operator_api::without_managed_fields;
 use seccomp_policy::pod::{Spec, Status};
 
 /// A pod as it comes from the wire: only its metadata are read with it, so that one that cannot be read does not stop the watch.
 #[derive(kube::Resource, Clone, Debug, Deserialize)]
 #[resource(inherit = CorePod)]
 pub struct StoredPod {
+    #[serde(deserialize_with = "without_managed_fields")]
     metadata: ObjectMeta,
     #[serde(default)]
     spec: Option<Box<RawValue>>,

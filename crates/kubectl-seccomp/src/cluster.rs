@@ -15,6 +15,7 @@ use kube::{Api, Client, Config};
 use serde::de::DeserializeOwned;
 
 use super::Failure;
+use super::progress::Progress;
 use kube_support::error::chain;
 
 /// How many objects to ask for at once, as kubectl does.
@@ -209,9 +210,26 @@ impl Cluster {
     where
         K: Clone + DeserializeOwned + Debug,
     {
+        self.list_as(api, params, kind, scope, |object| object)
+            .await
+    }
+
+    /// As [`list`](Self::list), of each object what `read` makes of it: of what is larger no more is in memory than a page.
+    pub async fn list_as<K, T>(
+        &self,
+        api: &Api<K>,
+        params: &ListParams,
+        kind: &str,
+        scope: &str,
+        read: impl Fn(K) -> T,
+    ) -> Result<Vec<T>, Refusal>
+    where
+        K: Clone + DeserializeOwned + Debug,
+    {
         let mut attempt = 1;
         loop {
-            match self.pages(api, params).await {
+            let mut progress = Progress::of(kind);
+            match self.pages(api, params, &read, &mut progress).await {
                 // The pages are of one moment, which the API server forgets after some minutes.
                 Err(Unanswered::Refused(error))
                     if attempt < ATTEMPTS && code(&error) == Some(410) =>
@@ -223,7 +241,13 @@ impl Cluster {
         }
     }
 
-    async fn pages<K>(&self, api: &Api<K>, params: &ListParams) -> Result<Vec<K>, Unanswered>
+    async fn pages<K, T>(
+        &self,
+        api: &Api<K>,
+        params: &ListParams,
+        read: &impl Fn(K) -> T,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<T>, Unanswered>
     where
         K: Clone + DeserializeOwned + Debug,
     {
@@ -231,7 +255,8 @@ impl Cluster {
         let mut all = Vec::new();
         loop {
             let page = self.answer(api.list(&params)).await?;
-            all.extend(page.items);
+            all.extend(page.items.into_iter().map(read));
+            progress.reached(all.len(), page.metadata.remaining_item_count);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
                 None => return Ok(all),

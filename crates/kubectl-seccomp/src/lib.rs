@@ -55,6 +55,7 @@ mod merge;
 mod openness;
 mod output;
 mod probe;
+mod progress;
 mod record;
 mod restart;
 mod schema;

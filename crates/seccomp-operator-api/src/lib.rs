@@ -7,6 +7,7 @@ mod audit;
 mod ceiling;
 mod denial;
 pub mod label;
+mod metadata;
 mod node;
 mod policy;
 mod policy_trial;
@@ -25,6 +26,7 @@ pub use denial::{
     Denial, DenialReport, Listening, MAX_DENIALS, MAX_DENIED_VALUES, MAX_PROFILE_DENIALS,
     ObservedDenial, ObservedTrial, Outcome, SeccompDenialReport, TriedDenial, most_frequent,
 };
+pub use metadata::without_managed_fields;
 pub use node::{
     NodeFailure, NodeInfo, NodeUse, PodReference, SeccompNode, SeccompNodeReport, labels_digest,
 };

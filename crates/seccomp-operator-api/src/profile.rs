@@ -14,6 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::denial::Denial;
+use super::metadata::without_managed_fields;
 use super::recording::CallArgument;
 use super::trial::{self, Trial, TrialStatus};
 use super::{label, schema};
@@ -159,6 +160,7 @@ pub fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, St
 #[derive(kube::Resource, Clone, Debug, Deserialize)]
 #[resource(inherit = SeccompProfile)]
 pub struct StoredProfile {
+    #[serde(deserialize_with = "without_managed_fields")]
     metadata: ObjectMeta,
     #[serde(default)]
     spec: Option<Box<RawValue>>,
@@ -168,9 +170,7 @@ pub struct StoredProfile {
 
 impl StoredProfile {
     /// The profile, or why its spec cannot be read. A status that cannot be read is taken for none: it will be written anew.
-    pub fn read(mut self) -> Result<SeccompProfile, InvalidObject> {
-        // Nobody reads who owns which field, and it is often the larger half of an object.
-        self.metadata.managed_fields = None;
+    pub fn read(self) -> Result<SeccompProfile, InvalidObject> {
         let spec = self.spec.as_deref().map_or("{}", RawValue::get);
         match serde_json::from_str(spec) {
             Ok(spec) => Ok(SeccompProfile {
@@ -393,6 +393,15 @@ pub struct NodeCounts {
     /// `ready/desired`, for people; `ready/desired, deleted` where somebody has deleted the profile and it cannot go yet.
     #[schemars(length(max = 32))]
     pub summary: String,
+}
+
+impl NodeCounts {
+    /// Nodes that should have this generation, and neither have it nor have said why they do not.
+    #[must_use]
+    pub fn outstanding(&self) -> u32 {
+        let answered = self.ready.saturating_add(self.failed);
+        u32::try_from(self.desired.saturating_sub(answered)).unwrap_or(0)
+    }
 }
 
 /// Why a node does not have a profile.

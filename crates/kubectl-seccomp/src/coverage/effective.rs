@@ -10,7 +10,7 @@ use kube::core::ObjectMeta;
 use seccomp_policy::pod::{Container, Metadata, Pod, Spec};
 use serde::{Deserialize, Serialize};
 
-use seccomp_operator_api::NodeFailure;
+use seccomp_operator_api::{NodeFailure, without_managed_fields};
 use seccomp_policy::decide::{self, SeccompProfile};
 use seccomp_policy::localhost::LocalhostProfile;
 use seccomp_policy::profile_state::ProfileState;
@@ -22,6 +22,7 @@ const ANNOTATIONS_END: u32 = 25;
 #[derive(kube::Resource, Clone, Debug, Deserialize)]
 #[resource(inherit = CorePod)]
 pub struct StoredPod {
+    #[serde(deserialize_with = "without_managed_fields")]
     metadata: ObjectMeta,
     #[serde(deserialize_with = "Spec::deserialize_owned")]
     spec: Spec<'static>,

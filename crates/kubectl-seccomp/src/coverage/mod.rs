@@ -276,7 +276,8 @@ pub async fn pods(
     };
     let mut params = ListParams::default().fields(UNFINISHED);
     params.label_selector = selector.map(str::to_owned);
-    let pods = cluster.list(&api, &params, "pods", &scope).await?;
+    let pods = cluster.list_as(&api, &params, "pods", &scope, Placed::from);
+    let mut pods = pods.await?;
     if let Some(namespace) = namespace.filter(|_| pods.is_empty()) {
         // A gate on a namespace that is not there would pass for ever.
         if cluster.has_namespace(namespace).await == Some(false) {
@@ -285,7 +286,6 @@ pub async fn pods(
             )));
         }
     }
-    let mut pods: Vec<Placed> = pods.into_iter().map(Into::into).collect();
     pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     Ok(pods)
 }

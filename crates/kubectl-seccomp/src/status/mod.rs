@@ -7,16 +7,18 @@ mod survey;
 use std::collections::BTreeMap;
 
 use clap::{Args, ValueEnum};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::ListParams;
+use kube::api::{ListParams, PartialObjectMeta};
+use kube::core::ObjectMeta;
 use kube::{Api, Resource as _, ResourceExt as _};
+use serde::Deserialize;
 
 use super::cluster::{Cluster, ClusterArgs, Refusal, block_on};
 use super::output;
 use super::text::Style;
 use super::{Failure, Findings};
-use seccomp_operator_api::{SeccompNode, SeccompProfile, StoredProfile};
+use seccomp_operator_api::{SeccompNode, SeccompProfile, StoredProfile, without_managed_fields};
 pub use survey::required_versions;
 use survey::{Agent, Observed, Survey, left_over, survey};
 
@@ -169,21 +171,21 @@ async fn observe(cluster: &Cluster) -> Result<(Observed, Vec<String>, Option<Ref
         }
     };
 
-    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let nodes: Api<PartialObjectMeta<Node>> = Api::all(cluster.client.clone());
     let nodes = cluster.list(&nodes, &everything, "nodes", "the cluster");
     let without_nodes = "nodes without an agent and nodeSelectors are not taken into account";
     let nodes = allowed(nodes.await, &mut notes, without_nodes)?;
 
-    let agents: Api<Pod> = Api::all(cluster.client.clone());
+    let agents: Api<AgentPod> = Api::all(cluster.client.clone());
     let params = ListParams::default().labels(AGENTS);
-    let agents = cluster.list(&agents, &params, "pods", "all namespaces");
+    let agents = cluster.list_as(&agents, &params, "pods", "all namespaces", agent);
     let without_agents = "an agent that is gone does not show";
     let agents = allowed(agents.await, &mut notes, without_agents)?;
     let observed = Observed {
         profiles: profiles.into_iter().map(StoredProfile::read).collect(),
         reports: Some(reports),
         nodes: nodes.map(labels_of_linux_nodes),
-        agents: agents.map(|pods| pods.iter().filter_map(agent).collect()),
+        agents: agents.map(|agents| agents.into_iter().flatten().collect()),
     };
     Ok((observed, notes, unseen))
 }
@@ -227,7 +229,9 @@ pub fn allowed<T>(
     }
 }
 
-fn labels_of_linux_nodes(nodes: Vec<Node>) -> BTreeMap<String, BTreeMap<String, String>> {
+fn labels_of_linux_nodes(
+    nodes: Vec<PartialObjectMeta<Node>>,
+) -> BTreeMap<String, BTreeMap<String, String>> {
     nodes
         .into_iter()
         .filter(|node| {
@@ -239,15 +243,38 @@ fn labels_of_linux_nodes(nodes: Vec<Node>) -> BTreeMap<String, BTreeMap<String, 
         .collect()
 }
 
-fn agent(pod: &Pod) -> Option<Agent> {
-    let node = pod.spec.as_ref()?.node_name.clone()?;
-    let status = pod.status.as_ref();
-    let phase = status.and_then(|status| status.phase.as_deref());
-    if matches!(phase, Some("Succeeded" | "Failed")) {
+/// An agent's pod: only where it is, and how it does.
+#[derive(kube::Resource, Clone, Debug, Deserialize)]
+#[resource(inherit = Pod)]
+struct AgentPod {
+    #[serde(deserialize_with = "without_managed_fields")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: AgentPodSpec,
+    #[serde(default)]
+    status: AgentPodStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AgentPodSpec {
+    node_name: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AgentPodStatus {
+    phase: Option<String>,
+    container_statuses: Vec<ContainerStatus>,
+}
+
+fn agent(pod: AgentPod) -> Option<Agent> {
+    let node = pod.spec.node_name?;
+    if matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed")) {
         return None;
     }
-    let containers = status.and_then(|status| status.container_statuses.as_ref());
-    let waits = containers.into_iter().flatten().find_map(|container| {
+    let mut containers = pod.status.container_statuses.iter();
+    let waits = containers.find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
         waiting.reason.clone()
     });
@@ -264,7 +291,7 @@ mod tests {
 
     #[test]
     fn an_agent_that_waits_for_long_is_in_trouble() {
-        let pod = |phase: &str, reason: &str| -> Pod {
+        let pod = |phase: &str, reason: &str| -> AgentPod {
             serde_json::from_value(json!({
                 "metadata": {"name": "agent-x"}, "spec": {"nodeName": "n1", "containers": []},
                 "status": {"phase": phase, "containerStatuses": [{
@@ -274,7 +301,7 @@ mod tests {
             }))
             .unwrap()
         };
-        let trouble = |phase, reason| agent(&pod(phase, reason)).map(|agent| agent.trouble);
+        let trouble = |phase, reason| agent(pod(phase, reason)).map(|agent| agent.trouble);
         assert_eq!(trouble("Running", ""), Some(None));
         assert_eq!(trouble("Pending", "ContainerCreating"), Some(None));
         assert_eq!(

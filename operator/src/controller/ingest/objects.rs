@@ -8,12 +8,15 @@ use kube::Resource;
 use kube::core::ObjectMeta;
 use serde::Deserialize;
 
+use seccomp_operator_api::without_managed_fields;
+
 use crate::controller::agents::{Agent, Away};
 
 /// The pod of an agent or of a recorder: only where it is, or is meant to be, and how it does.
 #[derive(Resource, Clone, Debug, Deserialize)]
 #[resource(inherit = Pod)]
 pub struct AgentPod {
+    #[serde(deserialize_with = "without_managed_fields")]
     pub metadata: ObjectMeta,
     #[serde(default)]
     pub spec: AgentPodSpec,
