@@ -60,7 +60,12 @@ pub async fn run(
             let written = stream::iter(wanted)
                 .map(|(name, wanted, waits)| {
                     // A finalizer alone says nothing of the nodes.
-                    let waits = wanted.status.is_some().then_some(waits);
+                    let waiting = wanted
+                        .status
+                        .as_ref()
+                        .and_then(|status| status.nodes.as_ref());
+                    let waits =
+                        waiting.map(|nodes| if waits { nodes.outstanding().max(1) } else { 0 });
                     let api = &api;
                     let metrics = &shared.metrics;
                     async move { (write(api, &name, wanted, metrics).await, name, waits) }

@@ -10,8 +10,13 @@ use tokio::time::Instant;
 const PAUSE: Duration = Duration::from_secs(1);
 /// So long nodes are waited for before a status says that they are.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The pause after the first write that says how far the nodes have got, and after each that follows.
-const PROGRESS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
+/// The pause after the first write that says how far the nodes have got, and after each that follows: so long, and so much longer for each node that is
+/// still waited for. Nodes answer one after the other, and the API server takes so many answers a second and no more; a pause that did not grow with
+/// them would cost a large cluster more writes than a small one.
+const PROGRESS: [(Duration, Duration); 2] = [
+    (Duration::from_secs(5), Duration::from_millis(20)),
+    (Duration::from_secs(30), Duration::from_millis(100)),
+];
 /// The pause after a write of something that had changed meanwhile, and after one that failed.
 const AFTER_CONFLICT: Duration = Duration::from_millis(100);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
@@ -47,12 +52,13 @@ impl Pace {
         self.due
     }
 
-    /// The status was written.
-    pub fn written(&mut self, waits: bool, now: Instant) {
-        if waits {
+    /// The status was written. `waits`: for so many nodes.
+    pub fn written(&mut self, waits: u32, now: Instant) {
+        if waits > 0 {
+            let [first, following] = PROGRESS;
             let is_first = self.progress_from.is_none();
-            let pause = if is_first { PROGRESS.0 } else { PROGRESS.1 };
-            self.progress_from = Some(now + pause);
+            let (pause, each) = if is_first { first } else { following };
+            self.progress_from = Some(now + pause + each * waits);
         } else {
             self.settled_from = Some(now + PAUSE);
             self.progress_from = None;
@@ -91,15 +97,15 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// When a status is written that is looked at every 50 ms, of which `waits` says whether it waits for nodes; it always has changed.
-    fn writes(seconds: u64, waits: impl Fn(Duration) -> bool) -> Vec<u64> {
+    /// When a status is written that is looked at every 50 ms, of which `waits` says for how many nodes it waits; it always has changed.
+    fn writes(seconds: u64, waits: impl Fn(Duration) -> u32) -> Vec<u64> {
         let start = Instant::now();
         let mut pace = Pace::default();
         let mut writes = vec![];
         for at in (0..seconds * 1000).step_by(50) {
             let passed = Duration::from_millis(at);
             let now = start + passed;
-            if pace.may_write(waits(passed), now) {
+            if pace.may_write(waits(passed) > 0, now) {
                 pace.written(waits(passed), now);
                 writes.push(at);
             }
@@ -108,29 +114,45 @@ mod tests {
         writes
     }
 
+    /// One node is waited for until then.
+    fn until(last: Duration) -> impl Fn(Duration) -> u32 {
+        move |passed| u32::from(passed < last)
+    }
+
     #[test]
     fn what_all_nodes_have_answered_is_written_at_once() {
-        let quick = |passed| passed < Duration::from_millis(300);
-        assert_eq!(writes(1, quick), [300]);
+        assert_eq!(writes(1, until(Duration::from_millis(300))), [300]);
         // Also right after it was written how far they had got.
-        let slow = |passed| passed < Duration::from_millis(1100);
+        let slow = until(Duration::from_millis(1100));
         assert_eq!(writes(2, slow), [1000, 1100]);
     }
 
     #[test]
-    fn a_rollout_costs_the_same_writes_however_many_nodes_answer_in_it() {
-        let burst = |passed| passed < Duration::from_secs(15);
-        assert_eq!(writes(16, burst), [1000, 6000, 15_000]);
-        assert_eq!(writes(18, |_| true), [1000, 6000, 16_000]);
-        let long = |passed| passed < Duration::from_secs(18);
-        assert_eq!(writes(19, long), [1000, 6000, 16_000, 18_000]);
+    fn a_rollout_costs_three_writes_at_most_however_many_nodes_answer_in_it() {
+        // So many milliseconds from one node's answer to the next: a slow API server.
+        const EACH: u64 = 100;
+        for nodes in [1, 3, 10, 100, 1000, 5000_u64] {
+            let rollout = |passed: Duration| {
+                let answered = u64::try_from(passed.as_millis()).unwrap() / EACH;
+                u32::try_from(nodes.saturating_sub(answered)).unwrap()
+            };
+            let writes = writes(nodes * EACH / 1000 + 1, rollout);
+            assert!(writes.len() <= 3, "{nodes}: {writes:?}");
+            assert!(writes[0] <= 1000, "{nodes}: {writes:?}");
+            assert!(writes.contains(&(nodes * EACH)), "{nodes}: {writes:?}");
+        }
+    }
+
+    #[test]
+    fn how_far_a_rollout_has_got_that_does_not_end_is_told_ever_again() {
+        assert_eq!(writes(80, |_| 10), [1000, 6200, 37_200, 68_200]);
     }
 
     #[test]
     fn a_status_that_changes_all_the_time_is_written_once_a_second() {
-        assert_eq!(writes(4, |_| false), [0, 1000, 2000, 3000]);
+        assert_eq!(writes(4, |_| 0), [0, 1000, 2000, 3000]);
         // Nodes that come and go do not make it more often.
-        let flaps = |passed: Duration| passed.as_millis() % 200 < 100;
+        let flaps = |passed: Duration| u32::from(passed.as_millis() % 200 < 100);
         assert_eq!(writes(4, flaps).len(), 4);
     }
 
@@ -152,7 +174,7 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::default();
         assert!(pace.may_write(false, start));
-        pace.written(false, start);
+        pace.written(0, start);
         assert!(!pace.is_over(start));
         assert!(pace.is_over(start + PAUSE));
         assert!(!pace.may_write(true, start + PAUSE));

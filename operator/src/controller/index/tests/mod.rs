@@ -5,6 +5,7 @@ mod denials;
 mod derived;
 mod dirty;
 mod in_use;
+mod interleavings;
 mod nodes;
 mod profiles;
 mod readiness;
