@@ -109,6 +109,8 @@ pub struct Reconciler {
     throttle: RepairThrottle,
     /// Lent to a blocking thread while that works.
     disk: Option<Disk>,
+    /// The profiles whose files are ours, as far as is known: those of the disk, which only work on it changes.
+    owned: BTreeSet<ProfileName>,
     in_sync: Arc<AtomicBool>,
     reports: channel::Sender<Option<NodeReport>>,
     events: Events,
@@ -137,6 +139,7 @@ impl Reconciler {
             library: Library::default(),
             throttle: RepairThrottle::default(),
             disk: Some(disk),
+            owned: BTreeSet::new(),
             in_sync: Arc::default(),
             reports: channel::Sender::new(None),
             events,
@@ -269,6 +272,7 @@ impl Reconciler {
         let working = spawn_blocking(move || (disk.find_former(), disk));
         let (former, disk) = working.await.map_err(ReconcileError::Disk)?;
         self.usage.had(former);
+        self.owned = disk.owned();
         self.disk = Some(disk);
         Ok(())
     }
@@ -372,7 +376,7 @@ impl Reconciler {
         self.render().await;
         // What is in use decides what may be removed, and what was written decides who is outdated.
         self.count_uses();
-        let edits = self.state.edits(&self.owned());
+        let edits = self.state.edits(&self.owned);
         let in_former = self.usage.in_former();
         let disk = self.disk.as_ref();
         if !edits.is_empty() || disk.is_none_or(|disk| disk.has_work(in_former.as_deref())) {
@@ -394,7 +398,7 @@ impl Reconciler {
         self.explain_incidents();
         let in_sync = self.state.is_in_sync();
         self.in_sync.store(in_sync, Ordering::Relaxed);
-        let report = self.state.report(&self.owned());
+        let report = self.state.report(&self.owned);
         let (wanted, ready) = self.state.counts();
         self.metrics
             .observed(wanted, ready, in_sync, report.as_ref());
@@ -432,7 +436,7 @@ impl Reconciler {
             note: format!("{what}: pods do not find their profiles. The agent starts anew, and writes them into the folder that is there now"),
         });
         self.state.displaced(what.clone());
-        if let Some(report) = self.state.report(&self.owned()) {
+        if let Some(report) = self.state.report(&self.owned) {
             let (wanted, ready) = self.state.counts();
             self.metrics.observed(wanted, ready, false, Some(&report));
             self.reports.send_replace(Some(NodeReport {
@@ -458,6 +462,7 @@ impl Reconciler {
             (disk, edits, outcomes)
         });
         let (disk, edits, outcomes) = working.await.map_err(ReconcileError::Disk)?;
+        self.owned = disk.owned();
         self.disk = Some(disk);
         Ok((edits, outcomes))
     }
@@ -470,11 +475,6 @@ impl Reconciler {
                 |file: &UsedFile, created| disk.is_some_and(|disk| disk.is_outdated(file, created));
             self.state.used(self.usage.by_profile(outdated));
         }
-    }
-
-    /// The profiles whose files are ours, as far as is known.
-    fn owned(&self) -> BTreeSet<ProfileName> {
-        self.disk.as_ref().map(Disk::owned).unwrap_or_default()
     }
 
     /// A file that had been right had to be put right: says so once per incident.
