@@ -13,7 +13,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/seccomp-operator
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PROVIDER
 
-.PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-webhook bench-traces bench-record bench-cluster scale fuzz generate deny
+.PHONY: help demo demo-down test check unit chart e2e bench bench-engine bench-agent bench-webhook bench-traces bench-record bench-cluster scale soak fuzz generate deny
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -57,11 +57,16 @@ e2e:
 	KUBERNETES=1.20 e2e/test $(FLOOR)
 
 # How fast it is, beside the budgets; docs/performance.md has figures and says what they mean.
-bench: bench-engine bench-webhook bench-traces bench-record bench-cluster
+bench: bench-engine bench-agent bench-webhook bench-traces bench-record bench-cluster
 
 bench-engine:
 	e2e/prerequisites check
 	cargo bench $(CARGO_SELECTION) --bench engine
+
+# How much CPU time an agent takes for one change of a profile.
+bench-agent:
+	e2e/prerequisites check
+	cargo bench $(CARGO_SELECTION) --bench agent
 
 # How fast admission answers, beside a server that does not look at what it is sent.
 bench-webhook:
@@ -85,6 +90,11 @@ bench-cluster:
 # How the costs grow with nodes and profiles: e2e/scale --help.
 scale:
 	e2e/scale
+
+# Whether anything is left of what comes and goes, for so many MINUTES.
+MINUTES ?= 60
+soak:
+	e2e/scale soak $(MINUTES)
 
 # The custom resource definitions, from the types; in two places, since Helm reads no file outside a chart.
 generate:

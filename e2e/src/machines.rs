@@ -43,6 +43,11 @@ impl Machines {
         self.run(&["node", "add", node, taint]).await.map(drop)
     }
 
+    /// Kills a component of the control plane, such as `kube-apiserver`; the node starts it again.
+    pub async fn kill(&self, component: &str) -> anyhow::Result<()> {
+        self.run(&["kill", component]).await.map(drop)
+    }
+
     /// Takes the node's cable out, or puts it in again.
     pub async fn connect(&self, node: &str, connected: bool) -> anyhow::Result<()> {
         let action = if connected { "join" } else { "cut" };

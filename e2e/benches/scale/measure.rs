@@ -9,6 +9,7 @@ use e2e::metrics::{scrape, sum};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
+use seccomp_operator_api::GROUP;
 
 use crate::agents::Agents;
 
@@ -34,6 +35,8 @@ pub struct Measured {
 
 /// What one change cost.
 pub struct Cost {
+    /// All requests for the operator's kinds, the change itself among them.
+    pub requests: f64,
     pub node_writes: f64,
     pub status_writes: f64,
     /// Milliseconds.
@@ -46,11 +49,15 @@ pub struct Cost {
 pub struct State {
     pub agent: f64,
     pub controller: f64,
+    /// Of etcd's file.
     pub stored: f64,
+    /// Of the objects that the operator keeps, as the API server writes them in JSON: the profiles and the nodes' reports.
+    pub objects: f64,
 }
 
 /// What was counted so far.
 pub struct Counts {
+    requests: f64,
     node_writes: f64,
     status_writes: f64,
     controller: f64,
@@ -69,7 +76,11 @@ impl Counts {
                     && labels.contains(&format!("subresource=\"{part}\""))
             })
         };
+        let group = format!("group=\"{GROUP}\"");
         Ok(Self {
+            requests: sum(&requests, "apiserver_request_total", |labels| {
+                labels.contains(&group)
+            }),
             node_writes: writes("seccompnodes", ""),
             status_writes: writes("seccompprofiles", "status"),
             controller: of_controllers(cluster, "process_cpu_seconds_total")
@@ -83,6 +94,7 @@ impl Counts {
     pub fn since(&self, before: &Self, changes: usize) -> Cost {
         let changes = f64::from(u32::try_from(changes).unwrap_or(u32::MAX));
         Cost {
+            requests: (self.requests - before.requests) / changes,
             node_writes: (self.node_writes - before.node_writes) / changes,
             status_writes: (self.status_writes - before.status_writes) / changes,
             controller: (self.controller - before.controller) * 1000.0 / changes,
@@ -96,7 +108,14 @@ impl State {
         let nodes = f64::from(u32::try_from(nodes)?);
         let controllers = of_controllers(cluster, "process_resident_memory_bytes").await?;
         let metrics = scrape("/metrics").await?;
+        let mut objects = 0;
+        for kind in ["seccompnodes", "seccompprofiles"] {
+            objects += scrape(&format!("/apis/{GROUP}/v1alpha1/{kind}"))
+                .await?
+                .len();
+        }
         Ok(Self {
+            objects: f64::from(u32::try_from(objects)?),
             agent: agents.memory()? / nodes,
             controller: controllers.into_iter().fold(0.0, f64::max),
             stored: sum(&metrics, "apiserver_storage_size_bytes", |_| true),
@@ -105,7 +124,7 @@ impl State {
 }
 
 /// What each controller says of itself.
-async fn of_controllers(cluster: &Cluster, metric: &str) -> anyhow::Result<Vec<f64>> {
+pub async fn of_controllers(cluster: &Cluster, metric: &str) -> anyhow::Result<Vec<f64>> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), NAMESPACE);
     let selected = ListParams::default().labels("app.kubernetes.io/component=controller");
     let mut all = Vec::new();
@@ -134,7 +153,7 @@ impl Measured {
         cost.agents / f64::from(u32::try_from(self.nodes).unwrap_or(u32::MAX))
     }
 
-    fn rows(&self) -> [(&'static str, String); 11] {
+    fn rows(&self) -> [(&'static str, String); 13] {
         let writes = |cost: &Cost| format!("{:.1} / {:.1}", cost.node_writes, cost.status_writes);
         let cpu = |cost: &Cost| format!("{:.1} / {:.2}", cost.controller, self.per_agent(cost));
         [
@@ -145,6 +164,10 @@ impl Measured {
             (
                 "writes for it: SeccompNodes / statuses",
                 writes(&self.single),
+            ),
+            (
+                "requests for it, all that are for the operator's kinds",
+                format!("{:.1}", self.single.requests),
             ),
             ("CPU for it: controllers / one agent, ms", cpu(&self.single)),
             ("changes at once", self.burst.to_string()),
@@ -171,6 +194,10 @@ impl Measured {
             (
                 "controller, resident",
                 format!("{:.1} MiB", self.state.controller / MIB),
+            ),
+            (
+                "SeccompProfiles and SeccompNodes, as JSON",
+                format!("{:.1} KiB", self.state.objects / 1024.0),
             ),
             ("etcd", format!("{:.1} MiB", self.state.stored / MIB)),
         ]
@@ -206,7 +233,8 @@ type CostOf = fn(&Measured) -> f64;
 
 /// With which power of the number of nodes each cost grows, for as many profiles.
 pub fn growth(all: &[Measured]) {
-    let costs: [(&str, CostOf); 6] = [
+    let costs: [(&str, CostOf); 7] = [
+        ("requests for a change", |one| one.single.requests),
         ("writes for a change", |one| {
             one.single.node_writes + one.single.status_writes
         }),
@@ -245,6 +273,48 @@ pub fn growth(all: &[Measured]) {
             println!("P = {number}: {what} = {a:.3} + {b:.5} N; as N to the {power:.2}{verdict}");
         }
     }
+}
+
+/// How the bytes that are stored grow with both.
+pub fn stored(all: &[Measured]) {
+    let number = |of: usize| f64::from(u32::try_from(of).unwrap_or(u32::MAX));
+    let points = all.iter().map(|one| {
+        let bytes = one.state.objects;
+        (number(one.nodes), number(one.profiles), bytes)
+    });
+    if let Some([c, d, e]) = plane(&points.collect::<Vec<_>>()) {
+        println!("bytes of SeccompProfiles and SeccompNodes = {c:.0} + {d:.0} N + {e:.0} P");
+    }
+}
+
+/// The plane of least squares through these, as what is at 0, and by how much it rises with each.
+fn plane(points: &[(f64, f64, f64)]) -> Option<[f64; 3]> {
+    // The normal equations, solved by Cramer's rule.
+    let (mut matrix, mut right) = ([[0.0; 3]; 3], [0.0; 3]);
+    for (nodes, profiles, bytes) in points {
+        let row = [1.0, *nodes, *profiles];
+        for ((equation, result), factor) in matrix.iter_mut().zip(&mut right).zip(row) {
+            for (term, other) in equation.iter_mut().zip(row) {
+                *term += factor * other;
+            }
+            *result += factor * bytes;
+        }
+    }
+    let determinant = |m: &[[f64; 3]; 3]| {
+        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
+            - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+            + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
+    };
+    let whole = determinant(&matrix);
+    let found = [0, 1, 2].map(|column| {
+        let mut with = matrix;
+        for (row, value) in with.iter_mut().zip(right) {
+            row[column] = value;
+        }
+        determinant(&with) / whole
+    });
+    // Fewer sizes than that lie on many planes.
+    (whole.abs() > 1e-3 && found.iter().all(|of| of.is_finite())).then_some(found)
 }
 
 /// The line of least squares through these.

@@ -40,6 +40,11 @@ fn name(number: usize) -> String {
 }
 
 impl Profiles {
+    /// The name of a profile.
+    pub fn name(number: usize) -> String {
+        name(number)
+    }
+
     /// Ready is what so many nodes have.
     pub fn watch(cluster: &Cluster, nodes: usize) -> Self {
         let api: Api<SeccompProfile> = Api::all(cluster.client.clone());
@@ -76,15 +81,20 @@ impl Profiles {
         self.change(&lacking).await
     }
 
-    /// Changes these, and says how long it took from the first request until all nodes had all of them.
-    pub async fn change(&mut self, which: &[usize]) -> anyhow::Result<Duration> {
-        let begun = Instant::now();
+    /// Makes so many, and waits for no node.
+    pub async fn begin(&mut self, number: usize) -> anyhow::Result<()> {
+        let which: Vec<_> = (0..number).collect();
+        self.apply(&which).await.map(drop)
+    }
+
+    /// Changes these; gives their generations.
+    async fn apply(&mut self, which: &[usize]) -> anyhow::Result<BTreeMap<String, i64>> {
         let changes = which.iter().map(|number| {
             self.changes += 1;
             (name(*number), self.changes)
         });
         let changes: Vec<_> = changes.collect();
-        let generations: BTreeMap<String, i64> = stream::iter(changes)
+        stream::iter(changes)
             .map(async |(name, change)| -> anyhow::Result<_> {
                 let deny = json!({"name": "ioctl", "args": [{"index": 1, "op": "SCMP_CMP_EQ", "value": change}]});
                 let profile = json!({
@@ -97,7 +107,13 @@ impl Profiles {
             })
             .buffer_unordered(AT_ONCE)
             .try_collect()
-            .await?;
+            .await
+    }
+
+    /// Changes these, and says how long it took from the first request until all nodes had all of them.
+    pub async fn change(&mut self, which: &[usize]) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let generations = self.apply(which).await?;
         let mut last = begun;
         let is_done = |ready: &Ready| {
             generations.iter().all(|(name, generation)| {
