@@ -11,14 +11,21 @@ use std::thread::LocalKey;
 
 use super::decision::{TooComplex, WorkBudget};
 
-/// How much one generation of answers may weigh, in parts and conditions: each has some 200 bytes. A runtime's default has about a hundred.
+/// How much one generation of answers may weigh, in parts and conditions of keys and answers: each has 200 bytes at most. A runtime's default has
+/// some hundreds.
 const MOST: usize = 1024;
 
 /// What weighs more than this is not kept: it would push out everything else.
 const HEAVY: usize = MOST / 4;
 
-/// An answer, and how much of a budget it takes to work it out.
-type Kept<V> = (V, usize);
+/// An answer.
+#[derive(Clone)]
+struct Kept<V> {
+    value: V,
+    /// How much of a budget it takes to work it out.
+    spent: usize,
+    weight: usize,
+}
 
 /// Answers in two generations. Once the younger one is full it is the older one, which is forgotten; what is asked for again is young again.
 pub(super) struct Memo<K, V> {
@@ -38,47 +45,51 @@ impl<K, V> Default for Memo<K, V> {
 }
 
 impl<K: Eq + Hash, V: Clone> Memo<K, V> {
-    fn find(&mut self, key: &K, weight: usize) -> Option<Kept<V>> {
+    fn find(&mut self, key: &K) -> Option<Kept<V>> {
         if let Some(kept) = self.young.get(key) {
             return Some(kept.clone());
         }
         let (key, kept) = self.old.remove_entry(key)?;
-        self.keep(key, kept.clone(), weight);
+        self.keep(key, kept.clone());
         Some(kept)
     }
 
-    fn keep(&mut self, key: K, kept: Kept<V>, weight: usize) {
-        if weight > HEAVY {
+    fn keep(&mut self, key: K, kept: Kept<V>) {
+        if kept.weight > HEAVY {
             return;
         }
-        if self.weight + weight > MOST {
+        if self.weight + kept.weight > MOST {
             self.old = std::mem::take(&mut self.young);
             self.weight = 0;
         }
-        self.weight += weight;
+        self.weight += kept.weight;
         self.young.insert(key, kept);
     }
 }
 
-/// The answer to `key`, which `work` gives when it is not known; either way it takes the same of the budget. `weight`: how much the key has of
-/// parts or conditions.
+/// The answer to `key`, which `work` gives when it is not known; either way it takes the same of the budget. `weigh`: how many parts and conditions
+/// key and answer have.
 pub(super) fn remembered<K: Eq + Hash, V: Clone>(
     memo: &'static LocalKey<RefCell<Memo<K, V>>>,
     key: K,
-    weight: usize,
+    weigh: impl FnOnce(&K, &V) -> usize,
     budget: &mut WorkBudget,
     work: impl FnOnce(&K, &mut WorkBudget) -> Result<V, TooComplex>,
 ) -> Result<V, TooComplex> {
     // At a thread's end there may be none any more.
-    let found = memo.try_with(|memo| memo.borrow_mut().find(&key, weight));
-    if let Ok(Some((value, spent))) = found {
-        budget.spend(spent)?;
-        return Ok(value);
+    let found = memo.try_with(|memo| memo.borrow_mut().find(&key));
+    if let Ok(Some(kept)) = found {
+        budget.spend(kept.spent)?;
+        return Ok(kept.value);
     }
     let before = budget.left();
     let value = work(&key, budget)?;
-    let kept = (value.clone(), before - budget.left());
-    let _ = memo.try_with(|memo| memo.borrow_mut().keep(key, kept, weight));
+    let kept = Kept {
+        value: value.clone(),
+        spent: before - budget.left(),
+        weight: weigh(&key, &value),
+    };
+    let _ = memo.try_with(|memo| memo.borrow_mut().keep(key, kept));
     Ok(value)
 }
 
@@ -93,11 +104,17 @@ mod tests {
     /// The square, which costs as much as it is, and whether it had to be worked out.
     fn square(of: usize, weight: usize, budget: &mut WorkBudget) -> Option<(usize, bool)> {
         let mut worked = false;
-        let square = remembered(&SQUARES, of, weight, budget, |of, budget| {
-            worked = true;
-            budget.spend(of * of)?;
-            Ok(of * of)
-        });
+        let square = remembered(
+            &SQUARES,
+            of,
+            |_, _| weight,
+            budget,
+            |of, budget| {
+                worked = true;
+                budget.spend(of * of)?;
+                Ok(of * of)
+            },
+        );
         Some((square.ok()?, worked))
     }
 

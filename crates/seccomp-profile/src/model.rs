@@ -363,7 +363,6 @@ impl Clauses {
         } = self;
         let (mut decision, mut overlap) = (Decision::within(universe(is_64_bit), default), None);
         if !conditional.is_empty() {
-            let weight = conditional.iter().map(|(of, _)| of.len()).sum();
             let key = (conditional, is_64_bit, default);
             (decision, overlap) = remembered(&DECIDED, key, weight, budget, decided)?;
         }
@@ -379,6 +378,11 @@ type Decided = (Decision, Option<Arguments>);
 
 /// Rules with conditions, whether the architecture has 64 bits, and the default.
 type Conditional = (Vec<(Vec<Condition>, Action)>, bool, Action);
+
+fn weight((conditional, ..): &Conditional, (decision, _): &Decided) -> usize {
+    let conditions = conditional.iter().map(|(of, _)| of.len() + 1);
+    conditions.sum::<usize>() + decision.divided().map_or(1, <[_]>::len)
+}
 
 thread_local! {
     static DECIDED: RefCell<Memo<Conditional, Decided>> = RefCell::default();

@@ -207,14 +207,20 @@ fn settled(
         return settle(decision, default, budget);
     };
     // Of what is divided the parts are all that counts.
-    let (key, weight) = ((parts.to_vec(), default), parts.len());
-    remembered(&SETTLED, key, weight, budget, |_, budget| {
+    let key = (parts.to_vec(), default);
+    let weigh = |(parts, _): &Divided, rules: &Vec<Clause>| weight(parts, rules);
+    remembered(&SETTLED, key, weigh, budget, |_, budget| {
         settle(decision, default, budget)
     })
 }
 
 /// The parts of a decision, and the default.
 type Divided = (Vec<(ArgSet, Action)>, Action);
+
+fn weight(parts: &[(ArgSet, Action)], rules: &[Clause]) -> usize {
+    let conditions = rules.iter().map(|(of, _)| of.len() + 1);
+    conditions.sum::<usize>() + parts.len()
+}
 
 thread_local! {
     static SETTLED: RefCell<Memo<Divided, Vec<Clause>>> = RefCell::default();

@@ -136,7 +136,7 @@ mod tests {
                 let answered = u64::try_from(passed.as_millis()).unwrap() / EACH;
                 u32::try_from(nodes.saturating_sub(answered)).unwrap()
             };
-            let writes = writes(nodes * EACH / 1000 + 2, rollout);
+            let writes = writes(nodes * EACH / 1000 + 1, rollout);
             assert!(writes.len() <= 3, "{nodes}: {writes:?}");
             assert!(writes[0] <= 1000, "{nodes}: {writes:?}");
             assert!(writes.contains(&(nodes * EACH)), "{nodes}: {writes:?}");

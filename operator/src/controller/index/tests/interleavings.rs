@@ -8,7 +8,7 @@ use super::*;
 const NODES: usize = 3;
 /// `derived` derives from `base`, `other` is by itself.
 const PROFILES: [&str; 3] = ["base", "derived", "other"];
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 100;
 const STEPS: usize = 120;
 
 /// A sequence that is the same for the same seed (xorshift).
