@@ -168,6 +168,54 @@ async fn patch(namespace: &str, name: &str, patch: &Value) -> Tested {
         .map(drop)
 }
 
+/// Runs a workload under a recording, which makes that profile; what it came to, the calls that were recorded, and those assumed.
+async fn run_recorded(
+    cluster: &Cluster,
+    namespace: &str,
+    node: &str,
+    name: &str,
+    profile: &str,
+) -> anyhow::Result<(Ran, BTreeSet<String>, BTreeSet<String>)> {
+    let recording = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompRecording",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"podSelector": {"matchLabels": {GROUP: name}}, "create": true, "profileName": profile, "stop": {"after": "1h"}, "overrides": true},
+    });
+    cluster.apply(&recording.to_string()).await?;
+    let wait = [
+        "wait",
+        "--for=condition=Recording",
+        &format!("seccomprecording/{name}"),
+        "-n",
+        namespace,
+        "--timeout=120s",
+    ];
+    kubectl(&wait, "").await?.ok()?;
+    let mut object = pod(
+        namespace,
+        &format!("{name}-recorded"),
+        node,
+        &json!([format!("/workloads/{name}")]),
+    );
+    object["metadata"]["labels"] = json!({GROUP: name});
+    let under_recording = run(cluster, &object).await?;
+    until(
+        "the report of the container's end",
+        Duration::from_mins(1),
+        || async {
+            let args = ["seccomprecording", name, "-n", namespace];
+            let status = cluster.get(&args).await?.data["status"].clone();
+            let counts = &status["containers"];
+            ensure!(counts["were"] == 1 && counts["now"] == 0, "{counts}");
+            Ok(())
+        },
+    )
+    .await?;
+    patch(namespace, name, &json!({"spec": {"stop": {"after": "1s"}}})).await?;
+    let (calls, assumed) = recorded(cluster, namespace, name).await?;
+    Ok((under_recording, calls, assumed))
+}
+
 /// All five ways; a line for people.
 async fn tried(
     cluster: &Cluster,
@@ -199,43 +247,8 @@ async fn tried(
 
     let profile = format!("e2e-made-of-{name}");
     cluster.delete("seccompprofile", &profile).await?;
-    let recording = json!({
-        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompRecording",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"podSelector": {"matchLabels": {GROUP: name}}, "create": true, "profileName": profile, "stop": {"after": "1h"}, "overrides": true},
-    });
-    cluster.apply(&recording.to_string()).await?;
-    let wait = [
-        "wait",
-        "--for=condition=Recording",
-        &format!("seccomprecording/{name}"),
-        "-n",
-        namespace,
-        "--timeout=120s",
-    ];
-    kubectl(&wait, "").await?.ok()?;
-    let mut object = pod(
-        namespace,
-        &format!("{name}-recorded"),
-        node,
-        &json!([program]),
-    );
-    object["metadata"]["labels"] = json!({GROUP: name});
-    let under_recording = run(cluster, &object).await?;
-    until(
-        "the report of the container's end",
-        Duration::from_mins(1),
-        || async {
-            let args = ["seccomprecording", name, "-n", namespace];
-            let status = cluster.get(&args).await?.data["status"].clone();
-            let counts = &status["containers"];
-            ensure!(counts["were"] == 1 && counts["now"] == 0, "{counts}");
-            Ok(())
-        },
-    )
-    .await?;
-    patch(namespace, name, &json!({"spec": {"stop": {"after": "1s"}}})).await?;
-    let (calls, assumed) = recorded(cluster, namespace, name).await?;
+    let (under_recording, calls, assumed) =
+        run_recorded(cluster, namespace, node, name, &profile).await?;
     cluster.wait_ready(&profile).await?;
 
     let localhost = json!({"seccompProfile": {"type": "Localhost", "localhostProfile": format!("profiles/{profile}.json")}});
