@@ -93,7 +93,7 @@ pub fn be(words: &[String]) -> anyhow::Result<()> {
             audit: false,
         };
         let (runs, _) = agent.start(&mut Registry::default())?;
-        runs.await
+        Box::pin(runs).await
     })
 }
 

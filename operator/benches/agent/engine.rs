@@ -43,7 +43,7 @@ fn least(mut work: impl FnMut(u64)) -> f64 {
         for change in 0..EACH {
             work(round * EACH + change);
         }
-        (now() - before).as_secs_f64() * 1000.0 / 10.0
+        now().saturating_sub(before).as_secs_f64() * 1000.0 / 10.0
     });
     rounds.fold(f64::INFINITY, f64::min)
 }

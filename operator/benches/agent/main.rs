@@ -49,7 +49,7 @@ async fn measure(profiles: usize, changes: usize) -> anyhow::Result<()> {
     };
     let before = agent.cpu()?;
     tokio::time::sleep(APART * u32::try_from(changes)?).await;
-    let idle = (agent.cpu()? - before).as_secs_f64() * 1000.0;
+    let idle = agent.cpu()?.saturating_sub(before).as_secs_f64() * 1000.0;
     println!("{profiles} profiles that derive from runtime-default, {changes} changes");
     row("nothing, for as long as one change", idle / count, "ms", "");
     for (what, budget, derived) in [
@@ -71,7 +71,7 @@ async fn measure(profiles: usize, changes: usize) -> anyhow::Result<()> {
             server.change(change % profiles, derived).await?;
             tokio::time::sleep(APART).await;
         }
-        let took = (agent.cpu()? - before).as_secs_f64() * 1000.0;
+        let took = agent.cpu()?.saturating_sub(before).as_secs_f64() * 1000.0;
         let took = (took - idle) / count;
         let verdict = match budget {
             Some(budget) if took > budget => format!("budget {budget} ms: NOT MET"),

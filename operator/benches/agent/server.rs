@@ -148,7 +148,7 @@ impl Server {
                 derived,
                 generation.unwrap_or_default() + 1,
             );
-            self.put(&mut state, number, profile);
+            self.put(&mut state, number, &profile);
             state.version
         };
         self.applied(version).await?;
@@ -160,11 +160,11 @@ impl Server {
             &profile["metadata"]["generation"],
             version,
         );
-        self.put(&mut state, number, profile);
+        self.put(&mut state, number, &profile);
         Ok(())
     }
 
-    fn put(&self, state: &mut Store, number: usize, profile: Value) {
+    fn put(&self, state: &mut Store, number: usize, profile: &Value) {
         state.profiles[number] = profile.clone();
         let event = json!({"type": "MODIFIED", "object": profile});
         let _ = self.shared.profiles.send(event);
