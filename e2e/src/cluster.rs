@@ -42,6 +42,18 @@ impl Cluster {
         })
     }
 
+    /// A client that says with this token who it is, and has no other right to be heard.
+    pub async fn client_with(token: &str) -> anyhow::Result<Client> {
+        let mut kubeconfig = Kubeconfig::read_from(Path::new(&required("E2E_KUBECONFIG")?))?;
+        let user = serde_json::json!({ "token": token });
+        for named in &mut kubeconfig.auth_infos {
+            named.auth_info = Some(serde_json::from_value(user.clone())?);
+        }
+        let config =
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(config)?)
+    }
+
     /// The cluster with the operator installed by Helm and working: what most tests begin with.
     pub async fn with_operator() -> anyhow::Result<Self> {
         let cluster = Self::connect().await?;

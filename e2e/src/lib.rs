@@ -21,4 +21,5 @@ pub mod metrics;
 pub mod node;
 pub mod pods;
 pub mod shell;
+pub mod table;
 pub mod watch;

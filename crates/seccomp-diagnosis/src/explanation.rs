@@ -58,7 +58,7 @@ pub struct Explanation {
 }
 
 /// What a failure means on a node of that kind. `library` has all SeccompProfiles, if they are known. containerd does not say what starts
-/// its containers; without a word on it, it is taken for runc.
+/// its containers: whose words the failure's are counts, then `runtime`, and without either it is taken for runc.
 #[must_use]
 pub fn explain(
     failure: &Failure,
@@ -85,7 +85,7 @@ fn explain_known(
     arch: Arch,
     runtime: Option<Runtime>,
 ) -> Explanation {
-    let runtime = runtime.unwrap_or(Runtime::Runc);
+    let runtime = failure.runtime.or(runtime).unwrap_or(Runtime::Runc);
     let model = match known {
         Known::Profile(profile) => profile.model().ok(),
         _ => None,
@@ -457,11 +457,16 @@ mod tests {
     };
 
     fn of(cause: Cause, document: &Value) -> Explanation {
+        said_by(None, cause, document)
+    }
+
+    fn said_by(runtime: Option<Runtime>, cause: Cause, document: &Value) -> Explanation {
         let profile = parse(document, "").unwrap().resolve(&AMD64);
         let failure = Failure {
             container: "web".to_owned(),
             applied: Applied::Managed(ProfileName::parse("tight").unwrap()),
             cause,
+            runtime,
         };
         explain_known(&failure, Known::Profile(&profile), AMD64.arch, None)
     }
@@ -517,6 +522,24 @@ mod tests {
     }
 
     #[test]
+    fn the_runtime_whose_words_a_failure_s_are_is_the_one_that_is_spoken_of() {
+        let tight = allowing(&["read"], "SCMP_ACT_ERRNO");
+        for (runtime, word, needs_openat2) in [
+            (None, "runc", true),
+            (Some(Runtime::Runc), "runc", true),
+            (Some(Runtime::Crun), "crun", false),
+        ] {
+            let found = said_by(runtime, Cause::Stopped, &tight);
+            let calls = format!("which {word} calls itself");
+            assert!(found.sentence.contains(&calls), "{}", found.sentence);
+            assert_eq!(found.lacks.contains(&"openat2"), needs_openat2, "{word}");
+            let refused = said_by(runtime, Cause::Refused("no".to_owned()), &tight);
+            let lint = format!("lint --runtime {word} ");
+            assert!(refused.remedy.contains(&lint), "{}", refused.remedy);
+        }
+    }
+
+    #[test]
     fn what_the_remedy_names_is_all_that_is_lacking() {
         let lacking = of(Cause::Stopped, &allowing(&["read"], "SCMP_ACT_ERRNO"));
         assert_eq!(lacking.certainty, Certainty::Certain);
@@ -561,6 +584,7 @@ mod tests {
             container: "web".to_owned(),
             applied,
             cause: Cause::NoFile,
+            runtime: None,
         };
         let managed = || Applied::Managed(ProfileName::parse("tight").unwrap());
         for (applied, known, sentence, remedy) in [

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use seccomp_operator_api::ProfileName;
 use seccomp_policy::localhost::LocalhostProfile;
 use seccomp_policy::pod::{Container, ContainerStatus, SeccompProfile, Spec, Status};
+use seccomp_profile::Runtime;
 
-use crate::message::Cause;
+use crate::message::{Cause, speaker};
 
 /// The exit code of a shell, and of containers, for a process that SIGSYS ended.
 const KILLED_BY_SIGSYS: i32 = 128 + 31;
@@ -50,6 +51,8 @@ pub struct Failure {
     pub applied: Applied,
     /// What is the matter.
     pub cause: Cause,
+    /// The runtime that said it, where its words tell.
+    pub runtime: Option<Runtime>,
 }
 
 /// How a container's latest try ended, or what it waits for.
@@ -73,11 +76,14 @@ pub fn failures(spec: &Spec<'_>, status: &Status<'_>, profiles_dir: &str) -> Vec
         if matches!(applied, Applied::Privileged | Applied::Unconfined) {
             return None;
         }
-        let mut causes = endings(status?).into_iter();
+        let mut endings = endings(status?).into_iter();
+        let (cause, message) =
+            endings.find_map(|ending| Some((cause(&ending)?, ending.message)))?;
         Some(Failure {
             container: container.name.clone().into_owned(),
             applied,
-            cause: causes.find_map(|ending| cause(&ending))?,
+            runtime: speaker(message),
+            cause,
         })
     });
     failed.collect()

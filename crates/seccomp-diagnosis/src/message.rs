@@ -1,7 +1,9 @@
 //! What the messages mean that kubelet passes on from container runtimes.
 //!
-//! Seen with containerd 1.6 and 2.4, CRI-O's sources, runc 1.1.5 to 1.5.3 and crun 1.28. A message that means nothing here has nothing to
+//! Seen with containerd 1.6 and 2.4, CRI-O's sources, runc 1.1.5 to 1.5.3 and crun 1.21 and 1.28. A message that means nothing here has nothing to
 //! do with seccomp, as far as it can be told.
+
+use seccomp_profile::Runtime;
 
 /// What happened, in one word for programs: the reason of an Event and a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,7 +109,7 @@ impl Cause {
         if message.contains("localhostProfile must be set if seccompProfile type is Localhost") {
             return Some(Self::NoPath);
         }
-        if message.contains(NO_LISTENER) {
+        if NO_LISTENER.iter().any(|words| message.contains(words)) {
             return Some(Self::NoListener);
         }
         let said = said_by_runtime(message);
@@ -138,8 +140,41 @@ impl Cause {
 /// What runc's process in the container says begins so.
 const IN_CONTAINER: &str = "error during container init: ";
 
-/// What runc says when it cannot hand over the filter.
-const NO_LISTENER: &str = "failed to connect with seccomp agent specified in the seccomp profile";
+/// What runc and crun say when they cannot hand over the filter.
+const NO_LISTENER: &[&str] = &[
+    "failed to connect with seccomp agent specified in the seccomp profile",
+    "open seccomp receiver",
+];
+
+/// What only runc says; it names itself before all that it says of a container that it does not create.
+const OF_RUNC: &[&str] = &["runc create failed", "known to runc", "supported by runc"];
+
+/// What only crun says.
+const OF_CRUN: &[&str] = &[
+    "open seccomp receiver",
+    "read from the init process",
+    "invalid seccomp action",
+    "seccomp unknown architecture",
+    "unknown seccomp option",
+    "errno value specified for action",
+    "get_seccomp_operator",
+    "seccomp_rule_add `",
+    "prctl drop bounding",
+    "create failed: capset: ",
+    "setresuid to `",
+    "setresgid to `",
+];
+
+/// The runtime whose words are in a message of kubelet, where they tell.
+#[must_use]
+pub fn speaker(message: &str) -> Option<Runtime> {
+    let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    if says(OF_RUNC) {
+        Some(Runtime::Runc)
+    } else {
+        says(OF_CRUN).then_some(Runtime::Crun)
+    }
+}
 
 /// The words of an error that profiles answer with.
 const ERRNOS: &[&str] = &[
@@ -167,6 +202,9 @@ const REFUSALS: &[&str] = &[
     "empty string is not a valid syscall",
     "requested a listenerPath",
     "invalid seccomp",
+    "unknown seccomp option",
+    "errno value specified for action",
+    "get_seccomp_operator",
 ];
 
 /// What is said when the runtime's process has ended before its time.
@@ -237,6 +275,7 @@ mod tests {
     #[test]
     fn messages_of_runtimes_are_understood() {
         const SHIM: &str = "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: ";
+        const CRUN: &str = "failed to create containerd task: failed to create shim task: OCI runtime create failed: ";
         const INIT: &str = "unable to start container process: error during container init: ";
         let step = |said: &str, calls| Cause::Step {
             said: said.to_owned(),
@@ -311,6 +350,35 @@ mod tests {
                 ),
                 Cause::NoListener,
             ),
+            // By crun, without a word on who speaks.
+            (
+                format!("{CRUN}open seccomp receiver: connect socket to `/x/notify.sock`: No such file or directory"),
+                Cause::NoListener,
+            ),
+            (
+                format!("{CRUN}read from the init process"),
+                Cause::Stopped,
+            ),
+            (
+                format!("{CRUN}capset: Operation not permitted"),
+                step("capset: Operation not permitted", &["capset"]),
+            ),
+            (
+                format!("{CRUN}cannot setresuid to `0`: Operation not permitted"),
+                step("cannot setresuid to `0`: Operation not permitted", &["setresuid"]),
+            ),
+            (
+                format!("{CRUN}unknown seccomp option `SECCOMP_FILTER_FLAG_NEW`"),
+                Cause::Refused("unknown seccomp option `SECCOMP_FILTER_FLAG_NEW`".to_owned()),
+            ),
+            (
+                format!("{CRUN}errno value specified for action `SCMP_ACT_ALLOW`"),
+                Cause::Refused("errno value specified for action `SCMP_ACT_ALLOW`".to_owned()),
+            ),
+            (
+                format!("{CRUN}get_seccomp_operator"),
+                Cause::Refused("get_seccomp_operator".to_owned()),
+            ),
             // By runc 1.5.
             (
                 "failed to start containerd task \"1f\": OCI runtime start failed: cannot start a container that has stopped"
@@ -319,6 +387,12 @@ mod tests {
             ),
         ] {
             assert_eq!(Cause::read(&message), Some(cause), "{message}");
+            let runtime = if message.starts_with(SHIM) {
+                Some(Runtime::Runc)
+            } else {
+                message.starts_with(CRUN).then_some(Runtime::Crun)
+            };
+            assert_eq!(speaker(&message), runtime, "{message}");
         }
     }
 

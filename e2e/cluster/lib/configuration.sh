@@ -32,7 +32,7 @@ write_admin_kubeconfig() { (umask 077 && kubeconfig "$PKI" admin >"$KUBECONFIG_F
 # write_node_configuration [TAINT]
 write_node_configuration() {
 	local dir=$NODE_FS/var/lib/kubernetes identity
-	mkdir -p "$dir"/{kubeconfig,cni} "$NODE_FS"/var/{lib/{kubelet,cni,containerd},log} "$LOGS" "$NODE_FS/tmp"
+	mkdir -p "$dir"/{kubeconfig,cni,manifests} "$NODE_FS"/var/{lib/{kubelet,cni,containerd},log} "$LOGS" "$NODE_FS/tmp"
 	chmod 1777 "$NODE_FS/tmp"
 	(
 		umask 077
@@ -210,6 +210,7 @@ kubelet_config() {
 		nodeStatusUpdateFrequency: 1s
 		nodeStatusReportFrequency: 5m
 		volumePluginDir: /var/lib/kubelet/volume-plugins
+		staticPodPath: /var/lib/kubernetes/manifests
 		serializeImagePulls: false
 		# Images come from 'cluster load' only: a removed one would not come back.
 		imageGCHighThresholdPercent: 100

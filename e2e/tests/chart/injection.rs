@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use e2e::cel;
+use e2e::table::{DEFAULT, Table, merge};
 use seccomp_operator_api::Selector;
 use seccomp_policy::selector::matches;
 use serde_json::{Value, json};
@@ -13,7 +14,6 @@ use crate::helm::{
 };
 use crate::objects::{all, args, documents, kind, list, only, rules, string};
 
-const TABLE: &str = include_str!("../../../crates/seccomp-policy/tests/cases.yaml");
 const POLICIES: &str = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
 
 /// The chart with the engine `policy` and this default policy, as for a cluster that serves this API.
@@ -92,18 +92,6 @@ impl Policy {
     }
 }
 
-/// Server-side apply of what has no lists.
-fn merge(object: &mut Value, change: &Value) {
-    match (object.as_object_mut(), change.as_object()) {
-        (Some(fields), Some(changes)) => {
-            for (key, change) in changes {
-                merge(fields.entry(key).or_insert(Value::Null), change);
-            }
-        }
-        _ => *object = change.clone(),
-    }
-}
-
 fn with_profile(pod: &Value, profile: &Value) -> Value {
     let mut pod = pod.clone();
     merge(
@@ -116,37 +104,21 @@ fn with_profile(pod: &Value, profile: &Value) -> Value {
 #[test]
 fn the_policy_decides_on_every_case_as_the_webhook_does_but_where_the_table_says_so() -> Result<()>
 {
-    let table: Value = serde_saphyr::from_str(TABLE)?;
-    let policy = Policy::render(&table["policies"]["default"])?;
+    let table = Table::read()?;
+    let policy = Policy::render(&table.policies[DEFAULT])?;
     let mut decided = [0, 0];
-    for case in list(&table, "/cases")? {
-        let name = string(case, "/name")?;
-        let engine = case["engine"].as_str();
-        if case.get("policies").is_some() || engine == Some("skip") {
+    for case in &table.cases {
+        if !case.is_of_default() || case.is_decoded_away() {
             continue;
         }
-        let namespace = case["in"].as_str().unwrap_or("default");
-        let labels = table["namespaces"].get(namespace);
-        let mut pod = case["pod"].clone();
-        merge(&mut pod, &json!({"metadata": {}}));
-        let expected = match (engine, case["reason"].as_str()) {
-            (Some("injects"), _) | (None, Some("injected")) => {
-                with_profile(&pod, &json!({"type": "RuntimeDefault"}))
-            }
-            (Some("leaves") | None, _) => pod.clone(),
-            (Some(other), _) => anyhow::bail!("{name}: engine {other:?} means nothing"),
-        };
-        if engine.is_none() {
-            // What the webhook does: the pointer to the whole context or to the profile in it says the same.
-            let changes = case["changes"].as_object();
-            let count = changes.map_or(0, serde_json::Map::len);
-            assert_eq!(count, usize::from(expected != pod), "{name}");
-        }
-        let after = policy.mutate(namespace, labels.unwrap_or(&json!({})), &pod)?;
+        let name = &case.name;
+        let labels = json!(table.labels(&case.namespace));
+        let expected = case.by_policy()?;
+        let after = policy.mutate(&case.namespace, &labels, &case.pod)?;
         assert_eq!(after, expected, "{name}");
-        let again = policy.mutate(namespace, labels.unwrap_or(&json!({})), &after)?;
+        let again = policy.mutate(&case.namespace, &labels, &after)?;
         assert_eq!(again, after, "{name}: a second pass");
-        decided[usize::from(after != pod)] += 1;
+        decided[usize::from(after["spec"] != case.pod["spec"])] += 1;
     }
     assert!(decided.iter().all(|&count| count >= 20), "{decided:?}");
     Ok(())

@@ -1,10 +1,15 @@
-//! What the operator's processes may do on a node: asked of the kernel, of the running pods.
+//! What the operator's processes may do on a node: asked of the kernel, of the running pods; and what an agent's token may.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use anyhow::Context as _;
-use e2e::cluster::Cluster;
+use anyhow::{Context as _, ensure};
+use e2e::cluster::{Cluster, NAMESPACE};
+use e2e::command::{kubectl, until};
 use e2e::shell::Shell;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use seccomp_operator_api::SeccompNode;
 use serde_json::json;
 
 use super::Tested;
@@ -126,4 +131,79 @@ async fn the_pods_ask_for_no_namespace_volume_or_privilege_of_the_node() -> Test
         }
     }
     Ok(())
+}
+
+/// Why somebody with this token may not write a node's report; none if it is taken.
+async fn refusal(token: &str, node: &str) -> anyhow::Result<Option<String>> {
+    let nodes: Api<SeccompNode> = Api::all(Cluster::client_with(token).await?);
+    let change = json!({"metadata": {"annotations": {"e2e": "rights"}}});
+    let tried = PatchParams {
+        dry_run: true,
+        ..PatchParams::default()
+    };
+    let change = Patch::Merge(&change);
+    let whole = nodes.patch(node, &tried, &change).await;
+    let status = nodes.patch_status(node, &tried, &change).await;
+    let said = [whole, status].map(|answer| answer.err().map(|error| error.to_string()));
+    let [whole, status] = said;
+    ensure!(
+        whole == status,
+        "the object: {whole:?}; its status: {status:?}"
+    );
+    Ok(whole)
+}
+
+#[tokio::test]
+async fn an_agent_s_token_writes_the_report_of_its_own_node_and_no_other_where_that_is_asked_for()
+-> Tested {
+    let cluster = Cluster::with_operator().await?;
+    let served = kubectl(&["api-resources", "--output", "name"], "")
+        .await?
+        .ok()?;
+    if !served.contains("validatingadmissionpolicies.") {
+        println!("skipped: this Kubernetes has no ValidatingAdmissionPolicies");
+        return Ok(());
+    }
+    let account = "seccomp-operator-agent";
+    let create = ["create", "token", account, "--namespace", NAMESPACE];
+    let token = async |more: &[&str]| kubectl(&[&create, more].concat(), "").await?.ok();
+    let agents = cluster.pods_of("agent").await?;
+    let of = |at: usize| {
+        let (name, node) = (
+            &agents[at]["metadata"]["name"],
+            &agents[at]["spec"]["nodeName"],
+        );
+        Some((name.as_str()?.to_owned(), node.as_str()?.to_owned()))
+    };
+    if agents.len() < 2 {
+        println!("skipped: there is no other node");
+        return Ok(());
+    }
+    let ((pod, own), (_, other)) = (of(0).context("no agent")?, of(1).context("no other")?);
+    let bound = ["--bound-object-kind=Pod", "--bound-object-name", &pod];
+    let (bound, unbound) = (token(&bound).await?, token(&[]).await?);
+    let soon = Duration::from_secs(20);
+    until("the policy to be in force", soon, || async {
+        let said = refusal(&bound, &other).await?.context("it may write")?;
+        let why = format!("the agent of node {own} may write the SeccompNode of that node only");
+        ensure!(said.contains(&why), "{said}");
+        let said = refusal(&unbound, &own).await?.context("it may write")?;
+        ensure!(said.contains("does not say which node it is on"), "{said}");
+        Ok(())
+    })
+    .await?;
+    assert_eq!(refusal(&bound, &own).await?, None);
+
+    cluster
+        .install(NAMESPACE, &["--set", "agent.ownNodeOnly=false"])
+        .await?;
+    until("the policy to be gone", soon, || async {
+        for (token, node) in [(&bound, &other), (&unbound, &own)] {
+            let said = refusal(token, node).await?;
+            ensure!(said.is_none(), "{said:?}");
+        }
+        Ok(())
+    })
+    .await?;
+    cluster.install(NAMESPACE, &[]).await
 }

@@ -34,9 +34,11 @@ struct Case {
     changes: BTreeMap<String, Value>,
     #[serde(default)]
     warnings: Vec<String>,
-    /// For another test.
+    /// For other tests.
     #[serde(rename = "engine")]
     _engine: Option<String>,
+    #[serde(rename = "stored")]
+    _stored: Option<String>,
 }
 
 fn table() -> Table {
