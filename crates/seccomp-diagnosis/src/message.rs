@@ -158,11 +158,11 @@ const OF_CRUN: &[&str] = &[
     "unknown seccomp option",
     "errno value specified for action",
     "get_seccomp_operator",
-    "seccomp_rule_add `",
+    "seccomp_rule_add",
     "prctl drop bounding",
     "create failed: capset: ",
-    "setresuid to `",
-    "setresgid to `",
+    "cannot setresuid",
+    "cannot setresgid",
 ];
 
 /// The runtime whose words are in a message of kubelet, where they tell.
