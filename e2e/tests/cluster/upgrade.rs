@@ -20,8 +20,8 @@ use super::{NO_CHMOD, Tested};
 /// A state of main whose chart and definitions are others than today's.
 const OLDER: &str = "17ff3b4b4b99dc202a08519306bca532fee30ae0";
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/seccomp-operator");
-/// Who applies what Argo CD applies.
-const MANAGER: &str = "--field-manager=argocd-controller";
+/// Who applies what a tool of GitOps would. It is Helm's name, so that Helm meets nobody else's fields afterwards.
+const MANAGER: &str = "--field-manager=helm";
 
 /// What pods and a profile went through while something else happened.
 #[derive(Debug, Default)]
