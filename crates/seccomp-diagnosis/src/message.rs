@@ -350,35 +350,6 @@ mod tests {
                 ),
                 Cause::NoListener,
             ),
-            // By crun, without a word on who speaks.
-            (
-                format!("{CRUN}open seccomp receiver: connect socket to `/x/notify.sock`: No such file or directory"),
-                Cause::NoListener,
-            ),
-            (
-                format!("{CRUN}read from the init process"),
-                Cause::Stopped,
-            ),
-            (
-                format!("{CRUN}capset: Operation not permitted"),
-                step("capset: Operation not permitted", &["capset"]),
-            ),
-            (
-                format!("{CRUN}cannot setresuid to `0`: Operation not permitted"),
-                step("cannot setresuid to `0`: Operation not permitted", &["setresuid"]),
-            ),
-            (
-                format!("{CRUN}unknown seccomp option `SECCOMP_FILTER_FLAG_NEW`"),
-                Cause::Refused("unknown seccomp option `SECCOMP_FILTER_FLAG_NEW`".to_owned()),
-            ),
-            (
-                format!("{CRUN}errno value specified for action `SCMP_ACT_ALLOW`"),
-                Cause::Refused("errno value specified for action `SCMP_ACT_ALLOW`".to_owned()),
-            ),
-            (
-                format!("{CRUN}get_seccomp_operator"),
-                Cause::Refused("get_seccomp_operator".to_owned()),
-            ),
             // By runc 1.5.
             (
                 "failed to start containerd task \"1f\": OCI runtime start failed: cannot start a container that has stopped"
@@ -387,12 +358,50 @@ mod tests {
             ),
         ] {
             assert_eq!(Cause::read(&message), Some(cause), "{message}");
-            let runtime = if message.starts_with(SHIM) {
-                Some(Runtime::Runc)
-            } else {
-                message.starts_with(CRUN).then_some(Runtime::Crun)
-            };
+            let runtime = message.starts_with(SHIM).then_some(Runtime::Runc);
             assert_eq!(speaker(&message), runtime, "{message}");
+        }
+    }
+
+    #[test]
+    fn what_crun_says_is_understood_as_crun_s() {
+        let refused = |said: &str| Cause::Refused(said.to_owned());
+        let step = |said: &str, calls| Cause::Step {
+            said: said.to_owned(),
+            calls,
+        };
+        for (said, cause) in [
+            (
+                "open seccomp receiver: connect socket to `/x/notify.sock`: No such file or directory",
+                Cause::NoListener,
+            ),
+            ("read from the init process", Cause::Stopped),
+            (
+                "capset: Operation not permitted",
+                step("capset: Operation not permitted", &["capset"]),
+            ),
+            (
+                "cannot setresuid to `0`: Operation not permitted",
+                step(
+                    "cannot setresuid to `0`: Operation not permitted",
+                    &["setresuid"],
+                ),
+            ),
+            (
+                "unknown seccomp option `SECCOMP_FILTER_FLAG_NEW`",
+                refused("unknown seccomp option `SECCOMP_FILTER_FLAG_NEW`"),
+            ),
+            (
+                "errno value specified for action `SCMP_ACT_ALLOW`",
+                refused("errno value specified for action `SCMP_ACT_ALLOW`"),
+            ),
+            ("get_seccomp_operator", refused("get_seccomp_operator")),
+        ] {
+            let message = format!(
+                "failed to create containerd task: failed to create shim task: OCI runtime create failed: {said}"
+            );
+            assert_eq!(Cause::read(&message), Some(cause), "{said}");
+            assert_eq!(speaker(&message), Some(Runtime::Crun), "{said}");
         }
     }
 
