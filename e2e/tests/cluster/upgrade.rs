@@ -1,4 +1,4 @@
-//! From an older release to this one and back, by Helm; and manifests that a tool of GitOps keeps on applying.
+//! From an older release to this one and back, by Helm; and manifests that a tool keeps on applying from a repository.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::{NO_CHMOD, Tested};
 /// A state of main whose chart and definitions are others than today's.
 const OLDER: &str = "17ff3b4b4b99dc202a08519306bca532fee30ae0";
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/seccomp-operator");
-/// Who applies what a tool of GitOps would. It is Helm's name, so that Helm meets nobody else's fields afterwards.
+/// Who applies what such a tool would. It is Helm's name, so that Helm meets nobody else's fields afterwards.
 const MANAGER: &str = "--field-manager=helm";
 
 /// What pods and a profile went through while something else happened.
@@ -174,7 +174,7 @@ async fn an_upgrade_and_a_rollback_keep_profiles_ready_and_refuse_no_pod() -> Te
     cluster.delete("namespace", &namespace).await
 }
 
-/// The manifests, as a tool of GitOps renders them, but for Helm's hooks, which such tools run at their own times or never.
+/// The manifests, as such a tool renders them, but for Helm's hooks, which such tools run at their own times or never.
 async fn rendered(cluster: &Cluster) -> anyhow::Result<String> {
     let version = kubectl(&["version", "--output", "json"], "").await?.ok()?;
     let version: serde_json::Value = serde_json::from_str(&version)?;
