@@ -9,6 +9,7 @@
 //! | `E2E_OPERATOR_IMAGE` | the operator's image, with both of its binaries, present on every node |
 //! | `E2E_TOOLS_IMAGE` | an image with bash and GNU coreutils, present on every node |
 //! | `E2E_CLUSTER` | the command of a cluster without Docker, `e2e/cluster/cluster`; only what is done to machines needs it |
+//! | `E2E_OLDER_IMAGE` | the operator's image as it was, present on every node; without it an upgrade is one of the chart alone |
 //! | `KUBECTL`, `HELM` | the commands; default `kubectl` and `helm` |
 
 pub mod admission;
