@@ -275,7 +275,6 @@ mod tests {
     #[test]
     fn messages_of_runtimes_are_understood() {
         const SHIM: &str = "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: ";
-        const CRUN: &str = "failed to create containerd task: failed to create shim task: OCI runtime create failed: ";
         const INIT: &str = "unable to start container process: error during container init: ";
         let step = |said: &str, calls| Cause::Step {
             said: said.to_owned(),
