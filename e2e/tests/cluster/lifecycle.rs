@@ -262,6 +262,7 @@ async fn lose_nodes(cluster: Cluster) -> Tested {
 fn late_agent(cluster: &Cluster, namespace: &str) -> Value {
     let volume = json!([{"name": "root", "mountPath": "/seccomp"}]);
     let security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    // Containers start one after the other: who looks is there before there is anything to see.
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "agent", "namespace": namespace},
         "spec": {
@@ -269,13 +270,13 @@ fn late_agent(cluster: &Cluster, namespace: &str) -> Value {
             "securityContext": {"runAsUser": 0},
             "volumes": [{"name": "root", "emptyDir": {}}],
             "containers": [{
+                "name": "viewer", "image": cluster.tools_image, "imagePullPolicy": "IfNotPresent",
+                "command": ["/bin/bash", "-c", "sleep infinity"],
+                "volumeMounts": volume, "securityContext": security,
+            }, {
                 "name": "agent", "image": cluster.operator_image, "imagePullPolicy": "IfNotPresent",
                 "command": ["/seccomp-operator-agent"],
                 "args": ["--node-name=e2e-late", "--seccomp-root=/seccomp"],
-                "volumeMounts": volume, "securityContext": security,
-            }, {
-                "name": "viewer", "image": cluster.tools_image, "imagePullPolicy": "IfNotPresent",
-                "command": ["/bin/bash", "-c", "sleep infinity"],
                 "volumeMounts": volume, "securityContext": security,
             }],
         },
