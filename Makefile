@@ -14,7 +14,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/seccomp-operator
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PROVIDER
 
-.PHONY: help demo demo-down test check unit chart e2e workloads bench bench-engine bench-agent bench-webhook bench-traces bench-record bench-cluster scale soak fuzz generate deny
+.PHONY: help demo demo-down test check unit chart e2e workloads bench bench-engine bench-webhook bench-traces bench-record bench-cluster scale soak fuzz generate deny
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -59,16 +59,11 @@ workloads:
 	e2e/workloads
 
 # How fast it is, beside the budgets; docs/performance.md has figures and says what they mean.
-bench: bench-engine bench-agent bench-webhook bench-traces bench-record bench-cluster
+bench: bench-engine bench-webhook bench-traces bench-record bench-cluster
 
 bench-engine:
 	e2e/prerequisites check
 	cargo bench $(CARGO_SELECTION) --bench engine
-
-# How much CPU time an agent takes for one change of a profile.
-bench-agent:
-	e2e/prerequisites check
-	cargo bench $(CARGO_SELECTION) --bench agent
 
 # How fast admission answers, beside a server that does not look at what it is sent.
 bench-webhook:
