@@ -123,12 +123,19 @@ impl State {
     }
 }
 
-/// What each controller says of itself.
+/// What each controller says of itself; one that comes or goes says nothing.
 pub async fn of_controllers(cluster: &Cluster, metric: &str) -> anyhow::Result<Vec<f64>> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), NAMESPACE);
     let selected = ListParams::default().labels("app.kubernetes.io/component=controller");
     let mut all = Vec::new();
-    for pod in pods.list(&selected).await? {
+    let there = |pod: &Pod| {
+        let address = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.pod_ip.as_ref());
+        address.is_some() && pod.metadata.deletion_timestamp.is_none()
+    };
+    for pod in pods.list(&selected).await?.into_iter().filter(there) {
         let path = format!(
             "/api/v1/namespaces/{NAMESPACE}/pods/{}:{CONTROLLER_PORT}/proxy/metrics",
             pod.name_any()
