@@ -61,11 +61,6 @@ const WORKLOADS: &[Workload] = &[
         by_time: &[],
     },
     Workload {
-        name: "jvm",
-        keeps: 0.85,
-        by_time: &[],
-    },
-    Workload {
         name: "shells",
         keeps: 0.9,
         by_time: &[],
