@@ -61,6 +61,19 @@ run_deferred() {
 
 set_traps
 
+# raise_inotify_instances COUNT: kubelets, runtimes and agents have some ten each on every node, and a machine has 128 if nobody asks
+# for more. Until this shell ends.
+raise_inotify_instances() {
+	local setting=/proc/sys/fs/inotify/max_user_instances now
+	now=$(<"$setting")
+	((now < $1)) || return 0
+	need_root "more inotify instances"
+	defer write_setting "$now" "$setting"
+	write_setting "$1" "$setting"
+}
+
+write_setting() { echo "$1" >"$2"; }
+
 # logged TITLE LOG COMMAND...: a long step. Its output goes to LOG; the person
 # sees that it started, that it goes on, how long it took and, if it failed,
 # where the log is and how it ends.

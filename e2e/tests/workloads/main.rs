@@ -25,45 +25,36 @@ struct Workload {
     name: &'static str,
     /// What part of the rate without a recording it has to keep.
     keeps: f64,
-    /// Calls that may be in one of the two sets alone, since whether they are made depends on how fast it all goes.
-    by_time: &'static [&'static str],
 }
 
 const WORKLOADS: &[Workload] = &[
     Workload {
         name: "nginx",
         keeps: 0.95,
-        by_time: &[],
     },
     Workload {
         name: "redis",
         keeps: 0.95,
-        by_time: &[],
     },
     Workload {
         name: "postgresql",
         keeps: 0.95,
-        by_time: &[],
     },
     Workload {
         name: "python",
         keeps: 0.9,
-        by_time: &[],
     },
     Workload {
         name: "node",
         keeps: 0.85,
-        by_time: &[],
     },
     Workload {
         name: "go",
         keeps: 0.9,
-        by_time: &[],
     },
     Workload {
         name: "shells",
         keeps: 0.9,
-        by_time: &[],
     },
 ];
 
@@ -218,11 +209,7 @@ async fn tried(
     node: &str,
     workload: &Workload,
 ) -> anyhow::Result<String> {
-    let Workload {
-        name,
-        keeps,
-        by_time,
-    } = workload;
+    let Workload { name, keeps } = workload;
     let program = format!("/workloads/{name}");
     let plain = pod(namespace, &format!("{name}-plain"), node, &json!([program]));
     let plain = run(cluster, &plain).await?;
@@ -272,17 +259,11 @@ async fn tried(
             plain.outcome
         );
     }
-    let by_time = |call: &&String| !by_time.contains(&call.as_str());
     let missing: Vec<_> = seen
         .iter()
         .filter(|call| !calls.contains(*call) && !assumed.contains(*call))
-        .filter(by_time)
         .collect();
-    let extra: Vec<_> = calls
-        .iter()
-        .filter(|call| !seen.contains(*call))
-        .filter(by_time)
-        .collect();
+    let extra: Vec<_> = calls.iter().filter(|call| !seen.contains(*call)).collect();
     let kept = under_recording.rate / plain.rate;
     let best = under_profile[0].rate.max(under_profile[1].rate) / plain.rate;
     let mut line = String::new();
