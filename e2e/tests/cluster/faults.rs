@@ -334,7 +334,9 @@ async fn an_operator_that_is_there_before_the_definitions_says_so_waits_and_goes
         (false, false),
         "ready for what?"
     );
-    kubectl(&["apply", "--server-side", "-f", definitions], "")
+    // As Helm: fields of another manager would conflict with an upgrade that changes them.
+    let apply = ["apply", "--server-side", "--field-manager=helm"];
+    kubectl(&[&apply[..], &["-f", definitions]].concat(), "")
         .await?
         .ok()?;
     assert_eq!(rollout("--timeout=60s").await?, (true, true));
