@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -32,18 +32,22 @@ fn main() -> anyhow::Result<()> {
     ] {
         let file = folder.path().join(command);
         let size = write(&file, line)?;
+        let grep_it = || time(Command::new("grep").args(["-c", word]).arg(&file));
+        let reader = || {
+            let mut reader = Command::new(tool);
+            reader.args([command, "-o", "names"]).arg(&file);
+            reader
+        };
+        let memory = memory(&mut reader())?;
         let (mut grep, mut read) = (vec![], vec![]);
         let (mut grep_alone, mut read_alone) = (vec![], vec![]);
-        let mut memory = 0;
         for _ in 0..TURNS {
-            grep.push(run(Command::new("grep").args(["-c", word]).arg(&file))?.0);
-            let (time, peak) = run(Command::new(tool).args([command, "-o", "names"]).arg(&file))?;
-            read.push(time);
-            memory = memory.max(peak);
+            grep.push(grep_it()?);
+            read.push(time(&mut reader())?);
             let all = sched_getaffinity(None)?;
             sched_setaffinity(None, &first_of(&all))?;
-            grep_alone.push(run(Command::new("grep").args(["-c", word]).arg(&file))?.0);
-            read_alone.push(run(Command::new(tool).args([command, "-o", "names"]).arg(&file))?.0);
+            grep_alone.push(grep_it()?);
+            read_alone.push(time(&mut reader())?);
             sched_setaffinity(None, &all)?;
         }
         let (grep, read) = (least(&grep), least(&read));
@@ -80,20 +84,23 @@ fn first_of(all: &CpuSet) -> CpuSet {
     one
 }
 
-/// How long it takes, and the most memory that it was seen to hold, in KiB.
-fn run(command: &mut Command) -> anyhow::Result<(Duration, u64)> {
+/// How long it takes.
+fn time(command: &mut Command) -> anyhow::Result<Duration> {
     let started = Instant::now();
-    // Into a pipe, which holds all that they print: grep stops at the first match if nobody can see how many there are.
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
+    let ended = spawn(command)?.wait()?;
+    ensure!(ended.success(), "{command:?}: {ended}");
+    Ok(started.elapsed())
+}
+
+/// The most memory that it was seen to hold, in KiB. Looking takes time of what is looked at: no run is measured for both.
+fn memory(command: &mut Command) -> anyhow::Result<u64> {
+    let mut child = spawn(command)?;
     let status = format!("/proc/{}/status", child.id());
     let mut memory = 0;
     loop {
         if let Some(ended) = child.try_wait()? {
             ensure!(ended.success(), "{command:?}: {ended}");
-            return Ok((started.elapsed(), memory));
+            return Ok(memory);
         }
         let status = fs::read_to_string(&status).unwrap_or_default();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -101,6 +108,12 @@ fn run(command: &mut Command) -> anyhow::Result<(Duration, u64)> {
         memory = memory.max(peak.unwrap_or(0));
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Into a pipe, which holds all that they print: grep stops at the first match if nobody can see how many there are.
+fn spawn(command: &mut Command) -> anyhow::Result<Child> {
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::null());
+    Ok(command.spawn()?)
 }
 
 fn write(path: &Path, line: fn(usize, &mut String)) -> anyhow::Result<u64> {

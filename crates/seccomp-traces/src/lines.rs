@@ -103,7 +103,7 @@ fn for_each_utf8<L: Send>(
     look: impl Fn(&str) -> L + Sync,
     mut each: impl FnMut(&str, L),
 ) -> io::Result<()> {
-    let (send, blocks) = mpsc::sync_channel(2);
+    let (send, blocks) = mpsc::sync_channel(4);
     let (give_back, used) = mpsc::channel();
     let (look, ahead) = (&look, &AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -112,8 +112,8 @@ fn for_each_utf8<L: Send>(
             let give = |bytes: Vec<u8>| {
                 let mut lines = std::mem::take(&mut room);
                 let text = bytes.into();
-                // If the other thread waits for this, it looks for itself: so both have as much to do.
-                if ahead.fetch_add(1, Ordering::Relaxed) > 0
+                // The other thread looks for itself while little waits for it: so both have as much to do, and it never waits.
+                if ahead.fetch_add(1, Ordering::Relaxed) > 1
                     && let Text::Plain(text) = &text
                 {
                     plain_lines(text, |start, line| {
