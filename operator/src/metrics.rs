@@ -125,7 +125,6 @@ mod tests {
     use futures::FutureExt as _;
     use tower::{Layer as _, ServiceExt as _, service_fn};
 
-    use crate::controller::index::IndexCounts;
     use crate::controller::metrics as controller;
     use crate::{agent, audit, webhook};
     use kube_support::Requests;
@@ -162,7 +161,7 @@ mod tests {
         drop(controller::Metrics::new(&mut registry));
         drop(webhook::metrics::Metrics::new(&mut registry));
         api_requests(&mut registry);
-        let counts = controller::CountsCollector(|| (IndexCounts::default(), true));
+        let counts = controller::CountsCollector(controller::Counts::default);
         registry
             .sub_registry_with_prefix(PREFIX)
             .sub_registry_with_prefix("controller")

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::Shared;
 use super::index::IndexCounts;
+use super::sources::index::SourceCounts;
 use crate::metrics::{Label, PREFIX, family};
 use kube_support::WriteError;
 use kube_support::leader::Role;
@@ -105,11 +106,24 @@ pub(super) fn register_counts(
     role: &watch::Receiver<Role>,
 ) {
     let (shared, role) = (shared.clone(), role.clone());
-    let look = move || (shared.index().counts(), *role.borrow() == Role::Leads);
+    let look = move || Counts {
+        index: shared.index().counts(),
+        sources: shared.sources().counts(),
+        leads: *role.borrow() == Role::Leads,
+    };
     registry
         .sub_registry_with_prefix(PREFIX)
         .sub_registry_with_prefix(COMPONENT)
         .register_collector(Box::new(CountsCollector(look)));
+}
+
+/// What is counted when somebody asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) index: IndexCounts,
+    pub(crate) sources: SourceCounts,
+    /// Whether this process writes.
+    pub(crate) leads: bool,
 }
 
 /// Asks for the counts, and whether this process leads, each time that somebody reads the metrics.
@@ -121,9 +135,13 @@ impl<F> fmt::Debug for CountsCollector<F> {
     }
 }
 
-impl<F: Fn() -> (IndexCounts, bool) + Send + Sync + 'static> Collector for CountsCollector<F> {
+impl<F: Fn() -> Counts + Send + Sync + 'static> Collector for CountsCollector<F> {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let (counts, leads) = (self.0)();
+        let Counts {
+            index: counts,
+            sources,
+            leads,
+        } = (self.0)();
         let number = |count| ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
         let mut gauge = |name, help, count: usize| {
             let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -164,6 +182,16 @@ impl<F: Fn() -> (IndexCounts, bool) + Send + Sync + 'static> Collector for Count
                 ("in_sync", counts.nodes.in_sync),
                 ("behind", counts.nodes.behind),
                 ("silent", counts.nodes.silent),
+            ],
+        )?;
+        family(
+            "sources",
+            "SeccompSources by the state that their status shows",
+            &[
+                ("ready", sources.ready),
+                ("suspended", sources.suspended),
+                ("failed", sources.failed),
+                ("unseen", sources.unseen),
             ],
         )
     }

@@ -6,6 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::core::error_boundary::InvalidObject;
 
 use super::render;
+use super::source::SourceState;
 use super::survey::{NodeState, Profile, State, Survey};
 use crate::html::{Block, Cell, Page, Share, Table, Tone};
 use crate::openness::{self, Group, Openness};
@@ -56,6 +57,7 @@ pub fn page(survey: &Survey, open: &Open, now: Timestamp) -> String {
     }
     page.section("Left open", map(open))
         .section("Failures", failures(survey))
+        .section("Sources", sources(survey))
         .section("Warnings", warnings(survey))
         .section("Outdated pods", outdated(survey))
         .section("Nodes", nodes(survey))
@@ -81,6 +83,15 @@ fn node_tone(state: NodeState) -> Tone {
     }
 }
 
+fn source_tone(state: SourceState) -> Tone {
+    match state {
+        SourceState::Ready => Tone::Good,
+        SourceState::Unseen => Tone::Note,
+        SourceState::Suspended => Tone::Plain,
+        SourceState::Failed => Tone::Bad,
+    }
+}
+
 fn figures(survey: &Survey) -> Block {
     let summary = &survey.summary;
     let profiles = summary.profiles.iter();
@@ -94,7 +105,12 @@ fn figures(survey: &Survey) -> Block {
             node_tone(*state),
         )
     });
-    let figures: Vec<_> = profiles.chain(nodes).collect();
+    let sources = summary.sources.iter();
+    let sources = sources.map(|(state, number)| {
+        let word = format!("sources {}", state.word());
+        (*number, word, source_tone(*state))
+    });
+    let figures: Vec<_> = profiles.chain(nodes).chain(sources).collect();
     if figures.is_empty() {
         return Block::Text("There are no SeccompProfiles, and no node has an agent.".into());
     }
@@ -186,6 +202,28 @@ fn failures(survey: &Survey) -> Vec<Block> {
             Cell::Badge(Tone::Bad, reason.to_owned()),
             Cell::Text(message.to_owned()),
             Cell::Codes(nodes),
+        ]);
+    }
+    table.block().into_iter().collect()
+}
+
+fn sources(survey: &Survey) -> Vec<Block> {
+    let mut table = Table::new(&[
+        "Profile",
+        "State",
+        "Reference",
+        "Digest",
+        "Signed by",
+        "Why",
+    ]);
+    for source in &survey.sources {
+        table.row(vec![
+            Cell::Code(source.name.clone()),
+            Cell::Badge(source_tone(source.state), source.word().to_owned()),
+            Cell::Code(source.reference.clone()),
+            Cell::Code(source.digest.clone().unwrap_or_default()),
+            Cell::Text(source.signed_by.clone().unwrap_or_default()),
+            Cell::Text(source.message.clone()),
         ]);
     }
     table.block().into_iter().collect()

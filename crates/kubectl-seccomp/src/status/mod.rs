@@ -2,6 +2,7 @@
 
 mod html;
 mod render;
+mod source;
 mod survey;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,10 @@ use super::cluster::{Cluster, ClusterArgs, Refusal, block_on};
 use super::output;
 use super::text::Style;
 use super::{Failure, Findings};
-use seccomp_operator_api::{SeccompNode, SeccompProfile, StoredProfile, without_managed_fields};
+use seccomp_operator_api::{
+    SeccompNode, SeccompProfile, SeccompSource, StoredProfile, without_managed_fields,
+};
+use source::Source;
 pub use survey::required_versions;
 use survey::{Agent, Observed, Survey, left_over, survey};
 
@@ -58,7 +62,7 @@ enum StatusFormat {
 enum FailOn {
     /// Nothing.
     Never,
-    /// A profile that is invalid or failed on a node; a node whose agent is gone.
+    /// A profile that is invalid or failed on a node; a node whose agent is gone; a SeccompSource that could not be pulled or verified.
     Failed,
     /// Also a profile that is not on all its nodes yet.
     Unready,
@@ -66,8 +70,8 @@ enum FailOn {
 
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
-Shows what one may list: SeccompProfiles, SeccompNodes, and with the right to list Nodes and Pods also nodes whose agents are gone. A note
-says what is missing; without the right to list SeccompProfiles the exit status is 2.
+Shows what one may list: SeccompProfiles, SeccompSources, SeccompNodes, and with the right to list Nodes and Pods also nodes whose agents are
+gone. A note says what is missing; without the right to list SeccompProfiles the exit status is 2.
 
 Examples:
   # All profiles, the nodes in numbers, and every failure with its reason
@@ -150,6 +154,7 @@ async fn observe(cluster: &Cluster) -> Result<(Observed, Vec<String>, Option<Ref
         Err(refusal @ Refusal::Forbidden(_)) => (Vec::new(), Some(refusal)),
         Err(other) => return Err(other),
     };
+    let sources = sources(cluster, &mut notes).await?;
     let reports: Api<SeccompNode> = Api::all(cluster.client.clone());
     let kind = "seccompnodes.seccomp-operator.io";
     let reports = cluster.list(&reports, &everything, kind, "the cluster");
@@ -161,6 +166,7 @@ async fn observe(cluster: &Cluster) -> Result<(Observed, Vec<String>, Option<Ref
             ));
             let observed = Observed {
                 profiles: profiles.into_iter().map(StoredProfile::read).collect(),
+                sources,
                 ..Observed::default()
             };
             return Ok((observed, notes, None));
@@ -186,6 +192,7 @@ async fn observe(cluster: &Cluster) -> Result<(Observed, Vec<String>, Option<Ref
         reports: Some(reports),
         nodes: nodes.map(labels_of_linux_nodes),
         agents: agents.map(|agents| agents.into_iter().flatten().collect()),
+        sources,
     };
     Ok((observed, notes, unseen))
 }
@@ -201,6 +208,21 @@ pub async fn profiles(cluster: &Cluster) -> Result<Vec<StoredProfile>, Refusal> 
     let everything = ListParams::default();
     let listed = cluster.list(&api, &everything, &kind, "the cluster");
     listed.await.map_err(not_installed)
+}
+
+/// All SeccompSources. Where their definition is not installed there are none.
+async fn sources(cluster: &Cluster, notes: &mut Vec<String>) -> Result<Vec<Source>, Refusal> {
+    let api: Api<SeccompSource> = Api::all(cluster.client.clone());
+    let kind = "seccompsources.seccomp-operator.io";
+    let everything = ListParams::default();
+    let listed = cluster.list_as(&api, &everything, kind, "the cluster", Source::of);
+    match listed.await {
+        Err(Refusal::Unknown(_)) => Ok(Vec::new()),
+        listed => {
+            let without = "where profiles come from does not show";
+            Ok(allowed(listed, notes, without)?.unwrap_or_default())
+        }
+    }
 }
 
 /// An API server that does not know our kinds has no operator.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::source::{Source, SourceState};
 use super::survey::{NodeState, Profile, State, Survey};
 use crate::table::{Table, few};
 use crate::text::{Style, plural, visible, wrap};
@@ -26,6 +27,7 @@ pub fn all(survey: &Survey, style: Style) -> String {
     }
     out.push('\n');
     out += &nodes(survey, style);
+    out += &sources(survey, style);
     out += &failures(survey, style);
     out + &notes(survey)
 }
@@ -65,6 +67,10 @@ pub fn one(survey: &Survey, style: Style) -> String {
         ),
     );
     fact("waiting for", &few(&profile.waiting, MAX_NAMES));
+    for source in &survey.sources {
+        fact("source", &origin(source));
+        fact("", &source.message);
+    }
     if !profile.foreign.is_empty() {
         let nodes = few(&profile.foreign, MAX_NAMES);
         fact(
@@ -168,6 +174,46 @@ fn nodes(survey: &Survey, style: Style) -> String {
         };
         let sentence = format!("{}: {}", few(&names, MAX_NAMES), visible(because));
         out += &wrap(&format!("  {:<17} ", state.word()), &sentence);
+    }
+    out
+}
+
+/// Where a profile comes from.
+fn origin(source: &Source) -> String {
+    let Source {
+        reference, digest, ..
+    } = source;
+    let digest = digest.iter().map(|digest| format!(", {digest}"));
+    let signed = source.signed_by.iter();
+    let signed = signed.map(|signer| format!(", signed by {signer}"));
+    let more: String = digest.chain(signed).collect();
+    format!("{}: {reference}{more}", source.word())
+}
+
+/// The sources by state, and those that are not as they should be.
+fn sources(survey: &Survey, style: Style) -> String {
+    let counts: Vec<_> = survey
+        .summary
+        .sources
+        .iter()
+        .map(|(state, count)| format!("{count} {}", state.word()))
+        .collect();
+    if counts.is_empty() {
+        return String::new();
+    }
+    let mut out = style.bold(&format!("SOURCES   {}\n", counts.join(", ")));
+    let is_well =
+        |source: &&Source| matches!(source.state, SourceState::Ready | SourceState::Suspended);
+    let wrong: Vec<_> = survey.sources.iter().filter(|s| !is_well(s)).collect();
+    for source in wrong.iter().take(MAX_FAILURES) {
+        out += &wrap(
+            "  ",
+            &visible(&format!("{}: {}", source.name, origin(source))),
+        );
+        out += &wrap("      ", &visible(&source.message));
+    }
+    if let Some(more) = wrong.len().checked_sub(MAX_FAILURES).filter(|n| *n > 0) {
+        let _ = writeln!(out, "  and {more} more; -o json has all of them");
     }
     out
 }
@@ -307,6 +353,7 @@ mod tests {
             summary,
             profiles,
             nodes,
+            sources: vec![],
             notes: vec!["you may not list nodes".into()],
         }
     }
@@ -369,6 +416,43 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("No node has an agent."), "{text}");
+    }
+
+    fn source(name: &str, state: SourceState, reason: &str) -> Source {
+        Source {
+            name: name.into(),
+            state,
+            reason: reason.into(),
+            message: format!("what there is to know of {name}"),
+            reference: format!("r.example/{name}:v1"),
+            digest: Some("sha256:12".into()),
+            signed_by: Some("the key 1".into()),
+            last_pulled: None,
+        }
+    }
+
+    #[test]
+    fn sources_are_counted_and_told_of_where_they_failed() {
+        let mut survey = survey(vec![profile("web", State::Ready, vec![])], vec![]);
+        let without = all(&survey, Style::plain());
+        assert!(!without.contains("SOURCES"), "{without}");
+        survey.sources = vec![
+            source("web", SourceState::Failed, "PullFailed"),
+            source("well", SourceState::Ready, "Pulled"),
+        ];
+        survey.summary.sources =
+            BTreeMap::from([(SourceState::Ready, 1), (SourceState::Failed, 1)]);
+        let text = all(&survey, Style::plain());
+        let said = "SOURCES   1 Ready, 1 Failed
+  web: PullFailed: r.example/web:v1, sha256:12, signed by the key 1
+      what there is to know of web
+";
+        assert!(text.contains(said), "{text}");
+        assert!(survey.has_failures() && !survey.is_ready());
+        let survey = survey.only("web").unwrap();
+        let text = one(&survey, Style::plain());
+        assert!(text.contains("PullFailed: r.example/web:v1"), "{text}");
+        assert!(!text.contains("of well"), "{text}");
     }
 
     #[test]

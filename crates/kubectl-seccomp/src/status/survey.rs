@@ -6,6 +6,7 @@ use kube::ResourceExt as _;
 use kube::core::error_boundary::InvalidObject;
 use serde::Serialize;
 
+use super::source::{Source, SourceState};
 use crate::text::plural;
 use kube_support::resource_version;
 use seccomp_operator_api::{
@@ -26,6 +27,8 @@ pub struct Observed {
     pub nodes: Option<BTreeMap<String, BTreeMap<String, String>>>,
     /// The agents' pods; none if one may not list them.
     pub agents: Option<Vec<Agent>>,
+    /// The SeccompSources, as far as one may list them.
+    pub sources: Vec<Source>,
 }
 
 /// An agent's pod.
@@ -42,6 +45,8 @@ pub struct Survey {
     pub summary: Summary,
     pub profiles: Vec<Profile>,
     pub nodes: Vec<Node>,
+    /// Where profiles come from that a registry has.
+    pub sources: Vec<Source>,
     /// Whether profiles could be listed.
     #[serde(skip)]
     pub sees_profiles: bool,
@@ -59,6 +64,8 @@ pub struct Summary {
     pub profiles: BTreeMap<State, usize>,
     /// Nodes by state.
     pub nodes: BTreeMap<NodeState, usize>,
+    /// SeccompSources by state.
+    pub sources: BTreeMap<SourceState, usize>,
 }
 
 /// How a profile stands.
@@ -207,13 +214,17 @@ impl Survey {
         let profile =
             |p: &Profile| matches!(p.state, State::Failed | State::Unstartable | State::Invalid);
         let node = |n: &Node| matches!(n.state, NodeState::Failing | NodeState::Silent);
-        self.profiles.iter().any(profile) || self.nodes.iter().any(node)
+        let source = |s: &Source| s.state == SourceState::Failed;
+        self.profiles.iter().any(profile)
+            || self.nodes.iter().any(node)
+            || self.sources.iter().any(source)
     }
 
-    /// Whether every profile is on every node that should have it.
+    /// Whether every profile is on every node that should have it, and what its source says.
     pub fn is_ready(&self) -> bool {
         let profile = |p: &Profile| matches!(p.state, State::Ready | State::Deleting);
-        self.profiles.iter().all(profile) && !self.has_failures()
+        let source = |s: &Source| s.state != SourceState::Unseen;
+        self.profiles.iter().all(profile) && self.sources.iter().all(source) && !self.has_failures()
     }
 
     /// The same, of one profile.
@@ -230,7 +241,8 @@ impl Survey {
         for node in &mut self.nodes {
             node.failures.retain(|failure| failure.profile == name);
         }
-        self.summary = Summary::count(&self.profiles, &self.nodes);
+        self.sources.retain(|source| source.name == name);
+        self.summary = Summary::count(&self.profiles, &self.nodes, &self.sources);
         Some(self)
     }
 }
@@ -246,13 +258,16 @@ impl Startable {
 }
 
 impl Summary {
-    fn count(profiles: &[Profile], nodes: &[Node]) -> Self {
+    fn count(profiles: &[Profile], nodes: &[Node], sources: &[Source]) -> Self {
         let mut summary = Self::default();
         for profile in profiles {
             *summary.profiles.entry(profile.state).or_default() += 1;
         }
         for node in nodes {
             *summary.nodes.entry(node.state).or_default() += 1;
+        }
+        for source in sources {
+            *summary.sources.entry(source.state).or_default() += 1;
         }
         summary
     }
@@ -276,16 +291,17 @@ pub fn survey(observed: &Observed, notes: Vec<String>) -> Survey {
         .collect();
     let profiles: Vec<_> = profiles.into_values().collect();
     Survey {
-        summary: Summary::count(&profiles, &nodes),
+        summary: Summary::count(&profiles, &nodes, &observed.sources),
         profiles,
         nodes,
+        sources: observed.sources.clone(),
         sees_profiles: true,
         sees_nodes: observed.reports.is_some(),
         notes,
     }
 }
 
-/// A sentence for each profile that is gone and whose files are kept for pods.
+/// A sentence for each profile that is not there: gone, with files that are kept for pods, or not given by its source yet.
 pub fn left_over(observed: &Observed) -> BTreeMap<String, String> {
     let profiles = observed.profiles.iter();
     let name = |profile: &Result<_, InvalidObject>| match profile {
@@ -313,7 +329,18 @@ pub fn left_over(observed: &Observed) -> BTreeMap<String, String> {
         );
         (name, sentence)
     };
-    users.into_iter().map(sentence).collect()
+    let kept: BTreeMap<_, _> = users.into_iter().map(sentence).collect();
+    let sources = observed.sources.iter();
+    let missing = sources.filter(|source| !names.contains(&source.name));
+    let sentence = |source: &Source| {
+        let Source { name, message, .. } = source;
+        let sentence = format!(
+            "there is no SeccompProfile {name:?} yet; its SeccompSource is {}: {message}",
+            source.word()
+        );
+        (name.clone(), sentence)
+    };
+    missing.map(sentence).chain(kept).collect()
 }
 
 /// What a node must have applied to have a profile, by the profile's name.

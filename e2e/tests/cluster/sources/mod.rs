@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use e2e::cluster::{Cluster, NAMESPACE};
-use e2e::command::{kubectl, until};
+use e2e::command::{kubectl, plugin, until};
 use e2e::pods::Pod;
 use kube::Api;
 use rcgen::KeyPair;
@@ -440,6 +440,16 @@ async fn a_source_that_cannot_be_followed_says_why() -> Tested {
             "`kubectl seccomp pull {theirs} | kubectl seccomp push "
         )),
         "{message}"
+    );
+    let status = plugin(&["status", "--output", "json"]).await?;
+    ensure!(status.code == Some(1), "a failed source is no failure");
+    let status: Value = serde_json::from_str(&status.stdout)?;
+    let sources = status["sources"].as_array().context("no sources")?;
+    let shown = sources.iter().find(|source| source["name"] == NAME);
+    let shown = shown.context("the source does not show")?;
+    ensure!(
+        shown["state"] == "Failed" && shown["reason"] == "Unfit" && shown["message"] == *message,
+        "{shown}"
     );
     let pulled = registry.plugin(&["pull", &theirs]).await?.ok()?;
     let ours = format!("{repository}:ours");

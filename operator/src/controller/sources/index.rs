@@ -9,7 +9,7 @@ use kube::core::ObjectMeta;
 
 use super::status::ready;
 use kube_support::{Listing, WatchEvent, Watched};
-use seccomp_operator_api::source_condition::PULLED;
+use seccomp_operator_api::source_condition::{PULLED, SUSPENDED};
 use seccomp_operator_api::{
     SOURCE_DIGEST_ANNOTATION, SeccompProfile, SeccompSource, SeccompSourceSpec, SeccompSourceStatus,
 };
@@ -75,6 +75,19 @@ enum Expected {
     Left(Kept),
     /// Still somebody else's.
     Taken,
+}
+
+/// Sources by what their statuses show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceCounts {
+    /// The profile is what the artifact says.
+    pub ready: usize,
+    /// The registry is left alone.
+    pub suspended: usize,
+    /// It could not be pulled, verified or kept.
+    pub failed: usize,
+    /// Nobody has looked at the newest generation.
+    pub unseen: usize,
 }
 
 #[derive(Debug)]
@@ -192,6 +205,23 @@ impl Sources {
                 self.profiles.remove(name.unwrap_or_default());
             }
         }
+    }
+
+    /// How many there are, by what their statuses show.
+    pub fn counts(&self) -> SourceCounts {
+        let mut counts = SourceCounts::default();
+        for Known { job, .. } in self.known.values() {
+            let status = &job.status;
+            let is_seen = status.observed_generation == Some(job.generation);
+            let count = match ready(status).filter(|_| is_seen) {
+                None => &mut counts.unseen,
+                Some(ready) if ready.reason == SUSPENDED => &mut counts.suspended,
+                Some(ready) if ready.status == "True" => &mut counts.ready,
+                Some(_) => &mut counts.failed,
+            };
+            *count += 1;
+        }
+        counts
     }
 
     /// Those to pull now. They count as running from now on.

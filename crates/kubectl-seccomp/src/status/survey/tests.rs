@@ -122,6 +122,7 @@ fn a_node_is_what_its_agent_and_its_report_say() {
             .map(|n| (n, "")),
         )),
         agents: Some(running),
+        ..Observed::default()
     };
     let survey = survey(&observed, vec![]);
     let states: Vec<_> = survey
@@ -153,6 +154,7 @@ fn without_the_right_to_list_nodes_and_pods_the_reports_are_what_counts() {
         reports: Some(vec![report("n1", "7", &json!([]), &json!([]))]),
         nodes: None,
         agents: None,
+        ..Observed::default()
     };
     let survey = survey(&observed, vec![]);
     assert_eq!(survey.nodes[0].state, NodeState::InSync);
@@ -186,6 +188,7 @@ fn a_profile_waits_for_nodes_that_it_selects_until_they_have_got_to_all_that_it_
         ]),
         nodes: Some(labelled(&[("web1", "web"), ("web2", "web"), ("db1", "db")])),
         agents: None,
+        ..Observed::default()
     };
     let all = survey(&observed, vec![]);
     let waiting = |name: &str| {
@@ -237,6 +240,7 @@ fn a_file_that_is_kept_for_pods_of_a_profile_that_is_gone_is_told() {
         ]),
         nodes: None,
         agents: None,
+        ..Observed::default()
     };
     let told = left_over(&observed);
     assert_eq!(told.keys().collect::<Vec<_>>(), ["gone"]);
@@ -245,4 +249,25 @@ fn a_file_that_is_kept_for_pods_of_a_profile_that_is_gone_is_told() {
         "{}",
         told["gone"]
     );
+}
+
+#[test]
+fn a_profile_that_its_source_has_not_given_yet_is_told_of() {
+    let source = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompSource", "metadata": {"name": "web", "generation": 1},
+        "spec": {"reference": "r.example/web:v1"},
+        "status": {"observedGeneration": 1, "conditions": [{
+            "type": "Ready", "status": "False", "reason": "NotSigned", "message": "nobody has signed it",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }]},
+    });
+    let observed = Observed {
+        sources: vec![Source::of(serde_json::from_value(source).unwrap())],
+        ..Observed::default()
+    };
+    let expected = "there is no SeccompProfile \"web\" yet; its SeccompSource is NotSigned: nobody has signed it";
+    assert_eq!(left_over(&observed)["web"], expected);
+    let survey = survey(&observed, vec![]);
+    assert_eq!(survey.summary.sources[&SourceState::Failed], 1);
+    assert!(survey.has_failures() && survey.only("web").is_none());
 }

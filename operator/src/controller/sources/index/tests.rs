@@ -93,6 +93,32 @@ const FAILED: End = End::Failed {
 };
 
 #[test]
+fn sources_are_counted_by_what_their_statuses_show_of_their_newest_generation() {
+    let ready = |status: &str, reason: &str| {
+        let mut shown = well("2026-11-30T12:00:00Z");
+        let condition = &mut shown["conditions"][0];
+        condition["status"] = status.into();
+        condition["reason"] = reason.into();
+        shown
+    };
+    let sources = with(&[
+        source("a", 1, &ready("True", "Pulled")),
+        source("b", 1, &ready("False", "PullFailed")),
+        source("c", 1, &ready("False", "NotSigned")),
+        source("d", 1, &ready("True", "Suspended")),
+        source("e", 2, &ready("True", "Pulled")),
+        source("f", 1, &json!({})),
+    ]);
+    let expected = SourceCounts {
+        ready: 1,
+        suspended: 1,
+        failed: 2,
+        unseen: 2,
+    };
+    assert_eq!(sources.counts(), expected);
+}
+
+#[test]
 fn few_are_pulled_at_once_and_whoever_waits_for_longest_first() {
     let all: Vec<_> = ["a", "b", "c", "d", "e", "f"]
         .map(|name| source(name, 1, &json!({})))
