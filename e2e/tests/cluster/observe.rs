@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use e2e::cluster::{Cluster, NAMESPACE};
 use e2e::command::{kubectl, plugin, plugin_for, until};
+use e2e::metrics::anonymous_memory;
 use e2e::pods::Pod;
 use serde_json::{Value, json};
 
@@ -125,30 +126,11 @@ async fn is_bounded(cluster: &Cluster, namespace: &str) -> Tested {
         Ok(())
     })
     .await?;
-    for (node, rss) in recorders(cluster).await? {
+    for (node, rss) in anonymous_memory(cluster, "record").await? {
         println!("recorder of {node}: {rss} bytes resident");
         ensure!(rss < 16 << 20, "{node}: {rss}");
     }
     Ok(())
-}
-
-/// How much memory each node's recorder has, by its node.
-async fn recorders(cluster: &Cluster) -> anyhow::Result<Vec<(String, u64)>> {
-    let mut all = Vec::new();
-    let nodes = cluster.get(&["nodes"]).await?;
-    for node in nodes.data["items"].as_array().into_iter().flatten() {
-        let node = node["metadata"]["name"].as_str().unwrap_or_default();
-        let path = format!("/api/v1/nodes/{node}/proxy/stats/summary");
-        let summary: Value =
-            serde_json::from_str(&kubectl(&["get", "--raw", &path], "").await?.ok()?)?;
-        let pods = summary["pods"].as_array().into_iter().flatten();
-        let containers = pods.flat_map(|pod| pod["containers"].as_array().into_iter().flatten());
-        let recorder = containers.filter(|container| container["name"] == "record");
-        let rss = recorder.filter_map(|container| container["memory"]["rssBytes"].as_u64());
-        all.extend(rss.map(|rss| (node.to_owned(), rss)));
-    }
-    ensure!(!all.is_empty(), "no recorder is in the statistics");
-    Ok(all)
 }
 
 /// What is suggested is applied, and helps.

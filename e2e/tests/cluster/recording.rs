@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use e2e::cluster::{Cluster, NAMESPACE};
 use e2e::command::{kubectl, plugin, until};
+use e2e::metrics::anonymous_memory;
 use e2e::pods::Pod;
 use seccomp_operator_api::RECORDED_ANNOTATION;
 use serde_json::json;
@@ -234,6 +235,78 @@ async fn a_recording_waits_for_the_recorders_and_touches_no_pod_before() -> Test
     cluster.delete_pods(&namespace).await?;
     want_recorders(false).await?;
     condition("Degraded", "True", "RecorderAway").await?;
+    cluster.delete("namespace", &namespace).await?;
+    cluster.install(NAMESPACE, &[]).await
+}
+
+/// In one pod, since a node takes a hundred pods at most. They start one after the other, and call what is recorded all the while.
+#[tokio::test]
+async fn fifty_containers_of_one_node_are_recorded_at_once_in_little_memory() -> Tested {
+    const CONTAINERS: usize = 50;
+    let cluster = Cluster::connect().await?;
+    cluster
+        .install(NAMESPACE, &["--set", "recorder.enabled=true"])
+        .await?;
+    let namespace = cluster.namespace("e2e-many", &[]).await?;
+    let node = cluster.a_worker().await?;
+    let memory = async |most: u64| {
+        // kubelet looks every ten seconds or so.
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        for container in ["hold", "record"] {
+            let all = anonymous_memory(&cluster, container).await?;
+            let found = all.iter().find(|(of, _)| *of == node);
+            let bytes = found.map(|(_, bytes)| *bytes).unwrap_or_default();
+            println!("{container} on {node}: {bytes} bytes");
+            ensure!((1..=most).contains(&bytes), "{container}: {bytes}");
+        }
+        Ok(())
+    };
+    let recording = json!({
+        "apiVersion": "seccomp-operator.io/v1alpha1", "kind": "SeccompRecording",
+        "metadata": {"name": "many", "namespace": namespace},
+        "spec": {"podSelector": {"matchLabels": {"e2e": "many"}}},
+    });
+    cluster.apply(&recording.to_string()).await?;
+    let wait = ["wait", "--for=condition=Recording", "seccomprecording/many"];
+    kubectl(
+        &[&wait[..], &["-n", &namespace, "--timeout=120s"]].concat(),
+        "",
+    )
+    .await?
+    .ok()?;
+    memory(2 << 20).await?;
+
+    let work = "while true; do mkdir -p /tmp/a; rmdir /tmp/a; sleep 2; done";
+    let container = |n| {
+        json!({
+            "name": format!("c{n}"), "image": cluster.tools_image, "imagePullPolicy": "Never", "command": ["bash", "-c", work],
+        })
+    };
+    let containers: Vec<_> = (0..CONTAINERS).map(container).collect();
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "many", "namespace": namespace, "labels": {"e2e": "many"}},
+        "spec": {"nodeName": node, "terminationGracePeriodSeconds": 1, "containers": containers},
+    });
+    cluster.apply(&pod.to_string()).await?;
+    let counted = async |now: usize, were: usize| {
+        let what = format!("{now} containers that are recorded, {were} that were");
+        until(&what, Duration::from_mins(3), || async {
+            let args = ["seccomprecording", "many", "-n", &namespace];
+            let status = cluster.get(&args).await?.data["status"].clone();
+            let counts = &status["containers"];
+            ensure!(counts["now"] == now && counts["were"] == were, "{counts}");
+            let calls = status["calls"].as_array().into_iter().flatten();
+            let mkdir = calls.clone().find(|call| call["name"] == "mkdir");
+            ensure!(mkdir.is_some(), "no mkdir in {status}");
+            Ok(())
+        })
+        .await
+    };
+    counted(CONTAINERS, 0).await?;
+    memory(4 << 20).await?;
+    cluster.delete_pods(&namespace).await?;
+    counted(0, CONTAINERS).await?;
     cluster.delete("namespace", &namespace).await?;
     cluster.install(NAMESPACE, &[]).await
 }

@@ -53,6 +53,10 @@ const WORKLOADS: &[Workload] = &[
         keeps: 0.9,
     },
     Workload {
+        name: "jvm",
+        keeps: 0.85,
+    },
+    Workload {
         name: "shells",
         keeps: 0.9,
     },
