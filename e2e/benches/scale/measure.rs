@@ -43,6 +43,8 @@ pub struct Cost {
     pub controller: f64,
     /// Of all agents together, milliseconds.
     pub agents: f64,
+    /// Of the API server, milliseconds.
+    pub api_server: f64,
 }
 
 /// What there is when nothing happens, in bytes.
@@ -62,6 +64,7 @@ pub struct Counts {
     status_writes: f64,
     controller: f64,
     agents: f64,
+    api_server: f64,
 }
 
 impl Counts {
@@ -88,6 +91,7 @@ impl Counts {
                 .iter()
                 .sum(),
             agents: agents.cpu()?,
+            api_server: sum(&requests, "process_cpu_seconds_total", |_| true),
         })
     }
 
@@ -99,6 +103,7 @@ impl Counts {
             status_writes: (self.status_writes - before.status_writes) / changes,
             controller: (self.controller - before.controller) * 1000.0 / changes,
             agents: (self.agents - before.agents) * 1000.0 / changes,
+            api_server: (self.api_server - before.api_server) * 1000.0 / changes,
         }
     }
 }
@@ -162,7 +167,13 @@ impl Measured {
 
     fn rows(&self) -> [(&'static str, String); 13] {
         let writes = |cost: &Cost| format!("{:.1} / {:.1}", cost.node_writes, cost.status_writes);
-        let cpu = |cost: &Cost| format!("{:.1} / {:.2}", cost.controller, self.per_agent(cost));
+        let cpu = |cost: &Cost| {
+            let agent = self.per_agent(cost);
+            format!(
+                "{:.1} / {:.2} / {:.0}",
+                cost.controller, agent, cost.api_server
+            )
+        };
         [
             (
                 "one change: apply -> Ready on all nodes, p50",
@@ -176,7 +187,10 @@ impl Measured {
                 "requests for it, all that are for the operator's kinds",
                 format!("{:.1}", self.single.requests),
             ),
-            ("CPU for it: controllers / one agent, ms", cpu(&self.single)),
+            (
+                "CPU for it: controllers / one agent / API server, ms",
+                cpu(&self.single),
+            ),
             ("changes at once", self.burst.to_string()),
             (
                 "first request -> all Ready",
@@ -187,7 +201,7 @@ impl Measured {
                 writes(&self.in_burst),
             ),
             (
-                "CPU for each of them: controllers / one agent, ms",
+                "CPU for each of them: controllers / one agent / API server, ms",
                 cpu(&self.in_burst),
             ),
             (

@@ -28,7 +28,7 @@ pub const MANAGER: &str = "seccomp-operator-agent";
 /// A change after a while without any waits this long for others to join it.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 /// So long after a write it is a while without any.
-const COOLDOWN: Duration = Duration::from_secs(2);
+const COOLDOWN: Duration = Duration::from_secs(1);
 /// While changes keep coming, the next write waits for a pause of this length between them ...
 const SETTLE: Duration = Duration::from_millis(500);
 /// ... but not longer than this, the first time; then ever longer, up to the second.
