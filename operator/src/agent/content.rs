@@ -9,8 +9,8 @@ use std::sync::Arc;
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 
-/// The fastest of the levels that find repetitions far apart.
-const LEVEL: u8 = 6;
+/// The fastest that packs at all: each change of a profile packs its file on every node. Level 6 takes three times as long for a fifth less.
+const LEVEL: u8 = 1;
 
 /// Tells one content from another: the first half of a SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq)]
