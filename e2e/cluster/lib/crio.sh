@@ -35,7 +35,7 @@ crio_config() {
 		  container_attach_socket_dir = "/run/crio"
 
 		  [crio.runtime.runtimes.runc]
-		    runtime_path = "/run/kubernetes/bin/runc"
+		    runtime_path = "/var/lib/kubernetes/crio/runc"
 		    runtime_root = "/run/runc"
 		    monitor_path = "/usr/bin/conmon"
 		    monitor_cgroup = "pod"
@@ -51,9 +51,23 @@ crio_config() {
 	TOML
 }
 
+# Without CAP_SYS_RESOURCE no process may lower its score. CRI-O has no setting for that, as containerd has.
+restricted_runc() {
+	cat <<-'SH'
+		#!/bin/sh
+		for word; do
+		  [ "$last" != --bundle ] || sed -i 's/"oomScoreAdj": *-[0-9]*/"oomScoreAdj": 0/' "$word/config.json"
+		  last=$word
+		done
+		exec /run/kubernetes/bin/runc "$@"
+	SH
+}
+
 write_crio_configuration() {
 	mkdir -p "$1/crio"
 	crio_config >"$1/crio/crio.conf"
+	restricted_runc >"$1/crio/runc"
+	chmod +x "$1/crio/runc"
 	echo '{"default": [{"type": "insecureAcceptAnything"}]}' >"$1/crio/policy.json"
 	printf '%s-endpoint: %s\n' runtime "$RUNTIME_ENDPOINT" image "$RUNTIME_ENDPOINT" >"$1/crio/crictl.yaml"
 }
