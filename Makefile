@@ -6,7 +6,7 @@
 # CLUSTER=NAME makes the demo another cluster beside the first; say it to `make demo-down` as well.
 # PROVIDER chooses the cluster: `local` needs no Docker (the default), `kind` needs Docker and kind (kind/README.md).
 # KUBERNETES chooses what `local` runs: a current minor, 1.37 (the default), or 1.20, the oldest that works.
-# RUNTIME chooses what starts containers there: runc (the default), runc-1.1 or crun.
+# RUNTIME chooses what starts containers there: runc (the default), runc-1.1 or crun, or CRI-O: crio.
 
 PROVIDER ?= local
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/seccomp-operator

@@ -23,6 +23,8 @@ use_provider() {
 	kind)
 		[[ $KUBERNETES == "$DEFAULT_KUBERNETES" ]] ||
 			die "KUBERNETES=$KUBERNETES is for PROVIDER=local: kind runs the Kubernetes of the image that kind/cluster.yaml names"
+		[[ $RUNTIME == "$DEFAULT_RUNTIME" ]] ||
+			die "RUNTIME=$RUNTIME is for PROVIDER=local: kind runs what is in the image that kind/cluster.yaml names"
 		PROVIDER_CLUSTER=$HERE/../kind/cluster
 		unset E2E_CLUSTER
 		;;

@@ -105,6 +105,7 @@ fn explain_known(
         Cause::Stopped => subject.stopped(),
         Cause::NoListener => subject.no_listener(),
         Cause::Killed => subject.killed(),
+        Cause::Forbidden(calls) => subject.forbidden(calls),
     };
     Explanation {
         reason: failure.cause.reason(),
@@ -388,6 +389,28 @@ impl Subject<'_> {
         }
     }
 
+    /// CRI-O's notifier says itself which calls it were, and refuses them in the profile's place.
+    fn forbidden(&self, calls: &[&'static str]) -> Found {
+        let which = if calls.is_empty() {
+            "calls".to_owned()
+        } else {
+            listed(calls)
+        };
+        let sentence = format!(
+            "CRI-O's seccomp notifier ended the container, as the pod's annotation asks it to, for {which}: {} refuses that",
+            self.name()
+        );
+        let remedy = if calls.is_empty() {
+            FIND_OUT.to_owned()
+        } else {
+            format!(
+                "{}; or take the annotation io.kubernetes.cri-o.seccompNotifierAction from the pod, which then goes on with an error",
+                self.allow(calls)
+            )
+        };
+        (Certainty::Certain, sentence, calls.to_vec(), remedy)
+    }
+
     /// Of what the runtime is known to call, what is refused.
     fn needed(&self) -> Vec<&'static str> {
         let model = self.model.as_ref();
@@ -576,6 +599,32 @@ mod tests {
         );
         let found = of(Cause::Killed, &allowing(&["read"], "SCMP_ACT_ERRNO"));
         assert_eq!(found.certainty, Certainty::No);
+    }
+
+    #[test]
+    fn the_calls_that_cri_o_ended_a_container_for_are_named() {
+        let found = of(
+            Cause::Forbidden(vec!["mkdir"]),
+            &allowing(&["read"], "SCMP_ACT_ERRNO"),
+        );
+        assert_eq!(
+            (found.reason, found.certainty, found.lacks),
+            (Reason::KilledBySeccomp, Certainty::Certain, vec!["mkdir"])
+        );
+        assert!(
+            found
+                .sentence
+                .contains("for mkdir: the SeccompProfile tight refuses"),
+            "{}",
+            found.sentence
+        );
+        assert!(
+            found
+                .remedy
+                .starts_with("add to spec.allow of the SeccompProfile tight: [mkdir]"),
+            "{}",
+            found.remedy
+        );
     }
 
     #[test]

@@ -13,8 +13,12 @@ use crate::message::{Cause, speaker};
 const KILLED_BY_SIGSYS: i32 = 128 + 31;
 /// What kubelet gives to a container that could not be started.
 const START_ERROR: &str = "StartError";
-/// What CRI-O gives to a container that SIGSYS ended.
+/// What CRI-O gives to a container that its notifier ended (annotation `io.kubernetes.cri-o.seccompNotifierAction`), with the calls in the
+/// message. SIGSYS is an `Error` to it.
 const SECCOMP_KILLED: &str = "seccomp killed";
+
+/// How the time begins at which a container of CRI-O's was started that never was: its zero, passed through a count of nanoseconds.
+const NEVER: &str = "1754-08-30T";
 
 /// Which profile a container has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +68,8 @@ pub struct Ending<'s> {
     pub message: &'s str,
     /// The exit code, if it ended.
     pub exit_code: Option<i32>,
+    /// Whether CRI-O says that it ended before it was started.
+    pub never_started: bool,
 }
 
 /// The containers of a pod that a seccomp profile can have kept from starting, or killed. `profiles_dir` is the operator's folder below
@@ -159,6 +165,7 @@ pub fn endings<'s>(status: &'s ContainerStatus<'_>) -> Vec<Ending<'s>> {
             reason: text(&waiting.reason),
             message: text(&waiting.message),
             exit_code: None,
+            never_started: false,
         });
     }
     for terminated in [&status.state.terminated, &status.last_state.terminated] {
@@ -166,6 +173,7 @@ pub fn endings<'s>(status: &'s ContainerStatus<'_>) -> Vec<Ending<'s>> {
             reason: text(&terminated.reason),
             message: text(&terminated.message),
             exit_code: Some(terminated.exit_code),
+            never_started: terminated.started_at.starts_with(NEVER),
         }));
     }
     endings
@@ -174,7 +182,9 @@ pub fn endings<'s>(status: &'s ContainerStatus<'_>) -> Vec<Ending<'s>> {
 /// What a seccomp profile has to do with it.
 fn cause(ending: &Ending<'_>) -> Option<Cause> {
     match (ending.exit_code, ending.reason) {
-        (Some(KILLED_BY_SIGSYS), _) | (_, SECCOMP_KILLED) => Some(Cause::Killed),
+        (_, SECCOMP_KILLED) => Some(Cause::forbidden(ending.message)),
+        (Some(KILLED_BY_SIGSYS), _) => Some(Cause::Killed),
+        (Some(_), _) if ending.never_started => Some(Cause::Stopped),
         // The message of a program that ran is its own.
         (Some(_), START_ERROR) | (None, _) => Cause::read(ending.message),
         _ => None,
@@ -200,7 +210,11 @@ mod tests {
     fn a_loop_of_restarts_has_the_reason_of_its_last_try() {
         let spec = json!({
             "securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "profiles/a.json"}},
-            "containers": [{"name": "killed"}, {"name": "fine"}, {"name": "stopped"}, {"name": "again"}, {"name": "own"}, {"name": "free", "securityContext": {"privileged": true}}],
+            "containers": [
+                {"name": "killed"}, {"name": "fine"}, {"name": "stopped"}, {"name": "again"}, {"name": "own"}, {"name": "noted"},
+                {"name": "never"},
+                {"name": "free", "securityContext": {"privileged": true}},
+            ],
         });
         let back_off = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}});
         let killed = json!({"terminated": {"exitCode": 159, "reason": "Error"}});
@@ -216,13 +230,21 @@ mod tests {
             {"name": "stopped", "state": stopped, "lastState": {}},
             {"name": "again", "state": {"running": {}}, "lastState": killed},
             {"name": "own", "state": own},
+            {"name": "noted", "state": {"terminated": {
+                "exitCode": 137, "reason": "seccomp killed", "message": "Used forbidden syscalls: chmod (1x), mkdir (2x)",
+            }}},
+            {"name": "never", "state": back_off, "lastState": {"terminated": {
+                "exitCode": 255, "reason": "Error", "startedAt": "1754-08-30T22:43:41Z", "finishedAt": "2026-11-30T15:59:29Z",
+            }}},
             {"name": "free", "state": killed},
         ]});
         assert_eq!(
             of(&spec, &status),
             [
                 ("killed".to_owned(), Cause::Killed),
-                ("stopped".to_owned(), Cause::Stopped)
+                ("stopped".to_owned(), Cause::Stopped),
+                ("noted".to_owned(), Cause::Forbidden(vec!["chmod", "mkdir"])),
+                ("never".to_owned(), Cause::Stopped),
             ]
         );
     }

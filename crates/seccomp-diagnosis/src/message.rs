@@ -1,9 +1,11 @@
 //! What the messages mean that kubelet passes on from container runtimes.
 //!
-//! Seen with containerd 1.6 and 2.4, CRI-O's sources, runc 1.1.5 to 1.5.3 and crun 1.21 and 1.28. A message that means nothing here has nothing to
+//! Seen with containerd 1.6 and 2.4, CRI-O 1.34, runc 1.1.5 to 1.5.3 and crun 1.21 and 1.28. A message that means nothing here has nothing to
 //! do with seccomp, as far as it can be told.
 
-use seccomp_profile::Runtime;
+use std::borrow::Cow;
+
+use seccomp_profile::{Runtime, Syscall};
 
 /// What happened, in one word for programs: the reason of an Event and a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +75,8 @@ pub enum Cause {
     NoListener,
     /// SIGSYS.
     Killed,
+    /// CRI-O's notifier, for these calls, as far as they are known.
+    Forbidden(Vec<&'static str>),
 }
 
 impl Cause {
@@ -85,13 +89,14 @@ impl Cause {
             Self::Refused(_) => Reason::ProfileRefused,
             Self::Step { .. } | Self::Stopped => Reason::RuntimeCallRefused,
             Self::NoListener => Reason::ListenerAway,
-            Self::Killed => Reason::KilledBySeccomp,
+            Self::Killed | Self::Forbidden(_) => Reason::KilledBySeccomp,
         }
     }
 
     /// What a message of kubelet says; none if a seccomp profile is not the reason.
     #[must_use]
     pub fn read(message: &str) -> Option<Self> {
+        let message = &*logged(message);
         if let Some(rest) = after(message, "cannot load seccomp profile ")
             .or_else(|| after(message, "unable to load local profile "))
         {
@@ -106,6 +111,12 @@ impl Cause {
         if let Some(rest) = after(message, "decoding seccomp profile failed ") {
             return Some(Self::NotJson(after_path(rest)));
         }
+        if let Some(rest) = after(message, "decoding seccomp profile failed: ") {
+            return Some(Self::NotJson(rest.to_owned()));
+        }
+        if let Some(rest) = after(message, "load local profile: ") {
+            return Some(Self::Refused(rest.to_owned()));
+        }
         if message.contains("localhostProfile must be set if seccompProfile type is Localhost") {
             return Some(Self::NoPath);
         }
@@ -116,7 +127,7 @@ impl Cause {
         if REFUSALS.iter().any(|refusal| said.contains(refusal)) {
             return Some(Self::Refused(said.to_owned()));
         }
-        if STOPPED.iter().any(|stopped| said.contains(stopped)) {
+        if STOPPED.iter().any(|stopped| said.contains(stopped)) || is_gone(said) {
             return Some(Self::Stopped);
         }
         let step = STEPS.iter().find(|(words, _)| said.contains(words));
@@ -135,6 +146,43 @@ impl Cause {
             None => None,
         }
     }
+
+    /// What CRI-O's notifier says of a container that it ended: `Used forbidden syscalls: mkdir (2x), chmod (1x)`.
+    pub(crate) fn forbidden(message: &str) -> Self {
+        let calls = after(message, "Used forbidden syscalls: ").unwrap_or_default();
+        let names = calls.split(", ").filter_map(|call| call.split(' ').next());
+        Self::Forbidden(
+            names
+                .filter_map(Syscall::named)
+                .map(Syscall::name)
+                .collect(),
+        )
+    }
+}
+
+/// What CRI-O passes on of an OCI runtime is a line of its log, `container create failed: time="..." level=error msg="..."`, and another one with
+/// each try.
+fn logged(message: &str) -> Cow<'_, str> {
+    let Some((_, quoted)) = message.rsplit_once(" level=error msg=\"") else {
+        return Cow::Borrowed(message);
+    };
+    let mut text = String::with_capacity(quoted.len());
+    let mut characters = quoted.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => break,
+            '\\' => text.extend(characters.next()),
+            _ => text.push(character),
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// Whether CRI-O looked for the process of a container that it had just created, and found it gone: `open /proc/4711/stat: no such file ...`.
+fn is_gone(said: &str) -> bool {
+    let rest = said.strip_prefix("open /proc/");
+    let rest = rest.map(|rest| rest.trim_start_matches(|digit: char| digit.is_ascii_digit()));
+    rest == Some("/stat: no such file or directory")
 }
 
 /// What runc's process in the container says begins so.
@@ -193,6 +241,7 @@ const REFUSALS: &[&str] = &[
     "unable to init seccomp",
     "error loading seccomp filter",
     "error adding seccomp",
+    "error creating seccomp",
     "unable to add seccomp",
     "seccomp_load",
     "seccomp_rule_add",
@@ -215,6 +264,7 @@ const STOPPED: &[&str] = &[
     "container is not running",
     "read from the init process",
     "init process is not running",
+    "is not in created state: stopped",
 ];
 
 /// What runtimes say when a step of theirs failed, and the calls that it makes. Other errors may make it fail as well.
@@ -363,6 +413,72 @@ mod tests {
     }
 
     #[test]
+    fn what_cri_o_says_of_a_profile_and_passes_on_of_runc_is_understood() {
+        const INIT: &str =
+            "runc create failed: unable to start container process: error during container init: ";
+        let refused = |said: &str| Cause::Refused(said.to_owned());
+        let load = "setup seccomp: apply profile from bytes: load local profile: ";
+        let own = [
+            (
+                "decoding seccomp profile failed: unexpected end of JSON input",
+                Cause::NotJson("unexpected end of JSON input".to_owned()),
+            ),
+            ("unknown errno NOPE", refused("unknown errno NOPE")),
+            (
+                "'name' and 'names' were specified in the seccomp profile, use either 'name' or 'names'",
+                refused(
+                    "'name' and 'names' were specified in the seccomp profile, use either 'name' or 'names'",
+                ),
+            ),
+        ];
+        for (said, cause) in own {
+            let message = format!("{load}{said}");
+            assert_eq!(Cause::read(&message), Some(cause), "{said}");
+            assert_eq!(speaker(&message), None);
+        }
+        for gone in [
+            "open /proc/1898/stat: no such file or directory",
+            "container 432750069da3 is not in created state: stopped",
+        ] {
+            assert_eq!(Cause::read(gone), Some(Cause::Stopped), "{gone}");
+        }
+        let capset = "unable to apply caps: can't apply capabilities: operation not permitted";
+        let condition = "error creating seccomp syscall condition for syscall mkdir: syscalls only have up to 6 arguments (7 given)";
+        let passed_on = [
+            (
+                "runc create failed: string SCMP_ACT_DENY is not a valid action for seccomp"
+                    .to_owned(),
+                refused("string SCMP_ACT_DENY is not a valid action for seccomp"),
+            ),
+            (format!("{INIT}{condition}"), refused(condition)),
+            (
+                format!("{INIT}{capset}"),
+                Cause::Step {
+                    said: capset.to_owned(),
+                    calls: &["capset"],
+                },
+            ),
+            (
+                format!(
+                    "{INIT}failed to connect with seccomp agent specified in the seccomp profile: dial unix /x.sock: connect: no such file or directory"
+                ),
+                Cause::NoListener,
+            ),
+        ];
+        for (said, cause) in passed_on {
+            for second in ["52", "53"] {
+                let message = format!(
+                    "container create failed: time=\"2026-11-30T15:26:{second}Z\" level=error msg=\"{said}\"\n"
+                );
+                assert_eq!(Cause::read(&message), Some(cause.clone()), "{said}");
+                assert_eq!(speaker(&message), Some(Runtime::Runc));
+            }
+        }
+        let quoted = r#"x: time="1" level=error msg="exec: \"/a\\b\": not \"there\"" more="y""#;
+        assert_eq!(logged(quoted), r#"exec: "/a\b": not "there""#);
+    }
+
+    #[test]
     fn what_crun_says_is_understood_as_crun_s() {
         let refused = |said: &str| Cause::Refused(said.to_owned());
         let step = |said: &str, calls| Cause::Step {
@@ -414,6 +530,9 @@ mod tests {
             "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start \
              container process: error during container init: error mounting \"/x\" to rootfs at \"/etc/x\": not a directory: unknown",
             "configmap \"settings\" not found",
+            "open /proc/1/status: no such file or directory",
+            "container create failed: time=\"2026-11-30T15:26:53Z\" level=error msg=\"runc create failed: unable to start container process: \
+             error during container init: exec: \\\"/nothing\\\": stat /nothing: no such file or directory\"\n",
         ] {
             assert_eq!(Cause::read(message), None, "{message}");
         }

@@ -189,6 +189,8 @@ pub struct Running {
 pub struct Terminated<'a> {
     pub exit_code: i32,
     #[serde(borrow, deserialize_with = "text")]
+    pub started_at: Cow<'a, str>,
+    #[serde(borrow, deserialize_with = "text")]
     pub reason: Cow<'a, str>,
     #[serde(borrow, deserialize_with = "text")]
     pub message: Cow<'a, str>,

@@ -6,6 +6,8 @@
 //! A caller may have a profile of a built-in's name (`audit` is one that people use). As a base that name always is the
 //! built-in; names with a slash cannot be those of Kubernetes objects.
 
+mod cri_o;
+
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
@@ -33,6 +35,7 @@ pub const BUILTINS: &[&str] = &[
     "runtime-default/containerd-2.1",
     "runtime-default/containerd-2.0",
     "runtime-default/containerd-1.7",
+    cri_o::NAME,
     DOCKER_DEFAULT,
     AUDIT,
 ];
@@ -105,7 +108,11 @@ const LINES: [Line; 6] = [
 /// Read once: a base is asked for whenever a profile that derives from it is composed.
 static DOCUMENTS: LazyLock<Vec<(&'static str, Document)>> = LazyLock::new(|| {
     let lines = LINES.iter().map(|line| (line.name, runtime_default(*line)));
-    let others = [(DOCKER_DEFAULT, docker_default()), (AUDIT, audit())];
+    let others = [
+        (cri_o::NAME, cri_o::document()),
+        (DOCKER_DEFAULT, docker_default()),
+        (AUDIT, audit()),
+    ];
     let all = lines.chain(others);
     all.filter_map(|(name, document)| Some((name, document.ok()?))) // tests read all of them
         .collect()

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use seccomp_profile::{
-    Action, Arch, Arguments, BUILTINS, Capability, CapabilitySet, DOCKER_DEFAULT, Decision,
+    Action, Arch, Arguments, BUILTINS, Capability, CapabilitySet, DOCKER_DEFAULT, Decision, Errno,
     KernelVersion, MAX_BYTES, Model, Profile, RUNTIME_DEFAULT, RUNTIME_DEFAULT_IS, Syscall, Target,
     builtin, parse, parse_slice,
 };
@@ -140,6 +140,45 @@ fn the_lines_of_containerd_differ_as_documented() {
         }
         let resolved = |name| builtin(name).unwrap().resolve(&Target { arch, ..AMD64 });
         assert_eq!(resolved(RUNTIME_DEFAULT), resolved(RUNTIME_DEFAULT_IS));
+    }
+}
+
+/// As the kernel answered in a container of CRI-O 1.34.0 with runc 1.5.3: of two rules for one call the first counts.
+#[test]
+fn what_cri_o_applies_is_what_its_containers_were_found_to_get() {
+    let usual = CapabilitySet::from_bits(0x5fb);
+    let with = |name: &str| usual.with(Capability::named(name).unwrap());
+    let (eperm, enosys) = (Action::Errno(Errno::EPERM), Action::Errno(Errno::ENOSYS));
+    let line = builtin("runtime-default/cri-o-1.34").unwrap();
+    for (capabilities, call, first, action) in [
+        (usual, "mount", 0, Action::Allow),
+        (usual, "keyctl", 0, Action::Allow),
+        (usual, "setns", 0, Action::Allow),
+        (usual, "chroot", 0, eperm),
+        (usual, "unshare", 0, enosys),
+        (usual, "io_uring_setup", 0, enosys),
+        (usual, "vmsplice", 0, eperm),
+        (usual, "socket", 38, Action::Allow),
+        (usual, "socket", 40, Action::Allow),
+        (usual, "clone", 0x11, Action::Allow),
+        (usual, "clone", 0x1000_0000, eperm),
+        (usual, "clone3", 0, enosys),
+        (usual, "perf_event_open", 0, eperm),
+        (with("CAP_PERFMON"), "perf_event_open", 0, eperm),
+        (with("CAP_SYS_ADMIN"), "perf_event_open", 0, enosys),
+        (with("CAP_BPF"), "bpf", 0, Action::Allow),
+        (with("CAP_SYS_ADMIN"), "unshare", 0, Action::Allow),
+        (with("CAP_SYS_ADMIN"), "clone", 0x1000_0000, Action::Allow),
+    ] {
+        let target = Target {
+            capabilities,
+            ..AMD64
+        };
+        let model = line.resolve(&target).model().unwrap();
+        let number = Syscall::named(call).unwrap().number(Arch::X86_64).unwrap();
+        let args = [first, 0, 0, 0, 0, 0].into();
+        let decided = model.decide_under_runc(Arch::X86_64, number, &args);
+        assert_eq!(decided, action, "{call} {first:#x} {capabilities:?}");
     }
 }
 

@@ -3,7 +3,9 @@
 # The files that the node's programs are configured by. Paths in them are the
 # node's; see node/init for how they come to be there.
 
-readonly RUNTIME_ENDPOINT=unix:///run/containerd/containerd.sock
+RUNTIME_SOCKET=/run/containerd/containerd.sock
+[[ $CONTAINER_RUNTIME == containerd ]] || RUNTIME_SOCKET=$CRIO_SOCKET
+readonly RUNTIME_SOCKET RUNTIME_ENDPOINT=unix://$RUNTIME_SOCKET
 
 # kubeconfig FOLDER IDENTITY: whole in one file, with the certificate of that name in the folder.
 kubeconfig() {
@@ -40,7 +42,7 @@ write_node_configuration() {
 		kubeconfig "$PKI" kube-proxy >"$dir/kubeconfig/kube-proxy"
 	)
 	node_settings "$@" >"$dir/node.env"
-	containerd_config >"$dir/containerd.toml"
+	"write_${CONTAINER_RUNTIME}_configuration" "$dir"
 	cni_config >"$dir/cni/10-bridge.conflist"
 	kubelet_config >"$dir/kubelet.yaml"
 	kube_proxy_config >"$dir/kube-proxy.yaml"
@@ -70,12 +72,13 @@ node_settings() {
 		api_server_flags=(--insecure-port=0)
 	fi
 	[[ -z ${1:-} ]] || kubelet_flags+=("--register-with-taints=$1")
-	printf '%s\n' "${settings[@]}"
+	printf '%s\n' "${settings[@]}" "RUNTIME_SOCKET=$RUNTIME_SOCKET"
 	printf 'ROUTES=(%s)\n' "${routes[*]@Q}"
 	printf 'COMPONENTS=(%s)\n' "${components[*]@Q}"
 	printf 'KUBELET_FLAGS=(%s)\n' "${kubelet_flags[*]@Q}"
 	printf 'API_SERVER_FLAGS=(%s)\n' "${api_server_flags[*]@Q}"
 	[[ $RUNTIME != crun ]] || echo NO_HYBRID_CGROUPS=yes
+	[[ $RUNTIME != crio ]] || echo ONLY_MOUNTED_CGROUPS=yes
 }
 
 # What the operator asks of the API server, and what came of it: for the test that compares it with the chart's roles.
@@ -91,7 +94,9 @@ audit_policy() {
 	YAML
 }
 
-containerd_config() { if from_debian; then containerd_1_config; else containerd_2_config; fi; }
+write_containerd_configuration() {
+	if from_debian; then containerd_1_config; else containerd_2_config; fi >"$1/containerd.toml"
+}
 
 containerd_1_config() {
 	cat <<-TOML

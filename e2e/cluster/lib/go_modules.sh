@@ -12,7 +12,9 @@ readonly GO_SHA256=565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c
 # How they are built; another way is another build in the cache.
 readonly MODULES_BUILD=1
 # In the order in which they are built: what fails quickly first.
-readonly MODULES=(runc etcd containerd kubernetes)
+MODULES=(runc etcd containerd kubernetes)
+[[ $CONTAINER_RUNTIME == containerd ]] || MODULES=(runc etcd crictl crio kubernetes)
+readonly MODULES
 MODULES_DIR=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../../kubernetes
 readonly MODULES_DIR
 # Only there until everything is built; an interrupted build goes on from what it holds.
@@ -36,6 +38,7 @@ module_path() {
 	case $1 in
 	kubernetes | kubeadm) echo k8s.io/kubernetes ;;
 	containerd) echo github.com/containerd/containerd/v2 ;;
+	crio) echo github.com/cri-o/cri-o ;;
 	runc) echo github.com/opencontainers/runc ;;
 	etcd) echo go.etcd.io/etcd/server/v3 ;;
 	oras) echo oras.land/oras ;;
@@ -64,14 +67,16 @@ module_folders() {
 }
 
 install_modules() {
-	local folder lock missing=
+	local folder lock module parts=() missing=
 	while read -r folder; do
 		[[ -d $folder ]] || missing=yes
 	done < <(module_folders)
 	[[ -n $missing ]] || return 0
 	install_missing "${MODULE_BUILD_PACKAGES[@]}"
-	say "Kubernetes $(module_version kubernetes), containerd $(module_version containerd), runc $(module_version runc) and etcd $(module_version etcd)" \
-		"are built once (many minutes) and kept in $CACHE_DIR"
+	for module in "${MODULES[@]}"; do
+		parts+=("$module $(module_version "$module")")
+	done
+	say "what is missing of $(printf '%s, ' "${parts[@]}")is built once (many minutes) and kept in $CACHE_DIR"
 	mkdir -p "$CACHE_DIR/locks"
 	exec {lock}>"$CACHE_DIR/locks/go"
 	flock "$lock"
@@ -208,6 +213,18 @@ build_containerd() {
 	version=$(module_version containerd)
 	CGO_ENABLED=0 compile "$1/" -ldflags "-s -w -X $(module_path containerd)/version.Version=v$version" || return
 	"$1/containerd" --version | grep -F " v$version"
+}
+
+# Static and with libseccomp, as runc; of what else it can be linked to, nothing is used here. With what its own tests put
+# images into its store with, and what pins namespaces for it, in C.
+build_crio() {
+	local sources
+	CGO_ENABLED=1 compile "$1/" \
+		-tags 'seccomp containers_image_openpgp containers_image_ostree_stub exclude_graphdriver_btrfs btrfs_noversion netgo osusergo' \
+		-ldflags '-s -w -extldflags -static' || return
+	sources=$GO_WORK/modules/$(module_path crio)@v$(module_version crio)/pinns/src
+	gcc -std=c99 -O3 -Wall -Wextra -static -s -o "$1/pinns" "$sources"/*.c || return
+	"$1/crio" --version | grep -xF "crio version $(module_version crio)"
 }
 
 build_etcd() {

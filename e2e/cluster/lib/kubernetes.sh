@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # its names are for those who source it
 #
 # Which Kubernetes a cluster runs, and with it which container runtime and etcd: a current minor,
 # whose parts are all built from Go modules (lib/go_modules.sh), or 1.20, the oldest that the
@@ -6,9 +6,13 @@
 
 readonly DEFAULT_KUBERNETES=1.37
 readonly KUBERNETES=${KUBERNETES:-$DEFAULT_KUBERNETES}
-# What starts the containers below containerd: lib/oci_runtimes.sh.
+# What starts the containers below containerd (lib/oci_runtimes.sh), or crio: CRI-O and the default below it (lib/crio.sh).
 readonly DEFAULT_RUNTIME=runc
 readonly RUNTIME=${RUNTIME:-$DEFAULT_RUNTIME}
+# What kubelet speaks to.
+CONTAINER_RUNTIME=containerd
+[[ $RUNTIME != crio ]] || CONTAINER_RUNTIME=crio
+readonly CONTAINER_RUNTIME
 
 # Ends with a sentence where a cluster cannot be what is asked for.
 check_choice() {

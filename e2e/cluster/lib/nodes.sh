@@ -4,8 +4,8 @@
 # last said to use_node.
 
 # In the order of their starts.
-readonly COMPONENTS=(etcd containerd kubelet kube-apiserver kube-controller-manager kube-scheduler kube-proxy)
-readonly WORKER_COMPONENTS=(containerd kubelet kube-proxy)
+readonly COMPONENTS=(etcd "$CONTAINER_RUNTIME" kubelet kube-apiserver kube-controller-manager kube-scheduler kube-proxy)
+readonly WORKER_COMPONENTS=("$CONTAINER_RUNTIME" kubelet kube-proxy)
 
 node_components() {
 	if is_control_plane; then printf '%s\n' "${COMPONENTS[@]}"; else printf '%s\n' "${WORKER_COMPONENTS[@]}"; fi
@@ -40,7 +40,7 @@ start_node() {
 }
 
 await_node() {
-	await "container runtime of $NODE" containerd_cli version
+	await "container runtime of $NODE" runtime_answers
 	fetch_images
 	await "API server" api_ready
 	await "node $NODE" node_ready
@@ -63,55 +63,4 @@ remove_node() {
 	# The node's mounts went with its namespace; should something else still be
 	# mounted below, it is not for us to delete.
 	rm -rf --one-file-system "$NODE_STATE"
-}
-
-containerd_cli() {
-	nsenter --target "$(node_pid)" --mount -- env PATH="/run/kubernetes/bin:$PATH" ctr --namespace k8s.io "$@"
-}
-
-# Images that the control plane has and this node has not: no registry has them.
-fetch_images() {
-	local image missing
-	image_known "$PAUSE_IMAGE" || import_image "$CACHE_DIR/images/pause.tar" >/dev/null
-	! is_control_plane || return 0
-	mapfile -t missing < <(comm -13 <(image_names) <(on_control_plane image_names))
-	((${#missing[@]})) || return 0
-	on_control_plane export_images "${missing[@]}" | containerd_cli images import - >/dev/null
-	for image in "${missing[@]}"; do
-		await "image $image" image_known "$image"
-	done
-}
-
-# Writes an archive to standard output. Without --local the ctr of containerd 2 may end before it has written all, and says nothing of it
-# (findings/ctr-export-ends-before-its-archive.sh); the ctr of 1.6 has no such option and always writes all.
-export_images() {
-	local options=()
-	[[ $(containerd_cli images export --help) != *--local* ]] || options=(--local)
-	containerd_cli images export "${options[@]}" - "$@"
-}
-
-on_control_plane() { (use_node "$(nodes | head -n 1)" && "$@"); }
-
-# Beside its name an image goes by its hashes.
-image_names() { containerd_cli images list --quiet 2>/dev/null | grep -v sha256: | sort; }
-
-# Prints the names of the images in an archive. containerd knows an image at once,
-# its Kubernetes side a moment later: only then can a pod have it.
-import_image() {
-	local image output
-	output=$(containerd_cli images import - <"$1" 2>&1) || die "containerd does not take $1: $output"
-	while read -r image; do
-		await "image $image" image_known "$image"
-		printf '%s\n' "$image"
-	done < <(archive_images "$1")
-}
-
-# What ctr prints of them is another thing in each of its releases.
-archive_images() {
-	tar --extract --to-stdout --file "$1" manifest.json |
-		python3 -c 'import json, sys; [print(name) for image in json.load(sys.stdin) for name in image["RepoTags"]]'
-}
-
-image_known() {
-	containerd_cli images list "name==$1" 2>/dev/null | grep -q io.cri-containerd.image=managed
 }

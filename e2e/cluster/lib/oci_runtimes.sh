@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2034 # its names are for those who source it
 #
 # Other OCI runtimes for containerd to start containers with than the runc that comes with the Kubernetes: the runc of
-# Debian 12, two minors older, and crun out of Debian 13.
+# Debian 12, two minors older, and crun out of Debian 13. And CRI-O in containerd's place, which starts them with that runc.
 
-readonly OTHER_RUNTIMES=(crun runc-1.1)
+readonly OTHER_RUNTIMES=(crun runc-1.1 crio)
 readonly CRUN_VERSION=1.21
 readonly CRUN_SUITE=trixie
 readonly CRUN_PACKAGE=crun=1.21-1
@@ -28,6 +28,8 @@ oci_runtime_folder() { [[ $RUNTIME != crun ]] || printf '%s\n' "$CACHE_DIR/$CRUN
 install_oci_runtime() {
 	case $RUNTIME in
 	crun) install_crun ;;
+	# What holds each container of CRI-O's.
+	crio) install_missing conmon:conmon ;;
 	runc-1.1)
 		install_missing /usr/sbin/runc:runc
 		[[ $(/usr/sbin/runc --version) == "runc version 1.1."* ]] ||

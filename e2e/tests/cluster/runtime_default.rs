@@ -1,4 +1,4 @@
-//! The built-in of the node's own line of containerd against what containerd really hands to its runtime.
+//! The built-in of the node's own line of containerd, or of CRI-O, against what that really hands to its OCI runtime.
 
 use anyhow::{Context as _, ensure};
 use e2e::cluster::Cluster;
@@ -10,11 +10,25 @@ use serde_json::{Value, json};
 
 use super::{Tested, this_node};
 
-/// Where containerd keeps what it hands over.
-const BUNDLES: &str = "/run/containerd/io.containerd.runtime.v2.task/k8s.io";
+/// What a container runtime calls itself, in Kubernetes and in the names of built-ins, and where below which folder it keeps what it hands over
+/// for a container.
+const RUNTIMES: [(&str, &str, &str, &str); 2] = [
+    (
+        "containerd://",
+        "containerd",
+        "/run/containerd/io.containerd.runtime.v2.task/k8s.io",
+        "config.json",
+    ),
+    (
+        "cri-o://",
+        "cri-o",
+        "/run/containers/storage/overlay-containers",
+        "userdata/config.json",
+    ),
+];
 
 #[tokio::test]
-async fn the_built_in_of_the_nodes_line_is_what_containerd_hands_to_its_runtime() -> Tested {
+async fn the_built_in_of_the_nodes_line_is_what_the_container_runtime_hands_to_its_own() -> Tested {
     let cluster = Cluster::with_operator().await?;
     let namespace = cluster.namespace("e2e-runtime-default", &[]).await?;
     let sets = [
@@ -42,19 +56,22 @@ async fn the_built_in_of_the_nodes_line_is_what_containerd_hands_to_its_runtime(
             .await?;
         let node = pod.data["spec"]["nodeName"].as_str().context("no node")?;
         let id = pod.data["status"]["containerStatuses"][0]["containerID"].as_str();
-        let id = id
-            .and_then(|id| id.strip_prefix("containerd://"))
-            .context("no container of containerd")?;
+        let id = id.context("no container")?;
+        let (scheme, runtime, bundles, file) = RUNTIMES
+            .into_iter()
+            .find(|(scheme, ..)| id.starts_with(scheme))
+            .with_context(|| format!("{id} is of no known runtime"))?;
+        let id = &id[scheme.len()..];
         let info = cluster.get(&["node", node]).await?.data["status"]["nodeInfo"].clone();
         let version = info["containerRuntimeVersion"].as_str().unwrap_or_default();
         let version = version
-            .strip_prefix("containerd://")
-            .context("not containerd")?;
+            .strip_prefix(scheme)
+            .context("another runtime than the container's")?;
         let line: Vec<_> = version.split('.').take(2).collect();
-        let line = format!("runtime-default/containerd-{}", line.join("."));
+        let line = format!("runtime-default/{runtime}-{}", line.join("."));
         ensure!(
             BUILTINS.contains(&line.as_str()),
-            "there is no built-in for containerd {version}; the newest is {RUNTIME_DEFAULT_IS}"
+            "there is no built-in for {runtime} {version}; the newest of containerd is {RUNTIME_DEFAULT_IS}"
         );
 
         let reader = format!("{name}-reader");
@@ -62,9 +79,9 @@ async fn the_built_in_of_the_nodes_line_is_what_containerd_hands_to_its_runtime(
             &cluster,
             &namespace,
             &reader,
-            &format!("cat /bundles/{id}/config.json"),
+            &format!("cat /bundles/{id}/{file}"),
         )
-        .host_path(BUNDLES, "/bundles")
+        .host_path(bundles, "/bundles")
         .with("/spec/containers/0/securityContext", json!({}))
         .on(node);
         let config: Value = serde_json::from_str(&pod.run(&cluster).await?)?;

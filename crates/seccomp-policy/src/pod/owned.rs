@@ -127,6 +127,7 @@ impl ContainerState<'_> {
             running: self.running,
             terminated: self.terminated.map(|terminated| Terminated {
                 exit_code: terminated.exit_code,
+                started_at: text(terminated.started_at),
                 reason: text(terminated.reason),
                 message: text(terminated.message),
             }),
