@@ -128,6 +128,7 @@ mod tests {
             "12:pids:/kubepods/burstable/podUID/ID\n11:cpu,cpuacct:/kubepods/burstable/podUID/ID\n1:name=systemd:/kubepods/burstable/podUID/ID\n0::/",
             "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podU_D.slice/cri-containerd-ID.scope",
             "0::/kubepods.slice/kubepods-podU_D.slice/crio-ID.scope",
+            "0::/kubepods/besteffort/podUID/crio-ID",
             "0::/kubepods.slice/kubepods-podU_D.slice/crio-ID.scope/container",
             "0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-podU_D.slice/docker-ID.scope",
             "0::/system.slice/containerd.service/kubepods-burstable-podU_D.slice:cri-containerd:ID",
