@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use seccomp_profile::{
-    Action, Arch, Arguments, BUILTINS, CapabilitySet, Delta, Errno, Flag, Profile, Syscall, Target,
-    builtin,
+    Action, Arch, Arguments, BUILTINS, Capability, CapabilitySet, Delta, Errno, Flag, Profile,
+    Syscall, Target, builtin,
 };
 use serde_json::{Value, json};
 
@@ -451,8 +451,18 @@ fn built_in_and_changed_profiles_do_in_the_kernel_what_the_model_says() {
             let plain = builtin(name).unwrap().resolve(&target);
             let mut semantics = plain.semantics().unwrap();
             semantics.change(&changes, Arch::X86_64).unwrap();
-            let changed = semantics.profile("spec").unwrap();
-            for (profile, tree) in [(&plain, false), (&changed, true)] {
+            let changed = semantics.profile("spec");
+            if let Err(problems) = &changed {
+                // Its rules for sockets of the audit log and one for a family are more than libseccomp combines, and that is said.
+                let audits = Capability::named("CAP_AUDIT_WRITE").unwrap();
+                let is_known = name.contains("cri-o") && !capabilities.contains(audits);
+                assert!(
+                    is_known && problems.to_string().contains("socket"),
+                    "{problems}"
+                );
+            }
+            for (profile, tree) in [(Ok(&plain), false), (changed.as_ref(), true)] {
+                let Ok(profile) = profile else { continue };
                 compared += agree(profile, tree, &calls, log.as_mut()).unwrap();
             }
         }
