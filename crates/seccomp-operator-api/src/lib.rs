@@ -52,7 +52,7 @@ pub use recording_report::{
 pub use schema::{Requirement, RequirementOperator, Selector};
 pub use source::{
     MAX_SIGNERS, SOURCE_DIGEST_ANNOTATION, SeccompSource, SeccompSourceSpec, SeccompSourceStatus,
-    SourceIdentity, SourceVerification, source_condition,
+    SourceIdentity, SourceState, SourceVerification, source_condition,
 };
 pub use trial::{OnTrial, Trial, TrialReport, TrialStatus, Tried};
 pub use workload::workload;

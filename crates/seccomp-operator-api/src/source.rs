@@ -174,6 +174,40 @@ pub struct SeccompSourceStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// How a source stands, by its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum SourceState {
+    /// The profile is what the artifact says, as of the last pull.
+    Ready,
+    /// The registry is left alone, as the spec says.
+    Suspended,
+    /// The controller has not looked at the newest generation.
+    Unseen,
+    /// It could not be pulled, verified or kept as a profile; the profile stays as it was.
+    Failed,
+}
+
+impl SeccompSourceStatus {
+    /// The condition `Ready`.
+    #[must_use]
+    pub fn ready(&self) -> Option<&Condition> {
+        let mut conditions = self.conditions.iter();
+        conditions.find(|condition| condition.type_ == source_condition::READY)
+    }
+
+    /// How the source stands whose newest generation that is. What is said of an older one says nothing.
+    #[must_use]
+    pub fn state(&self, generation: Option<i64>) -> SourceState {
+        let is_seen = self.observed_generation.is_some() && self.observed_generation == generation;
+        match self.ready().filter(|_| is_seen) {
+            None => SourceState::Unseen,
+            Some(ready) if ready.reason == source_condition::SUSPENDED => SourceState::Suspended,
+            Some(ready) if ready.status == "True" => SourceState::Ready,
+            Some(_) => SourceState::Failed,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,14 +6,14 @@ use k8s_openapi::jiff::Timestamp;
 use kube::core::error_boundary::InvalidObject;
 
 use super::render;
-use super::source::SourceState;
+use super::source;
 use super::survey::{NodeState, Profile, State, Survey};
 use crate::html::{Block, Cell, Page, Share, Table, Tone};
 use crate::openness::{self, Group, Openness};
 use crate::stored;
 use crate::text::moment;
 use crate::view::View;
-use seccomp_operator_api::SeccompProfile;
+use seccomp_operator_api::{SeccompProfile, SourceState};
 use seccomp_profile::{Arch, Loader, Runtime};
 
 /// What profiles leave open on nodes of an architecture; those that mean nothing are not among them.
@@ -107,7 +107,7 @@ fn figures(survey: &Survey) -> Block {
     });
     let sources = summary.sources.iter();
     let sources = sources.map(|(state, number)| {
-        let word = format!("sources {}", state.word());
+        let word = format!("sources {}", source::word(*state));
         (*number, word, source_tone(*state))
     });
     let figures: Vec<_> = profiles.chain(nodes).chain(sources).collect();

@@ -1,12 +1,12 @@
 //! The state of profiles and nodes for people: what is wrong in full, what is well in numbers.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use super::source::{Source, SourceState};
+use super::source::{self, Source};
 use super::survey::{NodeState, Profile, State, Survey};
 use crate::table::{Table, few};
 use crate::text::{Style, plural, visible, wrap};
+use seccomp_operator_api::SourceState;
 
 /// How many failures, and how many names beside one, are listed; `-o json` has all.
 const MAX_FAILURES: usize = 20;
@@ -196,7 +196,7 @@ fn sources(survey: &Survey, style: Style) -> String {
         .summary
         .sources
         .iter()
-        .map(|(state, count)| format!("{count} {}", state.word()))
+        .map(|(state, count)| format!("{count} {}", source::word(*state)))
         .collect();
     if counts.is_empty() {
         return String::new();
@@ -212,10 +212,15 @@ fn sources(survey: &Survey, style: Style) -> String {
         );
         out += &wrap("      ", &visible(&source.message));
     }
-    if let Some(more) = wrong.len().checked_sub(MAX_FAILURES).filter(|n| *n > 0) {
-        let _ = writeln!(out, "  and {more} more; -o json has all of them");
+    out + &unlisted(wrong.len())
+}
+
+/// How many of so many are above what is listed.
+fn unlisted(all: usize) -> String {
+    match all.saturating_sub(MAX_FAILURES) {
+        0 => String::new(),
+        more => format!("  and {more} more; -o json has all of them\n"),
     }
-    out
 }
 
 /// The failures by profile, reason and message, each with its nodes.
@@ -283,14 +288,7 @@ fn failures(survey: &Survey, style: Style) -> String {
         );
         out += &wrap("      ", &visible(message));
     }
-    if let Some(more) = alike
-        .len()
-        .checked_sub(MAX_FAILURES)
-        .filter(|more| *more > 0)
-    {
-        let _ = writeln!(out, "  and {more} more; -o json has all of them");
-    }
-    out
+    out + &unlisted(alike.len())
 }
 
 fn notes(survey: &Survey) -> String {

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
-use seccomp_operator_api::{SeccompSource, source_condition};
+use seccomp_operator_api::{SeccompSource, SourceState};
 use serde::Serialize;
 
 /// A SeccompSource, whose SeccompProfile has the same name.
@@ -26,55 +26,32 @@ pub struct Source {
     pub last_pulled: Option<Time>,
 }
 
-/// How a source stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum SourceState {
-    /// The profile is what the artifact says, as of the last pull.
-    Ready,
-    /// The registry is left alone, as the spec says.
-    Suspended,
-    /// The controller has not looked at the newest generation.
-    Unseen,
-    /// It could not be pulled, verified or kept as a profile; the profile stays as it was.
-    Failed,
-}
-
-impl SourceState {
-    /// For a table.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Ready => "Ready",
-            Self::Suspended => "Suspended",
-            Self::Unseen => "Unseen",
-            Self::Failed => "Failed",
-        }
+/// For a table.
+pub fn word(state: SourceState) -> &'static str {
+    match state {
+        SourceState::Ready => "Ready",
+        SourceState::Suspended => "Suspended",
+        SourceState::Unseen => "Unseen",
+        SourceState::Failed => "Failed",
     }
 }
 
 impl Source {
     /// By the source's condition, if that is of its newest generation.
     pub fn of(source: SeccompSource) -> Self {
-        let status = source.status.clone().unwrap_or_default();
-        let is_seen = status.observed_generation.is_some()
-            && status.observed_generation == source.metadata.generation;
-        let mut conditions = status.conditions.into_iter();
-        let ready = conditions.find(|c| c.type_ == source_condition::READY);
-        let (state, reason, message) = match ready.filter(|_| is_seen) {
+        let name = source.name_any();
+        let status = source.status.unwrap_or_default();
+        let state = status.state(source.metadata.generation);
+        let ready = status.ready().filter(|_| state != SourceState::Unseen);
+        let (reason, message) = match ready {
+            Some(ready) => (ready.reason.clone(), ready.message.clone()),
             None => {
                 let message = "the controller has not looked at the newest generation; does it run, with sources.enabled?";
-                (SourceState::Unseen, String::new(), message.to_owned())
-            }
-            Some(ready) => {
-                let state = match ready.reason.as_str() {
-                    source_condition::SUSPENDED => SourceState::Suspended,
-                    _ if ready.status == "True" => SourceState::Ready,
-                    _ => SourceState::Failed,
-                };
-                (state, ready.reason, ready.message)
+                (String::new(), message.to_owned())
             }
         };
         Self {
-            name: source.name_any(),
+            name,
             state,
             reason,
             message,
@@ -89,7 +66,7 @@ impl Source {
     pub fn word(&self) -> &str {
         match self.state {
             SourceState::Failed => &self.reason,
-            state => state.word(),
+            state => word(state),
         }
     }
 }

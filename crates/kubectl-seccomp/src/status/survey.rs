@@ -6,11 +6,12 @@ use kube::ResourceExt as _;
 use kube::core::error_boundary::InvalidObject;
 use serde::Serialize;
 
-use super::source::{Source, SourceState};
+use super::source::Source;
 use crate::text::plural;
 use kube_support::resource_version;
 use seccomp_operator_api::{
-    Failure, NodeFailure, SeccompNode, SeccompProfile, SeccompProfileStatus, condition, selects,
+    Failure, NodeFailure, SeccompNode, SeccompProfile, SeccompProfileStatus, SourceState,
+    condition, selects,
 };
 
 /// The longest chain of bases; profiles with a longer one are refused.

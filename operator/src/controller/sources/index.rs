@@ -7,11 +7,11 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::ObjectMeta;
 
-use super::status::ready;
 use kube_support::{Listing, WatchEvent, Watched};
-use seccomp_operator_api::source_condition::{PULLED, SUSPENDED};
+use seccomp_operator_api::source_condition::PULLED;
 use seccomp_operator_api::{
-    SOURCE_DIGEST_ANNOTATION, SeccompProfile, SeccompSource, SeccompSourceSpec, SeccompSourceStatus,
+    SOURCE_DIGEST_ANNOTATION, SeccompProfile, SeccompSource, SeccompSourceSpec,
+    SeccompSourceStatus, SourceState,
 };
 
 /// So many pulls go on at once.
@@ -211,13 +211,11 @@ impl Sources {
     pub fn counts(&self) -> SourceCounts {
         let mut counts = SourceCounts::default();
         for Known { job, .. } in self.known.values() {
-            let status = &job.status;
-            let is_seen = status.observed_generation == Some(job.generation);
-            let count = match ready(status).filter(|_| is_seen) {
-                None => &mut counts.unseen,
-                Some(ready) if ready.reason == SUSPENDED => &mut counts.suspended,
-                Some(ready) if ready.status == "True" => &mut counts.ready,
-                Some(_) => &mut counts.failed,
+            let count = match job.status.state(Some(job.generation)) {
+                SourceState::Ready => &mut counts.ready,
+                SourceState::Suspended => &mut counts.suspended,
+                SourceState::Failed => &mut counts.failed,
+                SourceState::Unseen => &mut counts.unseen,
             };
             *count += 1;
         }
@@ -338,7 +336,9 @@ fn drawn(time: Duration, draw: u32) -> Duration {
 fn first(job: &Job, now: Duration, wall: Timestamp, draw: u32) -> (Option<Duration>, Expected) {
     let status = &job.status;
     let is_well = status.observed_generation == Some(job.generation)
-        && ready(status).is_some_and(|ready| ready.status == "True" && ready.reason == PULLED);
+        && status
+            .ready()
+            .is_some_and(|ready| ready.status == "True" && ready.reason == PULLED);
     let spec = job.spec.as_ref().ok().filter(|_| is_well);
     let interval = spec.and_then(|spec| seccomp_recording::parse_length(&spec.interval).ok());
     let (Some(interval), Some(pulled), Some(digest)) =

@@ -107,9 +107,9 @@ pub fn event(
     new: &SeccompSourceStatus,
     (name, uid): (&str, &str),
 ) -> Option<(EventRequest, u64)> {
-    let ready = ready(new)?;
+    let ready = new.ready()?;
     let is_told = ready.reason == SUSPENDED
-        || self::ready(old).is_some_and(|before| {
+        || old.ready().is_some_and(|before| {
             before.reason == ready.reason
                 && before.status == ready.status
                 && old.digest == new.digest
@@ -136,13 +136,6 @@ pub fn event(
     );
     let incident = BuildHasherDefault::<DefaultHasher>::default().hash_one(what);
     Some((request, incident))
-}
-
-pub fn ready(status: &SeccompSourceStatus) -> Option<&Condition> {
-    status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == READY)
 }
 
 /// The reason as Events have it.
